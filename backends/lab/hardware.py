@@ -1,0 +1,180 @@
+"""The simulated fleet: machines with GPUs, and the faults that scenarios put on them.
+
+A `SimNode` and its `SimGpu`s hold identity, which follows from the seed, and fault state, which scenarios change at run
+time. What moves by itself (load, power, heat, processes) is computed in `backends.lab.dynamics` from the time alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+from backends.lab.boards import A100_80GB_PROFILES, MACHINES, MIG_LAYOUTS, MIX, Board, Machine, MigProfile
+
+EPOCH = 1_760_000_000.0
+"""Around when the simulated machines booted, seconds since the epoch."""
+
+HOSTILE_GPU_NAME = "\x1b[31mH100\x1b]0;owned\x07 [@click=app.bell]x[/] \u202egpj.\u200f \u6f22\u5b57 " + "A" * 10_000
+"""What a hostile driver could call a GPU: colours, a title, markup, reversed and wide text, no end."""
+
+
+def digest(*parts: object) -> int:
+    """A 64-bit number that follows from `parts` alone, on every machine."""
+    text = "\x1f".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SimMig:
+    """A compute instance that fills its GPU instance."""
+
+    position: int
+    """MIG device index on its GPU."""
+    profile: MigProfile
+    gi: int
+    start: int
+    uuid: str
+
+
+@dataclass(slots=True)
+class GpuFaults:
+    """What is wrong with a GPU; the defaults are a sound one. Times are seconds since the epoch."""
+
+    lost: bool = False
+    hot_since: float | None = None
+    """HW thermal slowdown since then."""
+    pcie_width: int | None = None
+    pcie_replays: int = 0
+    links_down: frozenset[int] = frozenset()
+    link_errors: int = 0
+    """Replay and CRC errors on each link that is down."""
+    ecc_corrected: int = 0
+    ecc_uncorrected: int = 0
+    remapped_uncorrectable: int = 0
+    remap_pending: bool = False
+    remap_failed_at: float | None = None
+    """Remapping has failed from this time on."""
+    recovery_action: int = 0
+    """NVML_GPU_RECOVERY_ACTION_*."""
+
+
+@dataclass(slots=True)
+class SimGpu:
+    index: int
+    board: Board
+    name: str
+    uuid: str
+    serial: str
+    pci_bus_id: str
+    """As NVML writes it, with a domain of eight digits."""
+    pci_bus: int
+    seed: int
+    mig: tuple[SimMig, ...] = ()
+    faults: GpuFaults = field(default_factory=GpuFaults)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """An XID in the kernel log; it is there from `at` on."""
+
+    number: int
+    at: float
+    pci_bus_id: str
+    gpu_index: int
+    code: int
+    text: str
+
+
+@dataclass(slots=True)
+class SimNode:
+    name: str
+    machine: Machine
+    index: int
+    """Place in the fleet."""
+    seed: int
+    boot_at: float
+    gpus: tuple[SimGpu, ...]
+    hostile: bool = False
+    # What scenarios switch.
+    reachable: bool = True
+    accepts_key: bool = True
+    has_python: bool = True
+    cuts_probe: bool = False
+    log: list[LogLine] = field(default_factory=list)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def write_log(self, at: float, gpu: SimGpu, code: int, text: str) -> LogLine:
+        """Adds an XID line in the driver's wording; `text` is what follows the code."""
+        # The kernel log writes the short form of the bus id: four digits of domain, no function.
+        short = gpu.pci_bus_id[4:].rsplit(".", 1)[0].lower()
+        line = LogLine(
+            next(self._numbers), at, gpu.pci_bus_id, gpu.index, code, f"NVRM: Xid (PCI:{short}): {code}, {text}"
+        )
+        self.log.append(line)
+        return line
+
+
+def fleet(nodes: int, seed: int, *, hostile: bool = False) -> tuple[SimNode, ...]:
+    """`nodes` machines in the order of their names; the same for the same arguments.
+
+    With `hostile` the first GPU of the first node has a hostile name, and processes have hostile commands and users.
+    """
+    kinds = [MIX[number % len(MIX)] for number in range(nodes)]
+    numbers: Counter[str] = Counter()
+    width = max(2, len(str(nodes)))
+    names: list[tuple[str, str]] = []
+    for kind in kinds:
+        numbers[kind] += 1
+        names.append((f"{MACHINES[kind].prefix}-{numbers[kind]:0{width}d}", kind))
+    built = [_node(name, MACHINES[kind], index, seed) for index, (name, kind) in enumerate(sorted(names))]
+    if hostile and built:
+        for node in built:
+            node.hostile = True
+        built[0].gpus[0].name = HOSTILE_GPU_NAME
+    return tuple(built)
+
+
+def _node(name: str, machine: Machine, index: int, seed: int) -> SimNode:
+    node_seed = digest(seed, name)
+    gpus = tuple(_gpu(name, machine, gpu_index, bus, node_seed) for gpu_index, bus in enumerate(machine.gpu_buses))
+    boot_at = EPOCH + node_seed % 3_000_000
+    return SimNode(name, machine, index, node_seed, boot_at, gpus)
+
+
+def _gpu(node: str, machine: Machine, index: int, bus: str, node_seed: int) -> SimGpu:
+    seed = digest(node_seed, index)
+    number = int(node.rsplit("-", 1)[1])
+    mig: tuple[SimMig, ...] = ()
+    # Two GPUs of each DGX A100 are cut up, each node differently.
+    if machine.prefix == "dgx-a100" and index in (1, 7):
+        layout = MIG_LAYOUTS[(number * 2 + (index == 7)) % len(MIG_LAYOUTS)]
+        mig = _cut(seed, layout)
+    return SimGpu(
+        index=index,
+        board=machine.board,
+        name=machine.board.name,
+        uuid=f"GPU-{_uuid(seed, 'gpu')}",
+        serial=f"165{seed % 10**10:010d}",
+        pci_bus_id=f"00000000:{bus}:00.0",
+        pci_bus=int(bus, 16),
+        seed=seed,
+        mig=mig,
+    )
+
+
+def _cut(seed: int, layout: tuple[tuple[str, int], ...]) -> tuple[SimMig, ...]:
+    used: Counter[int] = Counter()
+    instances = []
+    for position, (name, start) in enumerate(layout):
+        profile = A100_80GB_PROFILES[name]
+        gi = profile.first_gi + used[profile.first_gi]
+        used[profile.first_gi] += 1
+        instances.append(SimMig(position, profile, gi, start, f"MIG-{_uuid(seed, 'mig', position)}"))
+    return tuple(instances)
+
+
+def _uuid(*parts: object) -> uuid.UUID:
+    return uuid.UUID(int=(digest(*parts, 0) << 64) | digest(*parts, 1), version=4)

@@ -1,0 +1,162 @@
+"""Scripted faults. A scenario is one function and one line in `SCENARIOS`.
+
+A function puts faults on machines through its `Stage`, which notes how each is undone. Which machine: faults of boards
+take the SXM machines in the order H100, H200, A100, each scenario its own; faults of the connection take the others
+first (H200, L40S, VM, A100, H100). In a fleet with fewer machines than scenarios they meet on one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backends.contract import GpudeckError
+from backends.lab.hardware import LogLine, SimGpu, SimNode
+
+_BOARD_ORDER = ("dgx-h100", "hgx-h200", "dgx-a100")
+_CONNECTION_ORDER = ("hgx-h200", "l40s", "vm", "dgx-a100", "dgx-h100")
+_DRAIN_AND_RESET, _GPU_RESET = 4, 1
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where one scenario plays: the fleet, the time it starts, and what it has to put back."""
+
+    nodes: Sequence[SimNode]
+    now: float
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def board(self, slot: int, gpu: int) -> tuple[SimNode, SimGpu]:
+        """The machine of a board fault, and its GPU: `gpu`, or the next one that is not cut into MIG instances."""
+        node = self._pick(_BOARD_ORDER, slot)
+        order = [node.gpus[(gpu + step) % len(node.gpus)] for step in range(len(node.gpus))]
+        return node, next((candidate for candidate in order if not candidate.mig), order[0])
+
+    def connection(self, slot: int) -> SimNode:
+        """The machine of a connection fault."""
+        return self._pick(_CONNECTION_ORDER, slot)
+
+    def _pick(self, order: tuple[str, ...], slot: int) -> SimNode:
+        ranked = [node for prefix in order for node in self.nodes if node.machine.prefix == prefix]
+        if not ranked:
+            raise GpudeckError("the lab has no machine for this scenario", "Give the lab more nodes.")
+        return ranked[slot % len(ranked)]
+
+    def put(self, target: Any, **values: Any) -> None:
+        """Sets attributes of a node or of a GPU's faults until the scenario ends."""
+        for name, value in values.items():
+            before = getattr(target, name)
+            setattr(target, name, value)
+            self._undo.append(functools.partial(setattr, target, name, before))
+
+    def log(self, node: SimNode, gpu: SimGpu, code: int, text: str, *, after: float = 0.0) -> None:
+        """An XID in the kernel log, `after` seconds from the start; gone at the end, as after a reboot."""
+        line: LogLine = node.write_log(self.now + after, gpu, code, text)
+        self._undo.append(lambda: node.log.remove(line))
+
+    def undo(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+
+def _quiet(_stage: Stage) -> None:
+    """Nothing is wrong."""
+
+
+def _node_unreachable(stage: Stage) -> None:
+    stage.put(stage.connection(3 if len(stage.nodes) > 5 else 2), reachable=False)
+
+
+def _ssh_auth(stage: Stage) -> None:
+    stage.put(stage.connection(2 if len(stage.nodes) > 5 else 1), accepts_key=False)
+
+
+def _probe_cut(stage: Stage) -> None:
+    stage.put(stage.connection(1 if len(stage.nodes) > 5 else 3), cuts_probe=True)
+
+
+def _no_python(stage: Stage) -> None:
+    stage.put(stage.connection(0), has_python=False)
+
+
+def _gpu_lost(stage: Stage) -> None:
+    node, gpu = stage.board(0, 3)
+    # The links of a lost GPU end at switches: nobody else's are down, and its own cannot be read any more.
+    stage.put(gpu.faults, lost=True)
+    stage.log(node, gpu, 79, "GPU has fallen off the bus.")
+    for channel in range(14):
+        text = f"pid='<unknown>', name=<unknown>, Ch {channel:08x}"
+        stage.log(node, gpu, 45, text, after=0.05 * (channel + 1))
+
+
+def _ecc(stage: Stage) -> None:
+    node, gpu = stage.board(1, 2)
+    stage.put(gpu.faults, ecc_uncorrected=2, ecc_corrected=17, recovery_action=_DRAIN_AND_RESET)
+    stage.log(node, gpu, 48, "pid='<unknown>', name=<unknown>, DBE (double bit error) in partition 4, subpartition 1")
+    stage.log(node, gpu, 94, "pid=41277, name=python, Contained: HBM (0x2,0x1)", after=0.1)
+
+
+def _row_remap(stage: Stage) -> None:
+    node, gpu = stage.board(2, 5)
+    stage.put(
+        gpu.faults,
+        remap_pending=True,
+        remapped_uncorrectable=1,
+        remap_failed_at=stage.now + 30,
+        recovery_action=_GPU_RESET,
+    )
+    stage.log(node, gpu, 63, "Row Remapper: New row marked for remapping, reset gpu to activate.")
+    stage.log(node, gpu, 64, "Row Remapper: Failed to record a row for remapping.", after=30)
+
+
+def _thermal(stage: Stage) -> None:
+    _, gpu = stage.board(3, 0)
+    stage.put(gpu.faults, hot_since=stage.now - 60)
+
+
+def _pcie_narrow(stage: Stage) -> None:
+    _, gpu = stage.board(4, 6)
+    stage.put(gpu.faults, pcie_width=4, pcie_replays=1893)
+
+
+def _nvlink_down(stage: Stage) -> None:
+    node, gpu = stage.board(5, 4)
+    stage.put(gpu.faults, links_down=frozenset({7}), link_errors=211)
+    stage.log(
+        node, gpu, 74, "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 7(0x0, 0x0, 0x10000)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str
+    summary: str
+    play: Callable[[Stage], None]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("quiet", "nothing is wrong", _quiet),
+        Scenario("node-unreachable", "a node refuses connections", _node_unreachable),
+        Scenario("ssh-auth", "a node refuses the SSH key", _ssh_auth),
+        Scenario("gpu-lost", "a GPU fell off the bus: XID 79, then XID 45s", _gpu_lost),
+        Scenario("ecc", "uncorrectable memory errors on a GPU: XID 48 and 94", _ecc),
+        Scenario("row-remap", "a row remap is pending and fails after 30 s: XID 63 and 64", _row_remap),
+        Scenario("thermal", "hardware thermal slowdown of a GPU: hot, clocks down", _thermal),
+        Scenario("pcie-narrow", "a GPU runs at PCIe x4 of x16, with replays", _pcie_narrow),
+        Scenario("nvlink-down", "an NVLink is down, with errors: XID 74", _nvlink_down),
+        Scenario("probe-cut", "the probe on a node dies in the middle of a line, again and again", _probe_cut),
+        Scenario("no-python", "a node without python3: only nvidia-smi can be used", _no_python),
+    )
+}
+
+
+def scenario(name: str) -> Scenario:
+    """The scenario called `name`; raises GpudeckError with the list of names."""
+    found = SCENARIOS.get(name)
+    if found is None:
+        raise GpudeckError(f"no scenario is called {name!r}", f"Scenarios: {', '.join(SCENARIOS)}.")
+    return found

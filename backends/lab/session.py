@@ -1,0 +1,228 @@
+"""What a simulated node does with a command that comes over SSH.
+
+The boot command gets what a real node would get: the probe's source from stdin. It is compiled and run here, in the
+lab's process, with the simulated NVML and host in place of the real ones: the client talks to its own probe code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from backends.feed import Clock
+from backends.lab.dynamics import Meter
+from backends.lab.hardware import SimNode
+from backends.lab.host import SimHost
+from backends.lab.nvml import SimNvml
+from backends.lab.smi_xml import render
+
+if TYPE_CHECKING:
+    from asyncssh import SSHServerProcess
+
+SECTION_LIMIT = 4 * 1024 * 1024
+"""Bytes of one section of the boot protocol, packed or unpacked."""
+_SOURCES_KEPT = 4
+_XML_QUERY = re.compile(r"nvidia-smi\s+(-q\s+-x|-x\s+-q|-qx|-xq)\b")
+
+NO_PYTHON = {
+    "t": "fatal",
+    "code": "no-python",
+    "text": "no python3 found",
+    "hint": "Install python3 (3.6 or newer) on the node.",
+}
+
+
+class Cut(Exception):
+    """The scenario probe-cut killed this channel."""
+
+
+class Node:
+    """A simulated machine at work: hardware, its meter and the clock."""
+
+    def __init__(self, hardware: SimNode, clock: Clock, phase: float) -> None:
+        self.hardware = hardware
+        self.clock = clock
+        self.phase = phase
+        """Share of the beat after which this node's probes send, 0 to 1: the nodes take turns."""
+        self.meter = Meter(hardware)
+
+
+class Output:
+    """The probe's stdout: lines are collected while it works and sent with back-pressure afterwards."""
+
+    def __init__(self, process: SSHServerProcess[bytes], node: Node) -> None:
+        self._process = process
+        self._node = node
+        self._lines: list[bytes] = []
+
+    def emit(self, message: dict[str, Any]) -> None:
+        text = json.dumps(message, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        self._lines.append(text.encode("ascii") + b"\n")
+
+    async def flush(self, *, may_cut: bool = True) -> None:
+        payload, self._lines = b"".join(self._lines), []
+        cut = may_cut and self._node.hardware.cuts_probe
+        self._process.stdout.write(payload[: len(payload) // 2] if cut else payload)
+        await self._process.stdout.drain()
+        if cut:
+            raise Cut
+
+
+_sources: dict[str, dict[str, Any]] = {}
+
+
+def load_probe(source: bytes) -> dict[str, Any]:
+    """The namespace of a probe's source, run once per distinct source; its main() does not run."""
+    key = hashlib.sha256(source).hexdigest()
+    namespace = _sources.get(key)
+    if namespace is None:
+        namespace = {"__name__": "gpudeck_lab_probe", "__file__": "<probe>"}
+        exec(compile(source, "<probe>", "exec"), namespace)  # noqa: S102  (running the client's probe is the point)
+        while len(_sources) >= _SOURCES_KEPT:
+            _sources.pop(next(iter(_sources)))
+        _sources[key] = namespace
+    return namespace
+
+
+async def read_section(stdin: Any) -> bytes:
+    """One `<n>\\n` + n bytes section. Raises ValueError on a bad length, EOFError when stdin ends early."""
+    line = await stdin.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    size = int(line)
+    if not 0 <= size <= SECTION_LIMIT:
+        raise ValueError(f"a section of {size} bytes")
+    try:
+        section: bytes = await stdin.readexactly(size)
+    except asyncio.IncompleteReadError as error:
+        raise EOFError from error
+    return section
+
+
+def unpack(packed: bytes) -> bytes:
+    """Raises ValueError when it is not zlib or grows beyond the limit."""
+    engine = zlib.decompressobj()
+    try:
+        source = engine.decompress(packed, SECTION_LIMIT)
+    except zlib.error as error:
+        raise ValueError("not zlib data") from error
+    if not engine.eof:
+        raise ValueError("the source is too long or cut off")
+    return source
+
+
+async def boot(node: Node, process: SSHServerProcess[bytes]) -> int:
+    """Runs the probe that arrives on stdin until stdin ends; returns the exit status."""
+    output = Output(process, node)
+    if not node.hardware.has_python:
+        output.emit(NO_PYTHON)
+        await output.flush(may_cut=False)
+        return 127
+    try:
+        source = unpack(await read_section(process.stdin))
+        options = json.loads(await read_section(process.stdin))
+        await read_section(process.stdin)
+    except EOFError:
+        return 0
+    except ValueError as error:
+        process.stderr.write(f"bootstrap: {error}\n".encode())
+        return 1
+    running = asyncio.create_task(_drive(node, source, options, output))
+    watching = asyncio.create_task(_until_eof(process))
+    try:
+        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        return running.result() if running.done() else 0
+    finally:
+        for task in (running, watching):
+            task.cancel()
+        await asyncio.gather(running, watching, return_exceptions=True)
+
+
+async def _until_eof(process: SSHServerProcess[bytes]) -> None:
+    while await process.stdin.read(4096):
+        pass
+
+
+async def _drive(node: Node, source: bytes, options: dict[str, Any], output: Output) -> int:
+    probe_module = load_probe(source)
+    nvml = SimNvml(node.hardware, node.meter, node.clock)
+    host = SimHost(node.hardware, node.meter, node.clock)
+    probe = probe_module["Probe"](nvml, host, output.emit, options)
+    started = probe.start()
+    once = bool(options.get("once"))
+    if started is not False and once:
+        probe.poll_events(0)
+    await output.flush(may_cut=once)
+    if started is False:
+        return 1
+    try:
+        if not once:
+            await _beat(node, probe, float(options.get("fast_seconds", 1.0)), output)
+    finally:
+        probe.stop()
+    return 0
+
+
+async def _beat(node: Node, probe: Any, seconds: float, output: Output) -> None:
+    clock = node.clock
+    due = clock.monotonic() + seconds * node.phase
+    while True:
+        await clock.sleep(max(0.0, due - clock.monotonic()))
+        probe.beat()
+        probe.poll_events(0)
+        await output.flush()
+        # After a stall of the lab the beats start anew and do not catch up.
+        due = max(due + seconds, clock.monotonic())
+
+
+async def query_xml(node: Node, process: SSHServerProcess[bytes]) -> int:
+    """`nvidia-smi -q -x`."""
+    process.stdout.write(render(node.hardware, node.meter, node.clock.now()).encode())
+    await process.stdout.drain()
+    return 0
+
+
+async def smi_usage(_node: Node, process: SSHServerProcess[bytes]) -> int:
+    process.stdout.write(b"Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n")
+    return 1
+
+
+async def not_found(_node: Node, process: SSHServerProcess[bytes]) -> int:
+    words = (process.command or "").split()
+    process.stderr.write(f"sh: 1: {words[0] if words else 'login shell'}: not found\n".encode())
+    return 127
+
+
+Command = Callable[[Node, "SSHServerProcess[bytes]"], Awaitable[int]]
+
+COMMANDS: tuple[tuple[Callable[[str], bool], Command], ...] = (
+    (lambda line: "python3" in line, boot),
+    (lambda line: _XML_QUERY.search(line) is not None, query_xml),
+    (lambda line: line.split(None, 1)[:1] == ["nvidia-smi"], smi_usage),
+    (lambda _line: True, not_found),
+)
+"""The first test that holds names the command."""
+
+
+async def handle(node: Node, process: SSHServerProcess[bytes]) -> None:
+    """Runs the command of one exec request and ends its channel."""
+    import asyncssh
+
+    line = process.command or ""
+    command = next(run for test, run in COMMANDS if test(line))
+    try:
+        process.exit(await command(node, process))
+    except Cut:
+        process.exit_with_signal("KILL")
+    except (asyncssh.Error, asyncssh.SignalReceived, asyncssh.BreakReceived, OSError):
+        # The client went away in the middle; there is nobody left to tell.
+        process.close()
+    except Exception as error:  # noqa: BLE001
+        # The client's probe runs in this task: whatever it raises ends the channel as a traceback ends a real probe.
+        process.stderr.write(f"{type(error).__name__}: {error}\n".encode())
+        process.exit(1)

@@ -1,0 +1,1078 @@
+"""The on-node probe: reads NVML and the kernel log, speaks newline-delimited JSON on stdout.
+
+This file is sent to the node as text and runs there under Python 3.6 or later with nothing but the standard library;
+nothing is installed. `backends.nodes.bootstrap` starts it, `backends.nodes.wire` reads what it says. The field names
+are those of `backends.domain`. It ends when its stdin ends: OpenSSH delivers no signals to root's processes.
+
+One failing NVML call costs one field. A GPU that fell off the bus is reported as lost, with its last values.
+"""
+
+import json
+import os
+import platform
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+import zlib
+
+PROTOCOL = 1
+PROCESSES_PER_GPU = 64
+TEXT_LIMIT = 400
+XID_BACKLOG = 100
+SAME_XID_SECONDS = 5.0
+
+NOT_THERE = (2, 3, 6, 13, 25, 26)
+"""NVML codes for "this board, driver or mode has no such value": invalid argument, not supported, not found, function
+not found, argument version mismatch, deprecated."""
+LOST = {15: "NVML: GPU is lost", 16: "NVML: GPU requires reset"}
+
+CLOCK_EVENT_REASONS = (
+    (0x1, "gpu_idle"),
+    (0x2, "applications_clocks_setting"),
+    (0x4, "sw_power_cap"),
+    (0x8, "hw_slowdown"),
+    (0x10, "sync_boost"),
+    (0x20, "sw_thermal_slowdown"),
+    (0x40, "hw_thermal_slowdown"),
+    (0x80, "hw_power_brake_slowdown"),
+    (0x100, "display_clock_setting"),
+)
+ARCHITECTURES = {
+    2: "Kepler", 3: "Maxwell", 4: "Pascal", 5: "Volta", 6: "Turing", 7: "Ampere", 8: "Ada", 9: "Hopper",
+    10: "Blackwell",
+}  # fmt: skip
+COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
+VIRTUALIZATION_MODES = {0: "none", 1: "passthrough", 2: "vgpu", 3: "host_vgpu", 4: "host_vsga"}
+FABRIC_STATES = {0: "not_supported", 1: "not_started", 2: "in_progress", 3: "completed"}
+FABRIC_HEALTH = {1: "healthy", 2: "unhealthy", 3: "limited_capacity"}
+REMOTE_KINDS = {0: "gpu", 1: "ibmnpu", 2: "switch", 255: "unknown"}
+RECOVERY_ACTIONS = {
+    0: "none", 1: "gpu_reset", 2: "node_reboot", 3: "drain_p2p", 4: "drain_and_reset", 5: "recover_imex_domain",
+    6: "bus_reset", 7: "system_reboot",
+}  # fmt: skip
+FIELD_LINK_SPEED = 90
+FIELD_SHUTDOWN_TLIMIT = 193
+FIELD_SLOWDOWN_TLIMIT = 194
+FIELD_MEMORY_TEMPERATURE = 82
+FIELD_RECOVERY_ACTION = 230
+LINK_ERRORS = (("replay_errors", 0), ("recovery_errors", 1), ("crc_flit_errors", 2), ("crc_data_errors", 3))
+PROCESS_LISTS = (
+    ("compute", "nvmlDeviceGetComputeRunningProcesses"),
+    ("graphics", "nvmlDeviceGetGraphicsRunningProcesses"),
+    ("mps", "nvmlDeviceGetMPSComputeRunningProcesses"),
+)
+NO_INSTANCE = 0xFFFFFFFF
+EVENT_XID = 0x8
+EVENT_DOUBLE_BIT = 0x2
+
+XID_LINE = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)(?: GPU-I:\d+)?\): (\d+),?\s*(.*)")
+
+
+class GpuLost(Exception):
+    pass
+
+
+def text(value):
+    """Old bindings give bytes, new ones str."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value[:TEXT_LIMIT] if value else None
+
+
+def cpu_list(words):
+    """[0b1011] -> "0-1,3": the CPUs of an affinity mask of 64-bit words."""
+    cpus = [i * 64 + bit for i, word in enumerate(words) for bit in range(64) if word >> bit & 1]
+    ranges = []
+    for cpu in cpus:
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(a) if a == b else "%d-%d" % (a, b) for a, b in ranges) or None
+
+
+def short_bus(bus_id):
+    """00000000:9B:00.0 and 0000:9b:00 -> 0000:9b:00"""
+    domain, _, rest = bus_id.lower().partition(":")
+    return domain[-4:] + ":" + rest.partition(".")[0]
+
+
+def diff(old, new):
+    """What must be merged into `old` to get `new`: nested dicts by key, the rest whole; None for what is gone."""
+    changed = {}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = diff(before, value)
+            if inner:
+                changed[key] = inner
+        elif value != before or type(value) is not type(before):
+            changed[key] = value
+    for key, before in old.items():
+        if key not in new and before is not None:
+            changed[key] = None
+    return changed
+
+
+class GpuReader(object):
+    """One GPU: its handle, its last values, and the calls that are known to lead nowhere."""
+
+    def __init__(self, nvml, host, index, handle, uid):
+        self.nvml = nvml
+        self.host = host
+        self.index = index
+        self.handle = handle
+        self.privileged = uid == 0
+        self.value = {"index": index, "lost": False}
+        self.slow = {}
+        self.dead = set()
+        self.unread = {}
+        self.current_call = None
+
+    def call(self, name, *args, **keywords):
+        """One NVML call on this GPU (or on `device=`); None when it has no value. Raises GpuLost."""
+        device = keywords.get("device", self.handle)
+        key = (name,) + tuple(arg if isinstance(arg, (int, tuple)) else None for arg in args)
+        if device is not self.handle:
+            key = None
+        if key in self.dead:
+            return None
+        function = getattr(self.nvml, name, None)
+        if function is None:
+            return None
+        self.current_call = name
+        try:
+            value = function(device, *args)
+        except self.nvml.NVMLError as error:
+            code = getattr(error, "value", None)
+            if code in LOST:
+                raise GpuLost(LOST[code]) from None
+            if code in NOT_THERE:
+                if key is not None:
+                    self.dead.add(key)
+            else:
+                self.unread[name] = str(error)[:100]
+            return None
+        except (ValueError, TypeError, OSError) as error:
+            self.unread[name] = "%s: %s" % (type(error).__name__, str(error)[:80])
+            return None
+        finally:
+            self.current_call = None
+        self.unread.pop(name, None)
+        return value
+
+    def field(self, field_id, scope=0):
+        """nvmlDeviceGetFieldValues of one field; None unless the driver filled it."""
+        values = self.call("nvmlDeviceGetFieldValues", ((field_id, scope),))
+        if not values or values[0].nvmlReturn != 0:
+            return None
+        value, kind = values[0].value, values[0].valueType
+        return {0: value.dVal, 1: value.uiVal, 2: value.ulVal, 3: value.ullVal, 4: value.sllVal, 5: value.siVal}.get(
+            kind
+        )
+
+    def read_fast(self):
+        for name, reader in FAST:
+            self.value[name] = reader(self)
+
+    def read_slow(self):
+        self.dead.clear()
+        for name, reader in SLOW:
+            self.slow[name] = reader(self)
+
+    def read_static(self):
+        for name, reader in STATIC:
+            self.value[name] = reader(self)
+
+    def sample(self, slow):
+        """The GPU's values now; a lost GPU keeps the last ones."""
+        if self.handle is None:
+            return self.value
+        try:
+            if slow or not self.slow:
+                if "uuid" not in self.value or self.value["uuid"] is None:
+                    self.read_static()
+                self.read_slow()
+            self.read_fast()
+        except GpuLost as loss:
+            self.value["lost"] = True
+            self.value["lost_reason"] = str(loss)
+            return self.merged()
+        self.value["lost"] = False
+        self.value["lost_reason"] = None
+        self.value["unread"] = sorted("%s: %s" % item for item in self.unread.items())[:20]
+        return self.merged()
+
+    def merged(self):
+        """Fast and slow halves of a group in one dict."""
+        merged = dict(self.value)
+        for name, value in self.slow.items():
+            fast = merged.get(name)
+            if isinstance(fast, dict) and isinstance(value, dict):
+                value = dict(value, **fast)
+            merged[name] = value
+        return merged
+
+
+def measured(**fields):
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def milli(value):
+    return None if value is None else value / 1000.0
+
+
+def flag(value):
+    return None if value is None else bool(value)
+
+
+def pair(value, position):
+    return None if value is None else value[position]
+
+
+def read_memory(gpu):
+    version = getattr(gpu.nvml, "nvmlMemory_v2", None)
+    info = gpu.call("nvmlDeviceGetMemoryInfo", version) if version is not None else None
+    if info is None:
+        info = gpu.call("nvmlDeviceGetMemoryInfo")
+    if info is None:
+        return {}
+    return measured(
+        total_bytes=info.total,
+        used_bytes=info.used,
+        free_bytes=info.free,
+        reserved_bytes=getattr(info, "reserved", None),
+    )
+
+
+def read_bar1(gpu):
+    info = gpu.call("nvmlDeviceGetBAR1MemoryInfo")
+    return {} if info is None else measured(bar1_total_bytes=info.bar1Total, bar1_used_bytes=info.bar1Used)
+
+
+def read_utilization(gpu):
+    rates = gpu.call("nvmlDeviceGetUtilizationRates")
+    return measured(
+        gpu_percent=None if rates is None else rates.gpu,
+        memory_percent=None if rates is None else rates.memory,
+        encoder_percent=pair(gpu.call("nvmlDeviceGetEncoderUtilization"), 0),
+        decoder_percent=pair(gpu.call("nvmlDeviceGetDecoderUtilization"), 0),
+    )
+
+
+def read_power(gpu):
+    return measured(draw_watts=milli(gpu.call("nvmlDeviceGetPowerUsage")))
+
+
+def read_power_limits(gpu):
+    constraints = gpu.call("nvmlDeviceGetPowerManagementLimitConstraints")
+    return measured(
+        limit_watts=milli(gpu.call("nvmlDeviceGetEnforcedPowerLimit")),
+        default_limit_watts=milli(gpu.call("nvmlDeviceGetPowerManagementDefaultLimit")),
+        min_limit_watts=milli(pair(constraints, 0)),
+        max_limit_watts=milli(pair(constraints, 1)),
+        energy_joules=milli(gpu.call("nvmlDeviceGetTotalEnergyConsumption")),
+    )
+
+
+def read_temperature(gpu):
+    celsius = gpu.call("nvmlDeviceGetTemperatureV", 0)
+    if celsius is None:
+        celsius = gpu.call("nvmlDeviceGetTemperature", 0)
+    memory = gpu.field(FIELD_MEMORY_TEMPERATURE)
+    return measured(
+        gpu_celsius=celsius,
+        # Boards without the sensor answer 0.
+        memory_celsius=memory or None,
+        margin_celsius=gpu.call("nvmlDeviceGetMarginTemperature"),
+    )
+
+
+def read_thresholds(gpu):
+    return measured(
+        shutdown_celsius=gpu.call("nvmlDeviceGetTemperatureThreshold", 0),
+        slowdown_celsius=gpu.call("nvmlDeviceGetTemperatureThreshold", 1),
+        memory_max_celsius=gpu.call("nvmlDeviceGetTemperatureThreshold", 2),
+        gpu_max_celsius=gpu.call("nvmlDeviceGetTemperatureThreshold", 3),
+        shutdown_tlimit_celsius=gpu.field(FIELD_SHUTDOWN_TLIMIT),
+        slowdown_tlimit_celsius=gpu.field(FIELD_SLOWDOWN_TLIMIT),
+    )
+
+
+def read_clocks(gpu):
+    bits = gpu.call("nvmlDeviceGetCurrentClocksEventReasons")
+    if bits is None:
+        bits = gpu.call("nvmlDeviceGetCurrentClocksThrottleReasons")
+    return measured(
+        graphics_mhz=gpu.call("nvmlDeviceGetClockInfo", 0),
+        sm_mhz=gpu.call("nvmlDeviceGetClockInfo", 1),
+        memory_mhz=gpu.call("nvmlDeviceGetClockInfo", 2),
+        video_mhz=gpu.call("nvmlDeviceGetClockInfo", 3),
+        event_reasons=None if bits is None else [name for bit, name in CLOCK_EVENT_REASONS if bits & bit],
+    )
+
+
+def read_max_clocks(gpu):
+    return measured(
+        max_graphics_mhz=gpu.call("nvmlDeviceGetMaxClockInfo", 0),
+        max_sm_mhz=gpu.call("nvmlDeviceGetMaxClockInfo", 1),
+        max_memory_mhz=gpu.call("nvmlDeviceGetMaxClockInfo", 2),
+        max_video_mhz=gpu.call("nvmlDeviceGetMaxClockInfo", 3),
+    )
+
+
+def read_performance_state(gpu):
+    state = gpu.call("nvmlDeviceGetPerformanceState")
+    return None if state is None or not 0 <= state <= 15 else state
+
+
+def read_processes(gpu):
+    if gpu.call("nvmlDeviceGetComputeRunningProcesses") is None and not gpu.value.get("processes"):
+        return None
+    found = {}
+    for kind, function in PROCESS_LISTS:
+        for process in gpu.call(function) or ():
+            found.setdefault((process.pid, getattr(process, "gpuInstanceId", None)), (kind, process))
+    listed = []
+    for _, (kind, process) in sorted(found.items(), key=lambda item: item[0][0])[:PROCESSES_PER_GPU]:
+        gi, ci = getattr(process, "gpuInstanceId", None), getattr(process, "computeInstanceId", None)
+        entry = measured(
+            pid=process.pid,
+            kind=kind,
+            memory_bytes=process.usedGpuMemory,
+            gi=None if gi == NO_INSTANCE else gi,
+            ci=None if ci == NO_INSTANCE else ci,
+        )
+        entry.update(gpu.host.process(process.pid) or {})
+        listed.append(entry)
+    gpu.value["processes_omitted"] = max(0, len(found) - PROCESSES_PER_GPU)
+    return listed
+
+
+def read_ecc(gpu):
+    mode = gpu.call("nvmlDeviceGetEccMode")
+    counts = [[gpu.call("nvmlDeviceGetTotalEccErrors", kind, span) for kind in (0, 1)] for span in (0, 1)]
+    return measured(
+        enabled=flag(pair(mode, 0)),
+        pending=flag(pair(mode, 1)),
+        volatile=measured(corrected=counts[0][0], uncorrected=counts[0][1]),
+        aggregate=measured(corrected=counts[1][0], uncorrected=counts[1][1]),
+    )
+
+
+def read_remapped_rows(gpu):
+    rows = gpu.call("nvmlDeviceGetRemappedRows")
+    if rows is None:
+        return {}
+    return {"corrected": rows[0], "uncorrected": rows[1], "pending": bool(rows[2]), "failed": bool(rows[3])}
+
+
+def read_pcie(gpu):
+    return measured(
+        generation=gpu.call("nvmlDeviceGetCurrPcieLinkGeneration"),
+        width=gpu.call("nvmlDeviceGetCurrPcieLinkWidth"),
+        max_generation=gpu.call("nvmlDeviceGetMaxPcieLinkGeneration"),
+        max_width=gpu.call("nvmlDeviceGetMaxPcieLinkWidth"),
+        replay_count=gpu.call("nvmlDeviceGetPcieReplayCounter"),
+    )
+
+
+def read_links(gpu):
+    links = []
+    for index in range(getattr(gpu.nvml, "NVML_NVLINK_MAX_LINKS", 18)):
+        state = gpu.call("nvmlDeviceGetNvLinkState", index)
+        if state is None:
+            break
+        remote = gpu.call("nvmlDeviceGetNvLinkRemotePciInfo", index) if state else None
+        link = measured(
+            index=index,
+            active=bool(state),
+            version=gpu.call("nvmlDeviceGetNvLinkVersion", index),
+            speed_mbytes_per_second=gpu.field(FIELD_LINK_SPEED, index) or None,
+            remote_kind=REMOTE_KINDS.get(gpu.call("nvmlDeviceGetNvLinkRemoteDeviceType", index)),
+            remote_pci_bus_id=None if remote is None else text(remote.busId),
+        )
+        for name, counter in LINK_ERRORS:
+            link.update(measured(**{name: gpu.call("nvmlDeviceGetNvLinkErrorCounter", index, counter)}))
+        links.append(link)
+    return links or None
+
+
+def read_fabric(gpu):
+    maker = getattr(gpu.nvml, "c_nvmlGpuFabricInfo_v2_t", None)
+    if maker is None:
+        return {}
+    import ctypes
+
+    info = maker()
+    if gpu.call("nvmlDeviceGetGpuFabricInfoV", ctypes.byref(info)) is None:
+        return {}
+    uuid = bytes(bytearray(int(byte) & 0xFF for byte in info.clusterUuid))
+    return measured(
+        state=FABRIC_STATES.get(info.state),
+        status=info.status,
+        health=FABRIC_HEALTH.get(getattr(info, "healthSummary", 0)),
+        clique_id=info.cliqueId,
+        cluster_uuid=uuid.hex() if any(bytearray(uuid)) else None,
+    )
+
+
+def read_mig(gpu):
+    mode = gpu.call("nvmlDeviceGetMigMode")
+    if mode is None:
+        return {}
+    mig = {"enabled": bool(mode[0]), "pending": bool(mode[1]), "instances": []}
+    mig.update(measured(max_instances=gpu.call("nvmlDeviceGetMaxMigDeviceCount")))
+    if not mode[0]:
+        return mig
+    for index in range(mig.get("max_instances") or 0):
+        try:
+            device = gpu.nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu.handle, index)
+        except gpu.nvml.NVMLError as error:
+            if getattr(error, "value", None) in LOST:
+                raise GpuLost(LOST[error.value]) from None
+            continue  # a hole in the list, not its end
+        mig["instances"].append(read_mig_device(gpu, device))
+    return mig
+
+
+def read_mig_device(gpu, device):
+    gi = gpu.call("nvmlDeviceGetGpuInstanceId", device=device)
+    attributes = gpu.call("nvmlDeviceGetAttributes_v2", device=device)
+    memory = gpu.call("nvmlDeviceGetMemoryInfo", device=device)
+    return measured(
+        gi=gi,
+        ci=gpu.call("nvmlDeviceGetComputeInstanceId", device=device),
+        uuid=text(gpu.call("nvmlDeviceGetUUID", device=device)),
+        profile=mig_profile(text(gpu.call("nvmlDeviceGetName", device=device)), attributes),
+        placement=mig_placement(gpu, gi),
+        memory={}
+        if memory is None
+        else {"total_bytes": memory.total, "used_bytes": memory.used, "free_bytes": memory.free},
+        multiprocessors=None if attributes is None else attributes.multiprocessorCount,
+    )
+
+
+def mig_profile(name, attributes):
+    """3g.40gb from the device's name; older drivers name only the board, then from its slices (GiB rounded)."""
+    if name and " MIG " in name:
+        return name.rpartition(" MIG ")[2]
+    if attributes is None:
+        return None
+    gi, ci = attributes.gpuInstanceSliceCount, attributes.computeInstanceSliceCount
+    profile = "%dg.%dgb" % (gi, int(attributes.memorySizeMB / 1024.0 + 0.5))
+    return profile if ci == gi else "%dc.%s" % (ci, profile)
+
+
+def mig_placement(gpu, gi):
+    """Root only (nvml.h); so no other user even asks."""
+    if gi is None or not gpu.privileged:
+        return None
+    instance = gpu.call("nvmlDeviceGetGpuInstanceById", gi)
+    info = None if instance is None else gpu.call("nvmlGpuInstanceGetInfo", device=instance)
+    return None if info is None else [info.placement.start, info.placement.size]
+
+
+def read_vgpu(gpu):
+    mode = VIRTUALIZATION_MODES.get(gpu.call("nvmlDeviceGetVirtualizationMode"))
+    vgpu = measured(mode=mode)
+    features = gpu.call("nvmlDeviceGetGridLicensableFeatures") if mode == "vgpu" else None
+    if features is None or not features.isGridLicenseSupported:
+        return vgpu
+    listed = [features.gridLicensableFeatures[i] for i in range(features.licensableFeaturesCount)]
+    licensed = [feature for feature in listed if feature.featureState]
+    vgpu["licensed"] = bool(licensed)
+    if licensed:
+        vgpu.update(measured(license_product=text(licensed[0].productName), license_expiry=expiry(licensed[0])))
+    return vgpu
+
+
+def expiry(feature):
+    end = getattr(feature, "licenseExpiry", None)
+    if end is None or not end.year:
+        return None
+    return "%04d-%02d-%02d %02d:%02d" % (end.year, end.month, end.day, end.hour, end.min)
+
+
+def read_affinity(gpu):
+    words = gpu.call("nvmlDeviceGetCpuAffinity", ((gpu.host.identity().get("cpu_count") or 64) + 63) // 64)
+    return None if words is None else cpu_list(words)
+
+
+def read_recovery(gpu):
+    return RECOVERY_ACTIONS.get(gpu.field(FIELD_RECOVERY_ACTION))
+
+
+def pci(gpu):
+    return gpu.call("nvmlDeviceGetPciInfo")
+
+
+STATIC = (
+    ("name", lambda gpu: text(gpu.call("nvmlDeviceGetName"))),
+    ("uuid", lambda gpu: text(gpu.call("nvmlDeviceGetUUID"))),
+    ("serial", lambda gpu: text(gpu.call("nvmlDeviceGetSerial"))),
+    ("board_part_number", lambda gpu: text(gpu.call("nvmlDeviceGetBoardPartNumber"))),
+    ("pci_bus_id", lambda gpu: text(getattr(pci(gpu), "busId", None))),
+    ("pci_device_id", lambda gpu: "0x%08X" % pci(gpu).pciDeviceId if pci(gpu) is not None else None),
+    ("minor_number", lambda gpu: gpu.call("nvmlDeviceGetMinorNumber")),
+    ("architecture", lambda gpu: ARCHITECTURES.get(gpu.call("nvmlDeviceGetArchitecture"))),
+    ("vbios", lambda gpu: text(gpu.call("nvmlDeviceGetVbiosVersion"))),
+    ("gsp_firmware", lambda gpu: text(gpu.call("nvmlDeviceGetGspFirmwareVersion"))),
+    ("numa_node", lambda gpu: gpu.call("nvmlDeviceGetNumaNodeId")),
+    ("cpu_affinity", read_affinity),
+)
+SLOW = (
+    ("persistence", lambda gpu: flag(gpu.call("nvmlDeviceGetPersistenceMode"))),
+    ("compute_mode", lambda gpu: COMPUTE_MODES.get(gpu.call("nvmlDeviceGetComputeMode"))),
+    ("recovery_action", read_recovery),
+    ("memory", read_bar1),
+    ("power", read_power_limits),
+    ("temperature", read_thresholds),
+    ("clocks", read_max_clocks),
+    ("ecc", read_ecc),
+    ("remapped_rows", read_remapped_rows),
+    ("pcie", read_pcie),
+    ("links", read_links),
+    ("fabric", read_fabric),
+    ("mig", read_mig),
+    ("vgpu", read_vgpu),
+)
+FAST = (
+    ("memory", read_memory),
+    ("utilization", read_utilization),
+    ("power", read_power),
+    ("temperature", read_temperature),
+    ("clocks", read_clocks),
+    ("performance_state", read_performance_state),
+    ("processes", read_processes),
+)
+
+
+class Probe(object):
+    """Samples every GPU and emits messages; one thread calls `start` and `beat`, another may call `poll_events`."""
+
+    def __init__(self, nvml, host, emit, options):
+        self.nvml = nvml
+        self.host = host
+        self.emit = emit
+        self.fast_seconds = float(options.get("fast_seconds", 1.0))
+        self.slow_seconds = float(options.get("slow_seconds", 10.0))
+        self.protocol = options.get("protocol")
+        self.gpus = []
+        self.node = {}
+        self.sent_gpus = []
+        self.sent_node = {}
+        self.lost_told = set()
+        self.recent_xids = []
+        self.events = None
+        self.slow_due = 0.0
+        self.started_at = host.now()
+        self.beat_began = None
+        self.lock = threading.Lock()
+
+    def start(self):
+        """NVML up, hello, the kernel log's XIDs, the full state. False after a fatal message."""
+        if self.protocol != PROTOCOL:
+            said = "the console speaks protocol %s, the probe %d" % (self.protocol, PROTOCOL)
+            return self.give_up("version-mismatch", said, "")
+        self.emit({"t": "hello", "protocol": PROTOCOL, "python": platform.python_version(), "pid": os.getpid(),
+                   "uid": self.uid()})  # fmt: skip
+        try:
+            self.nvml.nvmlInit()
+        except self.nvml.NVMLError as error:
+            code, hint = INIT_FAILURES.get(getattr(error, "value", None), INIT_FAILURES[None])
+            return self.give_up(code, "NVML does not start: %s" % error, hint)
+        self.node = dict(self.host.identity())
+        self.node.update(
+            measured(
+                driver=self.system("nvmlSystemGetDriverVersion"),
+                nvml=self.system("nvmlSystemGetNVMLVersion"),
+                cuda=self.cuda(),
+                kernel_log=self.host.kernel_log,
+            )
+        )
+        self.tell_kernel_xids()
+        self.open_gpus()
+        self.listen()
+        self.slow_due = 0.0
+        self.beat()
+        return True
+
+    def uid(self):
+        return 0 if self.host.identity().get("privileged") else os.getuid() or 1
+
+    def give_up(self, code, said, hint):
+        self.emit({"t": "fatal", "code": code, "text": said[:TEXT_LIMIT], "hint": hint})
+        return False
+
+    def system(self, name):
+        try:
+            return text(getattr(self.nvml, name)())
+        except (self.nvml.NVMLError, AttributeError):
+            return None
+
+    def cuda(self):
+        try:
+            version = self.nvml.nvmlSystemGetCudaDriverVersion_v2()
+        except (self.nvml.NVMLError, AttributeError):
+            return None
+        return "%d.%d" % (version // 1000, version % 1000 // 10)
+
+    def open_gpus(self):
+        """A reader per GPU NVML lists; a GPU whose handle fails, or that only the driver still lists, is lost."""
+        try:
+            count = self.nvml.nvmlDeviceGetCount()
+        except self.nvml.NVMLError:
+            count = 0
+        known = {reader.index: reader for reader in self.gpus if reader.value.get("uuid")}
+        uid = 0 if self.node.get("privileged") else 1
+        self.gpus = []
+        for index in range(count):
+            try:
+                handle = self.nvml.nvmlDeviceGetHandleByIndex(index)
+            except self.nvml.NVMLError as error:
+                reader = known.get(index) or GpuReader(self.nvml, self.host, index, None, uid)
+                reader.handle = None
+                reader.value.update(lost=True, lost_reason="NVML: %s" % error)
+            else:
+                reader = GpuReader(self.nvml, self.host, index, handle, uid)
+                reader.sample(True)
+            self.gpus.append(reader)
+        self.add_unlisted(uid)
+
+    def add_unlisted(self, uid):
+        seen = {short_bus(reader.value["pci_bus_id"]) for reader in self.gpus if reader.value.get("pci_bus_id")}
+        missing = [bus for bus in self.host.driver_gpus() if short_bus(bus) not in seen]
+        nameless = [reader for reader in self.gpus if not reader.value.get("pci_bus_id")]
+        for bus in missing:
+            if nameless:
+                nameless.pop(0).value["pci_bus_id"] = bus
+                continue
+            reader = GpuReader(self.nvml, self.host, len(self.gpus), None, uid)
+            reader.value.update(pci_bus_id=bus, lost=True, lost_reason="listed by the driver, not by NVML")
+            self.gpus.append(reader)
+
+    def listen(self):
+        """Subscribes to XID and double-bit ECC events; a driver without them leaves the kernel log."""
+        try:
+            self.events = self.nvml.nvmlEventSetCreate()
+        except (self.nvml.NVMLError, AttributeError):
+            return
+        for reader in self.gpus:
+            if reader.handle is None:
+                continue
+            for kinds in (EVENT_XID | EVENT_DOUBLE_BIT, EVENT_XID):
+                try:
+                    self.nvml.nvmlDeviceRegisterEvents(reader.handle, kinds, self.events)
+                    break
+                except self.nvml.NVMLError:
+                    continue
+
+    def beat(self):
+        """One sample of all GPUs: a `delta`, or a `state` when the list of GPUs changed."""
+        now = self.host.now()
+        slow = now >= self.slow_due
+        self.beat_began = time.time()
+        if slow:
+            self.slow_due = now + self.slow_seconds
+            if self.sent_gpus and self.count_changed():
+                self.open_gpus()
+        samples = [reader.sample(slow) for reader in self.gpus]
+        took = time.time() - self.beat_began
+        self.beat_began = None
+        if slow:
+            self.node.update(self.host.load())
+            self.node["probe"] = self.cost(took)
+        self.tell_kernel_xids()
+        self.tell(now, samples)
+        self.tell_lost(now)
+
+    def count_changed(self):
+        try:
+            count = self.nvml.nvmlDeviceGetCount()
+        except self.nvml.NVMLError:
+            return False
+        return count != sum(
+            1 for reader in self.gpus if reader.value.get("lost_reason") != "listed by the driver, not by NVML"
+        )
+
+    def cost(self, took):
+        used = self.host.cpu_seconds()
+        alive = self.host.now() - self.started_at
+        percent = None if used is None or alive < 1.0 else round(100.0 * used / alive, 1)
+        return measured(cpu_percent=percent, sample_milliseconds=round(took * 1000.0, 1))
+
+    def tell(self, now, samples):
+        identities = [(sample.get("uuid"), sample.get("pci_bus_id")) for sample in samples]
+        before = [(sample.get("uuid"), sample.get("pci_bus_id")) for sample in self.sent_gpus]
+        if not self.sent_node or identities != before:
+            self.emit({"t": "state", "at": now, "node": self.node, "gpus": samples})
+        else:
+            message = {"t": "delta", "at": now}
+            node = diff(self.sent_node, self.node)
+            gpus = {}
+            for position, (old, new) in enumerate(zip(self.sent_gpus, samples)):
+                changed = diff(old, new)
+                if changed:
+                    gpus[str(position)] = changed
+            if node:
+                message["node"] = node
+            if gpus:
+                message["gpus"] = gpus
+            self.emit(message)
+        self.sent_node = dict(self.node)
+        self.sent_gpus = samples
+
+    def tell_lost(self, now):
+        for reader in self.gpus:
+            if not reader.value.get("lost"):
+                self.lost_told.discard(reader.index)
+            elif reader.index not in self.lost_told:
+                self.lost_told.add(reader.index)
+                self.emit({"t": "event", "at": now, "kind": "gpu_lost", "gpu_index": reader.index,
+                           "pci_bus_id": reader.value.get("pci_bus_id"), "code": None, "source": "nvml",
+                           "text": reader.value.get("lost_reason") or "lost"})  # fmt: skip
+
+    def tell_kernel_xids(self):
+        for xid in self.host.kernel_xids():
+            self.tell_xid(xid["at"], None, xid["pci_bus_id"], xid["code"], xid["text"], "kernel")
+
+    def tell_xid(self, at, index, bus, code, said, source):
+        """NVML and the kernel log tell the same XID: the first one is sent."""
+        with self.lock:
+            slot = short_bus(bus) if bus else index
+            for known_at, known_slot, known_code, known_source in self.recent_xids:
+                same = (known_slot, known_code) == (slot, code)
+                if same and known_source != source and abs(known_at - at) < SAME_XID_SECONDS:
+                    return
+            self.recent_xids = self.recent_xids[-200:] + [(at, slot, code, source)]
+        self.emit({"t": "event", "at": at, "kind": "xid", "gpu_index": index, "pci_bus_id": bus, "code": code,
+                   "text": said[:TEXT_LIMIT], "source": source})  # fmt: skip
+
+    def poll_events(self, milliseconds):
+        """Waits up to `milliseconds` for NVML events and emits all that are there."""
+        while self.events is not None:
+            try:
+                event = self.nvml.nvmlEventSetWait(self.events, milliseconds)
+            except self.nvml.NVMLError as error:
+                if getattr(error, "value", None) != 10:  # timeout
+                    self.events = None  # this driver has no events after all
+                return
+            milliseconds = 0
+            index, bus = self.slot_of(event.device)
+            if event.eventType & EVENT_XID:
+                self.tell_xid(self.host.now(), index, bus, int(event.eventData), "reported by NVML", "nvml")
+            elif event.eventType & EVENT_DOUBLE_BIT:
+                self.emit({"t": "event", "at": self.host.now(), "kind": "ecc_double_bit", "gpu_index": index,
+                           "pci_bus_id": bus, "code": None, "text": "uncorrectable ECC error",
+                           "source": "nvml"})  # fmt: skip
+
+    def slot_of(self, device):
+        try:
+            index = self.nvml.nvmlDeviceGetIndex(device)
+        except (self.nvml.NVMLError, AttributeError):
+            return None, None
+        for reader in self.gpus:
+            if reader.index == index:
+                return index, reader.value.get("pci_bus_id")
+        return index, None
+
+    def hanging(self):
+        """(GPU index, call, seconds) of a sample that has not come back, else None."""
+        began = self.beat_began
+        if began is None:
+            return None
+        for reader in self.gpus:
+            call = reader.current_call
+            if call is not None:
+                return reader.index, call, time.time() - began
+        return None, None, time.time() - began
+
+    def stop(self):
+        try:
+            if self.events is not None:
+                self.nvml.nvmlEventSetFree(self.events)
+            self.nvml.nvmlShutdown()
+        except (self.nvml.NVMLError, AttributeError):
+            return
+
+
+INIT_FAILURES = {
+    12: ("nvml-missing", "install the NVIDIA driver, or take the node out of the site"),
+    9: ("nvml-missing", "load the driver: modprobe nvidia; look at dmesg"),
+    4: ("nvml-failed", "this user may not open /dev/nvidiactl: look at its permissions"),
+    18: ("driver-mismatch", "the library and the kernel module differ: reload the module or reboot the node"),
+    None: ("nvml-failed", "run nvidia-smi on the node; look at dmesg"),
+}
+
+
+class Host(object):
+    """What is read of the machine besides NVML."""
+
+    def __init__(self):
+        self.kernel_log = None
+        self.kmsg = None
+        self.cursor = None
+        self.journal_due = 0.0
+        self.names = {}
+        self.users = {}
+        self.boot_at = self.read_boot()
+        self.ticks = os.sysconf("SC_CLK_TCK")
+        self.open_kernel_log()
+
+    def now(self):
+        return time.time()
+
+    def cpu_seconds(self):
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
+
+    def read_boot(self):
+        for line in self.lines("/proc/stat"):
+            if line.startswith("btime "):
+                return float(line.split()[1])
+        return None
+
+    def lines(self, path):
+        try:
+            with open(path, errors="replace") as opened:
+                return opened.read(1 << 20).splitlines()
+        except (IOError, OSError):
+            return []
+
+    def identity(self):
+        name = ""
+        for line in self.lines("/etc/os-release"):
+            if line.startswith("PRETTY_NAME="):
+                name = line.partition("=")[2].strip().strip('"')
+        return measured(
+            hostname=socket.gethostname(),
+            os=name or platform.system(),
+            kernel=platform.release(),
+            boot_at=self.boot_at,
+            cpu_count=os.cpu_count(),
+            memory_total_bytes=self.meminfo("MemTotal:"),
+            privileged=os.geteuid() == 0,
+        )
+
+    def meminfo(self, key):
+        for line in self.lines("/proc/meminfo"):
+            if line.startswith(key):
+                return int(line.split()[1]) * 1024
+        return None
+
+    def load(self):
+        words = (self.lines("/proc/loadavg") or [""])[0].split()
+        return measured(
+            load_1m=float(words[0]) if words else None, memory_available_bytes=self.meminfo("MemAvailable:")
+        )
+
+    def process(self, pid):
+        """User, command and start of a process; None when it is gone or hidden by a PID namespace."""
+        stat = (self.lines("/proc/%d/stat" % pid) or [""])[0]
+        fields = stat.rpartition(")")[2].split()
+        if len(fields) < 20:
+            return None
+        started = fields[19]
+        known = self.names.get(pid)
+        if known is not None and known[0] == started:
+            return known[1]
+        if len(self.names) > 4096:
+            self.names.clear()
+        found = measured(
+            user=self.owner(pid),
+            command=self.command(pid) or stat.partition("(")[2].rpartition(")")[0] or None,
+            started_at=None if self.boot_at is None else self.boot_at + int(started) / float(self.ticks),
+        )
+        self.names[pid] = (started, found)
+        return found
+
+    def command(self, pid):
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as opened:
+                return opened.read(TEXT_LIMIT).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except (IOError, OSError):
+            return None
+
+    def owner(self, pid):
+        try:
+            uid = os.stat("/proc/%d" % pid).st_uid
+        except OSError:
+            return None
+        if uid not in self.users:
+            try:
+                import pwd
+
+                self.users[uid] = pwd.getpwuid(uid).pw_name
+            except (ImportError, KeyError):
+                self.users[uid] = str(uid)
+        return self.users[uid]
+
+    def driver_gpus(self):
+        try:
+            return sorted(os.listdir("/proc/driver/nvidia/gpus"))
+        except OSError:
+            return []
+
+    def open_kernel_log(self):
+        try:
+            self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+            self.kernel_log = "kmsg"
+        except OSError:
+            if self.journal() is not None:
+                self.kernel_log = "journal"
+
+    def kernel_xids(self):
+        """XIDs since the last call, the first time those still in the log; bounded."""
+        if self.kernel_log == "kmsg":
+            return self.kmsg_xids()[-XID_BACKLOG:]
+        if self.kernel_log == "journal" and time.time() >= self.journal_due:
+            self.journal_due = time.time() + 10.0
+            return (self.journal() or [])[-XID_BACKLOG:]
+        return []
+
+    def kmsg_xids(self):
+        found = []
+        while True:
+            try:
+                record = os.read(self.kmsg, 8192)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno == 32:  # EPIPE: records were overwritten, the next read goes on
+                    continue
+                return found
+            if not record:
+                return found
+            head, _, said = record.decode("utf-8", "replace").partition(";")
+            xid = parse_xid(said, self.kmsg_time(head))
+            if xid is not None:
+                found.append(xid)
+
+    def kmsg_time(self, head):
+        """ "4,1234,5678901,-" counts microseconds on the boot clock; a suspend is not in it."""
+        parts = head.split(",")
+        since_boot = int(parts[2]) / 1e6 if len(parts) > 2 and parts[2].isdigit() else None
+        if since_boot is None:
+            return time.time()
+        return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since_boot
+
+    def journal(self):
+        """XIDs of the kernel journal after the cursor; None when it may not be read."""
+        command = ["journalctl", "-k", "-q", "-o", "json", "--no-pager", "-n", "2000"]
+        if self.cursor:
+            command.append("--after-cursor=" + self.cursor)
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5,
+                                  stdin=subprocess.DEVNULL)  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        if done.returncode != 0 or (not done.stdout and not self.cursor):
+            return None
+        found = []
+        for line in done.stdout.splitlines():
+            try:
+                entry = json.loads(line.decode("utf-8", "replace"))
+                at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+            except (ValueError, KeyError, TypeError):
+                continue
+            self.cursor = entry.get("__CURSOR") or self.cursor
+            xid = parse_xid(str(entry.get("MESSAGE")), at)
+            if xid is not None:
+                found.append(xid)
+        return found
+
+
+def parse_xid(line, at):
+    """{at, pci_bus_id, code, text} of an XID line of the NVIDIA kernel module, else None."""
+    match = XID_LINE.search(line)
+    if match is None:
+        return None
+    said = match.group(3).splitlines()
+    return {"at": at, "pci_bus_id": match.group(1), "code": int(match.group(2)), "text": said[0] if said else ""}
+
+
+def read_section(stream):
+    size = int(stream.readline())
+    content = stream.read(size)
+    if len(content) != size:
+        raise EOFError("the console went away")
+    return content
+
+
+def load_pynvml(source):
+    """pynvml looks itself up in sys.modules, so it is registered before it runs."""
+    module = types.ModuleType("pynvml")
+    sys.modules["pynvml"] = module
+    exec(compile(source, "pynvml.py", "exec"), module.__dict__)
+    return module
+
+
+class Output(object):
+    """Lines to stdout from several threads; a console that is gone ends the process."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, message):
+        line = json.dumps(message, separators=(",", ":"), allow_nan=False)
+        with self.lock:
+            try:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            except (IOError, OSError):
+                os._exit(0)
+
+
+def in_background(target):
+    thread = threading.Thread(target=target)
+    thread.daemon = True
+    thread.start()
+
+
+def main():
+    stdin = sys.stdin.buffer
+    options = json.loads(read_section(stdin).decode("utf-8"))
+    nvml = load_pynvml(zlib.decompress(read_section(stdin)))
+    emit = Output()
+    probe = Probe(nvml, Host(), emit, options)
+
+    def leave_with_stdin():
+        while stdin.read(4096):
+            continue
+        os._exit(0)
+
+    def watch():
+        patience = max(3.0, 3 * probe.fast_seconds)
+        while True:
+            time.sleep(probe.fast_seconds)
+            hanging = probe.hanging()
+            if hanging is not None and hanging[2] > patience:
+                emit({"t": "stall", "at": time.time(), "gpu_index": hanging[0], "call": hanging[1],
+                      "seconds": round(hanging[2], 1)})  # fmt: skip
+
+    def events():
+        while probe.events is not None:
+            probe.poll_events(1000)
+
+    in_background(leave_with_stdin)
+    in_background(watch)
+    if not probe.start():
+        sys.exit(1)
+    if options.get("once"):
+        sys.exit(0)
+    in_background(events)
+    due = time.time()
+    while True:
+        due = max(due + probe.fast_seconds, time.time())
+        time.sleep(max(0.0, due - time.time()))
+        probe.beat()
+
+
+if __name__ == "__gpudeck_probe__":
+    main()

@@ -1,0 +1,232 @@
+"""Nodes over SSH: one connection each, opened on demand, reused by every channel.
+
+asyncssh reads the user's OpenSSH configuration (host, user, port, keys, certificates, agent, ProxyJump). It is loaded
+on the first connect, in a thread, because importing it takes longer than a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.contract import GpudeckError, ProbeFailed, Unreachable
+from backends.domain import NodeSpec, SshSpec
+from backends.nodes.pipes import Lines, Tail, read_bounded
+from backends.nodes.ssh_errors import OfferedKey, explain
+from backends.nodes.transport import Channel, Completed
+
+if TYPE_CHECKING:
+    import asyncssh
+
+CHANNELS_PER_CONNECTION = 8
+"""OpenSSH allows 10 sessions per connection (MaxSessions) by default."""
+CLOSE_SECONDS = 3.0
+_DESTINATION = re.compile(
+    r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?::(?P<port>\d+))?"
+)
+
+
+class SshPool:
+    """The SSH connections of one site; at most `parallel_connects` are being made at a time."""
+
+    def __init__(self, spec: SshSpec) -> None:
+        self._spec = spec
+        self._connecting = asyncio.Semaphore(spec.parallel_connects)
+        self._transports: list[SshTransport] = []
+
+    def transport(self, node: NodeSpec) -> SshTransport:
+        made = SshTransport(node, self._spec, self._connecting)
+        self._transports.append(made)
+        return made
+
+    async def close(self) -> None:
+        await asyncio.gather(*(transport.close() for transport in self._transports))
+
+
+class SshTransport:
+    """The way to one node."""
+
+    def __init__(self, node: NodeSpec, spec: SshSpec, connecting: asyncio.Semaphore) -> None:
+        self._node = node
+        self._spec = spec
+        self._connecting = connecting
+        self._channels = asyncio.Semaphore(CHANNELS_PER_CONNECTION)
+        self._lock = asyncio.Lock()
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    async def open(self, command: str) -> Channel:
+        await self._channels.acquire()
+        try:
+            process = await self._start(command)
+        except BaseException:
+            self._channels.release()
+            raise
+        return SshChannel(process, self._channels)
+
+    async def run(self, command: str, *, timeout: float, limit: int) -> Completed:
+        channel = await self.open(command)
+        assert isinstance(channel, SshChannel)
+        try:
+            async with asyncio.timeout(timeout):
+                channel.end_input()
+                stdout = await read_bounded(channel.stdout, limit)
+                return Completed(stdout, await channel.stderr_tail(), await channel.wait())
+        except TimeoutError:
+            raise ProbeFailed(f"the command took more than {timeout:.0f} s on {self._node.name}", "") from None
+        finally:
+            await channel.close()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.wait_closed()
+        except TimeoutError:
+            connection.abort()
+
+    async def _start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        connection = await self._connect()
+        import asyncssh
+
+        try:
+            async with asyncio.timeout(self._spec.connect_timeout_seconds):
+                return await connection.create_process(command, encoding=None)
+        except (TimeoutError, OSError, asyncssh.Error) as error:
+            raise explain(error, self._node, self._spec, None) from None
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        async with self._lock:
+            if self._connection is not None and not self._connection.is_closed():
+                return self._connection
+            async with self._connecting:
+                self._connection = await self._connect_once()
+            return self._connection
+
+    async def _connect_once(self) -> asyncssh.SSHClientConnection:
+        asyncssh = await load()
+        offered = OfferedKey()
+
+        class Client(asyncssh.SSHClient):  # type: ignore[name-defined, misc]
+            def validate_host_public_key(self, host: str, addr: str, port: int, key: Any) -> bool:
+                """Called for a key that known_hosts does not hold: it is never accepted, only remembered."""
+                offered.note(host, port, key)
+                return False
+
+        try:
+            options = await asyncssh.SSHClientConnectionOptions.construct(
+                client_factory=Client, **self._address(), **_arguments(self._spec)
+            )
+            offered.known_hosts = options.known_hosts
+            if options.known_hosts is None:
+                # UserKnownHostsFile none switches the check off in asyncssh; an unknown key is refused all the same.
+                options.known_hosts = b""
+            connection: Any = await asyncssh.connect(options.host, options=options, config=_config(self._spec))
+        except (TimeoutError, OSError, ValueError, asyncssh.Error, asyncssh.KeyImportError) as error:
+            raise explain(error, self._node, self._spec, offered) from None
+        return connection  # type: ignore[no-any-return]
+
+    def _address(self) -> dict[str, Any]:
+        match = _DESTINATION.fullmatch(self._node.destination)
+        if match is None:
+            raise Unreachable(f"{self._node.destination!r} is no SSH destination", "write [user@]host[:port]")
+        address: dict[str, Any] = {"host": match["host"].strip("[]")}
+        if match["user"]:
+            address["username"] = match["user"]
+        if match["port"]:
+            address["port"] = int(match["port"])
+        return address
+
+
+class SshChannel:
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes], slot: asyncio.Semaphore) -> None:
+        self._process = process
+        self._slot: asyncio.Semaphore | None = slot
+        self.stdout = process.stdout
+        self._lines = Lines(process.stdout)
+        self._stderr = Tail(process.stderr)
+
+    async def send(self, payload: bytes) -> None:
+        import asyncssh
+
+        try:
+            self._process.stdin.write(payload)
+            await self._process.stdin.drain()
+        except (OSError, asyncssh.Error):
+            raise ProbeFailed("the command ended before it had read its input", "") from None
+
+    async def readline(self, limit: int) -> bytes:
+        import asyncssh
+
+        try:
+            return await self._lines.readline(limit)
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"the connection was lost: {error}", "it is opened again") from None
+
+    async def stderr_tail(self) -> str:
+        return await self._stderr.text()
+
+    async def wait(self) -> int | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._process.wait_closed()
+        return self._process.exit_status
+
+    def end_input(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.write_eof()
+
+    async def close(self) -> None:
+        if self._slot is None:
+            return
+        slot, self._slot = self._slot, None
+        try:
+            self.end_input()
+            with contextlib.suppress(TimeoutError, OSError, GpudeckError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    # Draining opens the window of a command that still writes, so that it sees the EOF.
+                    while await self.stdout.read(65_536):
+                        pass
+            self._process.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._process.wait_closed()
+        finally:
+            self._stderr.cancel()
+            slot.release()
+
+
+async def load() -> Any:
+    """asyncssh, imported off the event loop; its log goes nowhere, the errors say it all."""
+    module = await asyncio.to_thread(importlib.import_module, "asyncssh")
+    logger = logging.getLogger("asyncssh")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return module
+
+
+def _config(spec: SshSpec) -> list[str]:
+    path = spec.config_file or Path("~/.ssh/config").expanduser()
+    return [str(path)] if spec.config_file is not None or path.is_file() else []
+
+
+def _arguments(spec: SshSpec) -> dict[str, Any]:
+    """Batch mode: a key or a certificate, never a question."""
+    return {
+        "config": _config(spec),
+        "connect_timeout": spec.connect_timeout_seconds,
+        "login_timeout": spec.connect_timeout_seconds,
+        "keepalive_interval": spec.keepalive_seconds,
+        "keepalive_count_max": 2,
+        "password_auth": False,
+        "kbdint_auth": False,
+        "request_pty": False,
+    }

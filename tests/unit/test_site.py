@@ -1,0 +1,133 @@
+"""A site: the fleet topic, the events, the histories, and one reading of everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backends.contract import Unreachable
+from backends.domain import NodeSpec, NodeState, SiteSpec
+from backends.feed import ManualClock
+from backends.site import Site
+from tests.scripted import ScriptedChannel, ScriptedTransports
+from tests.unit.test_stream import HELLO, STATE, XID
+
+SPEC = SiteSpec("lab", nodes=(NodeSpec("a"), NodeSpec("b"), NodeSpec("c")))
+
+
+class Wired:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.transports = ScriptedTransports(SPEC)
+        self.site = Site(SPEC, clock=self.clock, transport_factory=lambda spec: self.transports)
+
+    def script(self, node: str, *items: ScriptedChannel | Unreachable) -> None:
+        self.transports.of[node].channels.extend(items)
+
+
+@pytest.fixture
+async def wired() -> AsyncIterator[Wired]:
+    made = Wired()
+    yield made
+    await made.site.close()
+
+
+def channel(*more: dict[str, Any]) -> ScriptedChannel:
+    return ScriptedChannel().say(HELLO, STATE, *more)
+
+
+async def test_every_node_is_in_the_fleet_from_the_start_in_order(wired: Wired) -> None:
+    fleet = wired.site.fleet.reading.value
+    assert fleet is not None
+    assert [(node.name, node.state) for node in fleet.nodes] == [(name, NodeState.CONNECTING) for name in "abc"]
+
+
+async def test_one_dead_node_costs_the_others_nothing(wired: Wired) -> None:
+    wired.script("a", channel())
+    wired.script("b", Unreachable("no route to b", "check the cable"))
+    wired.script("c", channel().end())
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    fleet = wired.site.fleet.reading.value
+    assert fleet is not None
+    assert [node.state for node in fleet.nodes] == [NodeState.LIVE, NodeState.DOWN, NodeState.STALE]
+    assert fleet.live_count == 1
+    down = fleet.get("b")
+    assert down is not None
+    assert down.problem is not None
+    assert down.problem.hint == "check the cable"
+    stale = fleet.get("c")
+    assert stale is not None
+    assert stale.node is not None
+    assert stale.age(wired.clock.now()) == pytest.approx(0.5)
+
+
+async def test_a_burst_of_nodes_is_one_fleet(wired: Wired) -> None:
+    heard = 0
+
+    def count(_reading: object) -> None:
+        nonlocal heard
+        heard += 1
+
+    wired.site.fleet.watch(count)
+    for name in "abc":
+        wired.script(name, channel())
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    assert heard == 1
+
+
+async def test_an_unchanged_node_is_the_same_object(wired: Wired) -> None:
+    first = channel()
+    wired.script("a", first)
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    before = wired.site.fleet.reading.value
+    assert before is not None
+    first.say({"t": "delta"})
+    await wired.clock.advance(1)
+    after = wired.site.fleet.reading.value
+    assert after is not None
+    assert after.nodes[0].node is before.nodes[0].node
+    assert after.nodes[1] is before.nodes[1]
+
+
+async def test_an_xid_told_by_nvml_and_by_the_kernel_is_one_event(wired: Wired) -> None:
+    wired.script("a", channel(XID, {**XID, "source": "nvml", "at": XID["at"] + 2}, {**XID, "code": 45}))  # type: ignore[operator]
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    events = wired.site.events.reading.value
+    assert events is not None
+    assert sorted(event.code for event in events if event.code) == [45, 79]
+
+
+async def test_histories_follow_the_readings(wired: Wired) -> None:
+    first = channel()
+    wired.script("a", first)
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    assert wired.site.history.series("a/GPU-0", wired.clock.now())[-1] == 10.0
+    assert wired.site.history.series("a/GPU-0/power", wired.clock.now()) == ()
+
+
+async def test_read_once_returns_when_all_have_answered(wired: Wired) -> None:
+    wired.script("a", channel())
+    wired.script("b", Unreachable("no", ""))
+    wired.script("c", channel())
+    fleet = await wired.site.read_once(timeout=5)
+    assert [node.state for node in fleet.nodes] == [NodeState.LIVE, NodeState.DOWN, NodeState.LIVE]
+
+
+async def test_read_once_does_not_wait_for_ever(wired: Wired) -> None:
+    wired.script("a", channel())
+    fleet = await wired.site.read_once(timeout=0.05)
+    assert [node.state for node in fleet.nodes] == [NodeState.LIVE, NodeState.CONNECTING, NodeState.CONNECTING]
+
+
+async def test_a_site_without_nodes_is_an_empty_fleet() -> None:
+    spec = SiteSpec("empty")
+    site = Site(spec, transport_factory=ScriptedTransports)
+    assert (await site.read_once(timeout=1)).nodes == ()
+    await site.close()
