@@ -15,10 +15,11 @@ class SimHost:
 
     kernel_log: str | None
 
-    def __init__(self, node: SimNode, meter: Meter, clock: Clock) -> None:
+    def __init__(self, node: SimNode, meter: Meter, clock: Clock, jobs_clock: Clock | None = None) -> None:
         self._node = node
         self._meter = meter
         self._clock = clock
+        self._jobs_clock = jobs_clock or clock
         self._seen: set[int] = set()
         # The journal serves a login that may not open /dev/kmsg.
         self.kernel_log = "kmsg" if node.machine.privileged else "journal"
@@ -39,7 +40,7 @@ class SimHost:
         }
 
     def load(self) -> dict[str, Any]:
-        now = self._clock.now()
+        now = self._jobs_clock.now()
         busy = sum(self._meter.read(gpu, now).utilization_percent for gpu in self._node.gpus) / 100
         noise = mix(self._node.seed, int(now) // 5) % 100 / 100
         total = self._node.machine.memory_gib << 30
@@ -51,7 +52,7 @@ class SimHost:
         }
 
     def process(self, pid: int) -> dict[str, Any] | None:
-        process = self._meter.process(pid, self._clock.now())
+        process = self._meter.process(pid, self._jobs_clock.now())
         if process is None:
             return None
         return {"user": process.user, "command": process.command, "started_at": process.started_at}

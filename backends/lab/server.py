@@ -40,6 +40,8 @@ class LabSpec:
     """The same seed gives the same machines, jobs and figures."""
     hostile: bool = False
     """Process commands, users and one GPU name are hostile text."""
+    changing_percent: int = 100
+    """Share of the nodes whose values move; the others stand still, for measuring what an idle fleet costs."""
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -103,7 +105,7 @@ class Lab:
         user_key = asyncssh.generate_private_key("ssh-ed25519", comment="gpudeck lab")
         count = len(self.nodes)
         for index, hardware in enumerate(self.nodes):
-            node = Node(hardware, self.spec.clock, (index + 1) / count)
+            node = Node(hardware, self.spec.clock, (index + 1) / count, still=self._stands_still(index))
             self._listeners.append(NodeListener(node, user_key))
         for name in self.spec.scenarios:
             self._play(name)
@@ -118,6 +120,9 @@ class Lab:
         ]
         write_files(self.files, user_key.export_private_key(), addresses)
         await self._control.start()
+
+    def _stands_still(self, index: int) -> bool:
+        return index * 100 >= self.spec.changing_percent * len(self.nodes)
 
     def activate(self, name: str) -> asyncio.Task[None]:
         """Switches a scenario on; once more changes nothing.

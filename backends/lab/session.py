@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from backends.feed import Clock
+from backends.feed import Clock, ManualClock
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode
 from backends.lab.host import SimHost
@@ -44,9 +44,11 @@ class Cut(Exception):
 class Node:
     """A simulated machine at work: hardware, its meter and the clock."""
 
-    def __init__(self, hardware: SimNode, clock: Clock, phase: float) -> None:
+    def __init__(self, hardware: SimNode, clock: Clock, phase: float, *, still: bool = False) -> None:
         self.hardware = hardware
         self.clock = clock
+        self.jobs_clock: Clock = ManualClock(clock.now()) if still else clock
+        """The time the machine's jobs live in; it does not pass on a node that stands still."""
         self.phase = phase
         """Share of the beat after which this node's probes send, 0 to 1: the nodes take turns."""
         self.meter = Meter(hardware)
@@ -150,8 +152,8 @@ async def _until_eof(process: SSHServerProcess[bytes]) -> None:
 
 async def _drive(node: Node, source: bytes, options: dict[str, Any], output: Output) -> int:
     probe_module = load_probe(source)
-    nvml = SimNvml(node.hardware, node.meter, node.clock)
-    host = SimHost(node.hardware, node.meter, node.clock)
+    nvml = SimNvml(node.hardware, node.meter, node.jobs_clock)
+    host = SimHost(node.hardware, node.meter, node.clock, node.jobs_clock)
     probe = probe_module["Probe"](nvml, host, output.emit, options)
     started = probe.start()
     once = bool(options.get("once"))
@@ -182,7 +184,7 @@ async def _beat(node: Node, probe: Any, seconds: float, output: Output) -> None:
 
 async def query_xml(node: Node, process: SSHServerProcess[bytes]) -> int:
     """`nvidia-smi -q -x`."""
-    process.stdout.write(render(node.hardware, node.meter, node.clock.now()).encode())
+    process.stdout.write(render(node.hardware, node.meter, node.jobs_clock.now()).encode())
     await process.stdout.drain()
     return 0
 

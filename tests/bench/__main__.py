@@ -1,0 +1,135 @@
+"""`make bench`: what gpudeck costs, each figure beside its target or a baseline of the same run.
+
+Nothing here is part of the test suite: a figure depends on the machine. Load goes to loopback only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench.terminal import Terminal, gpudeck
+
+NODES = 128
+FIRST_PAINT_RATIO = 1.3
+CPU_PERCENT = 35.0
+RSS_MEBIBYTES = 150.0
+KEY_MILLISECONDS = 50.0
+HEADER = b"gpudeck"
+
+
+def row(what: str, value: str, target: str, good: bool | None) -> None:
+    mark = {True: "ok", False: "MISSED", None: ""}[good]
+    print(f"{what:<52} {value:>20}  {target:<26} {mark}", flush=True)
+
+
+@contextlib.contextmanager
+def running_lab(nodes: int, *, changing: int = 100) -> Iterator[Path]:
+    """A lab in its own process; yields its site.toml."""
+    with tempfile.TemporaryDirectory(prefix="gpudeck-bench-") as out:
+        argv = gpudeck("lab", "--out", out, "--nodes", str(nodes), "--changing", str(changing))
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline().decode().strip()
+            if not ready:
+                raise RuntimeError("the lab did not start")
+            yield Path(out) / "site.toml"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def first_paint() -> None:
+    """Start to first paint, against a bare Textual application, alternating so that both see the same machine."""
+    bare: list[float] = []
+    console: list[float] = []
+    with running_lab(8) as site:
+        for _ in range(9):
+            for argv, text, times in (
+                ([sys.executable, "-m", "tests.bench.bare"], b"bare application painted", bare),
+                (gpudeck("--config", str(site)), HEADER, console),
+            ):
+                terminal = Terminal(argv)
+                times.append(terminal.wait_for(text, 20))
+                terminal.close()
+    ratio = statistics.median(console) / statistics.median(bare)
+    row("first paint, bare Textual (median)", f"{statistics.median(bare) * 1000:.0f} ms", "baseline", None)
+    row("first paint, gpudeck (median)", f"{statistics.median(console) * 1000:.0f} ms", "", None)
+    row("first paint, ratio", f"{ratio:.2f}", f"<= {FIRST_PAINT_RATIO}", ratio <= FIRST_PAINT_RATIO)
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def load(changing: int, seconds: float, size: tuple[int, int] = (160, 50)) -> None:
+    """CPU, memory, bytes and key latency of the console on a fleet of 128 nodes at 1 Hz."""
+    columns, rows = size
+    with running_lab(NODES, changing=changing) as site:
+        terminal = Terminal(gpudeck("--config", str(site)), columns=columns, rows=rows)
+        try:
+            began = time.monotonic()
+            live = terminal.wait_for(f"{NODES}/{NODES} nodes".encode(), 90)
+            if changing == 100:
+                row(f"connect all {NODES} nodes", f"{live:.1f} s", "", None)
+            terminal.watch(10.0)
+            cpu, began = terminal.cpu_seconds(), time.monotonic()
+            written = terminal.watch(seconds)
+            share = 100 * (terminal.cpu_seconds() - cpu) / (time.monotonic() - began)
+            rss = terminal.rss_bytes() / 2**20
+            name = f"{NODES} nodes, {changing} % changing, {columns}x{rows}"
+            row(f"{name}: CPU of one core", f"{share:.1f} %", f"<= {CPU_PERCENT} %", share <= CPU_PERCENT)
+            row(f"{name}: RSS", f"{rss:.0f} MiB", f"<= {RSS_MEBIBYTES} MB", rss * 1.048576 <= RSS_MEBIBYTES)
+            expected = None if changing else written == 0
+            row(f"{name}: bytes to the terminal", f"{written / seconds:,.0f} B/s", "0 when still", expected)
+            if changing == 100:
+                keys(terminal)
+        finally:
+            terminal.close()
+
+
+def keys(terminal: Terminal) -> None:
+    """From a key to the first painted byte, while every GPU changes each second."""
+    times = []
+    for number in range(120):
+        times.append(1000 * terminal.key_to_paint(b"\x1b[B" if number % 40 < 30 else b"\x1b[A"))
+        terminal.watch(0.07)
+    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+    row("key to paint under that load, p50", f"{p50:.1f} ms", "", None)
+    row("key to paint under that load, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
+
+
+def probe() -> None:
+    """CPU the probe costs its node, on the fake driver: the calls are real, what a real driver adds is not in it."""
+    from tests.bench.probe_cost import measure
+
+    measure(row)
+
+
+BENCHES: dict[str, Callable[[], None]] = {
+    "first-paint": first_paint,
+    "probe": probe,
+    "load-100": lambda: load(100, 20),
+    "load-10": lambda: load(10, 20),
+    "load-0": lambda: load(0, 20),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which to run; all when none is named")
+    for name in parser.parse_args().names or BENCHES:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The command line. stdout belongs to output, stderr to messages.
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 nothing could be reached, 130 interrupted. Nothing
+here imports Textual or an SDK before a command needs it: --help, --version and snapshot stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backends.contract import ConfigError, GpudeckError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _command(arguments)(arguments)
+    except GpudeckError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; closing stdout quietly keeps Python from complaining at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(error: GpudeckError) -> int:
+    if os.environ.get("GPUDECK_DEBUG"):
+        raise error
+    print(f"gpudeck: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def _command(arguments: argparse.Namespace) -> Command:
+    """The function of the chosen command, imported only now."""
+    import importlib
+
+    module, function = _COMMANDS[arguments.command]
+    return getattr(importlib.import_module(f"tui.commands.{module}"), function)  # type: ignore[no-any-return]
+
+
+_COMMANDS: dict[str | None, tuple[str, str]] = {
+    None: ("console", "console"),
+    "demo": ("console", "demo"),
+    "lab": ("lab", "lab"),
+    "snapshot": ("snapshot", "snapshot"),
+    "backends": ("backends", "backends"),
+    "completion": ("completion", "completion"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; the completion scripts are made from it."""
+    top = argparse.ArgumentParser(
+        prog="gpudeck",
+        description="Terminal operations console for on-premises NVIDIA GPU sites.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 nothing reached, 130 interrupted.",
+    )
+    top.add_argument("--version", action=_Version, help="print the version and exit")
+    top.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: ~/.config/gpudeck/config.toml)"
+    )
+    top.add_argument("--site", metavar="NAME", help="the site to open (default: the first in the configuration)")
+    top.add_argument("--read-only", action="store_true", help="allow no change for the life of this process")
+    top.add_argument("--theme", metavar="NAME", help="colours: dark, light, contrast, colorblind, ansi, mono")
+    top.add_argument("--ascii", action="store_true", help="glyphs from ASCII only")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="start a simulated site on this machine and open the console on it")
+    _lab_arguments(demo)
+    demo.add_argument("--theme", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    demo.add_argument("--ascii", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+    lab = commands.add_parser("lab", help="run the simulated site alone, for any tool to look at")
+    lab.add_argument("--out", type=Path, metavar="DIR", help="where site.toml, keys and the control socket go")
+    _lab_arguments(lab)
+    lab.add_argument("--hostile", action="store_true", help="names and commands full of escape sequences and markup")
+    lab.add_argument("--changing", type=int, default=100, metavar="PERCENT", help="share of nodes whose values move")
+    control = lab.add_subparsers(dest="lab_command", metavar="ctl")
+    ctl = control.add_parser("ctl", help="switch scenarios of a running lab")
+    ctl.add_argument("--out", type=Path, metavar="DIR", required=True, help="the directory of the running lab")
+    ctl.add_argument("op", choices=("on", "off", "list"))
+    ctl.add_argument("scenario_name", nargs="?", metavar="SCENARIO")
+
+    snapshot = commands.add_parser("snapshot", help="one reading of everything")
+    snapshot.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/snapshot/1"')
+    snapshot.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
+    _site_arguments(snapshot)
+
+    backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
+    backends.add_argument("--json", action="store_true")
+
+    completion = commands.add_parser("completion", help="print a completion script")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return top
+
+
+def _lab_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--nodes", type=int, default=12, metavar="N", help="simulated nodes (default: 12)")
+    command.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a scripted fault, may be repeated; 'list' shows them",
+    )
+    command.add_argument("--seed", type=int, default=7, metavar="N", help="the same seed, the same site")
+
+
+def _site_arguments(command: argparse.ArgumentParser) -> None:
+    """Also accepted behind the command's name."""
+    command.add_argument("--config", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    command.add_argument("--site", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **keywords: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> None:
+        from importlib.metadata import version
+
+        print(f"gpudeck {version('gpudeck')}")
+        parser.exit()
+
+
+def settings_path(arguments: argparse.Namespace) -> Path | None:
+    """The configuration to read: the one named, else the user's if there is one; None without either."""
+    if arguments.config is not None:
+        return Path(arguments.config)
+    from tui.paths import config_file
+
+    default = config_file()
+    return default if default.is_file() else None
+
+
+def check_scenarios(names: Sequence[str]) -> tuple[str, ...] | None:
+    """The scenarios to run; None after 'list' was asked for and printed. Raises ConfigError for an unknown one."""
+    from backends.lab.scenarios import SCENARIOS
+
+    if "list" in names:
+        for scenario in SCENARIOS.values():
+            print(f"{scenario.name:<18} {scenario.summary}")
+        return None
+    for name in names:
+        if name not in SCENARIOS:
+            raise ConfigError(f"no scenario is called {name!r}", f"there are: {', '.join(SCENARIOS)}")
+    return tuple(names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""`gpudeck backends`"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from backends import registry
+from backends.contract import GpudeckError
+
+TRANSPORTS = (
+    ("nvml", "the probe: NVML over SSH or a local process, Python 3.6+ on the node, nothing installed"),
+    ("nvidia-smi", "the fallback: nvidia-smi -q -x at a slower beat, where the probe cannot run"),
+)
+
+
+def backends(arguments: argparse.Namespace) -> int:
+    """Prints the installed platform backends and the ways a node is read."""
+    platforms = [_describe(name) for name in registry.names()]
+    if arguments.json:
+        transports = [{"name": name, "summary": summary} for name, summary in TRANSPORTS]
+        print(json.dumps({"schema": "gpudeck/backends/1", "platforms": platforms, "transports": transports}, indent=1))
+        return 0
+    print("Platforms")
+    for platform in platforms:
+        print(f"  {platform['name']:<14} {platform['error'] or platform['summary']}")
+    if not platforms:
+        print("  none installed: nodes are read directly")
+    print("How a node is read")
+    for name, summary in TRANSPORTS:
+        print(f"  {name:<14} {summary}")
+    return 0
+
+
+def _describe(name: str) -> dict[str, str | None]:
+    try:
+        backend = registry.load(name)
+    except GpudeckError as error:
+        return {"name": name, "summary": None, "error": error.message}
+    return {"name": name, "summary": backend.summary, "error": None}

@@ -1,0 +1,122 @@
+"""`gpudeck` and `gpudeck demo`: the console."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backends.contract import ConfigError, GpudeckError
+from tui import cli
+
+if TYPE_CHECKING:
+    from tui.config import Settings
+
+REMOTE_FPS, LOCAL_FPS = "15", "30"
+
+
+def console(arguments: argparse.Namespace) -> int:
+    """Opens the console on the configured site, or on what is found without a configuration."""
+    _need_terminal()
+    from tui.config import Settings, load
+
+    path = cli.settings_path(arguments)
+    settings = Settings() if path is None else load(path)
+    if arguments.site is not None or settings.sites:
+        settings.site(arguments.site)
+    return _open(arguments, settings)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Starts a lab in a process of its own, opens the console on it, and ends both together."""
+    scenarios = cli.check_scenarios(arguments.scenario)
+    if scenarios is None:
+        return 0
+    _need_terminal()
+    if not 1 <= arguments.nodes <= 1024:
+        raise ConfigError("--nodes must be between 1 and 1024", "")
+    from tui.config import load
+
+    options = ["--nodes", str(arguments.nodes), "--seed", str(arguments.seed)]
+    for name in scenarios:
+        options += ["--scenario", name]
+    with _lab(options) as site_file:
+        return _open(arguments, load(site_file))
+
+
+@contextlib.contextmanager
+def _lab(options: list[str]) -> Iterator[Path]:
+    """A lab in a temporary directory; it also ends when this process dies, because its stdin does."""
+    with tempfile.TemporaryDirectory(prefix="gpudeck-demo-") as directory:
+        # -P keeps a directory called tui where the user happens to stand from being imported.
+        start = "import sys; from tui.commands.console import lab_child; sys.exit(lab_child(sys.argv[1:]))"
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", start, "lab", "--out", directory, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            ready = process.stdout.readline().strip()
+            if not ready:
+                raise GpudeckError("the lab did not start", "run: gpudeck lab --out DIR")
+            yield Path(ready)
+        finally:
+            process.stdin.close()
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+def lab_child(argv: list[str]) -> int:
+    """`gpudeck lab` that ends with its stdin, so that a killed console leaves no lab behind."""
+    import signal
+    import threading
+
+    def leave_with_stdin() -> None:
+        while sys.stdin.read(1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=leave_with_stdin, daemon=True).start()
+    return cli.main(argv)
+
+
+def _need_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError(
+            "the console needs a terminal", "without one: gpudeck snapshot, or gpudeck lab --out DIR for the demo site"
+        )
+
+
+def _open(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Textual reads these when it is imported; over SSH every byte is latency."""
+    remote = "SSH_CONNECTION" in os.environ or "SSH_TTY" in os.environ
+    os.environ.setdefault("TEXTUAL_FPS", REMOTE_FPS if remote else LOCAL_FPS)
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    from tui.app import Console
+
+    app = Console(
+        sites=settings.sites,
+        settings=settings,
+        site_name=arguments.site,
+        read_only=arguments.read_only,
+        theme=arguments.theme,
+        ascii_only=arguments.ascii,
+    )
+    app.run()
+    return app.return_code or 0

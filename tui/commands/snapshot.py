@@ -1,0 +1,51 @@
+"""`gpudeck snapshot`"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+from backends.contract import ConfigError, Unreachable
+from backends.domain import NodeSpec, SiteSpec
+from tui import cli
+
+
+def snapshot(arguments: argparse.Namespace) -> int:
+    """Prints one reading; 3 when no node could be read."""
+    if not 0 < arguments.timeout <= 600:
+        raise ConfigError("--timeout must be between 0 and 600 seconds", "")
+    document = asyncio.run(_read(_site(arguments), arguments.timeout))
+    from backends.snapshot import render
+
+    print(json.dumps(document, indent=1, allow_nan=False) if arguments.json else render(document))
+    return 0 if any(node["reachable"] for node in document["nodes"]) else Unreachable.exit_code
+
+
+def _site(arguments: argparse.Namespace) -> SiteSpec:
+    path = cli.settings_path(arguments)
+    if path is not None:
+        from tui.config import load
+
+        return load(path).site(arguments.site)
+    from backends.discovery import local_driver
+
+    if local_driver() is None:
+        raise ConfigError(
+            "there is no configuration and no NVIDIA driver on this machine",
+            "write a configuration (see README), name one with --config, or try: gpudeck demo",
+        )
+    return SiteSpec("local", nodes=(NodeSpec("local", local=True),))
+
+
+async def _read(spec: SiteSpec, timeout: float) -> dict[str, Any]:
+    from backends.site import Site
+    from backends.snapshot import document
+
+    site = Site(spec)
+    try:
+        fleet = await site.read_once(timeout)
+        return document(spec, fleet, site.events.reading.value or (), site.clock.now())
+    finally:
+        await site.close()

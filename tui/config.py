@@ -1,0 +1,203 @@
+"""The configuration file: strict TOML. A key that is not known is an error that names file, line and nearest match."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backends.contract import ConfigError
+from backends.domain import NodeSpec, SiteSpec, SshSpec, clean
+from backends.hosts import concrete_hosts, expand_range, matching
+
+PLATFORMS = ("docker", "kubernetes", "openshift")
+LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole configuration."""
+
+    theme: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Action id -> keys, separated by commas."""
+    sites: tuple[SiteSpec, ...] = ()
+    file: Path | None = None
+
+    def site(self, name: str | None) -> SiteSpec:
+        """The site called `name`, the first one without a name; raises ConfigError."""
+        if not self.sites:
+            raise ConfigError("no site is configured", f"write a [site.NAME] into {self.file}")
+        if name is None:
+            return self.sites[0]
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise ConfigError(f"no site is called {clean(name)!r}", f"there is: {', '.join(s.name for s in self.sites)}")
+
+
+def load(path: Path) -> Settings:
+    """The settings in `path`; raises ConfigError with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name another file with --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text", "name another file with --config") from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", "see the configuration example in the README") from None
+    return _Reader(path, text).settings(document)
+
+
+class _Reader:
+    """Checks a parsed document key by key; knows the text for the line numbers."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = text.splitlines()
+
+    def settings(self, document: dict[str, Any]) -> Settings:
+        self._known(document, ("theme", "keys", "site"), "")
+        keys = self._typed(document, "keys", dict, "a table of action = key", {})
+        for action, key in keys.items():
+            if not isinstance(key, str):
+                raise self._error(action, f'the key of "{action}" must be text, like "f"')
+        sites = self._typed(document, "site", dict, "a table [site.NAME]", {})
+        return Settings(
+            theme=self._typed(document, "theme", str, "the name of a theme", None),
+            keys=keys,
+            sites=tuple(self._site(name, table) for name, table in sites.items()),
+            file=self._path,
+        )
+
+    def _site(self, name: str, table: Any) -> SiteSpec:
+        if not isinstance(table, dict):
+            raise self._error("site", "a site is a table: [site.NAME]")
+        self._known(table, tuple(_SITE_KEYS), f"[site.{name}] ")
+        values = {key: self._typed(table, key, kind, wanted, None) for key, (kind, wanted) in _SITE_KEYS.items()}
+        platform = values["platform"]
+        if platform is not None and platform not in PLATFORMS:
+            raise self._error("platform", f"platform {platform!r} is not one of {', '.join(PLATFORMS)}")
+        ssh_config = None
+        if values["ssh_config"] is not None:
+            ssh_config = (self._path.parent / Path(values["ssh_config"]).expanduser()).absolute()
+            if not ssh_config.is_file():
+                raise self._error("ssh_config", f"there is no SSH configuration {ssh_config}")
+        default = SshSpec()
+        return SiteSpec(
+            name=clean(name, 64),
+            nodes=self._nodes(name, values["nodes"] or [], ssh_config),
+            platform=platform,
+            ssh=SshSpec(
+                config_file=ssh_config,
+                connect_timeout_seconds=self._seconds(
+                    "connect_timeout_seconds",
+                    values["connect_timeout_seconds"],
+                    default.connect_timeout_seconds,
+                    1,
+                    120,
+                ),
+                parallel_connects=int(
+                    self._seconds("parallel_connects", values["parallel_connects"], default.parallel_connects, 1, 256)
+                ),
+            ),
+            fast_seconds=self._seconds("fast_seconds", values["fast_seconds"], 1.0, 0.2, 60),
+            slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
+            demo=bool(values["demo"]),
+        )
+
+    def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
+        nodes: dict[str, tuple[NodeSpec, Any]] = {}
+        for entry in entries:
+            for node in self._node(entry, ssh_config):
+                if node.name in nodes:
+                    first = nodes[node.name][1]
+                    raise self._error("nodes", f"[site.{site}] names {node.name} twice: in {first!r} and in {entry!r}")
+                nodes[node.name] = (node, entry)
+        return tuple(node for node, _ in nodes.values())
+
+    def _node(self, entry: Any, ssh_config: Path | None) -> Iterable[NodeSpec]:
+        if isinstance(entry, dict):
+            self._known(entry, ("name", "address"), "a node's ")
+            name = self._typed(entry, "name", str, "a name", None)
+            if not name:
+                raise self._error(
+                    "nodes", 'a node written as a table needs a name: { name = "dgx01", address = "10.0.0.1" }'
+                )
+            return [NodeSpec(_name(name), address=self._typed(entry, "address", str, "[user@]host[:port]", None))]
+        if not isinstance(entry, str) or not entry.strip():
+            raise self._error("nodes", f"a node is a name, a range, a pattern or a table, not {entry!r}")
+        if entry == LOCAL:
+            return [NodeSpec(LOCAL, local=True)]
+        try:
+            if entry.startswith("ssh:"):
+                return [NodeSpec(_name(host)) for host in self._pattern(entry.removeprefix("ssh:"), ssh_config)]
+            return [NodeSpec(_name(name)) for name in expand_range(entry)]
+        except ConfigError as error:
+            raise self._error("nodes", error.message, error.hint) from None
+
+    def _pattern(self, pattern: str, ssh_config: Path | None) -> list[str]:
+        file = ssh_config or Path("~/.ssh/config").expanduser()
+        found = matching(concrete_hosts(file), pattern)
+        if not found:
+            raise ConfigError(
+                f"no Host of {file} matches {pattern!r}", "patterns are those of ssh_config: dgx-*, node??"
+            )
+        return found
+
+    def _seconds(self, key: str, value: Any, default: float, least: float, most: float) -> float:
+        if value is None:
+            return default
+        if isinstance(value, bool) or not least <= value <= most:
+            raise self._error(key, f"{key} must be between {least:g} and {most:g}, not {value}")
+        return float(value)
+
+    def _typed(self, table: dict[str, Any], key: str, kind: Any, wanted: str, default: Any) -> Any:
+        value = table.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self._error(key, f"{key} must be {wanted}, not {value!r}")
+        return value
+
+    def _known(self, table: dict[str, Any], known: tuple[str, ...], place: str) -> None:
+        for key in table:
+            if key in known:
+                continue
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise self._error(key, f"unknown key {place}{clean(key, 64)}", hint)
+
+    def _error(self, key: str, message: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"{self._path}:{self._line(key)}: {message}", hint)
+
+    def _line(self, key: str) -> int:
+        """The first line that sets `key` or opens a table of that name; 1 when it is not found as written."""
+        word = re.escape(key)
+        pattern = re.compile(rf"""^\s*(?:\[.*\b{word}\b.*\]|["']?{word}["']?\s*=|.*[{{,]\s*["']?{word}["']?\s*=)""")
+        for number, line in enumerate(self._lines, 1):
+            if pattern.match(line):
+                return number
+        return 1
+
+
+_SITE_KEYS: dict[str, tuple[Any, str]] = {
+    "nodes": (list, 'a list of nodes, ["dgx[01-32]", "ssh:h200-*", "local"]'),
+    "platform": (str, "one of " + ", ".join(PLATFORMS)),
+    "ssh_config": (str, "the path of an OpenSSH configuration"),
+    "fast_seconds": ((int, float), "a number of seconds"),
+    "slow_seconds": ((int, float), "a number of seconds"),
+    "connect_timeout_seconds": ((int, float), "a number of seconds"),
+    "parallel_connects": (int, "a whole number"),
+    "demo": (bool, "true or false"),
+}
+
+
+def _name(name: str) -> str:
+    return clean(name, 128)

@@ -1,0 +1,24 @@
+"""Where gpudeck keeps what is the user's, after the XDG base directory specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _base(variable: str, default: str) -> Path:
+    value = os.environ.get(variable, "")
+    # The specification tells to ignore a relative path.
+    return Path(value) if value.startswith("/") else Path("~", *default.split("/")).expanduser()
+
+
+def config_file() -> Path:
+    """The configuration that is read when none is named."""
+    return _base("XDG_CONFIG_HOME", ".config") / "gpudeck" / "config.toml"
+
+
+def state_dir() -> Path:
+    """Logs; made with 0700 on first use."""
+    directory = _base("XDG_STATE_HOME", ".local/state") / "gpudeck"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
