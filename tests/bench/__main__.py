@@ -108,16 +108,8 @@ def keys(terminal: Terminal) -> None:
     row("key to paint under that load, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
 
 
-def probe() -> None:
-    """CPU the probe costs its node, on the fake driver: the calls are real, what a real driver adds is not in it."""
-    from tests.bench.probe_cost import measure
-
-    measure(row)
-
-
 BENCHES: dict[str, Callable[[], None]] = {
     "first-paint": first_paint,
-    "probe": probe,
     "load-100": lambda: load(100, 20),
     "load-10": lambda: load(10, 20),
     "load-0": lambda: load(0, 20),

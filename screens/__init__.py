@@ -1,0 +1,27 @@
+"""The modes: what the number keys open. A screen is imported when it is first shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.live import LiveScreen
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    id: str
+    key: str
+    label: str
+    screen: Callable[[], LiveScreen]
+
+
+def _fleet() -> LiveScreen:
+    from screens.fleet import FleetScreen
+
+    return FleetScreen()
+
+
+MODES: tuple[Mode, ...] = (Mode("fleet", "2", "Fleet", _fleet),)

@@ -1,0 +1,197 @@
+"""A node's GPUs taken together, and a site's nodes: sums, ranges and worst states, each named for what it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from backends.domain import Fleet, Gpu, NodeReading, NodeState
+from screens.cells import MISSING, clock_cell, measured, meter_cell, process_count, state_cell
+from screens.cells import top_user as gpu_top_user
+from screens.condition import SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
+from tui.widgets import units
+from tui.widgets.columns import Cell
+from tui.widgets.glyphs import Glyphs
+
+
+def present(gpus: Iterable[Gpu], value: Callable[[Gpu], float | None]) -> list[float]:
+    """What was measured, of the GPUs that answer: a lost GPU's last values are history, not load."""
+    return [known for gpu in gpus if not gpu.lost and (known := value(gpu)) is not None]
+
+
+def mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def node_utilization(gpus: Iterable[Gpu]) -> float | None:
+    """The mean over the GPUs that measured it."""
+    return mean(present(gpus, lambda gpu: gpu.utilization.gpu_percent))
+
+
+def node_memory(gpus: tuple[Gpu, ...]) -> tuple[int | None, int | None]:
+    used = present(gpus, lambda gpu: gpu.memory.used_bytes)
+    total = present(gpus, lambda gpu: gpu.memory.total_bytes)
+    return (int(sum(used)) if used else None, int(sum(total)) if total else None)
+
+
+def node_power(gpus: Iterable[Gpu]) -> float | None:
+    draws = present(gpus, lambda gpu: gpu.power.draw_watts)
+    return sum(draws) if draws else None
+
+
+def hottest(gpus: Iterable[Gpu]) -> float | None:
+    return max(present(gpus, lambda gpu: gpu.temperature.gpu_celsius), default=None)
+
+
+def node_cells(reading: NodeReading, glyphs: Glyphs) -> tuple[str | Cell, ...]:
+    """One cell per entry of `screens.cells.COLUMNS`."""
+    gpus = reading.node.gpus if reading.node else ()
+    busy = node_utilization(gpus)
+    used, total = node_memory(gpus)
+    limits = present(gpus, lambda gpu: gpu.power.limit_watts)
+    return (
+        f"{reading.name} {_models(gpus)}",
+        state_cell(node_condition(reading), glyphs),
+        measured(units.number(busy)),
+        meter_cell(busy, glyphs),
+        measured(_whole_gib(used, total)),
+        measured(units.pair(units.number(node_power(gpus)), units.number(sum(limits) if limits else None))),
+        measured(units.number(hottest(gpus)), "warn" if any(is_hot(gpu) for gpu in gpus) else ""),
+        _worst_clock(gpus),
+        _ecc(gpus),
+        _remaps(gpus),
+        _links(gpus),
+        _mig(gpus),
+        measured(units.count(_process_total(gpus))),
+        _user(gpus),
+        Cell(_coverage(gpus), "dim"),
+    )
+
+
+def _models(gpus: tuple[Gpu, ...]) -> str:
+    """`8x H100 80GB HBM3`: the most common model."""
+    if not gpus:
+        return ""
+    (name, _), *_ = Counter(gpu.name for gpu in gpus).most_common(1)
+    return f"{len(gpus)}x {units.model(name)}"
+
+
+def _whole_gib(used: int | None, total: int | None) -> str:
+    left, right = (units.number(None if count is None else count / units.GIB) for count in (used, total))
+    return units.pair(left, right)
+
+
+def _worst_clock(gpus: tuple[Gpu, ...]) -> Cell:
+    cells = [clock_cell(gpu) for gpu in gpus if gpu.clocks.event_reasons is not None]
+    serious = [cell for cell in cells if SEVERITY.get(cell.style, 0) >= SEVERITY["warn"]]
+    if not cells:
+        return MISSING
+    return max(serious, key=lambda cell: SEVERITY[cell.style]) if serious else Cell("")
+
+
+def _ecc(gpus: tuple[Gpu, ...]) -> Cell:
+    uncorrected = present(gpus, lambda gpu: gpu.ecc.volatile.uncorrected)
+    corrected = present(gpus, lambda gpu: gpu.ecc.volatile.corrected)
+    if not uncorrected and not corrected:
+        return MISSING
+    hard, soft = int(sum(uncorrected)), int(sum(corrected))
+    text = f"{units.count(hard) if uncorrected else '?'}/{units.count(soft) if corrected else '?'}"
+    return Cell(text if len(text) <= 5 else f"{units.count(hard)}/+", "bad" if hard else ("warn" if soft else ""))
+
+
+def _remaps(gpus: tuple[Gpu, ...]) -> Cell:
+    if any(gpu.remapped_rows.failed for gpu in gpus):
+        return Cell("failed", "bad")
+    if any(gpu.remapped_rows.pending for gpu in gpus):
+        return Cell("reset", "warn")
+    known = present(gpus, lambda gpu: gpu.remapped_rows.uncorrected)
+    known += present(gpus, lambda gpu: gpu.remapped_rows.corrected)
+    return measured(units.count(int(sum(known)) if known else None))
+
+
+def _links(gpus: tuple[Gpu, ...]) -> Cell:
+    linked = [gpu for gpu in gpus if gpu.links and not gpu.lost]
+    told = [link.active for gpu in linked for link in gpu.links or () if link.active is not None]
+    if not told:
+        return MISSING
+    down = sum(links_down(gpu) for gpu in linked)
+    if down:
+        return Cell("none", "dim") if down == len(told) else Cell(f"{down} dn", "bad")
+    errors = sum(link_errors(gpu) or 0 for gpu in linked)
+    return Cell("errs", "warn") if errors else Cell("up")
+
+
+def _mig(gpus: tuple[Gpu, ...]) -> Cell:
+    modes = [gpu.mig.enabled for gpu in gpus if gpu.mig.enabled is not None]
+    if not modes:
+        return MISSING
+    return Cell(f"{sum(modes)} of {len(gpus)}", "accent") if any(modes) else Cell("off", "dim")
+
+
+def _process_total(gpus: tuple[Gpu, ...]) -> int | None:
+    known = present(gpus, process_count)
+    return int(sum(known)) if known else None
+
+
+def _user(gpus: tuple[Gpu, ...]) -> Cell:
+    users = {user for gpu in gpus if (user := gpu_top_user(gpu)) is not None}
+    if not users:
+        return Cell("") if any(gpu.processes == () for gpu in gpus) else MISSING
+    return Cell(next(iter(users)) if len(users) == 1 else f"{len(users)} users")
+
+
+def _coverage(gpus: tuple[Gpu, ...]) -> str:
+    """Of how many GPUs the mean utilisation is, when not of all; and between what it ranges."""
+    busy = present(gpus, lambda gpu: gpu.utilization.gpu_percent)
+    if not busy:
+        return ""
+    span = f"{min(busy):.0f}..{max(busy):.0f} %"
+    return span if len(busy) == len(gpus) else f"{span} of {len(busy)}"
+
+
+_NODE_SORT: dict[str, Callable[[tuple[Gpu, ...]], float | str | None]] = {
+    "utilization": node_utilization,
+    "memory": lambda gpus: node_memory(gpus)[0],
+    "power": node_power,
+    "temperature": hottest,
+    "clocks": lambda gpus: SEVERITY[_worst_clock(gpus).style] if _worst_clock(gpus) is not MISSING else None,
+    "ecc": lambda gpus: max(present(gpus, lambda gpu: gpu.ecc.volatile.uncorrected), default=None),
+    "remaps": lambda gpus: max(present(gpus, lambda gpu: gpu.remapped_rows.uncorrected), default=None),
+    "links": lambda gpus: -sum(links_down(gpu) for gpu in gpus) if any(gpu.links for gpu in gpus) else None,
+    "mig": lambda gpus: sum(gpu.mig.enabled is True for gpu in gpus),
+    "processes": _process_total,
+    "user": lambda gpus: _user(gpus).text or None,
+}
+
+
+def node_sort_value(reading: NodeReading, column: str) -> float | str | None:
+    """What a column sorts the node by; None without a value."""
+    if column == "name":
+        return reading.name
+    if column == "state":
+        return SEVERITY[node_condition(reading).style]
+    value = _NODE_SORT.get(column)
+    return None if value is None or reading.node is None else value(reading.node.gpus)
+
+
+def summary(fleet: Fleet, glyphs: Glyphs) -> tuple[Cell, ...]:
+    """One line over the whole site. Sums and means are of the nodes that answer now."""
+    live = [
+        gpu for reading in fleet.nodes if reading.state is NodeState.LIVE and reading.node for gpu in reading.node.gpus
+    ]
+    unread = sum(reading.state in (NodeState.STALE, NodeState.DOWN) for reading in fleet.nodes)
+    bad = sum(gpu_condition(gpu).style == "bad" and not gpu.lost for gpu in live)
+    lost, hot = sum(gpu.lost for gpu in live), sum(is_hot(gpu) for gpu in live)
+    busy, power = node_utilization(live), node_power(live)
+    parts = [Cell(f"{len(fleet.nodes)} nodes"), Cell(f"{len(live)} GPUs")]
+    for number, word, style in (
+        (unread, "unread", "stale"),
+        (lost, "lost", "bad"),
+        (bad, "failing", "bad"),
+        (hot, "hot", "warn"),
+    ):
+        if number:
+            parts.append(Cell(f"{glyphs.of(style)} {number} {word}", style))
+    parts.append(measured(f"mean util {busy:.0f} %") if busy is not None else Cell("mean util n/a", "dim"))
+    parts.append(Cell(f"{power / 1000:.1f} kW") if power is not None else Cell("power n/a", "dim"))
+    return tuple(parts)

@@ -1,0 +1,124 @@
+"""What state a GPU or a node is in, as one word: the most serious thing its own values say.
+
+This names what a reading shows; it does not look for causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from backends.domain import Gpu, NodeReading, NodeState
+
+
+class Condition(NamedTuple):
+    """A style token (bad, warn, stale, good) and a word of at most six letters."""
+
+    style: str
+    word: str
+
+
+SEVERITY = {"bad": 4, "warn": 3, "stale": 2, "": 1, "good": 0}
+OK = Condition("good", "ok")
+HOT_REASONS = frozenset({"hw_thermal_slowdown", "sw_thermal_slowdown"})
+SLOW_REASONS = frozenset({"hw_slowdown", "hw_power_brake_slowdown"})
+
+
+def is_hot(gpu: Gpu) -> bool:
+    """A thermal slowdown is on, or the temperature is at the board's own limit (absolute or T.Limit, never mixed)."""
+    if HOT_REASONS.intersection(gpu.clocks.event_reasons or ()):
+        return True
+    temperature = gpu.temperature
+    limit = temperature.gpu_max_celsius if temperature.gpu_max_celsius is not None else temperature.slowdown_celsius
+    if temperature.gpu_celsius is not None and limit is not None and temperature.gpu_celsius >= limit:
+        return True
+    return temperature.margin_celsius is not None and temperature.margin_celsius <= 0
+
+
+def links_down(gpu: Gpu) -> int:
+    """How many NVLinks say that they are not active; links that say nothing do not count."""
+    return sum(link.active is False for link in gpu.links or ())
+
+
+def link_errors(gpu: Gpu) -> int | None:
+    """The sum over the links that count errors; None when none does."""
+    counted = [link.errors for link in gpu.links or () if link.errors is not None]
+    return sum(counted) if counted else None
+
+
+def _some_links_down(gpu: Gpu) -> bool:
+    # A board whose links are all down has no bridge or runs alone; that is for the topology view to judge.
+    return 0 < links_down(gpu) < len(gpu.links or ())
+
+
+_CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
+    (Condition("bad", "lost"), lambda gpu: gpu.lost),
+    (Condition("bad", "remap"), lambda gpu: gpu.remapped_rows.failed is True),
+    (Condition("bad", "ecc"), lambda gpu: (gpu.ecc.volatile.uncorrected or 0) > 0),
+    (Condition("bad", "fabric"), lambda gpu: gpu.fabric.health == "unhealthy"),
+    (
+        Condition("bad", "hot"),
+        lambda gpu: is_hot(gpu) and "hw_thermal_slowdown" in (gpu.clocks.event_reasons or ()),
+    ),
+    (Condition("bad", "link"), _some_links_down),
+    (Condition("warn", "hot"), is_hot),
+    (Condition("warn", "slow"), lambda gpu: bool(SLOW_REASONS.intersection(gpu.clocks.event_reasons or ()))),
+    (Condition("warn", "remap"), lambda gpu: gpu.remapped_rows.pending is True),
+    (
+        Condition("warn", "pcie"),
+        lambda gpu: (
+            gpu.pcie.width is not None and gpu.pcie.max_width is not None and 0 < gpu.pcie.width < gpu.pcie.max_width
+        ),
+    ),
+    (Condition("warn", "mig"), lambda gpu: gpu.mig.pending is not None and gpu.mig.pending != gpu.mig.enabled),
+    (Condition("warn", "reset"), lambda gpu: gpu.recovery_action not in (None, "none")),
+)
+"""Most serious first."""
+
+
+def gpu_condition(gpu: Gpu) -> Condition:
+    """The first check that holds, else ok."""
+    return next((condition for condition, holds in _CHECKS if holds(gpu)), OK)
+
+
+def node_condition(reading: NodeReading) -> Condition:
+    """Of the node itself where it cannot be read, else the worst of its GPUs."""
+    if reading.state is NodeState.DOWN:
+        return Condition("bad", "down")
+    if reading.state is NodeState.CONNECTING:
+        return Condition("stale", "wait")
+    if reading.state is NodeState.STALE:
+        return Condition("stale", "stale")
+    if reading.node is None:
+        return Condition("stale", "wait")
+    worst = max((gpu_condition(gpu) for gpu in reading.node.gpus), key=lambda each: SEVERITY[each.style], default=OK)
+    if reading.node.stall is not None and SEVERITY[worst.style] < SEVERITY["bad"]:
+        return Condition("bad", "stall")
+    return worst
+
+
+def state_words(gpu: Gpu, reading: NodeReading) -> frozenset[str]:
+    """What a filter may ask for: see `tui.widgets.filter.STATE_WORDS`."""
+    words = set(node_state_words(reading))
+    words.discard("ok")
+    condition = gpu_condition(gpu)
+    if condition is OK and not words:
+        words.add("ok")
+    busy = gpu.utilization.gpu_percent
+    for word, holds in (
+        ("lost", gpu.lost),
+        ("hot", is_hot(gpu)),
+        ("mig", gpu.mig.enabled is True),
+        ("idle", busy == 0),
+        ("busy", busy is not None and busy >= 50),
+    ):
+        if holds:
+            words.add(word)
+    return frozenset(words)
+
+
+def node_state_words(reading: NodeReading) -> frozenset[str]:
+    """stale or down for a node that cannot be read; ok for one without trouble of its own or its GPUs."""
+    if reading.state is NodeState.LIVE:
+        return frozenset({"ok"}) if node_condition(reading) is OK else frozenset()
+    return frozenset({str(reading.state.value)})

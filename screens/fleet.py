@@ -1,0 +1,247 @@
+"""The fleet: every node, its GPUs under it, live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from backends.domain import Fleet, NodeReading
+from backends.feed import Topic
+from screens.aggregate import summary
+from screens.cells import COLUMNS
+from screens.node import NodeScreen
+from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
+from tui.actions import Action
+from tui.live import LiveScreen
+from tui.widgets.columns import Cell
+from tui.widgets.filter import parse, shortened
+from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.grid import Grid
+from tui.widgets.line import StyledLine
+
+FOLD_ABOVE_NODES = 12
+"""A larger site starts with its nodes folded; a filter opens what it finds."""
+SORTABLE = tuple(column.key for column in COLUMNS if column.sortable)
+
+
+class FleetScreen(LiveScreen):
+    """Nodes and GPUs as one grid; the selection follows its node or GPU wherever it moves."""
+
+    CSS_PATH = "fleet.tcss"
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("fleet.fold", "space", "Fold", "Fold or unfold the selected node", group="Fleet"),
+        Action("fleet.fold_in", "left", "Fold", "Fold the selected node, or go to it", show=False, group="Fleet"),
+        Action("fleet.fold_out", "right", "Unfold", "Unfold the selected node", show=False, group="Fleet"),
+        Action("fleet.fold_all", "z", "Fold all", "Fold or unfold every node", group="Fleet"),
+        Action("fleet.flat", "f", "Flat", "All GPUs in one list, or under their nodes", group="Fleet"),
+        Action("fleet.sort_next", ">", "Sort", "Sort by the next column", group="Fleet"),
+        Action("fleet.sort_previous", "<", "Sort back", "Sort by the previous column", show=False, group="Fleet"),
+        Action("fleet.reverse", "r", "Reverse", "Turn the order round", group="Fleet"),
+        Action("fleet.unsort", "u", "Unsort", "Back to the order of the configuration", show=False, group="Fleet"),
+        Action("fleet.problem", "n", "Next problem", "Select the next row in trouble", group="Fleet"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter_text = ""
+        self._view: FleetView | None = None
+        self._cache = RowCache()
+
+    def compose(self) -> ComposeResult:
+        yield StyledLine(id="fleet-summary")
+        yield Grid(COLUMNS, glyphs=self.glyphs, id="fleet-grid")
+        yield Static(id="fleet-empty", markup=False)
+        yield StyledLine(id="fleet-detail")
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """The shell's signs; the Unicode ones in an application that names none."""
+        signs = getattr(self.app, "glyphs", UNICODE)
+        return signs if isinstance(signs, Glyphs) else UNICODE
+
+    @property
+    def grid(self) -> Grid:
+        return self.query_one("#fleet-grid", Grid)
+
+    @property
+    def fleet(self) -> Fleet:
+        """The last good value; empty before the first."""
+        return (self.site.fleet.reading.value if self.site else None) or Fleet()
+
+    def topics(self) -> Iterable[Topic[Any]]:
+        return () if self.site is None else (self.site.fleet,)
+
+    def crumbs(self) -> tuple[str, ...]:
+        return ("Fleet",)
+
+    def on_mount(self) -> None:
+        self.grid.focus()
+
+    def show(self) -> None:
+        """Draws the fleet as it is now; costs what changed."""
+        fleet, view = self.fleet, self._current_view()
+        rows = fleet_rows(fleet, self.site.history if self.site else None, self.clock.now(), view, self._cache)
+        self.grid.set_sort(view.sort, view.reverse)
+        self.grid.set_rows(rows)
+        self._show_empty(fleet, bool(rows))
+        self.query_one("#fleet-summary", StyledLine).set_cells(summary(fleet, self.glyphs), separator="  ")
+        self._show_detail()
+
+    def apply_filter(self, text: str) -> str | None:
+        """Narrows the fleet to what `text` matches; returns None: every text is a filter."""
+        self.filter_text = text.strip()
+        self._change(match=parse(text))
+        return None
+
+    # Actions
+
+    def action_fold(self) -> None:
+        node = self._selected()[0]
+        if node is not None:
+            self._set_folded(node, node not in self._current_view().folded)
+
+    def action_fold_in(self) -> None:
+        node, _ = self._selected()
+        if node is not None and self._current_view().layout == "tree":
+            self._set_folded(node, True)
+
+    def action_fold_out(self) -> None:
+        node = self._selected()[0]
+        if node is not None:
+            self._set_folded(node, False)
+
+    def action_fold_all(self) -> None:
+        names = frozenset(reading.name for reading in self.fleet.nodes)
+        node = self._selected()[0]
+        if node is not None:
+            self.grid.select(row_key(node))
+        self._change(folded=frozenset() if self._current_view().folded else names)
+
+    def action_flat(self) -> None:
+        self._change(layout="tree" if self._current_view().layout == "flat" else "flat")
+
+    def action_sort_next(self) -> None:
+        self._step_sort(1)
+
+    def action_sort_previous(self) -> None:
+        self._step_sort(-1)
+
+    def action_reverse(self) -> None:
+        view = self._current_view()
+        self._change(sort=view.sort or "name", reverse=not view.reverse)
+
+    def action_unsort(self) -> None:
+        self._change(sort=None, reverse=False)
+
+    def action_problem(self) -> None:
+        """The next row below the cursor, round the end, whose state is bad or a warning or stale."""
+        rows, start = self.grid.rows, self.grid.cursor + 1
+        state = 1
+        for index in [*range(start, len(rows)), *range(min(start, len(rows)))]:
+            cell = rows[index].cells[state]
+            if isinstance(cell, Cell) and cell.style in ("bad", "warn", "stale"):
+                self.grid.cursor = index
+                return
+        self.notify("No row here is in trouble.")
+
+    # Events
+
+    def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
+        event.stop()
+        node, gpu = identity(event.row.key)
+        self.app.push_screen(NodeScreen(node, gpu))
+
+    def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
+        event.stop()
+        self._show_detail()
+
+    def on_grid_toggle_fold(self, event: Grid.ToggleFold) -> None:
+        event.stop()
+        self.action_fold()
+
+    def on_grid_header_clicked(self, event: Grid.HeaderClicked) -> None:
+        event.stop()
+        view = self._current_view()
+        if view.sort == event.column:
+            self._change(reverse=not view.reverse)
+        else:
+            self._change(sort=event.column, reverse=_falls(event.column))
+
+    def on_resize(self, _event: events.Resize) -> None:
+        # Which columns are shown decides what has to be drawn; the grid learns its size after the screen does.
+        if self.is_mounted and self._view is not None:
+            self.call_after_refresh(self.show)
+
+    # Inside
+
+    def _current_view(self) -> FleetView:
+        if self._view is None and self.fleet.nodes:
+            many = len(self.fleet.nodes) > FOLD_ABOVE_NODES
+            names = frozenset(reading.name for reading in self.fleet.nodes) if many else frozenset[str]()
+            self._view = FleetView(folded=names, glyphs=self.glyphs)
+        view = self._view or FleetView(glyphs=self.glyphs)
+        return replace(view, trends="spark" in self.grid.visible_columns)
+
+    def _change(self, **changes: Any) -> None:
+        self._view = replace(self._current_view(), **changes)
+        self.show()
+
+    def _step_sort(self, step: int) -> None:
+        shown = [key for key in SORTABLE if key in self.grid.visible_columns]
+        sort = self._current_view().sort
+        at = shown.index(sort) + step if sort in shown else (0 if step > 0 else -1)
+        column = shown[at % len(shown)]
+        self._change(sort=column, reverse=_falls(column))
+
+    def _set_folded(self, node: str, folded: bool) -> None:
+        view = self._current_view()
+        if folded:
+            self.grid.select(row_key(node))
+        self._change(folded=view.folded | {node} if folded else view.folded - {node})
+
+    def _selected(self) -> tuple[str | None, str | None]:
+        row = self.grid.cursor_row
+        return (None, None) if row is None else identity(row.key)
+
+    def _show_empty(self, fleet: Fleet, any_rows: bool) -> None:
+        self.grid.display = any_rows
+        empty = self.query_one("#fleet-empty", Static)
+        empty.display = not any_rows
+        if any_rows:
+            return
+        text = "Nothing to show."
+        if not fleet.nodes:
+            text = "No nodes configured: name them in the settings file, or try `gpudeck demo`."
+        elif self.filter_text:
+            text = f"Nothing matches /{shortened(self.filter_text)}/ in {len(fleet.nodes)} nodes."
+        elif self._current_view().layout == "flat":
+            text = f"No GPU was read on {len(fleet.nodes)} nodes yet."
+        empty.update(Text(text))
+
+    def _show_detail(self) -> None:
+        """What the row has no room for: why a node cannot be read and what to do."""
+        node, _ = self._selected()
+        reading = self.fleet.get(node) if node is not None else None
+        self.query_one("#fleet-detail", StyledLine).set_cells(_detail(reading))
+
+
+def _detail(reading: NodeReading | None) -> tuple[Cell, ...]:
+    if reading is None:
+        return ()
+    if reading.problem is not None:
+        said = Cell(f"{reading.name}: {reading.problem.message} ", "bad")
+        return (said, Cell(reading.problem.hint, "dim"))
+    if reading.node is not None and reading.node.transport_note:
+        return (Cell(f"{reading.name}: {reading.node.transport_note}", "warn"),)
+    return ()
+
+
+def _falls(column: str) -> bool:
+    """Figures are wanted largest first, names from A."""
+    return column not in ("name", "user")

@@ -1,0 +1,64 @@
+"""The keys of the screen below and of the whole application, made from the registry of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.actions import Action, keys_of
+from tui.widgets.glyphs import Glyphs
+
+
+class HelpScreen(ModalScreen[None]):
+    CSS_PATH = "help.tcss"
+    BINDINGS: ClassVar = [
+        Binding("escape,q,question_mark", "dismiss", "Close", id="help.close"),
+        Binding("j", "scroll(1)", show=False),
+        Binding("k", "scroll(-1)", show=False),
+    ]
+
+    def __init__(self, groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str], glyphs: Glyphs) -> None:
+        super().__init__()
+        self._text = help_text(groups, remapped, glyphs)
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help-body"):
+            yield Static(self._text, id="help-text")
+
+    def on_mount(self) -> None:
+        self.query_one("#help-body").focus()
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#help-body", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+
+def help_text(groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str], glyphs: Glyphs) -> Text:
+    """The whole help as text: keys by group, the signs, how keys are remapped."""
+    text = Text()
+    for title, actions in groups.items():
+        text.append(f"{title}\n", style="bold")
+        for action in actions:
+            text.append(f"  {keys_of(action, remapped):<12} ", style="bold")
+            text.append(f"{action.help}")
+            text.append(f"  {action.id}\n", style="dim")
+        text.append("\n")
+    text.append("Signs\n", style="bold")
+    for sign, meaning in (
+        (glyphs.bad, "critical: lost, failed, unreachable"),
+        (glyphs.warn, "warning: look at it"),
+        (glyphs.note, "note"),
+        (glyphs.good, "well"),
+        (glyphs.stale, "stale: the last value, older than it should be"),
+        ("n/a", "not measured; never shown as 0"),
+    ):
+        text.append(f"  {sign:<12} {meaning}\n")
+    text.append("\nKeys are changed in the configuration, by the grey ids above:\n")
+    text.append('  [keys]\n  "fleet.flat" = "t"\n', style="bold")
+    return text

@@ -1,0 +1,228 @@
+"""The fleet as rows of its grid: pure, and free of cost for a node that did not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from backends.domain import Fleet, Gpu, NodeReading, NodeState, Problem
+from backends.feed import History
+from screens.aggregate import node_cells, node_sort_value
+from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
+from screens.condition import SEVERITY, gpu_condition, node_state_words, state_words
+from tui.widgets import units
+from tui.widgets.columns import Cell, Note, Row
+from tui.widgets.filter import Filter, Subject
+from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.spark import spark
+
+SEPARATOR = "\N{UNIT SEPARATOR}"
+"""Between node name and GPU key in a row's key: no cleaned name holds it."""
+NOTE_AT = CELL_INDEX["power"]
+LOST_NOTE_AT = CELL_INDEX["clocks"]
+
+EVERYTHING = Filter()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FleetView:
+    """How the fleet is looked at."""
+
+    folded: frozenset[str] = frozenset()
+    """Names of the nodes whose GPUs are hidden."""
+    sort: str | None = None
+    """A column's key; None keeps the order of the configuration."""
+    reverse: bool = False
+    layout: Literal["tree", "flat"] = "tree"
+    match: Filter = EVERYTHING
+    trends: bool = True
+    """False where the trend's column is not shown: it need not be drawn."""
+    glyphs: Glyphs = UNICODE
+
+
+@dataclass
+class RowCache:
+    """Rows of the last call, reused while what they show is the same object."""
+
+    nodes: dict[str, tuple[object, Row]] = field(default_factory=dict)
+    gpus: dict[str, tuple[object, Row]] = field(default_factory=dict)
+    trends: dict[str, tuple[int, str]] = field(default_factory=dict)
+    subjects: dict[str, tuple[object, Subject]] = field(default_factory=dict)
+
+    def prune(self, limit: int) -> None:
+        """Forgets everything once it holds more than `limit` GPUs: what is shown comes back at the next call."""
+        if len(self.gpus) > limit:
+            for kept in (self.nodes, self.gpus, self.trends, self.subjects):
+                kept.clear()
+
+
+def fleet_rows(
+    fleet: Fleet, history: History | None, now: float, view: FleetView, cache: RowCache | None = None
+) -> list[Row]:
+    """The rows to show at `now` (seconds since the epoch): nodes with their GPUs under them, or all GPUs in one list.
+
+    Values that were not measured sort last in either direction.
+    """
+    drawing = _Drawing(history, now, view, cache if cache is not None else RowCache())
+    rows = drawing.flat(fleet) if view.layout == "flat" else drawing.tree(fleet)
+    drawing.cache.prune(4 * sum(len(reading.node.gpus) for reading in fleet.nodes if reading.node) + 64)
+    return rows
+
+
+def row_key(node: str, gpu: Gpu | None = None) -> str:
+    return node if gpu is None else f"{node}{SEPARATOR}{gpu.key}"
+
+
+def identity(key: str) -> tuple[str, str | None]:
+    """Node name and GPU key of a row's key; the second is None for a node's row."""
+    node, separator, gpu = key.partition(SEPARATOR)
+    return node, gpu if separator else None
+
+
+def problem_text(problem: Problem | None, age: float | None) -> str:
+    """What stands on a dead node's row: how old its values are, and why."""
+    said = problem.message if problem is not None else "no reading yet"
+    return said if age is None else f"{units.coarse_age(age)} old: {said}"
+
+
+class _Drawing:
+    def __init__(self, history: History | None, now: float, view: FleetView, cache: RowCache) -> None:
+        self.history, self.now, self.view, self.cache = history, now, view, cache
+
+    def tree(self, fleet: Fleet) -> list[Row]:
+        rows: list[Row] = []
+        for reading in self._sorted_nodes(fleet):
+            gpus = reading.node.gpus if reading.node else ()
+            shown = self._matching(reading)
+            if self.view.match and not shown and (gpus or not self._node_matches(reading)):
+                continue
+            narrowed = len(shown) < len(gpus)
+            unfolded = narrowed or reading.name not in self.view.folded
+            rows.append(self._node_row(reading, unfolded if gpus else None))
+            if unfolded:
+                rows.extend(self._gpu_row(reading, gpu) for gpu in self._sorted_gpus(shown))
+        return rows
+
+    def flat(self, fleet: Fleet) -> list[Row]:
+        found = [(reading, gpu) for reading in fleet.nodes for gpu in self._matching(reading)]
+        if self.view.sort is not None:
+            found = _ordered(found, lambda pair: self._gpu_value(*pair), self.view.reverse)
+        return [self._gpu_row(reading, gpu) for reading, gpu in found]
+
+    def _sorted_nodes(self, fleet: Fleet) -> list[NodeReading]:
+        column = self.view.sort
+        if column is None:
+            return list(fleet.nodes)
+        return _ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
+
+    def _sorted_gpus(self, gpus: list[Gpu]) -> list[Gpu]:
+        if self.view.sort not in GPU_SORT:
+            return gpus
+        return _ordered(gpus, GPU_SORT[self.view.sort], self.view.reverse)
+
+    def _gpu_value(self, reading: NodeReading, gpu: Gpu) -> float | str | None:
+        if self.view.sort == "name":
+            return f"{reading.name}{SEPARATOR}{gpu.index:04d}"
+        if self.view.sort == "state":
+            return SEVERITY[gpu_condition(gpu).style]
+        value = GPU_SORT.get(self.view.sort or "")
+        return value(gpu) if value else None
+
+    def _matching(self, reading: NodeReading) -> list[Gpu]:
+        gpus = reading.node.gpus if reading.node else ()
+        match = self.view.match
+        return [gpu for gpu in gpus if match.matches(self._subject(reading, gpu))] if match else list(gpus)
+
+    def _node_matches(self, reading: NodeReading) -> bool:
+        message = reading.problem.message if reading.problem else ""
+        return self.view.match.matches(Subject(f"{reading.name} {message}".lower(), node_state_words(reading)))
+
+    def _subject(self, reading: NodeReading, gpu: Gpu) -> Subject:
+        key = row_key(reading.name, gpu)
+        known = self.cache.subjects.get(key)
+        if known is not None and known[0] is reading:
+            return known[1]
+        users = {process.user for process in gpu.processes or () if process.user}
+        words = [reading.name, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
+        words.extend(instance.profile for instance in gpu.mig.instances)
+        words.append(gpu_condition(gpu).word)
+        subject = Subject(" ".join(word for word in words if word).lower(), state_words(gpu, reading))
+        self.cache.subjects[key] = (reading, subject)
+        return subject
+
+    def _node_row(self, reading: NodeReading, expanded: bool | None) -> Row:
+        live = reading.state is NodeState.LIVE
+        note = "" if live else problem_text(reading.problem, reading.age(self.now))
+        # A new reading without a new node is a heartbeat: nothing to draw again.
+        shown = (reading.node, reading.state, note, expanded, self.view.glyphs)
+        known = self.cache.nodes.get(reading.name)
+        if known is not None and _same(known[0], shown):
+            return known[1]
+        row = Row(
+            row_key(reading.name),
+            node_cells(reading, self.view.glyphs),
+            expanded=expanded,
+            dim=not live and reading.node is not None,
+            note=None if live else Note(NOTE_AT, Cell(note, _note_style(reading))),
+        )
+        self.cache.nodes[reading.name] = (shown, row)
+        return row
+
+    def _gpu_row(self, reading: NodeReading, gpu: Gpu) -> Row:
+        key = row_key(reading.name, gpu)
+        flat = self.view.layout == "flat"
+        trend = self._trend(reading.name, gpu) if self.view.trends else ""
+        live = reading.state is NodeState.LIVE
+        shown = (gpu, live, trend, flat, self.view.glyphs)
+        known = self.cache.gpus.get(key)
+        if known is not None and _same(known[0], shown):
+            return known[1]
+        name = f"{reading.name} {gpu.index}" if flat else f"{gpu.index} {units.model(gpu.name)}"
+        cells = gpu_cells(gpu, name, gpu_condition(gpu), trend, self.view.glyphs)
+        note = Note(LOST_NOTE_AT, Cell(gpu.lost_reason or "no reason given", "bad")) if gpu.lost else None
+        row = Row(key, _faded(cells, gpu.lost) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)
+        self.cache.gpus[key] = (shown, row)
+        return row
+
+    def _trend(self, node: str, gpu: Gpu) -> str:
+        """Utilisation of the last minutes. Drawn anew when a bucket is complete, not with each sample."""
+        if self.history is None:
+            return ""
+        key = f"{node}/{gpu.key}"
+        bucket = int(self.now // self.history.bucket_seconds)
+        known = self.cache.trends.get(key)
+        if known is None or known[0] != bucket:
+            values = self.history.series(key, self.now)
+            known = (bucket, spark(values, SPARK_WIDTH, 0.0, 100.0, self.view.glyphs.ascii))
+            self.cache.trends[key] = known
+        return known[1]
+
+
+def _same(before: object, after: tuple[object, ...]) -> bool:
+    """By identity first: comparing whole nodes by value would cost what the cache saves."""
+    return isinstance(before, tuple) and all(
+        a is b or (isinstance(a, str | bool) and a == b) for a, b in zip(before, after, strict=True)
+    )
+
+
+def _faded(cells: tuple[str | Cell, ...], lost: bool) -> tuple[str | Cell, ...]:
+    """Last values: every cell looks stale but the state of a lost GPU, which is news."""
+    state = CELL_INDEX["state"]
+    return tuple(
+        cell if lost and index == state else Cell(cell.text if isinstance(cell, Cell) else cell, "stale")
+        for index, cell in enumerate(cells)
+    )
+
+
+def _note_style(reading: NodeReading) -> str:
+    return "bad" if reading.state is NodeState.DOWN else "stale"
+
+
+def _ordered(items: list[T], value: Callable[[T], float | str | None], reverse: bool) -> list[T]:
+    """`items` sorted by `value`, stable, those without one last."""
+    keyed = [(value(item), item) for item in items]
+    present = [(key, item) for key, item in keyed if key is not None]
+    present.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=reverse)
+    return [item for _, item in present] + [item for key, item in keyed if key is None]

@@ -1,0 +1,95 @@
+"""The one registry of what a user can do: it feeds the keys, the footer, the palette, the command line and the help.
+
+A screen lists its actions in `ACTIONS` and has a method `action_<name>` for each id `<screen>.<name>`. Users remap keys
+by action id in the configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+from backends.contract import ConfigError
+from backends.domain import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a key does."""
+
+    id: str
+    """<screen>.<name>, or app.<name>; stable, because configurations name it."""
+    key: str
+    """Textual key names, separated by commas."""
+    label: str
+    """One or two words for the footer."""
+    help: str
+    """One sentence for the help and the palette."""
+    show: bool = True
+    """Whether the footer shows it."""
+    group: str = ""
+
+    @property
+    def method(self) -> str:
+        return self.id.partition(".")[2]
+
+
+def bindings(actions: Iterable[Action]) -> list[Binding]:
+    """Textual bindings; an action of the application is found from every screen."""
+    return [
+        Binding(
+            key=action.key,
+            action=f"app.{action.method}" if action.id.startswith("app.") else action.method,
+            description=action.label,
+            show=action.show,
+            tooltip=action.help,
+            id=action.id,
+        )
+        for action in actions
+    ]
+
+
+def keymap(keys: Mapping[str, str], actions: Iterable[Action]) -> dict[str, str]:
+    """The user's keys by action id; raises ConfigError for an unknown id or a key that is taken twice on one screen."""
+    known = {action.id: action for action in actions}
+    for action_id in keys:
+        if action_id not in known:
+            near = difflib.get_close_matches(action_id, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else "the ids are in the ? help"
+            raise ConfigError(f"[keys] names an unknown action {clean(action_id, 64)!r}", hint)
+    taken: dict[tuple[str, str], str] = {}
+    for action in known.values():
+        scope = action.id.partition(".")[0]
+        for key in _split(keys.get(action.id, action.key)):
+            for place in (scope, "app"):
+                other = taken.get((place, key))
+                if other is not None and other != action.id and (action.id in keys or other in keys):
+                    raise ConfigError(f"[keys] the key {key!r} is both {other} and {action.id}", "choose another key")
+            taken[scope, key] = action.id
+    return dict(keys)
+
+
+def keys_of(action: Action, remapped: Mapping[str, str]) -> str:
+    """The keys of `action` as a person reads them: "q", "ctrl+p", "space"."""
+    return " ".join(_KEY_WORDS.get(key, key) for key in _split(remapped.get(action.id, action.key)))
+
+
+_KEY_WORDS = {
+    "question_mark": "?",
+    "slash": "/",
+    "colon": ":",
+    "escape": "esc",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "plus": "+",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
+
+
+def _split(keys: str) -> list[str]:
+    return [key.strip() for key in keys.split(",") if key.strip()]

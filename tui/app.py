@@ -1,0 +1,297 @@
+"""The console: modes, screens, theme, keys, palette, and the site behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding
+from textual.screen import Screen
+
+from backends.contract import ConfigError
+from backends.domain import SiteSpec
+from backends.feed import Clock, SystemClock, Unwatch
+from screens import MODES
+from themes import DEFAULT, THEMES, for_environment
+from tui.actions import Action, bindings, keymap
+from tui.chrome.command_line import CommandLine
+from tui.chrome.header import Header, Summary, summarize
+from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
+from tui.live import LiveScreen
+from tui.widgets.glyphs import ASCII, Glyphs
+from tui.widgets.glyphs import for_environment as glyphs_for_environment
+
+if TYPE_CHECKING:
+    from backends.site import Site
+    from tui.config import Settings
+
+SiteFactory = Callable[[SiteSpec], "Site"]
+
+
+class Console(App[None]):
+    """The application. It owns the site; the screens watch the site's topics."""
+
+    TITLE = "gpudeck"
+    COMMANDS: ClassVar[set[Any]] = {PaletteProvider}
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar = [
+        *bindings(GLOBAL),
+        *[
+            Binding(mode.key, f"switch_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}")
+            for mode in MODES
+        ],
+    ]
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode.id: mode.screen for mode in MODES}
+    ENABLE_SELECT_AUTO_SCROLL = False
+
+    def __init__(
+        self,
+        sites: tuple[SiteSpec, ...],
+        settings: Settings,
+        site_name: str | None = None,
+        read_only: bool = False,
+        theme: str | None = None,
+        ascii_only: bool = False,
+        site_factory: SiteFactory | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__()
+        self.site: Site | None = None
+        self.clock: Clock = clock or SystemClock()
+        self.summary: Summary | None = None
+        self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
+        self.read_only = read_only
+        self._sites = sites
+        self._first_site = site_name
+        self._site_factory = site_factory
+        self._unwatch: Unwatch | None = None
+        for each in THEMES:
+            self.register_theme(each)
+        self.theme = self._theme_name(theme or settings.theme)
+        self.remapped = keymap(settings.keys, [*GLOBAL, *_screen_actions()]) if settings.keys else {}
+        self.set_keymap(self.remapped)
+        self.commands = Commands(self._commands())
+
+    # The site
+
+    async def on_mount(self) -> None:
+        if not self._sites:
+            from screens.offer import OfferScreen
+
+            self.push_screen(OfferScreen(self.open_site))
+            return
+        spec = next((site for site in self._sites if site.name == self._first_site), self._sites[0])
+        await self.switch_mode(MODES[0].id)
+        # The SDKs load after the first paint, and off the loop.
+        self.call_after_refresh(self.open_site, spec)
+
+    def open_site(self, spec: SiteSpec) -> None:
+        """Leaves the site that is open and opens `spec`."""
+        if spec not in self._sites:
+            self._sites = (*self._sites, spec)
+        self.run_worker(self._open_site(spec), exclusive=True, group="site", description=f"site {spec.name}")
+
+    async def _open_site(self, spec: SiteSpec) -> None:
+        await self._close_site()
+        if self.current_mode != MODES[0].id:
+            await self.switch_mode(MODES[0].id)
+        factory = self._site_factory
+        if factory is None:
+            factory = await asyncio.to_thread(_load_site_factory)
+        self.site = site = factory(spec)
+        self._unwatch = site.fleet.watch(self._fleet_changed)
+        self._fleet_changed(None)
+        if isinstance(self.screen, LiveScreen):
+            self.screen.watch_again()
+        await site.start()
+
+    async def _close_site(self) -> None:
+        site, self.site = self.site, None
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        if site is not None:
+            await site.close()
+
+    async def on_unmount(self) -> None:
+        await self._close_site()
+
+    def _fleet_changed(self, _reading: object) -> None:
+        if self.site is None or self.site.fleet.reading.value is None:
+            return
+        summary = summarize(self.site.spec, self.site.fleet.reading.value, self.clock.now())
+        if summary != self.summary:
+            self.summary = summary
+            for header in self.screen.query(Header):
+                header.repaint_lines()
+
+    # What header, footer and palette ask
+
+    @property
+    def tabs(self) -> tuple[tuple[str, str, str, bool], ...]:
+        return tuple((mode.id, mode.key, mode.label, mode.id == self.current_mode) for mode in MODES)
+
+    @property
+    def shown_actions(self) -> tuple[Action, ...]:
+        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
+        return tuple(action for action in (*own, *GLOBAL) if action.show)
+
+    @property
+    def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
+        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
+        actions = [
+            (f"{action.label}: {action.help}", action.id, lambda each=action: self.run_action_id(each.id))
+            for action in (*own, *GLOBAL)
+        ]
+        themes = [
+            (f"Theme {each.name}", "change the colours", lambda each=each: self._to_theme(each.name)) for each in THEMES
+        ]
+        sites = [
+            (f"Site {spec.name}", "open this site", lambda each=spec: self.open_site(each)) for spec in self._sites
+        ]
+        return (*actions, *themes, *sites)
+
+    async def run_action_id(self, action_id: str) -> None:
+        """Runs an action as its key does."""
+        scope, _, method = action_id.partition(".")
+        await self.run_action(f"{'app' if scope == 'app' else 'screen'}.{method}")
+
+    # The command line
+
+    def complete(self, text: str) -> list[str]:
+        return self.commands.complete(text)
+
+    def run_command(self, text: str) -> str | None:
+        return self.commands.run(text)
+
+    def filter_screen(self, text: str) -> str | None:
+        """The filter of the current screen; an error in one sentence, or None."""
+        apply = getattr(self.screen, "apply_filter", None)
+        if apply is None:
+            return "this screen has no list to filter"
+        error = apply(text)
+        return error if isinstance(error, str) else None
+
+    def _commands(self) -> list[Command]:
+        return [
+            *[Command(mode.id, f"go to {mode.label}", partial(self._to_mode, mode.id)) for mode in MODES],
+            Command("node", "open a node", self._to_node, self._node_names, aliases=("n",)),
+            Command("filter", "filter the list", self.filter_screen),
+            Command("site", "open another site", self._to_site, lambda: [spec.name for spec in self._sites]),
+            Command("theme", "change the colours", self._to_theme, lambda: [each.name for each in THEMES]),
+            Command("help", "the keys", self._to_help),
+            Command("quit", "leave gpudeck", self._to_exit, aliases=("q", "exit")),
+        ]
+
+    def _to_help(self, _rest: str) -> str | None:
+        self.call_later(self.action_help)
+        return None
+
+    def _to_exit(self, _rest: str) -> str | None:
+        self.exit()
+        return None
+
+    def _to_mode(self, mode: str, _rest: str) -> str | None:
+        self.call_later(self.switch_mode, mode)
+        return None
+
+    def _node_names(self) -> list[str]:
+        return [node.name for node in self.site.spec.nodes] if self.site else []
+
+    def _to_node(self, name: str) -> str | None:
+        from screens.node import NodeScreen
+
+        if name not in self._node_names():
+            return f"no node {name!r}" if name else "which node?"
+        self.call_later(self.push_screen, NodeScreen(name))
+        return None
+
+    def _to_site(self, name: str) -> str | None:
+        spec = next((site for site in self._sites if site.name == name), None)
+        if spec is None:
+            return f"no site {name!r}; there is {', '.join(site.name for site in self._sites)}"
+        self.open_site(spec)
+        return None
+
+    def _to_theme(self, name: str) -> str | None:
+        try:
+            self.theme = self._theme_name(name)
+        except ConfigError as error:
+            return f"{error.message}; {error.hint}"
+        return None
+
+    def _theme_name(self, name: str | None) -> str:
+        names = [each.name for each in THEMES]
+        if name is None:
+            return for_environment(os.environ) or DEFAULT
+        if name not in names:
+            raise ConfigError(f"no theme is called {name!r}", f"there are: {', '.join(names)}")
+        return name
+
+    # Actions
+
+    def action_command(self) -> None:
+        self._type(":")
+
+    def action_filter(self) -> None:
+        if hasattr(self.screen, "apply_filter"):
+            self._type("/", getattr(self.screen, "filter_text", ""))
+        else:
+            self.notify("This screen has no list to filter.", markup=False)
+
+    def _type(self, kind: Any, text: str = "") -> None:
+        for line in self.screen.query(CommandLine):
+            line.open(kind, text)
+
+    async def action_back(self) -> None:
+        if getattr(self.screen, "filter_text", ""):
+            self.filter_screen("")
+        elif len(self.screen_stack) > 1 and not self._only_mode_screen():
+            self.pop_screen()
+
+    def _only_mode_screen(self) -> bool:
+        return len(self.screen_stack) <= 1
+
+    async def action_help(self) -> None:
+        from screens.help import HelpScreen
+
+        if isinstance(self.screen, HelpScreen):
+            return
+        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
+        groups = {own[0].group if own else "Screen": own, "Everywhere": GLOBAL} if own else {"Everywhere": GLOBAL}
+        self.push_screen(HelpScreen(groups, self.remapped, self.glyphs))
+
+    def action_palette(self) -> None:
+        self.action_command_palette()
+
+    def action_next_theme(self) -> None:
+        names = [each.name for each in THEMES]
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+        self.notify(f"Theme {self.theme}", timeout=2, markup=False)
+
+    def action_next_site(self) -> None:
+        if self.site is None or len(self._sites) < 2:
+            self.notify("The configuration has one site.", timeout=2, markup=False)
+            return
+        at = self._sites.index(self.site.spec)
+        self.open_site(self._sites[(at + 1) % len(self._sites)])
+
+    def action_leave(self) -> None:
+        self.exit()
+
+
+def _screen_actions() -> list[Action]:
+    from screens.fleet import FleetScreen
+    from screens.node import NodeScreen
+
+    return [*FleetScreen.ACTIONS, *NodeScreen.ACTIONS]
+
+
+def _load_site_factory() -> SiteFactory:
+    """Runs in a thread: importing what reads nodes takes longer than a frame."""
+    return importlib.import_module("backends.site").Site  # type: ignore[no-any-return]

@@ -1,0 +1,62 @@
+"""The bottom line: the keys that matter here, from the registry of actions; a click is a key."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from textual import events
+
+from tui.actions import Action, keys_of
+from tui.widgets.columns import Cell
+from tui.widgets.line import StyledLine
+
+
+class FooterApp(Protocol):
+    """What the footer needs of the application."""
+
+    @property
+    def shown_actions(self) -> tuple[Action, ...]:
+        """Of the current screen, then of the application; the last one always stays."""
+        ...
+
+    @property
+    def remapped(self) -> dict[str, str]: ...
+
+    async def run_action_id(self, action_id: str) -> None: ...
+
+
+class Footer(StyledLine):
+    DEFAULT_CSS = "Footer { dock: bottom; height: 1; width: 1fr; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        self.repaint_line()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.repaint_line()
+
+    def repaint_line(self) -> None:
+        app = cast(FooterApp, self.app)
+        actions = list(app.shown_actions)
+        while len(actions) > 1 and self._width(actions, app.remapped) > self.size.width:
+            del actions[-2]
+        cells, at = [Cell(" ")], 1
+        self._spans = []
+        for action in actions:
+            keys = keys_of(action, app.remapped)
+            cells += [Cell(keys, "accent"), Cell(f" {action.label}  ")]
+            end = at + len(keys) + len(action.label) + 1
+            self._spans.append((at, end, action.id))
+            at = end + 2
+        self.set_cells(cells)
+
+    def _width(self, actions: list[Action], remapped: dict[str, str]) -> int:
+        return 1 + sum(len(keys_of(action, remapped)) + len(action.label) + 3 for action in actions)
+
+    async def on_click(self, event: events.Click) -> None:
+        for start, end, action_id in self._spans:
+            if start <= event.x < end:
+                await cast(FooterApp, self.app).run_action_id(action_id)

@@ -1,0 +1,169 @@
+"""The two lines on top: where this is, how much of it answers, how old the oldest value is; then the modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+
+from rich.cells import cell_len
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from backends.domain import Fleet, NodeState
+from tui.widgets import units
+from tui.widgets.cells import inert
+from tui.widgets.columns import Cell
+from tui.widgets.glyphs import Glyphs
+from tui.widgets.line import StyledLine
+
+if TYPE_CHECKING:
+    from backends.domain import SiteSpec
+
+FRESH_BEATS = 5
+"""Values younger than this many beats are live: their age is not worth a repaint each second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the header says; equal values paint nothing."""
+
+    site: str
+    platform: str | None
+    demo: bool
+    live: int
+    total: int
+    failed: int
+    oldest: tuple[str, int] | None
+    """(node, age in seconds, coarse) of the oldest value shown; None while all are live."""
+    connecting: int
+
+
+def summarize(spec: SiteSpec, fleet: Fleet, now: float) -> Summary:
+    """The header's figures; ages are coarse so that they change rarely."""
+    ages = [(age, reading.name) for reading in fleet.nodes if (age := reading.age(now)) is not None]
+    oldest = max(ages, default=None)
+    stale = oldest is not None and oldest[0] > FRESH_BEATS * max(1.0, spec.fast_seconds)
+    return Summary(
+        site=spec.name,
+        platform=spec.platform,
+        demo=spec.demo,
+        live=fleet.live_count,
+        total=len(fleet.nodes),
+        failed=sum(reading.state in (NodeState.DOWN, NodeState.STALE) for reading in fleet.nodes),
+        oldest=(oldest[1], int(oldest[0] // 10) * 10) if stale and oldest is not None else None,
+        connecting=sum(reading.state is NodeState.CONNECTING for reading in fleet.nodes),
+    )
+
+
+class HeaderApp(Protocol):
+    """What the header needs of the application."""
+
+    @property
+    def summary(self) -> Summary | None: ...
+
+    @property
+    def tabs(self) -> tuple[tuple[str, str, str, bool], ...]:
+        """(mode id, key, label, current)"""
+        ...
+
+    @property
+    def glyphs(self) -> Glyphs: ...
+
+
+class HeaderLine(StyledLine):
+    DEFAULT_CSS = """
+    HeaderLine {
+        & > .line--tab { text-style: reverse; }
+        & > .line--mark { color: $text-accent; text-style: reverse; }
+        & > .line--name { text-style: bold; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"line--tab", "line--mark", "line--name"}
+
+
+class Header(Vertical):
+    DEFAULT_CSS = """
+    Header { dock: top; height: 2; background: $panel; }
+    Header #header-modes { background: $surface; }
+    """
+
+    def __init__(self, crumbs: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._crumbs = crumbs
+        self._spans: list[tuple[int, int, str]] = []
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(id="header-site")
+        yield HeaderLine(id="header-modes")
+
+    def on_mount(self) -> None:
+        self.repaint_lines()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.repaint_lines()
+
+    def repaint_lines(self) -> None:
+        """Draws what the application's summary says now; nothing when it says the same."""
+        app = cast(HeaderApp, self.app)
+        self.query_one("#header-site", HeaderLine).set_cells(site_cells(app.summary, self.size.width, app.glyphs))
+        self.query_one("#header-modes", HeaderLine).set_cells(self._mode_cells(app))
+
+    def _mode_cells(self, app: HeaderApp) -> list[Cell]:
+        cells = [Cell(" ")]
+        self._spans = []
+        at = 1
+        for mode, key, label, current in app.tabs:
+            words = f"[{key} {label}]" if current else f" {key} {label} "
+            cells += [Cell(words, "tab" if current else ""), Cell(" ")]
+            self._spans.append((at, at + len(words), mode))
+            at += len(words) + 1
+        for crumb in self._crumbs[1:]:
+            cells += [Cell("> " if app.glyphs.ascii else "› ", "dim"), Cell(crumb, "name"), Cell(" ")]
+        return cells
+
+    async def on_click(self, event: events.Click) -> None:
+        for start, end, mode in self._spans:
+            if event.screen_y == self.region.y + 1 and start <= event.screen_x < end:
+                await self.app.switch_mode(mode)
+
+
+_READ_ONLY = Cell("READ-ONLY", "accent")
+
+
+def site_cells(summary: Summary | None, width: int, glyphs: Glyphs) -> list[Cell]:
+    """gpudeck  prod  kubernetes  DEMO  31/32 nodes  live ... READ-ONLY; too narrow, the least important go first."""
+    parts: list[tuple[int, Cell]] = [(9, Cell("gpudeck", "name"))]
+    if summary is None:
+        parts.append((9, Cell("no site", "dim")))
+    else:
+        parts += _site_parts(summary, glyphs)
+    while len(parts) > 2 and _length(parts) + len(_READ_ONLY.text) + 1 > width:
+        parts.remove(min(parts, key=lambda part: part[0]))
+    cells = [Cell(" ")]
+    for _, cell in parts:
+        cells += [cell, Cell("  ")]
+    gap = width - _length(parts) - len(_READ_ONLY.text) - 1
+    return [*cells, Cell(" " * gap), _READ_ONLY] if gap >= 0 else cells
+
+
+def _site_parts(summary: Summary, glyphs: Glyphs) -> list[tuple[int, Cell]]:
+    parts = [(8, Cell(inert(summary.site)[:32], "accent"))]
+    if summary.platform:
+        parts.append((2, Cell(summary.platform)))
+    if summary.demo:
+        parts.append((7, Cell(" DEMO ", "mark")))
+    nodes = f"{summary.live}/{summary.total} nodes"
+    parts.append((6, Cell(f"{glyphs.warn} {nodes}", "warn") if summary.failed else Cell(nodes)))
+    if summary.connecting:
+        parts.append((4, Cell(f"{summary.connecting} connecting", "dim")))
+    if summary.oldest is not None:
+        name, age = summary.oldest
+        parts.append((5, Cell(f"{glyphs.stale} oldest {units.age(age)} ({inert(name)[:24]})", "stale")))
+    elif summary.live:
+        parts.append((3, Cell(f"{glyphs.good} live", "good")))
+    return parts
+
+
+def _length(parts: list[tuple[int, Cell]]) -> int:
+    return 1 + sum(cell_len(cell.text) + 2 for _, cell in parts)

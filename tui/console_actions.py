@@ -1,0 +1,89 @@
+"""The actions every screen has, the commands of the `:` line, and what the palette offers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from backends.domain import clean
+from tui.actions import Action
+
+GLOBAL: tuple[Action, ...] = (
+    Action("app.command", "colon", "Command", "Type a command", group="Everywhere"),
+    Action("app.filter", "slash", "Filter", "Narrow the list to what matches", group="Everywhere"),
+    Action(
+        "app.back", "escape", "Back", "Back to the screen before; ends a filter first", show=False, group="Everywhere"
+    ),
+    Action("app.palette", "ctrl+p", "Palette", "Find anything by name", show=False, group="Everywhere"),
+    Action(
+        "app.next_site", "s", "Next site", "Open the next site of the configuration", show=False, group="Everywhere"
+    ),
+    Action("app.next_theme", "t", "Theme", "Change the colours", show=False, group="Everywhere"),
+    Action("app.leave", "q,ctrl+c", "Quit", "Leave gpudeck", group="Everywhere"),
+    Action("app.help", "question_mark", "Help", "The keys of this screen", group="Everywhere"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A word of the `:` line."""
+
+    name: str
+    help: str
+    run: Callable[[str], str | None]
+    """Takes the rest of the line; returns an error in one sentence, or None."""
+    choices: Callable[[], Iterable[str]] = tuple
+    aliases: tuple[str, ...] = ()
+
+
+class Commands:
+    """Runs and completes the lines of the `:` line."""
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self.all = tuple(commands)
+        self._by_name = {name: command for command in self.all for name in (command.name, *command.aliases)}
+
+    def run(self, text: str) -> str | None:
+        """Runs one line; an error in one sentence, or None."""
+        word, _, rest = text.strip().partition(" ")
+        command = self._by_name.get(word)
+        if command is None:
+            near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.4)
+            return f"no command {clean(word, 20)!r}" + (f": {near[0]}?" if near else "")
+        return command.run(rest.strip())
+
+    def complete(self, text: str) -> list[str]:
+        """Whole lines that `text` may become, best first."""
+        word, space, rest = text.partition(" ")
+        if not space:
+            return sorted(command.name for command in self.all if command.name.startswith(word))
+        command = self._by_name.get(word)
+        if command is None:
+            return []
+        return [f"{word} {choice}" for choice in command.choices() if choice.startswith(rest)]
+
+
+class PaletteApp(Protocol):
+    @property
+    def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
+        """(words, help, what it does)"""
+        ...
+
+
+class PaletteProvider(Provider):
+    """Every action, mode, site and theme, by name."""
+
+    async def discover(self) -> Hits:
+        for words, help_text, run in cast(PaletteApp, self.app).palette_entries:
+            yield DiscoveryHit(words, run, help=help_text)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for words, help_text, run in cast(PaletteApp, self.app).palette_entries:
+            score = matcher.match(words)
+            if score > 0:
+                yield Hit(score, matcher.highlight(words), run, help=help_text)
