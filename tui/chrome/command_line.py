@@ -85,7 +85,8 @@ class CommandLine(Horizontal):
         with entry.prevent(Input.Changed):
             entry.value = text
         entry.cursor_position = len(text)
-        entry.focus()
+        # At once, not by a message: what is typed ahead over a slow line belongs to the entry.
+        self.screen.set_focus(entry)
 
     def close(self) -> None:
         """Hides the line; the screen has the keys again."""

@@ -113,6 +113,16 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
             return self.grid
 
     @dataclass
+    class ColumnsChanged(Message):
+        """Another size shows other columns, or makes some wider."""
+
+        grid: Grid
+
+        @property
+        def control(self) -> Grid:
+            return self.grid
+
+    @dataclass
     class ToggleFold(Message):
         """The fold mark of a row was clicked."""
 
@@ -311,6 +321,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
             self._placed = placed
             self._strips.clear()
             self.refresh()
+            self.post_message(self.ColumnsChanged(self))
         self.virtual_size = self._content_size()
         self._scroll_to_cursor()
 
