@@ -71,7 +71,7 @@ class Tail:
     async def text(self, patience: float = 0.2) -> str:
         """The end of what came; waits up to `patience` seconds for the stream to end."""
         await asyncio.wait([self._task], timeout=patience)
-        return clean(self._kept.decode("utf-8", "replace")[-STDERR_KEPT:], STDERR_KEPT)
+        return clean(self._kept.decode("utf-8", "replace")[-STDERR_KEPT:].strip(), STDERR_KEPT)
 
     def cancel(self) -> None:
         self._task.cancel()

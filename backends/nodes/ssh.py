@@ -12,7 +12,7 @@ import importlib
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import GpudeckError, ProbeFailed, Unreachable
 from backends.domain import NodeSpec, SshSpec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHANNELS_PER_CONNECTION = 8
 """OpenSSH allows 10 sessions per connection (MaxSessions) by default."""
 CLOSE_SECONDS = 3.0
+JUMPS = 8
 _DESTINATION = re.compile(
     r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?::(?P<port>\d+))?"
 )
@@ -58,6 +59,7 @@ class SshTransport:
         self._channels = asyncio.Semaphore(CHANNELS_PER_CONNECTION)
         self._lock = asyncio.Lock()
         self._connection: asyncssh.SSHClientConnection | None = None
+        self._hops: list[asyncssh.SSHClientConnection] = []
 
     async def open(self, command: str) -> Channel:
         await self._channels.acquire()
@@ -83,14 +85,8 @@ class SshTransport:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        connection.close()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await connection.wait_closed()
-        except TimeoutError:
-            connection.abort()
+        hops, self._hops = self._hops, []
+        await _close([*hops, connection] if connection is not None else hops)
 
     async def _start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         connection = await self._connect()
@@ -111,38 +107,74 @@ class SshTransport:
             return self._connection
 
     async def _connect_once(self) -> asyncssh.SSHClientConnection:
-        asyncssh = await load()
+        hops: list[asyncssh.SSHClientConnection] = []
+        try:
+            connection = await self._dial(self._node.destination, hops)
+        except BaseException:
+            await _close(hops)
+            raise
+        await _close(self._hops)
+        self._hops = hops
+        return connection
+
+    async def _dial(
+        self, destination: str, hops: list[asyncssh.SSHClientConnection], *, depth: int = 0
+    ) -> asyncssh.SSHClientConnection:
+        """A connection to `destination`; the jump hosts of its configuration are dialled first, as strictly as itself.
+
+        asyncssh would dial them on its own, but without telling whose key was unknown, and with no check at all where
+        the configuration says `UserKnownHostsFile none`.
+        """
+        sdk = await load()
         offered = OfferedKey()
 
-        class Client(asyncssh.SSHClient):  # type: ignore[name-defined, misc]
+        class Client(sdk.SSHClient):  # type: ignore[name-defined, misc]
             def validate_host_public_key(self, host: str, addr: str, port: int, key: Any) -> bool:
                 """Called for a key that known_hosts does not hold: it is never accepted, only remembered."""
                 offered.note(host, port, key)
                 return False
 
+        arguments: dict[str, Any] = {"client_factory": Client, **_address(destination), **_arguments(self._spec)}
+        node = self._node if depth == 0 else NodeSpec(destination)
         try:
-            options = await asyncssh.SSHClientConnectionOptions.construct(
-                client_factory=Client, **self._address(), **_arguments(self._spec)
-            )
+            options = await sdk.SSHClientConnectionOptions.construct(**arguments)
             offered.known_hosts = options.known_hosts
             if options.known_hosts is None:
-                # UserKnownHostsFile none switches the check off in asyncssh; an unknown key is refused all the same.
-                options.known_hosts = b""
-            connection: Any = await asyncssh.connect(options.host, options=options, config=_config(self._spec))
-        except (TimeoutError, OSError, ValueError, asyncssh.Error, asyncssh.KeyImportError) as error:
-            raise explain(error, self._node, self._spec, offered) from None
-        return connection  # type: ignore[no-any-return]
+                arguments["known_hosts"] = b""
+            via = None
+            jumps = options.tunnel.split(",") if isinstance(options.tunnel, str) else []
+            if jumps and depth >= JUMPS:
+                raise Unreachable(f"{self._node.name} has more than {JUMPS} jump hosts in a row", "a ProxyJump loop?")
+            for jump in jumps:
+                via = await self._dial(jump, hops, depth=depth + 1)
+                hops.append(via)
+            connection = await sdk.connect(tunnel=via, **arguments)
+        except (TimeoutError, OSError, ValueError, sdk.Error, sdk.KeyImportError) as error:
+            raise explain(error, node, self._spec, offered) from None
+        return cast("asyncssh.SSHClientConnection", connection)
 
-    def _address(self) -> dict[str, Any]:
-        match = _DESTINATION.fullmatch(self._node.destination)
-        if match is None:
-            raise Unreachable(f"{self._node.destination!r} is no SSH destination", "write [user@]host[:port]")
-        address: dict[str, Any] = {"host": match["host"].strip("[]")}
-        if match["user"]:
-            address["username"] = match["user"]
-        if match["port"]:
-            address["port"] = int(match["port"])
-        return address
+
+def _address(destination: str) -> dict[str, Any]:
+    match = _DESTINATION.fullmatch(destination)
+    if match is None:
+        raise Unreachable(f"{destination!r} is no SSH destination", "write [user@]host[:port]")
+    address: dict[str, Any] = {"host": match["host"].strip("[]")}
+    if match["user"]:
+        address["username"] = match["user"]
+    if match["port"]:
+        address["port"] = int(match["port"])
+    return address
+
+
+async def _close(connections: list[asyncssh.SSHClientConnection]) -> None:
+    """Closes in the reverse order of dialling; bounded in time."""
+    for connection in reversed(connections):
+        connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.wait_closed()
+        except TimeoutError:
+            connection.abort()
 
 
 class SshChannel:
