@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from backends.domain import Fleet, Gpu, NodeReading, NodeState
-from screens.cells import MISSING, clock_cell, measured, meter_cell, process_count, state_cell
+from screens.cells import MISSING, POWER_WIDTH, clock_cell, measured, meter_cell, process_count, state_cell
 from screens.cells import top_user as gpu_top_user
 from screens.condition import SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
 from tui.widgets import units
@@ -48,14 +48,13 @@ def node_cells(reading: NodeReading, glyphs: Glyphs) -> tuple[str | Cell, ...]:
     gpus = reading.node.gpus if reading.node else ()
     busy = node_utilization(gpus)
     used, total = node_memory(gpus)
-    limits = present(gpus, lambda gpu: gpu.power.limit_watts)
     return (
         f"{reading.name} {_models(gpus)}",
         state_cell(node_condition(reading), glyphs),
         measured(units.number(busy)),
         meter_cell(busy, glyphs),
         measured(_whole_gib(used, total)),
-        measured(units.pair(units.number(node_power(gpus)), units.number(sum(limits) if limits else None))),
+        measured(_power(gpus)),
         measured(units.number(hottest(gpus)), "warn" if any(is_hot(gpu) for gpu in gpus) else ""),
         _worst_clock(gpus),
         _ecc(gpus),
@@ -79,6 +78,14 @@ def _models(gpus: tuple[Gpu, ...]) -> str:
 def _whole_gib(used: int | None, total: int | None) -> str:
     left, right = (units.number(None if count is None else count / units.GIB) for count in (used, total))
     return units.pair(left, right)
+
+
+def _power(gpus: tuple[Gpu, ...]) -> str:
+    """The sums of draw and limit; the draw alone where both have no room."""
+    limits = present(gpus, lambda gpu: gpu.power.limit_watts)
+    draw = units.number(node_power(gpus))
+    both = units.pair(draw, units.number(sum(limits) if limits else None))
+    return both if len(both) <= POWER_WIDTH else draw
 
 
 def _worst_clock(gpus: tuple[Gpu, ...]) -> Cell:

@@ -13,8 +13,9 @@ from tui.widgets.glyphs import NOT_MEASURED, Glyphs
 from tui.widgets.spark import meter
 
 METER_WIDTH = 8
-SPARK_WIDTH = 20
+SPARK_WIDTH = 30
 MIG_WIDTH = 14
+POWER_WIDTH = 9
 
 COLUMNS: tuple[Column, ...] = (
     Column("name", "NODE / GPU", 17, grow=14),
@@ -22,7 +23,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("utilization", "%", 4, "right"),
     Column("meter", "UTIL", METER_WIDTH, min_terminal_width=110, sortable=False),
     Column("memory", "GiB", 11, "right"),
-    Column("power", "W", 9, "right"),
+    Column("power", "W", POWER_WIDTH, "right"),
     Column("temperature", "C", 3, "right"),
     Column("clocks", "CLOCKS", 8),
     Column("ecc", "ECC", 5, "right"),
@@ -31,7 +32,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("mig", "MIG", MIG_WIDTH, min_terminal_width=100),
     Column("processes", "PROC", 4, "right", min_terminal_width=120),
     Column("user", "USER", 12, min_terminal_width=120, grow=8),
-    Column("spark", "5 MIN", SPARK_WIDTH, min_terminal_width=150, sortable=False),
+    Column("spark", "5 MIN", SPARK_WIDTH, min_terminal_width=156, sortable=False),
 )
 """80 cells hold the name, the state and the eight figures that matter; the rest comes with room."""
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import events
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -173,10 +172,9 @@ class FleetScreen(LiveScreen):
         else:
             self._change(sort=event.column, reverse=_falls(event.column))
 
-    def on_resize(self, _event: events.Resize) -> None:
-        # Which columns are shown decides what has to be drawn; the grid learns its size after the screen does.
-        if self.is_mounted and self._view is not None:
-            self.call_after_refresh(self.show)
+    def on_grid_columns_changed(self, event: Grid.ColumnsChanged) -> None:
+        event.stop()
+        self.show()
 
     # Inside
 
@@ -210,13 +208,17 @@ class FleetScreen(LiveScreen):
         return (None, None) if row is None else identity(row.key)
 
     def _show_empty(self, fleet: Fleet, any_rows: bool) -> None:
+        if any_rows and not self.grid.display and self.focused is None:
+            self.call_after_refresh(self.grid.focus)  # a hidden widget loses the keys
         self.grid.display = any_rows
         empty = self.query_one("#fleet-empty", Static)
         empty.display = not any_rows
         if any_rows:
             return
         text = "Nothing to show."
-        if not fleet.nodes:
+        if self.site is None:
+            text = "Opening the site."
+        elif not fleet.nodes:
             text = "No nodes configured: name them in the settings file, or try `gpudeck demo`."
         elif self.filter_text:
             text = f"Nothing matches /{shortened(self.filter_text)}/ in {len(fleet.nodes)} nodes."

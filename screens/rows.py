@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from backends.domain import Fleet, Gpu, NodeReading, NodeState, Problem
 from backends.feed import History
 from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
-from screens.condition import SEVERITY, gpu_condition, node_state_words, state_words
+from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
 from tui.widgets import units
-from tui.widgets.columns import Cell, Note, Row
+from tui.widgets.columns import Cell, LazyRows, Note, Row
 from tui.widgets.filter import Filter, Subject
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.spark import spark
@@ -60,15 +60,16 @@ class RowCache:
 
 def fleet_rows(
     fleet: Fleet, history: History | None, now: float, view: FleetView, cache: RowCache | None = None
-) -> list[Row]:
+) -> LazyRows:
     """The rows to show at `now` (seconds since the epoch): nodes with their GPUs under them, or all GPUs in one list.
 
     Values that were not measured sort last in either direction.
     """
-    drawing = _Drawing(history, now, view, cache if cache is not None else RowCache())
-    rows = drawing.flat(fleet) if view.layout == "flat" else drawing.tree(fleet)
-    drawing.cache.prune(4 * sum(len(reading.node.gpus) for reading in fleet.nodes if reading.node) + 64)
-    return rows
+    kept = cache if cache is not None else RowCache()
+    kept.prune(4 * sum(len(reading.node.gpus) for reading in fleet.nodes if reading.node) + 64)
+    drawing = _Drawing(history, now, view, kept)
+    lines = drawing.flat(fleet) if view.layout == "flat" else drawing.tree(fleet)
+    return LazyRows([row_key(line.reading.name, line.gpu) for line in lines], lambda index: drawing.row(lines[index]))
 
 
 def row_key(node: str, gpu: Gpu | None = None) -> str:
@@ -87,12 +88,20 @@ def problem_text(problem: Problem | None, age: float | None) -> str:
     return said if age is None else f"{units.coarse_age(age)} old: {said}"
 
 
+class _Line(NamedTuple):
+    """A line before it is drawn: a node, or a GPU of it."""
+
+    reading: NodeReading
+    gpu: Gpu | None
+    expanded: bool | None = None
+
+
 class _Drawing:
     def __init__(self, history: History | None, now: float, view: FleetView, cache: RowCache) -> None:
         self.history, self.now, self.view, self.cache = history, now, view, cache
 
-    def tree(self, fleet: Fleet) -> list[Row]:
-        rows: list[Row] = []
+    def tree(self, fleet: Fleet) -> list[_Line]:
+        lines: list[_Line] = []
         for reading in self._sorted_nodes(fleet):
             gpus = reading.node.gpus if reading.node else ()
             shown = self._matching(reading)
@@ -100,16 +109,22 @@ class _Drawing:
                 continue
             narrowed = len(shown) < len(gpus)
             unfolded = narrowed or reading.name not in self.view.folded
-            rows.append(self._node_row(reading, unfolded if gpus else None))
+            lines.append(_Line(reading, None, unfolded if gpus else None))
             if unfolded:
-                rows.extend(self._gpu_row(reading, gpu) for gpu in self._sorted_gpus(shown))
-        return rows
+                lines.extend(_Line(reading, gpu) for gpu in self._sorted_gpus(shown))
+        return lines
 
-    def flat(self, fleet: Fleet) -> list[Row]:
+    def flat(self, fleet: Fleet) -> list[_Line]:
         found = [(reading, gpu) for reading in fleet.nodes for gpu in self._matching(reading)]
         if self.view.sort is not None:
             found = _ordered(found, lambda pair: self._gpu_value(*pair), self.view.reverse)
-        return [self._gpu_row(reading, gpu) for reading, gpu in found]
+        return [_Line(reading, gpu) for reading, gpu in found]
+
+    def row(self, line: _Line) -> Row:
+        """A line as it is drawn."""
+        return (
+            self._node_row(line.reading, line.expanded) if line.gpu is None else self._gpu_row(line.reading, line.gpu)
+        )
 
     def _sorted_nodes(self, fleet: Fleet) -> list[NodeReading]:
         column = self.view.sort
@@ -180,9 +195,12 @@ class _Drawing:
         if known is not None and _same(known[0], shown):
             return known[1]
         name = f"{reading.name} {gpu.index}" if flat else f"{gpu.index} {units.model(gpu.name)}"
-        cells = gpu_cells(gpu, name, gpu_condition(gpu), trend, self.view.glyphs)
+        condition = gpu_condition(gpu)
+        # What an unreachable node's GPU was is not what it is: its state is told as stale.
+        told = condition if live else Condition("stale", condition.word)
+        cells = gpu_cells(gpu, name, told, trend, self.view.glyphs)
         note = Note(LOST_NOTE_AT, Cell(gpu.lost_reason or "no reason given", "bad")) if gpu.lost else None
-        row = Row(key, _faded(cells, gpu.lost) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)
+        row = Row(key, _faded(cells) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)
         self.cache.gpus[key] = (shown, row)
         return row
 
@@ -207,11 +225,11 @@ def _same(before: object, after: tuple[object, ...]) -> bool:
     )
 
 
-def _faded(cells: tuple[str | Cell, ...], lost: bool) -> tuple[str | Cell, ...]:
-    """Last values: every cell looks stale but the state of a lost GPU, which is news."""
+def _faded(cells: tuple[str | Cell, ...]) -> tuple[str | Cell, ...]:
+    """Last values: every cell looks stale but the state, which says so itself."""
     state = CELL_INDEX["state"]
     return tuple(
-        cell if lost and index == state else Cell(cell.text if isinstance(cell, Cell) else cell, "stale")
+        cell if index == state else Cell(cell.text if isinstance(cell, Cell) else cell, "stale")
         for index, cell in enumerate(cells)
     )
 

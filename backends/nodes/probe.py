@@ -158,8 +158,12 @@ class GpuReader(object):
             else:
                 self.unread[name] = str(error)[:100]
             return None
-        except (ValueError, TypeError, OSError) as error:
-            self.unread[name] = "%s: %s" % (type(error).__name__, str(error)[:80])
+        except Exception as error:
+            # The bindings raise an error of their own where the driver lacks the version they want.
+            if key is not None and type(error).__name__ == "NVMLLibraryMismatchError":
+                self.dead.add(key)
+            else:
+                self.unread[name] = ("%s: %s" % (type(error).__name__, error))[:100]
             return None
         finally:
             self.current_call = None
@@ -332,12 +336,18 @@ def read_performance_state(gpu):
 
 
 def read_processes(gpu):
-    if gpu.call("nvmlDeviceGetComputeRunningProcesses") is None and not gpu.value.get("processes"):
-        return None
     found = {}
+    readable = False
     for kind, function in PROCESS_LISTS:
-        for process in gpu.call(function) or ():
+        processes = gpu.call(function)
+        if processes is None:
+            # Drivers before R510 have the second version only.
+            processes = gpu.call(function + "_v2")
+        readable = readable or processes is not None
+        for process in processes or ():
             found.setdefault((process.pid, getattr(process, "gpuInstanceId", None)), (kind, process))
+    if not readable:
+        return None
     listed = []
     for _, (kind, process) in sorted(found.items(), key=lambda item: item[0][0])[:PROCESSES_PER_GPU]:
         gi, ci = getattr(process, "gpuInstanceId", None), getattr(process, "computeInstanceId", None)
@@ -1062,10 +1072,11 @@ def main():
 
     in_background(leave_with_stdin)
     in_background(watch)
+    # _exit: the thread that waits on stdin holds its lock, which the interpreter's own way out would wait for.
     if not probe.start():
-        sys.exit(1)
+        os._exit(1)
     if options.get("once"):
-        sys.exit(0)
+        os._exit(0)
     in_background(events)
     due = time.time()
     while True:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 
 class Cell(NamedTuple):
@@ -54,6 +54,41 @@ class Row:
     dim: bool = False
     """Last values of something that no longer answers: cells without a style are drawn as stale."""
     note: Note | None = None
+
+
+class LazyRows(Sequence[Row]):
+    """Rows that are made when they are looked at: of a thousand, a screen shows fifty.
+
+    `keys` are known at once; `build(index)` makes a row, at most once.
+    """
+
+    def __init__(self, keys: Sequence[str], build: Callable[[int], Row]) -> None:
+        self.keys = keys
+        self._build = build
+        self._built: dict[int, Row] = {}
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(index)
+        row = self._built.get(at)
+        if row is None:
+            row = self._built[at] = self._build(at)
+        return row
+
+
+def key_at(rows: Sequence[Row], index: int) -> str:
+    """The key of a row, without making the row."""
+    return rows.keys[index] if isinstance(rows, LazyRows) else rows[index].key
 
 
 class Placed(NamedTuple):

@@ -20,7 +20,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.widgets.columns import Column, Placed, Row, diff_span, place
+from tui.widgets.columns import Column, Placed, Row, diff_span, key_at, place
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.strips import fold_marker_at, header_strip, row_strip
 
@@ -33,7 +33,8 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
 
     DEFAULT_CSS = """
     Grid {
-        background: $background; color: $foreground; scrollbar-size: 1 1; overflow-x: auto; overflow-y: auto;
+        background: $background; color: $foreground; scrollbar-size: 1 1; scrollbar-gutter: stable;
+        overflow-x: auto; overflow-y: auto;
         & > .grid--header { color: $text-muted; text-style: bold; }
         & > .grid--cursor { background: $block-cursor-background; text-style: $block-cursor-text-style; }
         & > .grid--cursor-blurred { background: $block-cursor-blurred-background;
@@ -184,7 +185,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         sort = None if column is None else (column, reverse)
         if sort != self._sort:
             self._sort = sort
-            self.refresh(Region(0, 0, self.size.width, HEADER_LINES))
+            self.refresh(Region(0, 0, self._width, HEADER_LINES))
 
     def select(self, key: str) -> bool:
         """Moves the cursor to the row with `key`; False when there is none."""
@@ -197,7 +198,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
     # What a frame shows
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self._width
         if y < HEADER_LINES:
             strip = header_strip(self._placed, self._sort, self.glyphs, self._style("header", 0))
             return self._scrolled(strip, width, self._style("header", 0))
@@ -251,7 +252,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
             if before is after and not moved:
                 continue
             if moved or before is None or after is None:
-                self._refresh_line_span(line, 0, self.size.width)
+                self._refresh_line_span(line, 0, self._width)
                 continue
             span = diff_span(before, after, self._placed)
             if span is not None:
@@ -263,7 +264,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         if self.scroll_offset.x and right > frozen:
             left = 0 if left < frozen else max(frozen, left - self.scroll_offset.x)
             right -= self.scroll_offset.x
-        region = Region(left, line + HEADER_LINES, min(right, self.size.width) - left, 1)
+        region = Region(left, line + HEADER_LINES, min(right, self._width) - left, 1)
         if region.width > 0:
             self.repaints += 1
             self.refresh(region)
@@ -273,7 +274,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         if not rows:
             index = 0
         elif self._cursor_key is not None and not (
-            self.cursor < len(rows) and rows[self.cursor].key == self._cursor_key
+            self.cursor < len(rows) and key_at(rows, self.cursor) == self._cursor_key
         ):
             found = self._index_of(self._cursor_key)
             index = found if found is not None else min(self.cursor, len(rows) - 1)
@@ -294,6 +295,11 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
 
     # Geometry
 
+    @property
+    def _width(self) -> int:
+        """Without the scrollbar, whose place is kept free even while there is nothing to scroll."""
+        return self.scrollable_content_region.width
+
     def _rows_in_view(self) -> int:
         return max(0, self.scrollable_content_region.height - HEADER_LINES)
 
@@ -313,10 +319,11 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=target, animate=False)
 
     def _index_of(self, key: str) -> int | None:
-        return next((index for index, row in enumerate(self._grid_rows) if row.key == key), None)
+        rows = self._grid_rows
+        return next((index for index in range(len(rows)) if key_at(rows, index) == key), None)
 
-    def on_resize(self, event: events.Resize) -> None:
-        placed = place(self.columns, event.size.width)
+    def on_resize(self, _event: events.Resize) -> None:
+        placed = place(self.columns, self._width)
         if placed != self._placed:
             self._placed = placed
             self._strips.clear()
@@ -334,7 +341,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         for index in (old, new):
             line = index - self.scroll_offset.y
             if 0 <= line < self._rows_in_view():
-                self.refresh(Region(0, line + HEADER_LINES, self.size.width, 1))
+                self.refresh(Region(0, line + HEADER_LINES, self._width, 1))
         self._scroll_to_cursor()
         self._announce()
 

@@ -76,7 +76,8 @@ class Sheet(ScrollView, can_focus=True):
 
     DEFAULT_CSS = """
     Sheet {
-        background: $background; color: $foreground; scrollbar-size: 1 1; overflow-x: hidden; overflow-y: auto;
+        background: $background; color: $foreground; scrollbar-size: 1 1; scrollbar-gutter: stable;
+        overflow-x: hidden; overflow-y: auto;
         & > .sheet--title { color: $text-accent; text-style: bold; }
         & > .sheet--dim { color: $text-muted; }
         & > .sheet--good { color: $text-success; }
@@ -112,22 +113,22 @@ class Sheet(ScrollView, can_focus=True):
         """Shows `sections`; a line that stays the same is not repainted."""
         self._sections = tuple(sections)
         old = self._sheet_lines
-        self._sheet_lines = arrange(self._sections, self.size.width)
+        self._sheet_lines = arrange(self._sections, self.scrollable_content_region.width)
         self._fit_virtual_size()
         top = self.scroll_offset.y
         for y in range(self.size.height):
             before = old[top + y] if top + y < len(old) else None
             after = self._sheet_lines[top + y] if top + y < len(self._sheet_lines) else None
             if before != after:
-                self.refresh(Region(0, y, self.size.width, 1))
+                self.refresh(Region(0, y, self.scrollable_content_region.width, 1))
 
     def on_resize(self, _event: events.Resize) -> None:
-        self._sheet_lines = arrange(self._sections, self.size.width)
+        self._sheet_lines = arrange(self._sections, self.scrollable_content_region.width)
         self._fit_virtual_size()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width, base = self.size.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self.rich_style
         index = y + self.scroll_offset.y
         if index >= len(self._sheet_lines):
             return Strip.blank(width, base)
@@ -140,7 +141,7 @@ class Sheet(ScrollView, can_focus=True):
         self._palette.clear()
 
     def _fit_virtual_size(self) -> None:
-        size = Size(self.size.width, len(self._sheet_lines))
+        size = Size(self.scrollable_content_region.width, len(self._sheet_lines))
         if size != self.virtual_size:
             self.virtual_size = size
 

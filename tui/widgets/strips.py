@@ -58,7 +58,12 @@ def _cell(row: Row, index: int) -> Cell:
 
 
 def _first_column(row: Row, text: str, width: int, glyphs: Glyphs) -> str:
-    mark = "  " if row.expanded is None else f"{glyphs.unfolded if row.expanded else glyphs.folded} "
+    # What lies under another row never folds: its indent is room enough.
+    mark = (
+        ("" if row.depth else "  ")
+        if row.expanded is None
+        else f"{glyphs.unfolded if row.expanded else glyphs.folded} "
+    )
     prefix = (" " * (row.depth * INDENT) + mark)[:width]
     return prefix + fit(text, width - len(prefix), "left", glyphs.ellipsis)
 

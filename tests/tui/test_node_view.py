@@ -1,0 +1,242 @@
+"""The fleet and the node on the screen of a real console, with a site that says what the test wants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from typing import Any, cast
+
+import pytest
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from backends.domain import Event, Fabric, Fleet, Gpu, Link, NodeReading, NodeState, SiteSpec, Stall, Vgpu, clean
+from backends.feed import History, ManualClock, Topic
+from backends.site import Site
+from screens.fleet import FleetScreen
+from screens.node import NodeScreen, gpu_rows, node_sections
+from screens.rows import row_key
+from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
+from tui.app import Console
+from tui.config import Settings
+from tui.widgets.glyphs import UNICODE
+from tui.widgets.grid import Grid
+from tui.widgets.line import StyledLine
+from tui.widgets.sheet import Section, Sheet, arrange
+
+EVENT = Event(NOW - 50, "dgx01", "xid", "GPU has fallen off the bus", gpu_index=2, code=79, source="kernel")
+
+
+class TopicSite:
+    """What the screens use of a `Site`."""
+
+    def __init__(self, spec: SiteSpec, clock: ManualClock, first: Fleet) -> None:
+        self.spec, self.clock, self.history = spec, clock, History()
+        self.fleet: Topic[Fleet] = Topic("fleet")
+        self.events: Topic[tuple[Event, ...]] = Topic("events")
+        self.fleet.publish(first, NOW)
+        self.events.publish((EVENT,), NOW)
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def console(first: Fleet, size: tuple[int, int] = (80, 24)) -> AsyncIterator[tuple[Pilot[None], TopicSite]]:
+    clock = ManualClock(NOW)
+    spec = SiteSpec("lab")
+    site = TopicSite(spec, clock, first)
+    app = Console((spec,), Settings(), theme="dark", site_factory=lambda _spec: cast(Site, site), clock=clock)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        yield pilot, site
+
+
+def lines(sections: list[Section], width: int = 80) -> Iterator[str]:
+    for line in arrange(sections, width):
+        yield "".join(cell.text for cell in line)
+
+
+def page(each: NodeReading, gpu: Gpu | None) -> str:
+    return "\n".join(lines(node_sections(each, gpu, (EVENT,), UNICODE)))
+
+
+def grid(pilot: Pilot[None]) -> Grid:
+    return pilot.app.screen.query_one(Grid)
+
+
+def selected(pilot: Pilot[None]) -> str:
+    row = grid(pilot).cursor_row
+    return row.key if row else ""
+
+
+# The page
+
+
+def test_every_measured_value_is_on_the_page() -> None:
+    gpu = replace(
+        h100(0),
+        fabric=Fabric("completed", 0, "healthy", 7, "cluster-1"),
+        vgpu=Vgpu("vgpu", False, "RTX vWS", "2027-01-01"),
+        unread=("power: NVML_ERROR_UNKNOWN",),
+        recovery_action="gpu_reset",
+    )
+    text = page(reading("dgx01", gpu), gpu)
+    wanted: tuple[str, ...] = (
+        "GPU-dgx01-0",
+        "1650",
+        "3.0/80.0 GiB",
+        "658.0 W",
+        "92 °C",
+        "1980/1980 MHz",
+        "software power limit",
+    )
+    wanted += ("cluster-1", "NOT LICENSED", "NVML_ERROR_UNKNOWN", "gpu_reset", "26562 switch 0000:07:00.0", "580.65.06")
+    wanted += ("4242 alice", "60.0 compute", "python train.py", "xid 79 GPU has fallen off the bus")
+    for each in wanted:
+        assert each in text, each
+
+
+def test_a_gpu_that_measured_nothing_is_all_na() -> None:
+    for line in lines(list(node_sections(reading("n", Gpu()), Gpu(), (), UNICODE))[:-2]):
+        if line.startswith("  "):
+            assert line.rstrip().endswith("n/a"), line
+
+
+def test_mig_instances_and_a_hung_call() -> None:
+    gpu = mig_gpu(0, "3g.20gb", "1c.2g.10gb")
+    stuck = reading("n", gpu)
+    assert stuck.node is not None
+    text = page(replace(stuck, node=replace(stuck.node, stall=Stall(0, "nvmlDeviceGetPowerUsage", 12.0))), gpu)
+    assert "1c.2g.10gb" in text
+    assert "at 1+1" in text
+    assert "nvmlDeviceGetPowerUsage on GPU 0 hangs for 12 s" in text
+
+
+def test_hostile_text_keeps_two_columns_in_line() -> None:
+    for evil in HOSTILE:
+        said = clean(evil)
+        gpu = replace(h100(0), name=said, uuid=said, unread=(said,), links=(Link(0, False, remote_kind=said),))
+        for line in arrange(node_sections(reading("n", gpu), gpu, ()), 140):
+            assert "".join(cell.text for cell in line[:-1]).isprintable()
+        assert cell_len(next(lines(node_sections(reading("n", gpu), gpu, ()), 140))) < 140
+
+
+def test_every_field_of_a_gpu_has_its_place() -> None:
+    """A new field of the domain must be shown, or named here with the reason."""
+    import screens.node_sections as module
+
+    source = module.__loader__.get_source(module.__name__)  # type: ignore[union-attr]
+    for each in fields(Gpu):
+        assert f"gpu.{each.name}" in source, each.name
+
+
+def test_the_list_of_gpus_is_stale_with_its_node() -> None:
+    rows = gpu_rows(refused("n", h100(0)), UNICODE)
+    assert rows[0].dim
+    assert gpu_rows(NodeReading("n", NodeState.CONNECTING, None, None, None), UNICODE) == []
+
+
+# The screens
+
+
+async def test_the_fleet_opens_a_gpu_and_comes_back_to_it() -> None:
+    async with console(fleet()) as (pilot, _):
+        assert isinstance(pilot.app.screen, FleetScreen)
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, NodeScreen)
+        assert pilot.app.screen.crumbs()[-2:] == ("dgx01", "GPU 0")
+        assert "GPU-dgx01-0" in "\n".join(pilot.app.screen.query_one(Sheet).text_lines)
+        await pilot.press("j")
+        await pilot.pause()
+        assert "GPU-dgx01-1" in "\n".join(pilot.app.screen.query_one(Sheet).text_lines)
+        await pilot.press("right_square_bracket")
+        await pilot.pause()
+        assert "LOST: NVML: GPU is lost" in "\n".join(pilot.app.screen.query_one(Sheet).text_lines)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert selected(pilot) == row_key("dgx01", h100(0))
+
+
+async def test_folding_sorting_and_the_flat_list_keep_the_selection() -> None:
+    async with console(fleet(), (120, 30)) as (pilot, _):
+        await pilot.press("down", "left")
+        assert selected(pilot) == "dgx01"
+        assert len([row for row in grid(pilot).rows if row.key.startswith("dgx01")]) == 1
+        await pilot.press("right", "down", "down")
+        held = selected(pilot)
+        await pilot.press("greater_than_sign", "greater_than_sign", "greater_than_sign", "r", "f")
+        assert selected(pilot) == held
+        assert all(row.depth == 0 for row in grid(pilot).rows)
+        await pilot.press("f", "u", "z")
+        assert selected(pilot) == "dgx01"
+        assert all(row.expanded is not True for row in grid(pilot).rows)
+
+
+async def test_next_problem_goes_round() -> None:
+    async with console(fleet()) as (pilot, _):
+        found = []
+        for _ in range(4):
+            await pilot.press("n")
+            found.append(selected(pilot).partition("\x1f")[0])
+        assert found == ["dgx01", "dgx07", "dgx07", "dgx08"]
+        assert "is sshd running there?" in pilot.app.screen.query_one("#fleet-detail", StyledLine).text
+
+
+async def test_empty_states_say_what_was_looked_at() -> None:
+    async with console(Fleet()) as (pilot, _):
+        assert "No nodes configured" in str(pilot.app.screen.query_one("#fleet-empty").render())
+    async with console(fleet()) as (pilot, _):
+        screen = cast(FleetScreen, pilot.app.screen)
+        assert screen.apply_filter("zebra [b]") is None
+        assert "Nothing matches /zebra [b]/ in 6 nodes." in str(screen.query_one("#fleet-empty").render())
+        assert not grid(pilot).display
+        screen.apply_filter("")
+        assert grid(pilot).display
+        await pilot.pause()
+        await pilot.press("down")
+        assert grid(pilot).cursor == 1, "the grid has the keys again"
+
+
+async def test_a_heartbeat_repaints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with console(fleet(), (200, 50)) as (pilot, site):
+        screen = cast(FleetScreen, pilot.app.screen)
+        asked: list[Any] = []
+        for widget in screen.query("*"):
+            monkeypatch.setattr(widget, "refresh", lambda *regions, **_: asked.append(regions))
+        beat = Fleet(tuple(replace(each, at=None if each.at is None else each.at) for each in fleet().nodes))
+        site.fleet.publish(Fleet(tuple(beat.nodes)), NOW + 1)
+        screen.show()
+        assert asked == []
+
+
+async def test_a_dead_node_shows_a_banner_with_age_and_hint() -> None:
+    async with console(Fleet((refused("dgx07", h100(0)),))) as (pilot, _):
+        await pilot.press("enter")
+        await pilot.pause()
+        text = str(pilot.app.screen.query_one("#node-problem").render())
+        assert "stale: 4 m old: connection refused by 192.0.2.7" in text
+        assert "is sshd running there?" in text
+
+
+async def test_a_large_site_starts_folded() -> None:
+    many = Fleet(tuple(reading(f"n{number:03d}", h100(0, node=f"n{number}")) for number in range(40)))
+    async with console(many) as (pilot, _):
+        assert len(grid(pilot).rows) == 40
+        await pilot.press("space")
+        assert len(grid(pilot).rows) == 41
+
+
+async def test_trends_are_drawn_where_there_is_room() -> None:
+    async with console(fleet(), (200, 50)) as (pilot, site):
+        site.history.push(f"dgx01/{h100(0).key}", NOW - 30, 100.0)
+        await site.clock.advance(5)
+        cast(FleetScreen, pilot.app.screen).show()
+        assert "█" in str(grid(pilot).rows[1].cells[-1])
