@@ -36,6 +36,10 @@ class Sshd:
         self._max_sessions = max_sessions
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     @staticmethod
     def make_key(path: Path) -> None:
         path.unlink(missing_ok=True)
