@@ -1,0 +1,232 @@
+"""The on-node probe: on every Python there is, and piece by piece on scripted NVML."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.nodes import bootstrap, probe
+from tests.fake_nvml import FakeDriver
+
+VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+
+
+def interpreter(version: str) -> str | None:
+    """A python of `version` from PATH or pyenv that really runs."""
+    root = Path(sys.base_prefix).parent
+    candidates = [shutil.which(f"python{version}"), *sorted(root.glob(f"{version}.*/bin/python3"))]
+    for candidate in candidates:
+        if candidate is None:
+            continue
+        done = subprocess.run([str(candidate), "-c", "import sys, zlib; print('%d.%d' % sys.version_info[:2])"],
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        if done.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
+class Running:
+    """The probe in a process, fed like over SSH."""
+
+    def __init__(self, python: str, env: dict[str, str], **options: Any) -> None:
+        boot = (
+            "import sys,zlib;b=sys.stdin.buffer;"
+            "exec(compile(zlib.decompress(b.read(int(b.readline()))),'probe','exec'),{'__name__':'__gpudeck_probe__'})"
+        )
+        self.process = subprocess.Popen(
+            [python, "-u", "-c", boot],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **env},
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(bootstrap.payload({"protocol": bootstrap.PROTOCOL, "fast_seconds": 0.1, **options}))
+        self.process.stdin.flush()
+
+    def message(self, kind: str | None = None, seconds: float = 20.0) -> dict[str, Any]:
+        """The next message, or the next one of a kind."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not select.select([self.process.stdout], [], [], 0.5)[0]:
+                continue
+            line = self.process.stdout.readline()
+            if not line:
+                assert self.process.stderr is not None
+                raise AssertionError(self.process.stderr.read().decode())
+            message: dict[str, Any] = json.loads(line)
+            if kind in (None, message["t"]):
+                return message
+        raise AssertionError(f"no {kind} within {seconds} s")
+
+    def end_input(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(timeout=10)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
+    return FakeDriver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def running(driver: FakeDriver) -> Iterator[Any]:
+    made: list[Running] = []
+
+    def start(python: str = sys.executable, **options: Any) -> Running:
+        made.append(Running(python, dict(driver.env), **options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+@pytest.mark.real("gcc")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_probe_runs_on_every_python(running: Any, version: str, request: pytest.FixtureRequest) -> None:
+    python = interpreter(version)
+    if python is None:
+        request.node.own_markers.clear()  # an interpreter that is not here is no missing server
+        pytest.skip(f"no python{version} here")
+    process = running(python)
+    hello = process.message("hello")
+    assert hello["python"].startswith(version)
+    state = process.message("state")
+    assert [gpu["power"]["draw_watts"] for gpu in state["gpus"]] == [250.0, 250.0]
+    assert process.message("delta")["at"] >= state["at"]
+    assert process.end_input() == 0
+
+
+@pytest.mark.real("gcc")
+def test_it_ends_with_its_input_even_while_a_call_hangs(running: Any, driver: FakeDriver) -> None:
+    process = running()
+    process.message("state")
+    driver.set("hang.nvmlDeviceGetPowerUsage", 1)
+    try:
+        stall = process.message("stall")
+        assert stall["call"] == "nvmlDeviceGetPowerUsage"
+        assert process.end_input() == 0
+    finally:
+        driver.unset("hang.nvmlDeviceGetPowerUsage")
+
+
+@pytest.mark.real("gcc")
+def test_an_unchanged_node_sends_bare_heartbeats(running: Any) -> None:
+    process = running(slow_seconds=600)
+    process.message("state")
+    quiet = [process.message("delta") for _ in range(10)]
+    assert all(set(delta) == {"t", "at"} for delta in quiet)
+
+
+@pytest.mark.real("gcc")
+def test_another_protocol_is_fatal(running: Any) -> None:
+    message = running(protocol=99).message()
+    assert (message["t"], message["code"]) == ("fatal", "version-mismatch")
+
+
+@pytest.mark.real("gcc")
+def test_a_changed_number_of_gpus_is_a_new_state(running: Any, driver: FakeDriver) -> None:
+    process = running(slow_seconds=0.2)
+    assert len(process.message("state")["gpus"]) == 2
+    driver.set("gpus", 3)
+    try:
+        assert len(process.message("state")["gpus"]) == 3
+    finally:
+        driver.unset("gpus")
+
+
+def test_no_driver_is_fatal_with_a_hint() -> None:
+    process = Running(sys.executable, {"LD_LIBRARY_PATH": "/nonexistent"})
+    try:
+        assert process.message()["t"] == "hello"
+        message = process.message()
+        assert (message["t"], message["code"]) == ("fatal", "nvml-missing")
+        assert "driver" in message["hint"]
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "NVRM: Xid (PCI:0000:9b:00): 119, pid=2024380, name=nvidia-smi, Timeout after 6s",
+            ("0000:9b:00", 119, "pid=2024380, name=nvidia-smi, Timeout after 6s"),
+        ),
+        ("NVRM: Xid (PCI:0000:1b:00 GPU-I:05): 94, Contained", ("0000:1b:00", 94, "Contained")),
+        ("NVRM: Xid (PCI:0000:1b:00): 79", ("0000:1b:00", 79, "")),
+        ("nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal", None),
+        ("NVRM: GPU at PCI:0000:9b:00: GPU-509665ad", None),
+    ],
+)
+def test_xid_lines(line: str, expected: tuple[str, int, str] | None) -> None:
+    found = probe.parse_xid(line, 5.0)  # type: ignore[no-untyped-call]
+    if expected is None:
+        assert found is None
+    else:
+        assert (found["pci_bus_id"], found["code"], found["text"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "cpus"), [([0b1011], "0-1,3"), ([0, 1], "64"), ([0xFF, 0xFF], "0-7,64-71"), ([0], None)]
+)
+def test_affinity_masks(words: list[int], cpus: str | None) -> None:
+    assert probe.cpu_list(words) == cpus  # type: ignore[no-untyped-call]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3) | st.lists(st.integers(0, 3), max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+    max_leaves=10,
+)
+samples = st.dictionaries(st.sampled_from("abcdef"), values, max_size=5)
+
+
+def merged(old: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """What the console does with a delta."""
+    result = dict(old)
+    for key, value in changed.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            result[key] = merged(old[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: inner for key, each in value.items() if (inner := without_nulls(each)) is not None}
+
+
+@given(samples, samples)
+def test_a_delta_applied_to_the_old_sample_is_the_new_one(old: dict[str, Any], new: dict[str, Any]) -> None:
+    changed = probe.diff(old, new)  # type: ignore[no-untyped-call]
+    assert without_nulls(merged(old, changed)) == without_nulls(new)
+
+
+@given(samples)
+def test_nothing_changed_is_an_empty_delta(sample: dict[str, Any]) -> None:
+    assert probe.diff(sample, json.loads(json.dumps(sample))) == {}  # type: ignore[no-untyped-call]
