@@ -1,0 +1,183 @@
+"""The configuration file: strict, with the file, the line and the nearest match in every error."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.contract import ConfigError
+from backends.hosts import MOST_NAMES, concrete_hosts, expand_range, matching
+from tui.config import Settings, load
+
+FULL = """\
+theme = "light"
+
+[keys]
+"fleet.flat" = "t"
+
+[site.prod]
+nodes = [
+    "dgx[01-03]",
+    { name = "lab1", address = "admin@10.0.0.7:2222" },
+    "local",
+]
+platform = "kubernetes"
+fast_seconds = 2
+slow_seconds = 20.5
+connect_timeout_seconds = 5
+parallel_connects = 8
+
+[site.spare]
+nodes = []
+demo = true
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def error_of(tmp_path: Path, text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, text))
+    return caught.value
+
+
+def test_everything_that_may_be_set(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, FULL))
+    assert (settings.theme, settings.keys) == ("light", {"fleet.flat": "t"})
+    prod, spare = settings.sites
+    assert [(node.name, node.address, node.local) for node in prod.nodes] == [
+        ("dgx01", None, False),
+        ("dgx02", None, False),
+        ("dgx03", None, False),
+        ("lab1", "admin@10.0.0.7:2222", False),
+        ("local", None, True),
+    ]
+    assert (prod.platform, prod.fast_seconds, prod.slow_seconds) == ("kubernetes", 2.0, 20.5)
+    assert (prod.ssh.connect_timeout_seconds, prod.ssh.parallel_connects) == (5.0, 8)
+    assert (spare.nodes, spare.demo, spare.platform) == ((), True, None)
+
+
+def test_sites_by_name(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, FULL))
+    assert settings.site(None).name == "prod"
+    assert settings.site("spare").name == "spare"
+    with pytest.raises(ConfigError, match="no site is called 'x'") as caught:
+        settings.site("x")
+    assert "prod, spare" in caught.value.hint
+    with pytest.raises(ConfigError, match="no site is configured"):
+        Settings().site(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words", "hint"),
+    [
+        ("[site.a]\nnode = []\n", 2, "unknown key [site.a] node", "nodes"),
+        ("thme = 'x'\n", 1, "unknown key thme", "theme"),
+        ("[site.a]\nnodes = []\n\nfast_second = 1\n", 4, "fast_second", "fast_seconds"),
+        ("[site.a]\nnodes = [{ name = 'x', adress = 'y' }]\n", 2, "adress", "address"),
+        ("[site.a]\nnodes = 'x'\n", 2, "nodes must be a list", ""),
+        ("[site.a]\nnodes = [5]\n", 2, "not 5", ""),
+        ("[site.a]\nnodes = [{ address = 'x' }]\n", 2, "needs a name", ""),
+        ("[site.a]\nplatform = 'slurm'\n", 2, "not one of docker, kubernetes, openshift", ""),
+        ("[site.a]\nfast_seconds = 0.01\n", 2, "between 0.2 and 60", ""),
+        ("[site.a]\nfast_seconds = true\n", 2, "must be a number", ""),
+        ("[site.a]\ndemo = 1\n", 2, "true or false", ""),
+        ("[site.a]\nssh_config = 'nowhere'\n", 2, "there is no SSH configuration", ""),
+        ("[site.a]\nnodes = ['n[3-1]']\n", 2, "runs backwards", ""),
+        ("[site.a]\nnodes = ['n1', 'n[1-2]']\n", 2, "names n1 twice: in 'n1' and in 'n[1-2]'", ""),
+        ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
+        ("[keys]\na = 5\n", 2, "must be text", ""),
+        ("site = 5\n", 1, "must be a table", ""),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int, words: str, hint: str) -> None:
+    error = error_of(tmp_path, text)
+    assert error.message.startswith(f"{tmp_path / 'config.toml'}:{line}: ")
+    assert words in error.message
+    assert hint in error.hint
+
+
+def test_broken_toml_and_unreadable_files(tmp_path: Path) -> None:
+    assert "line 2" in error_of(tmp_path, "a = 1\nb = \n").message
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "missing.toml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(tmp_path / "binary")
+
+
+def test_nodes_of_the_ssh_configuration(tmp_path: Path) -> None:
+    (tmp_path / "more").write_text("Host h200-1 h200-2\n")
+    (tmp_path / "ssh").write_text(
+        'Include more\nHost *\n  User x\nHost dgx1 "dgx2" !dgx3 dgx?\nHost=dgx4\n# Host no\nMatch host y\n'
+    )
+    assert concrete_hosts(tmp_path / "ssh") == ["h200-1", "h200-2", "dgx1", "dgx2", "dgx4"]
+    settings = load(written(tmp_path, '[site.a]\nnodes = ["ssh:dgx*", "ssh:h200-?"]\nssh_config = "ssh"\n'))
+    assert [node.name for node in settings.sites[0].nodes] == ["dgx1", "dgx2", "dgx4", "h200-1", "h200-2"]
+    assert settings.sites[0].ssh.config_file == tmp_path / "ssh"
+
+
+def test_an_include_loop_ends(tmp_path: Path) -> None:
+    (tmp_path / "ssh").write_text("Host a\nInclude ssh\n")
+    assert concrete_hosts(tmp_path / "ssh") == ["a"]
+
+
+def test_brackets_in_patterns_are_literal() -> None:
+    assert matching(["a1", "a[1]"], "a[1]") == ["a[1]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("plain", ["plain"]),
+        ("dgx[1-3]", ["dgx1", "dgx2", "dgx3"]),
+        ("dgx[08-11]", ["dgx08", "dgx09", "dgx10", "dgx11"]),
+        ("r[1-2]n[1,3]-gpu", ["r1n1-gpu", "r1n3-gpu", "r2n1-gpu", "r2n3-gpu"]),
+    ],
+)
+def test_ranges(text: str, names: list[str]) -> None:
+    assert expand_range(text) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["a[", "a]", "a[1", "a[]", "a[x]", "a[1-]", "a[2-1]", f"a[1-{MOST_NAMES + 1}]", "a[1-99][1-99]"]
+)
+def test_ranges_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ConfigError):
+        expand_range(text)
+
+
+@given(st.integers(0, 500), st.integers(0, 40), st.integers(1, 4))
+def test_a_range_counts_from_its_first_to_its_last(first: int, more: int, width: int) -> None:
+    names = expand_range(f"n[{first:0{width}}-{first + more}]")
+    assert [int(name[1:]) for name in names] == list(range(first, first + more + 1))
+    assert len(set(names)) == len(names)
+    assert all(len(name) > width for name in names)
+
+
+@given(
+    st.sampled_from(["nodes", "platform", "ssh_config", "fast_seconds", "slow_seconds", "parallel_connects"]), st.data()
+)
+def test_a_typo_is_reported_with_the_right_key(
+    tmp_path_factory: pytest.TempPathFactory, key: str, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(key) - 1))
+    typo = key[:at] + key[at + 1 :]
+    error = error_of(tmp_path_factory.mktemp("c"), f"[site.a]\n{typo} = 1\n")
+    assert error.hint == f"did you mean {key}?"
+
+
+@given(st.text(max_size=120))
+def test_any_text_is_settings_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("c") / "config.toml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    with contextlib.suppress(ConfigError):
+        assert load(path).file == path

@@ -1,0 +1,49 @@
+"""What must not be imported is not: looked at in a fresh process, because the static graph cannot see deferral."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("textual", "rich", "asyncssh", "kubernetes", "aiodocker", "tritonclient", "grpc", "pynvml", "pydantic")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The heavy modules in sys.modules after `code`, which may end in SystemExit."""
+    script = (
+        "import sys, io, contextlib\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        + "".join(f"    {line}\n" for line in code.splitlines())
+        + f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["backends"],
+        ["completion", "bash"],
+        ["lab", "--scenario", "list"],
+        ["snapshot", "--help"],
+    ],
+)
+def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded_after(f"from tui.cli import main\nmain({arguments!r})") == set()
+
+
+def test_the_snapshot_never_imports_textual_or_rich(tmp_path_factory: pytest.TempPathFactory) -> None:
+    site = tmp_path_factory.mktemp("site") / "site.toml"
+    site.write_text('[site.a]\nnodes = [{ name = "gone", address = "127.0.0.1:1" }]\n')
+    code = f"from tui.cli import main\nmain(['--config', {str(site)!r}, 'snapshot', '--json'])"
+    assert loaded_after(code) == {"asyncssh"}
+
+
+@pytest.mark.parametrize("module", ["backends.registry", "backends.site", "backends.snapshot", "backends.discovery"])
+def test_backends_load_their_sdks_on_first_use(module: str) -> None:
+    assert loaded_after(f"import {module}") == set()
