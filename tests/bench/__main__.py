@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.bench import connect, probe_cost
 from tests.bench.terminal import Terminal, gpudeck
 
 NODES = 128
@@ -108,11 +109,35 @@ def keys(terminal: Terminal) -> None:
     row("key to paint under that load, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
 
 
+def probe_cpu() -> None:
+    """What a sample costs the node, on the fake driver."""
+    cost = probe_cost.measure()
+    name = f"sample of {probe_cost.GPUS} GPUs (fake driver)"
+    row(f"{name}, 4 values by pynvml: CPU", f"{cost.minimal:.2f} ms", "baseline", None)
+    row(f"{name}, the probe: CPU", f"{cost.probe:.2f} ms", "", None)
+    row(f"{name}, ratio", f"{cost.ratio:.1f}", "", None)
+
+
+def connecting() -> None:
+    """From nothing to every node live."""
+    with running_lab(connect.NODES) as site:
+        times = connect.measure(site.parent)
+    name = f"connect {connect.NODES} nodes"
+    row(f"{name}, bare asyncssh and one exec each", f"{times.bare:.2f} s", "baseline", None)
+    row(f"{name}, all live, the lab's probes included", f"{times.site:.2f} s", "", None)
+    row(f"{name}, ratio", f"{times.ratio:.2f}", "", None)
+    row(f"{name}, bare: CPU of the client", f"{times.bare_cpu:.2f} s", "baseline", None)
+    row(f"{name}, all live: CPU of the console", f"{times.site_cpu:.2f} s", "", None)
+    row(f"{name}, CPU ratio", f"{times.cpu_ratio:.2f}", "", None)
+
+
 BENCHES: dict[str, Callable[[], None]] = {
     "first-paint": first_paint,
     "load-100": lambda: load(100, 20),
     "load-10": lambda: load(10, 20),
     "load-0": lambda: load(0, 20),
+    "probe-cost": probe_cpu,
+    "connect": connecting,
 }
 
 

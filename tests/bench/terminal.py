@@ -32,7 +32,7 @@ class Terminal:
             list(argv),
             stdin=slave,
             stdout=slave,
-            stderr=subprocess.DEVNULL,
+            stderr=slave,  # where Textual draws
             start_new_session=True,
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
         )
