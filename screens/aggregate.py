@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from backends.domain import Fleet, Gpu, NodeReading, NodeState
+from backends.domain import NodeState
 from screens.cells import MISSING, POWER_WIDTH, clock_cell, measured, meter_cell, process_count, state_cell
 from screens.cells import top_user as gpu_top_user
 from screens.condition import SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
 from tui.widgets import units
 from tui.widgets.columns import Cell
-from tui.widgets.glyphs import Glyphs
+
+if TYPE_CHECKING:
+    from backends.domain import Fleet, Gpu, NodeReading
+    from tui.widgets.glyphs import Glyphs
 
 
 def present(gpus: Iterable[Gpu], value: Callable[[Gpu], float | None]) -> list[float]:

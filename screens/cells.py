@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from backends.domain import Gpu
-from screens.condition import HOT_REASONS, SLOW_REASONS, Condition, link_errors, links_down
+from screens.condition import HOT_REASONS, SLOW_REASONS, link_errors, links_down
 from tui.widgets import units
 from tui.widgets.columns import Cell, Column
-from tui.widgets.glyphs import NOT_MEASURED, Glyphs
+from tui.widgets.glyphs import NOT_MEASURED
 from tui.widgets.spark import meter
+
+if TYPE_CHECKING:
+    from backends.domain import Gpu
+    from screens.condition import Condition
+    from tui.widgets.glyphs import Glyphs
 
 METER_WIDTH = 8
 SPARK_WIDTH = 30
@@ -177,7 +182,7 @@ def gpu_cells(gpu: Gpu, name: str, condition: Condition, trend: str, glyphs: Gly
     )
 
 
-SortKey = Callable[[Gpu], float | str | None]
+SortKey = Callable[["Gpu"], float | str | None]
 GPU_SORT: dict[str, SortKey] = {
     "utilization": lambda gpu: gpu.utilization.gpu_percent,
     "memory": lambda gpu: gpu.memory.used_bytes,

@@ -6,9 +6,12 @@ This names what a reading shows; it does not look for causes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from backends.domain import Gpu, NodeReading, NodeState
+from backends.domain import NodeState
+
+if TYPE_CHECKING:
+    from backends.domain import Gpu, NodeReading
 
 
 class Condition(NamedTuple):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from backends.domain import Fleet, NodeReading
-from backends.feed import Topic
+from backends.domain import Fleet
 from screens.aggregate import summary
 from screens.cells import COLUMNS
-from screens.node import NodeScreen
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
 from tui.actions import Action
 from tui.live import LiveScreen
@@ -23,6 +21,10 @@ from tui.widgets.filter import parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
+
+if TYPE_CHECKING:
+    from backends.domain import NodeReading
+    from backends.feed import Topic
 
 FOLD_ABOVE_NODES = 12
 """A larger site starts with its nodes folded; a filter opens what it finds."""
@@ -152,6 +154,8 @@ class FleetScreen(LiveScreen):
     # Events
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
+        from screens.node import NodeScreen
+
         event.stop()
         node, gpu = identity(event.row.key)
         self.app.push_screen(NodeScreen(node, gpu))

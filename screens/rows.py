@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from backends.domain import Fleet, Gpu, NodeReading, NodeState, Problem
-from backends.feed import History
+from backends.domain import NodeState
 from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
 from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
 from tui.widgets import units
 from tui.widgets.columns import Cell, LazyRows, Note, Row
 from tui.widgets.filter import Filter, Subject
-from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.glyphs import UNICODE
 from tui.widgets.spark import spark
+
+if TYPE_CHECKING:
+    from backends.domain import Fleet, Gpu, NodeReading, Problem
+    from backends.feed import History
+    from tui.widgets.glyphs import Glyphs
 
 SEPARATOR = "\N{UNIT SEPARATOR}"
 """Between node name and GPU key in a row's key: no cleaned name holds it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Console(App[None]):
             for mode in MODES
         ],
     ]
+    DEFAULT_MODE = MODES[0].id
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode.id: mode.screen for mode in MODES}
     ENABLE_SELECT_AUTO_SCROLL = False
 
@@ -72,23 +74,26 @@ class Console(App[None]):
         self._unwatch: Unwatch | None = None
         for each in THEMES:
             self.register_theme(each)
-        self.theme = self._theme_name(theme or settings.theme)
+        self.set_reactive(App.theme, self._theme_name(theme or settings.theme))  # no restyling: nothing is mounted
         self.remapped = keymap(settings.keys, [*GLOBAL, *_screen_actions()]) if settings.keys else {}
         self.set_keymap(self.remapped)
         self.commands = Commands(self._commands())
 
     # The site
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         if not self._sites:
             from screens.offer import OfferScreen
 
             self.push_screen(OfferScreen(self.open_site))
-            return
-        spec = next((site for site in self._sites if site.name == self._first_site), self._sites[0])
-        await self.switch_mode(MODES[0].id)
-        # The SDKs load after the first paint, and off the loop.
-        self.call_after_refresh(self.open_site, spec)
+        self.screen.call_after_refresh(self._first_painted)
+
+    def _first_painted(self) -> None:
+        gc.freeze()  # classes and style sheets live as long as the process: no later collection walks them
+        gc.enable()
+        if self._sites:
+            # What reads nodes loads only now: imports hold the interpreter's lock, in a thread too.
+            self.open_site(next((site for site in self._sites if site.name == self._first_site), self._sites[0]))
 
     def open_site(self, spec: SiteSpec) -> None:
         """Leaves the site that is open and opens `spec`."""

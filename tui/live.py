@@ -67,7 +67,8 @@ class LiveScreen(Screen[None]):
         return cast(LiveApp, self.app).clock
 
     def on_mount(self) -> None:
-        self.mount(Header(self.crumbs()), Footer(), CommandLine())
+        self.mount(Header(self.crumbs()), Footer())
+        self.call_after_refresh(self.mount, CommandLine())  # hidden at first: the first paint need not wait for it
 
     def on_screen_resume(self) -> None:
         self._on_top = True

@@ -10,15 +10,15 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from backends.domain import Fleet, NodeState
+from backends.domain import NodeState
 from tui.widgets import units
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
-from tui.widgets.glyphs import Glyphs
 from tui.widgets.line import StyledLine
 
 if TYPE_CHECKING:
-    from backends.domain import SiteSpec
+    from backends.domain import Fleet, SiteSpec
+    from tui.widgets.glyphs import Glyphs
 
 FRESH_BEATS = 5
 """Values younger than this many beats are live: their age is not worth a repaint each second."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -103,7 +104,8 @@ def _need_terminal() -> None:
 
 
 def _open(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Textual reads these when it is imported; over SSH every byte is latency."""
+    """Textual reads these variables when it is imported; over SSH every byte is latency."""
+    gc.disable()  # `Console` turns it on after the first paint: nothing that an import makes is garbage
     remote = "SSH_CONNECTION" in os.environ or "SSH_TTY" in os.environ
     os.environ.setdefault("TEXTUAL_FPS", REMOTE_FPS if remote else LOCAL_FPS)
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
