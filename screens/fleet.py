@@ -16,7 +16,7 @@ from screens.cells import COLUMNS
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
 from tui.actions import Action
 from tui.live import LiveScreen
-from tui.widgets.columns import Cell
+from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
@@ -39,11 +39,11 @@ class FleetScreen(LiveScreen):
         Action("fleet.fold", "space", "Fold", "Fold or unfold the selected node", group="Fleet"),
         Action("fleet.fold_in", "left", "Fold", "Fold the selected node, or go to it", show=False, group="Fleet"),
         Action("fleet.fold_out", "right", "Unfold", "Unfold the selected node", show=False, group="Fleet"),
-        Action("fleet.fold_all", "z", "Fold all", "Fold or unfold every node", group="Fleet"),
-        Action("fleet.flat", "f", "Flat", "All GPUs in one list, or under their nodes", group="Fleet"),
+        Action("fleet.fold_all", "z", "Fold all", "Fold or unfold every node", group="Fleet", rank=2),
+        Action("fleet.flat", "f", "Flat", "All GPUs in one list, or under their nodes", group="Fleet", rank=2),
         Action("fleet.sort_next", ">", "Sort", "Sort by the next column", group="Fleet"),
         Action("fleet.sort_previous", "<", "Sort back", "Sort by the previous column", show=False, group="Fleet"),
-        Action("fleet.reverse", "r", "Reverse", "Turn the order round", group="Fleet"),
+        Action("fleet.reverse", "r", "Reverse", "Turn the order round", group="Fleet", rank=2),
         Action("fleet.unsort", "u", "Unsort", "Back to the order of the configuration", show=False, group="Fleet"),
         Action("fleet.problem", "n", "Next problem", "Select the next row in trouble", group="Fleet"),
     )
@@ -91,7 +91,10 @@ class FleetScreen(LiveScreen):
         self.grid.set_sort(view.sort, view.reverse)
         self.grid.set_rows(rows)
         self._show_empty(fleet, bool(rows))
-        self.query_one("#fleet-summary", StyledLine).set_cells(summary(fleet, self.glyphs), separator="  ")
+        line = [*summary(fleet, self.glyphs)]
+        if self.filter_text:
+            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of", "accent"))
+        self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")
         self._show_detail()
 
     def apply_filter(self, text: str) -> str | None:
@@ -221,7 +224,7 @@ class FleetScreen(LiveScreen):
             return
         text = "Nothing to show."
         if self.site is None:
-            text = "Opening the site."
+            text = getattr(self.app, "site_error", None) or "Opening the site."
         elif not fleet.nodes:
             text = "No nodes configured: name them in the settings file, or try `gpudeck demo`."
         elif self.filter_text:
@@ -246,6 +249,10 @@ def _detail(reading: NodeReading | None) -> tuple[Cell, ...]:
     if reading.node is not None and reading.node.transport_note:
         return (Cell(f"{reading.name}: {reading.node.transport_note}", "warn"),)
     return ()
+
+
+def _nodes_shown(rows: LazyRows) -> int:
+    return len({identity(key)[0] for key in rows.keys})
 
 
 def _falls(column: str) -> bool:

@@ -135,7 +135,7 @@ class NodeScreen(LiveScreen):
         event.stop()
         if event.row is not None and event.row.key != self.gpu_key:
             self.gpu_key = event.row.key
-            self.show()
+            self.redraw()
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
         event.stop()

@@ -46,8 +46,18 @@ class OfferScreen(Screen[None]):
         hosts = self.query_one("#offer-hosts", SelectionList)
         hosts.display = bool(self._found.ssh_hosts)
         hosts.add_options([Selection(Text(host), host) for host in self._found.ssh_hosts])
+        if self._found.ssh_hosts:
+            hosts.highlighted = 0
         hosts.focus()
         self.query_one("#offer-keys", Static).update(Text(self._keys()))
+
+    def on_selection_list_selection_toggled(self, event: SelectionList.SelectionToggled[str]) -> None:
+        """A tick in words as well: the list's own is a colour and nothing else."""
+        host = event.selection.value
+        ticked = host in event.selection_list.selected
+        event.selection_list.replace_option_prompt_at_index(
+            event.selection_index, Text(f"{host}  chosen" if ticked else host)
+        )
 
     def _keys(self) -> str:
         if self._found.ssh_hosts:

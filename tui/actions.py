@@ -31,6 +31,10 @@ class Action:
     show: bool = True
     """Whether the footer shows it."""
     group: str = ""
+    rank: int = 1
+    """Where the footer has no room the highest goes first; 0 stays longest."""
+    priority: bool = False
+    """Taken before the focused widget sees the key: what is typed ahead behind it goes where the action leads."""
 
     @property
     def method(self) -> str:
@@ -47,13 +51,17 @@ def bindings(actions: Iterable[Action]) -> list[Binding]:
             show=action.show,
             tooltip=action.help,
             id=action.id,
+            priority=action.priority,
         )
         for action in actions
     ]
 
 
-def keymap(keys: Mapping[str, str], actions: Iterable[Action]) -> dict[str, str]:
-    """The user's keys by action id; raises ConfigError for an unknown id or a key that is taken twice on one screen."""
+def keymap(keys: Mapping[str, str], actions: Iterable[Action], reserved: Mapping[str, str] = {}) -> dict[str, str]:
+    """The user's keys by action id; raises ConfigError for an unknown id or a key that is taken twice on one screen.
+
+    `reserved` are keys that no action may take, with what they do.
+    """
     known = {action.id: action for action in actions}
     for action_id in keys:
         if action_id not in known:
@@ -64,6 +72,8 @@ def keymap(keys: Mapping[str, str], actions: Iterable[Action]) -> dict[str, str]
     for action in known.values():
         scope = action.id.partition(".")[0]
         for key in _split(keys.get(action.id, action.key)):
+            if action.id in keys and key in reserved:
+                raise ConfigError(f"[keys] the key {key!r} of {action.id} {reserved[key]}", "choose another key")
             for place in (scope, "app"):
                 other = taken.get((place, key))
                 if other is not None and other != action.id and (action.id in keys or other in keys):

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import gc
 import importlib
 import os
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding
+from textual.command import CommandPalette
 from textual.screen import Screen
+from textual.widgets import Input
 
 from backends.contract import ConfigError
 from backends.domain import SiteSpec
-from backends.feed import Clock, SystemClock, Unwatch
+from backends.feed import Clock, SystemClock, Unwatch, problem_of
 from screens import MODES
-from themes import DEFAULT, THEMES, for_environment
+from themes import THEMES, for_environment
 from tui.actions import Action, bindings, keymap
-from tui.chrome.command_line import CommandLine
 from tui.chrome.header import Header, Summary, summarize
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
 from tui.live import LiveScreen
+from tui.widgets.cells import inert
 from tui.widgets.glyphs import ASCII, Glyphs
 from tui.widgets.glyphs import for_environment as glyphs_for_environment
 
 if TYPE_CHECKING:
     from backends.site import Site
     from tui.config import Settings
+
+AGE_SECONDS = 5.0
+"""How often the ages of what is not live are told anew; they are shown in steps of ten seconds."""
 
 SiteFactory = Callable[[SiteSpec], "Site"]
 
@@ -42,10 +49,7 @@ class Console(App[None]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar = [
         *bindings(GLOBAL),
-        *[
-            Binding(mode.key, f"switch_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}")
-            for mode in MODES
-        ],
+        *[Binding(mode.key, f"open_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}") for mode in MODES],
     ]
     DEFAULT_MODE = MODES[0].id
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode.id: mode.screen for mode in MODES}
@@ -62,9 +66,14 @@ class Console(App[None]):
         site_factory: SiteFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # Textual would draw the terminal's own colours as black on black; `mono` draws none. See https://no-color.org.
+        environ = dict(os.environ)
+        os.environ.pop("NO_COLOR", None)
         super().__init__()
         self.site: Site | None = None
         self.clock: Clock = clock or SystemClock()
+        self.site_error: str | None = None
+        """Why there is no site although one was to be opened, in a sentence."""
         self.summary: Summary | None = None
         self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
         self.read_only = read_only
@@ -74,8 +83,9 @@ class Console(App[None]):
         self._unwatch: Unwatch | None = None
         for each in THEMES:
             self.register_theme(each)
+        self._environ = environ
         self.set_reactive(App.theme, self._theme_name(theme or settings.theme))  # no restyling: nothing is mounted
-        self.remapped = keymap(settings.keys, [*GLOBAL, *_screen_actions()]) if settings.keys else {}
+        self.remapped = _remapped(settings) if settings.keys else {}
         self.set_keymap(self.remapped)
         self.commands = Commands(self._commands())
 
@@ -91,6 +101,7 @@ class Console(App[None]):
     def _first_painted(self) -> None:
         gc.freeze()  # classes and style sheets live as long as the process: no later collection walks them
         gc.enable()
+        self.set_interval(AGE_SECONDS, self._grow_old)
         if self._sites:
             # What reads nodes loads only now: imports hold the interpreter's lock, in a thread too.
             self.open_site(next((site for site in self._sites if site.name == self._first_site), self._sites[0]))
@@ -103,17 +114,26 @@ class Console(App[None]):
 
     async def _open_site(self, spec: SiteSpec) -> None:
         await self._close_site()
-        if self.current_mode != MODES[0].id:
-            await self.switch_mode(MODES[0].id)
-        factory = self._site_factory
-        if factory is None:
-            factory = await asyncio.to_thread(_load_site_factory)
-        self.site = site = factory(spec)
-        self._unwatch = site.fleet.watch(self._fleet_changed)
-        self._fleet_changed(None)
-        if isinstance(self.screen, LiveScreen):
-            self.screen.watch_again()
-        await site.start()
+        self.site_error = None
+        await self.action_open_mode(MODES[0].id)
+        try:
+            factory = self._site_factory
+            if factory is None:
+                factory = await asyncio.to_thread(_load_site_factory)
+            self.site = site = factory(spec)
+            self._unwatch = site.fleet.watch(self._fleet_changed)
+            self._fleet_changed(None)
+            if isinstance(self.screen, LiveScreen):
+                self.screen.watch_again()
+            await site.start()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one site, the console stays
+            self.log(traceback.format_exc())
+            problem = problem_of(error, self.clock.now())
+            self.site_error = f"{inert(spec.name)} was not opened: {problem.message}. {problem.hint}".strip()
+            self.notify(self.site_error, severity="error", markup=False)
+            await self._close_site()
+            if isinstance(self.screen, LiveScreen):
+                self.screen.watch_again()
 
     async def _close_site(self) -> None:
         site, self.site = self.site, None
@@ -135,31 +155,37 @@ class Console(App[None]):
             for header in self.screen.query(Header):
                 header.repaint_lines()
 
+    def _grow_old(self) -> None:
+        """Ages grow while nothing is received: then, and only then, the screen is drawn without a reading."""
+        if self.summary is not None and self.summary.failed:
+            self._fleet_changed(None)
+            if isinstance(self.screen, LiveScreen):
+                self.screen.redraw()
+
     # What header, footer and palette ask
 
     @property
     def tabs(self) -> tuple[tuple[str, str, str, bool], ...]:
         return tuple((mode.id, mode.key, mode.label, mode.id == self.current_mode) for mode in MODES)
 
-    @property
-    def shown_actions(self) -> tuple[Action, ...]:
-        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
-        return tuple(action for action in (*own, *GLOBAL) if action.show)
+    def actions_of(self, screen: Screen[Any]) -> tuple[Action, ...]:
+        own = screen.ACTIONS if isinstance(screen, LiveScreen) else ()
+        lists = hasattr(screen, "apply_filter")
+        return (*own, *(action for action in GLOBAL if lists or action.id != "app.filter"))
 
     @property
     def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
-        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
+        # The palette itself is the screen on top; what it offers belongs to the one below.
+        below = next(screen for screen in reversed(self.screen_stack) if not isinstance(screen, CommandPalette))
         actions = [
-            (f"{action.label}: {action.help}", action.id, lambda each=action: self.run_action_id(each.id))
-            for action in (*own, *GLOBAL)
+            (f"{action.label}: {action.help}", "", lambda each=action: self.run_action_id(each.id))
+            for action in self.actions_of(below)
+            if action.id not in ("app.palette", "app.back")
         ]
-        themes = [
-            (f"Theme {each.name}", "change the colours", lambda each=each: self._to_theme(each.name)) for each in THEMES
-        ]
-        sites = [
-            (f"Site {spec.name}", "open this site", lambda each=spec: self.open_site(each)) for spec in self._sites
-        ]
-        return (*actions, *themes, *sites)
+        nodes = [(f"Node {name}", "", lambda each=name: self._to_node(each)) for name in self._node_names()]
+        themes = [(f"Theme {each.name}", "", lambda each=each: self._to_theme(each.name)) for each in THEMES]
+        sites = [(f"Site {spec.name}", "", lambda each=spec: self.open_site(each)) for spec in self._sites]
+        return (*actions, *nodes, *sites, *themes)
 
     async def run_action_id(self, action_id: str) -> None:
         """Runs an action as its key does."""
@@ -185,10 +211,14 @@ class Console(App[None]):
     def _commands(self) -> list[Command]:
         return [
             *[Command(mode.id, f"go to {mode.label}", partial(self._to_mode, mode.id)) for mode in MODES],
-            Command("node", "open a node", self._to_node, self._node_names, aliases=("n",)),
-            Command("filter", "filter the list", self.filter_screen),
-            Command("site", "open another site", self._to_site, lambda: [spec.name for spec in self._sites]),
-            Command("theme", "change the colours", self._to_theme, lambda: [each.name for each in THEMES]),
+            Command("node", "open a node", self._to_node, self._node_names, aliases=("n",), takes_text=True),
+            Command("filter", "filter the list", self.filter_screen, takes_text=True),
+            Command(
+                "site", "open another site", self._to_site, lambda: [spec.name for spec in self._sites], takes_text=True
+            ),
+            Command(
+                "theme", "change the colours", self._to_theme, lambda: [each.name for each in THEMES], takes_text=True
+            ),
             Command("help", "the keys", self._to_help),
             Command("quit", "leave gpudeck", self._to_exit, aliases=("q", "exit")),
         ]
@@ -202,7 +232,7 @@ class Console(App[None]):
         return None
 
     def _to_mode(self, mode: str, _rest: str) -> str | None:
-        self.call_later(self.switch_mode, mode)
+        self.call_later(self.action_open_mode, mode)
         return None
 
     def _node_names(self) -> list[str]:
@@ -212,7 +242,8 @@ class Console(App[None]):
         from screens.node import NodeScreen
 
         if name not in self._node_names():
-            return f"no node {name!r}" if name else "which node?"
+            near = difflib.get_close_matches(name, self._node_names(), n=1, cutoff=0.5)
+            return f"no node {name!r}" + (f": {near[0]}?" if near else "") if name else "which node?"
         self.call_later(self.push_screen, NodeScreen(name))
         return None
 
@@ -220,7 +251,8 @@ class Console(App[None]):
         spec = next((site for site in self._sites if site.name == name), None)
         if spec is None:
             return f"no site {name!r}; there is {', '.join(site.name for site in self._sites)}"
-        self.open_site(spec)
+        if self.site is None or spec != self.site.spec:
+            self.open_site(spec)
         return None
 
     def _to_theme(self, name: str) -> str | None:
@@ -233,42 +265,54 @@ class Console(App[None]):
     def _theme_name(self, name: str | None) -> str:
         names = [each.name for each in THEMES]
         if name is None:
-            return for_environment(os.environ) or DEFAULT
+            return for_environment(self._environ)
         if name not in names:
             raise ConfigError(f"no theme is called {name!r}", f"there are: {', '.join(names)}")
         return name
 
     # Actions
 
-    def action_command(self) -> None:
-        self._type(":")
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("command", "filter"):
+            # In an entry they are characters; on a screen without a command line they mean nothing.
+            return isinstance(self.screen, LiveScreen) and not isinstance(self.focused, Input)
+        if action == "open_mode":
+            return isinstance(self.screen, LiveScreen)
+        return super().check_action(action, parameters)
 
-    def action_filter(self) -> None:
+    async def action_open_mode(self, mode: str) -> None:
+        """Opens the mode at its first screen."""
+        if mode != self.current_mode:
+            await self.switch_mode(mode)
+        for _ in self.screen_stack[1:]:
+            self.pop_screen()  # not awaited: the caller may stand on the screen that goes
+
+    async def action_command(self) -> None:
+        if isinstance(self.screen, LiveScreen):
+            (await self.screen.command_line()).open(":")
+
+    async def action_filter(self) -> None:
+        if not isinstance(self.screen, LiveScreen):
+            return
         if hasattr(self.screen, "apply_filter"):
-            self._type("/", getattr(self.screen, "filter_text", ""))
+            (await self.screen.command_line()).open("/", getattr(self.screen, "filter_text", ""))
         else:
             self.notify("This screen has no list to filter.", markup=False)
-
-    def _type(self, kind: Any, text: str = "") -> None:
-        for line in self.screen.query(CommandLine):
-            line.open(kind, text)
 
     async def action_back(self) -> None:
         if getattr(self.screen, "filter_text", ""):
             self.filter_screen("")
-        elif len(self.screen_stack) > 1 and not self._only_mode_screen():
+        elif len(self.screen_stack) > 1 and isinstance(self.screen, LiveScreen):
             self.pop_screen()
-
-    def _only_mode_screen(self) -> bool:
-        return len(self.screen_stack) <= 1
 
     async def action_help(self) -> None:
         from screens.help import HelpScreen
 
         if isinstance(self.screen, HelpScreen):
             return
-        own = self.screen.ACTIONS if isinstance(self.screen, LiveScreen) else ()
-        groups = {own[0].group if own else "Screen": own, "Everywhere": GLOBAL} if own else {"Everywhere": GLOBAL}
+        groups: dict[str, list[Action]] = {}
+        for action in self.actions_of(self.screen):
+            groups.setdefault(action.group, []).append(action)
         self.push_screen(HelpScreen(groups, self.remapped, self.glyphs))
 
     def action_palette(self) -> None:
@@ -280,9 +324,11 @@ class Console(App[None]):
         self.notify(f"Theme {self.theme}", timeout=2, markup=False)
 
     def action_next_site(self) -> None:
-        if self.site is None or len(self._sites) < 2:
+        if len(self._sites) < 2:
             self.notify("The configuration has one site.", timeout=2, markup=False)
             return
+        if self.site is None:
+            return  # one is being opened
         at = self._sites.index(self.site.spec)
         self.open_site(self._sites[(at + 1) % len(self._sites)])
 
@@ -295,6 +341,16 @@ def _screen_actions() -> list[Action]:
     from screens.node import NodeScreen
 
     return [*FleetScreen.ACTIONS, *NodeScreen.ACTIONS]
+
+
+def _remapped(settings: Settings) -> dict[str, str]:
+    """The user's keys, checked against every screen; raises ConfigError."""
+    from tui.widgets.grid import Grid
+
+    reserved = {mode.key: f"opens {mode.label}" for mode in MODES}
+    for binding in Binding.make_bindings(Grid.BINDINGS):
+        reserved[binding.key] = "moves in the list"
+    return keymap(settings.keys, [*GLOBAL, *_screen_actions()], reserved)
 
 
 def _load_site_factory() -> SiteFactory:

@@ -13,8 +13,10 @@ from backends.domain import clean
 from tui.actions import Action
 
 GLOBAL: tuple[Action, ...] = (
-    Action("app.command", "colon", "Command", "Type a command", group="Everywhere"),
-    Action("app.filter", "slash", "Filter", "Narrow the list to what matches", group="Everywhere"),
+    Action("app.command", "colon", "Command", "Type a command", group="Everywhere", rank=0, priority=True),
+    Action(
+        "app.filter", "slash", "Filter", "Narrow the list to what matches", group="Everywhere", rank=0, priority=True
+    ),
     Action(
         "app.back", "escape", "Back", "Back to the screen before; ends a filter first", show=False, group="Everywhere"
     ),
@@ -23,8 +25,8 @@ GLOBAL: tuple[Action, ...] = (
         "app.next_site", "s", "Next site", "Open the next site of the configuration", show=False, group="Everywhere"
     ),
     Action("app.next_theme", "t", "Theme", "Change the colours", show=False, group="Everywhere"),
-    Action("app.leave", "q,ctrl+c", "Quit", "Leave gpudeck", group="Everywhere"),
-    Action("app.help", "question_mark", "Help", "The keys of this screen", group="Everywhere"),
+    Action("app.leave", "q,ctrl+c", "Quit", "Leave gpudeck", group="Everywhere", rank=0),
+    Action("app.help", "question_mark", "Help", "The keys of this screen", group="Everywhere", rank=0),
 )
 
 
@@ -38,6 +40,7 @@ class Command:
     """Takes the rest of the line; returns an error in one sentence, or None."""
     choices: Callable[[], Iterable[str]] = tuple
     aliases: tuple[str, ...] = ()
+    takes_text: bool = False
 
 
 class Commands:
@@ -54,6 +57,8 @@ class Commands:
         if command is None:
             near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.4)
             return f"no command {clean(word, 20)!r}" + (f": {near[0]}?" if near else "")
+        if rest.strip() and not command.takes_text:
+            return f":{command.name} takes nothing behind it"
         return command.run(rest.strip())
 
     def complete(self, text: str) -> list[str]:
@@ -79,7 +84,7 @@ class PaletteProvider(Provider):
 
     async def discover(self) -> Hits:
         for words, help_text, run in cast(PaletteApp, self.app).palette_entries:
-            yield DiscoveryHit(words, run, help=help_text)
+            yield DiscoveryHit(words, run, help=help_text or None)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)

@@ -58,6 +58,14 @@ class LiveScreen(Screen[None]):
         """Where the user is, for the header; empty on a mode's first screen."""
         return ()
 
+    async def command_line(self) -> CommandLine:
+        """The screen's, made when it is first asked for: the first paint need not wait for it."""
+        for line in self.query(CommandLine):
+            return line
+        line = CommandLine()
+        await self.mount(line)
+        return line
+
     @property
     def site(self) -> Site | None:
         return cast(LiveApp, self.app).site
@@ -67,8 +75,7 @@ class LiveScreen(Screen[None]):
         return cast(LiveApp, self.app).clock
 
     def on_mount(self) -> None:
-        self.mount(Header(self.crumbs()), Footer())
-        self.call_after_refresh(self.mount, CommandLine())  # hidden at first: the first paint need not wait for it
+        self.mount(Header(), Footer())
 
     def on_screen_resume(self) -> None:
         self._on_top = True
@@ -109,5 +116,11 @@ class LiveScreen(Screen[None]):
         self._pending = None
         if not (self._on_top and self.is_mounted):
             return
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draws the screen and where the user is now."""
         self._shown_at = self.clock.monotonic()
         self.show()
+        for header in self.query(Header):
+            header.set_crumbs(self.crumbs())

@@ -144,13 +144,11 @@ def test_two_screens_may_use_one_key_and_two_actions_may_swap() -> None:
     keymap({"fleet.flat": "r", "fleet.reverse": "f"}, EVERY)
 
 
-@pytest.mark.xfail(strict=True, reason="keymap() does not know the keys of the modes: one of the two never works")
 def test_a_key_that_opens_a_mode_is_refused() -> None:
     with pytest.raises(ConfigError):
         build_on(fleet(), keys={"fleet.flat": MODES[0].key})
 
 
-@pytest.mark.xfail(strict=True, reason="keymap() does not know the keys of the grid: the action is never reached")
 def test_a_key_of_the_grid_is_refused() -> None:
     with pytest.raises(ConfigError):
         build_on(fleet(), keys={"fleet.flat": "j"})

@@ -28,7 +28,6 @@ def command_line(console: Opened) -> CommandLine:
 # The `:` line
 
 
-@pytest.mark.xfail(strict=True, reason="Input stops printable keys, so the old completions are never dropped")
 async def test_tab_completes_commands_and_nodes() -> None:
     async with opened(build_on(fleet())) as console:
         await console.press("colon", *"no", "tab")
@@ -74,14 +73,12 @@ async def test_an_error_is_readable_beside_a_long_line() -> None:
         assert cell_len(console.lines[-1]) == 80
 
 
-@pytest.mark.xfail(strict=True, reason="the keys behind : or / are given to the list before it opens the line")
 async def test_keys_typed_ahead_of_the_command_line_all_arrive() -> None:
     async with opened(build_on(fleet())) as console:
         await console.type_ahead(*":help", "enter")
         await console.until(lambda: isinstance(console.screen, HelpScreen), "the help")
 
 
-@pytest.mark.xfail(strict=True, reason="the keys behind : or / are given to the list before it opens the line")
 async def test_keys_typed_ahead_after_a_command_go_to_the_screen_it_opened() -> None:
     async with opened(build_on(fleet())) as console:
         await console.type_ahead(*":node", " ", *"dgx02", "enter")
@@ -89,7 +86,6 @@ async def test_keys_typed_ahead_after_a_command_go_to_the_screen_it_opened() -> 
         assert console.screen.node_name == "dgx02"
 
 
-@pytest.mark.xfail(strict=True, reason="the keys behind : or / are given to the list before it opens the line")
 async def test_keys_typed_ahead_of_the_filter_all_arrive() -> None:
     async with opened(build_on(fleet())) as console:
         await console.type_ahead(*"/dgx02", "enter")
@@ -134,12 +130,11 @@ async def test_the_filter_narrows_while_typing_and_enter_keeps_it() -> None:
         assert entry(console).value == "dgx07", "a filter is edited, not typed again"
 
 
-@pytest.mark.xfail(strict=True, reason="nothing on the fleet screen says that a filter hides rows")
 async def test_a_filter_that_is_kept_is_on_the_screen() -> None:
     async with opened(build_on(fleet())) as console:
-        await console.press("slash", *"7", "enter")
+        await console.press("slash", *"dgx07", "enter")
         assert node_names(console) == ["dgx07"]
-        assert "/7" in console.text
+        assert "/dgx07/ shows 1 of  6 nodes" in console.text
 
 
 async def test_escape_in_the_filter_brings_everything_back() -> None:
@@ -160,7 +155,7 @@ async def test_the_filter_is_refused_in_words_where_there_is_no_list() -> None:
     async with opened(build_on(fleet())) as console:
         await to_node(console)
         await console.press("slash")
-        assert not command_line(console).is_open
+        assert not console.screen.query(CommandLine)
         assert console.notices == ["This screen has no list to filter."]
 
 
@@ -189,7 +184,6 @@ async def test_the_palette_runs_an_action_of_the_application() -> None:
         await console.until(lambda: console.app.theme == "mono", "the theme")
 
 
-@pytest.mark.xfail(strict=True, reason="palette_entries asks the palette itself for its actions")
 async def test_the_palette_runs_an_action_of_the_screen() -> None:
     async with opened(build_on(fleet())) as console:
         assert not all(row.depth == 0 for row in grid(console).rows)

@@ -89,7 +89,6 @@ async def test_ticked_hosts_become_a_site(monkeypatch: pytest.MonkeyPatch) -> No
         await console.until(lambda: "0/2 nodes" in console.lines[0], "the header")
 
 
-@pytest.mark.xfail(strict=True, reason="no host is highlighted at first, so space ticks nothing")
 async def test_the_first_space_ticks_the_first_host(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, HOSTS)
     async with opened(build()) as console:
@@ -100,13 +99,7 @@ async def test_the_first_space_ticks_the_first_host(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "theme",
-    [
-        "dark",
-        "ansi-16",
-        pytest.param(
-            "mono", marks=pytest.mark.xfail(strict=True, reason="Textual's tick is a colour and nothing else")
-        ),
-    ],
+    ["dark", "ansi-16", "mono"],
 )
 async def test_a_ticked_host_is_seen_in_every_theme(monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
     found(monkeypatch, HOSTS)
@@ -188,7 +181,6 @@ async def test_q_leaves_the_offer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert console.app.return_code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the key of a mode opens it, and without a site it opens nothing for ever")
 async def test_keys_of_the_console_do_not_open_a_fleet_without_a_site(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, HOSTS)
     async with opened(build()) as console:

@@ -66,7 +66,6 @@ async def test_dead_ssh_is_a_sentence_with_a_hint() -> None:
         assert "Traceback" not in console.text
 
 
-@pytest.mark.xfail(strict=True, reason="an error in the site worker ends the console with a traceback")
 @pytest.mark.parametrize(
     "error",
     [ConfigError("the SSH configuration cannot be read", "see line 3"), OSError(24, "Too many open files")],
@@ -84,7 +83,6 @@ async def test_a_site_that_does_not_start_is_a_sentence(error: Exception) -> Non
     await _says_why(app, error)
 
 
-@pytest.mark.xfail(strict=True, reason="an error in the site worker ends the console with a traceback")
 async def test_a_site_that_cannot_be_made_is_a_sentence() -> None:
     error = ConfigError("the SSH configuration cannot be read", "see line 3")
 

@@ -61,7 +61,6 @@ class CommandLine(Horizontal):
     def __init__(self) -> None:
         super().__init__()
         self._kind: Kind = ":"
-        self._before = ""
         self._back = 0
         self._cycle: list[str] = []
 
@@ -76,7 +75,7 @@ class CommandLine(Horizontal):
 
     def open(self, kind: Kind, text: str = "") -> None:
         """Shows the line and takes the keys."""
-        self._kind, self._before, self._back, self._cycle = kind, text, 0, []
+        self._kind, self._back, self._cycle = kind, 0, []
         self.query_one("#prompt", Static).update(kind)
         entry = self.query_one(Input)
         entry.suggester = _Completions(cast(CommandApp, self.app)) if kind == ":" else None
@@ -136,7 +135,7 @@ class CommandLine(Horizontal):
         if self._kind != ":":
             return
         entry = self.query_one(Input)
-        if not self._cycle:
+        if not self._cycle or entry.value != self._cycle[-1]:
             self._cycle = cast(CommandApp, self.app).complete(entry.value)
         if self._cycle:
             self._cycle = [*self._cycle[1:], self._cycle[0]]

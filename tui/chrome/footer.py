@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from textual import events
+from textual.screen import Screen
 
 from tui.actions import Action, keys_of
 from tui.widgets.columns import Cell
@@ -14,9 +15,8 @@ from tui.widgets.line import StyledLine
 class FooterApp(Protocol):
     """What the footer needs of the application."""
 
-    @property
-    def shown_actions(self) -> tuple[Action, ...]:
-        """Of the current screen, then of the application; the last one always stays."""
+    def actions_of(self, screen: Screen[Any]) -> tuple[Action, ...]:
+        """Of the screen, then of the application."""
         ...
 
     @property
@@ -40,9 +40,10 @@ class Footer(StyledLine):
 
     def repaint_line(self) -> None:
         app = cast(FooterApp, self.app)
-        actions = list(app.shown_actions)
+        # Of the screen it stands on, which need not be the one on top: a resize reaches hidden screens too.
+        actions = [action for action in app.actions_of(self.screen) if action.show]
         while len(actions) > 1 and self._width(actions, app.remapped) > self.size.width:
-            del actions[-2]
+            actions.remove(max(actions, key=lambda action: action.rank))  # of equal ones the first
         cells, at = [Cell(" ")], 1
         self._spans = []
         for action in actions:

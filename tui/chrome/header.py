@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from backends.domain import Fleet, SiteSpec
     from tui.widgets.glyphs import Glyphs
 
+
 FRESH_BEATS = 5
-"""Values younger than this many beats are live: their age is not worth a repaint each second."""
+"""A value older than this many beats is no longer live, whatever its node's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,16 @@ class Summary:
     total: int
     failed: int
     oldest: tuple[str, int] | None
-    """(node, age in seconds, coarse) of the oldest value shown; None while all are live."""
+    """(node, age in seconds, coarse) of the oldest value that is no longer live; None where there is none."""
     connecting: int
 
 
 def summarize(spec: SiteSpec, fleet: Fleet, now: float) -> Summary:
     """The header's figures; ages are coarse so that they change rarely."""
-    ages = [(age, reading.name) for reading in fleet.nodes if (age := reading.age(now)) is not None]
-    oldest = max(ages, default=None)
-    stale = oldest is not None and oldest[0] > FRESH_BEATS * max(1.0, spec.fast_seconds)
+    fresh = FRESH_BEATS * max(1.0, spec.fast_seconds)
+    aged = [(age, reading) for reading in fleet.nodes if (age := reading.age(now)) is not None]
+    old = [(age, reading.name) for age, reading in aged if reading.state is NodeState.STALE or age > fresh]
+    oldest = max(old, default=None)
     return Summary(
         site=spec.name,
         platform=spec.platform,
@@ -51,7 +53,7 @@ def summarize(spec: SiteSpec, fleet: Fleet, now: float) -> Summary:
         live=fleet.live_count,
         total=len(fleet.nodes),
         failed=sum(reading.state in (NodeState.DOWN, NodeState.STALE) for reading in fleet.nodes),
-        oldest=(oldest[1], int(oldest[0] // 10) * 10) if stale and oldest is not None else None,
+        oldest=(oldest[1], int(oldest[0] // 10) * 10) if oldest is not None else None,
         connecting=sum(reading.state is NodeState.CONNECTING for reading in fleet.nodes),
     )
 
@@ -69,6 +71,8 @@ class HeaderApp(Protocol):
 
     @property
     def glyphs(self) -> Glyphs: ...
+
+    async def action_open_mode(self, mode: str) -> None: ...
 
 
 class HeaderLine(StyledLine):
@@ -88,9 +92,9 @@ class Header(Vertical):
     Header #header-modes { background: $surface; }
     """
 
-    def __init__(self, crumbs: tuple[str, ...] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._crumbs = crumbs
+        self._crumbs: tuple[str, ...] = ()
         self._spans: list[tuple[int, int, str]] = []
 
     def compose(self) -> ComposeResult:
@@ -103,11 +107,19 @@ class Header(Vertical):
     def on_resize(self, _event: events.Resize) -> None:
         self.repaint_lines()
 
+    def set_crumbs(self, crumbs: tuple[str, ...]) -> None:
+        """Says where the user is: the mode's name, then what was opened in it."""
+        if crumbs != self._crumbs:
+            self._crumbs = crumbs
+            self.repaint_lines()
+
     def repaint_lines(self) -> None:
         """Draws what the application's summary says now; nothing when it says the same."""
         app = cast(HeaderApp, self.app)
-        self.query_one("#header-site", HeaderLine).set_cells(site_cells(app.summary, self.size.width, app.glyphs))
-        self.query_one("#header-modes", HeaderLine).set_cells(self._mode_cells(app))
+        for line in self.query("#header-site").results(HeaderLine):
+            line.set_cells(site_cells(app.summary, self.size.width, app.glyphs))
+        for line in self.query("#header-modes").results(HeaderLine):
+            line.set_cells(self._mode_cells(app))
 
     def _mode_cells(self, app: HeaderApp) -> list[Cell]:
         cells = [Cell(" ")]
@@ -125,7 +137,8 @@ class Header(Vertical):
     async def on_click(self, event: events.Click) -> None:
         for start, end, mode in self._spans:
             if event.screen_y == self.region.y + 1 and start <= event.screen_x < end:
-                await self.app.switch_mode(mode)
+                await cast(HeaderApp, self.app).action_open_mode(mode)
+                return
 
 
 _READ_ONLY = Cell("READ-ONLY", "accent")
@@ -138,7 +151,7 @@ def site_cells(summary: Summary | None, width: int, glyphs: Glyphs) -> list[Cell
         parts.append((9, Cell("no site", "dim")))
     else:
         parts += _site_parts(summary, glyphs)
-    while len(parts) > 2 and _length(parts) + len(_READ_ONLY.text) + 1 > width:
+    while len(parts) > 1 and _length(parts) + len(_READ_ONLY.text) + 1 > width:
         parts.remove(min(parts, key=lambda part: part[0]))
     cells = [Cell(" ")]
     for _, cell in parts:
@@ -159,8 +172,8 @@ def _site_parts(summary: Summary, glyphs: Glyphs) -> list[tuple[int, Cell]]:
         parts.append((4, Cell(f"{summary.connecting} connecting", "dim")))
     if summary.oldest is not None:
         name, age = summary.oldest
-        parts.append((5, Cell(f"{glyphs.stale} oldest {units.age(age)} ({inert(name)[:24]})", "stale")))
-    elif summary.live:
+        parts.append((5, Cell(f"{glyphs.stale} oldest {units.coarse_age(age)} ({inert(name)[:24]})", "stale")))
+    elif summary.live and not summary.failed and not summary.connecting:
         parts.append((3, Cell(f"{glyphs.good} live", "good")))
     return parts
 
