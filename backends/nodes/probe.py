@@ -29,6 +29,10 @@ SAME_XID_SECONDS = 5.0
 NOT_THERE = (2, 3, 6, 13, 25, 26)
 """NVML codes for "this board, driver or mode has no such value": invalid argument, not supported, not found, function
 not found, argument version mismatch, deprecated."""
+UNLISTED = "listed by the driver, not by NVML"
+TIMEOUT = 10
+NO_EVENTS = (1, 2, 3, 13)  # uninitialized, invalid argument, not supported, function not found
+JOURNAL_SECONDS = 10.0
 LOST = {15: "NVML: GPU is lost", 16: "NVML: GPU requires reset"}
 
 CLOCK_EVENT_REASONS = (
@@ -180,23 +184,33 @@ class GpuReader(object):
             kind
         )
 
+    def read(self, fields, into):
+        """Each field on its own: an answer of an unexpected shape costs that field and no other."""
+        for name, reader in fields:
+            try:
+                into[name] = reader(self)
+            except GpuLost:
+                raise
+            except Exception as error:
+                into[name] = None
+                self.unread[name] = ("%s: %s" % (type(error).__name__, error))[:100]
+            else:
+                self.unread.pop(name, None)
+
     def read_fast(self):
-        for name, reader in FAST:
-            self.value[name] = reader(self)
+        self.read(FAST, self.value)
 
     def read_slow(self):
         self.dead.clear()
-        for name, reader in SLOW:
-            self.slow[name] = reader(self)
+        self.read(SLOW, self.slow)
 
     def read_static(self):
-        for name, reader in STATIC:
-            self.value[name] = reader(self)
+        self.read(STATIC, self.value)
 
     def sample(self, slow):
         """The GPU's values now; a lost GPU keeps the last ones."""
         if self.handle is None:
-            return self.value
+            return self.merged()
         try:
             if slow or not self.slow:
                 if "uuid" not in self.value or self.value["uuid"] is None:
@@ -204,13 +218,17 @@ class GpuReader(object):
                 self.read_slow()
             self.read_fast()
         except GpuLost as loss:
-            self.value["lost"] = True
-            self.value["lost_reason"] = str(loss)
+            self.lose(str(loss))
             return self.merged()
         self.value["lost"] = False
         self.value["lost_reason"] = None
         self.value["unread"] = sorted("%s: %s" % item for item in self.unread.items())[:20]
         return self.merged()
+
+    def lose(self, reason):
+        """Marks the GPU lost; its last values stay."""
+        self.value["lost"] = True
+        self.value["lost_reason"] = reason
 
     def merged(self):
         """Fast and slow halves of a group in one dict."""
@@ -397,7 +415,10 @@ def read_links(gpu):
     for index in range(getattr(gpu.nvml, "NVML_NVLINK_MAX_LINKS", 18)):
         state = gpu.call("nvmlDeviceGetNvLinkState", index)
         if state is None:
-            break
+            if ("nvmlDeviceGetNvLinkState", index) in gpu.dead or "nvmlDeviceGetNvLinkState" not in gpu.unread:
+                break  # the board has no more links
+            links.append({"index": index})  # it has this one, and could not be asked this time
+            continue
         remote = gpu.call("nvmlDeviceGetNvLinkRemotePciInfo", index) if state else None
         link = measured(
             index=index,
@@ -441,11 +462,8 @@ def read_mig(gpu):
     if not mode[0]:
         return mig
     for index in range(mig.get("max_instances") or 0):
-        try:
-            device = gpu.nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu.handle, index)
-        except gpu.nvml.NVMLError as error:
-            if getattr(error, "value", None) in LOST:
-                raise GpuLost(LOST[error.value]) from None
+        device = gpu.call("nvmlDeviceGetMigDeviceHandleByIndex", index)
+        if device is None:
             continue  # a hole in the list, not its end
         mig["instances"].append(read_mig_device(gpu, device))
     return mig
@@ -580,9 +598,11 @@ class Probe(object):
         self.lost_told = set()
         self.recent_xids = []
         self.events = None
+        self.listen_again = False
         self.slow_due = 0.0
         self.started_at = host.now()
         self.beat_began = None
+        self.node_call = None
         self.lock = threading.Lock()
 
     def start(self):
@@ -592,6 +612,7 @@ class Probe(object):
             return self.give_up("version-mismatch", said, "")
         self.emit({"t": "hello", "protocol": PROTOCOL, "python": platform.python_version(), "pid": os.getpid(),
                    "uid": self.uid()})  # fmt: skip
+        self.beat_began, self.node_call = time.time(), "nvmlInit"
         try:
             self.nvml.nvmlInit()
         except self.nvml.NVMLError as error:
@@ -607,7 +628,9 @@ class Probe(object):
             )
         )
         self.tell_kernel_xids()
+        self.node_call = "nvmlDeviceGetHandleByIndex"
         self.open_gpus()
+        self.node_call = None
         self.listen()
         self.slow_due = 0.0
         self.beat()
@@ -639,49 +662,68 @@ class Probe(object):
             count = self.nvml.nvmlDeviceGetCount()
         except self.nvml.NVMLError:
             count = 0
-        known = {reader.index: reader for reader in self.gpus if reader.value.get("uuid")}
+        known = [reader for reader in self.gpus if reader.value.get("uuid") or reader.value.get("pci_bus_id")]
         uid = 0 if self.node.get("privileged") else 1
         self.gpus = []
         for index in range(count):
+            reader = GpuReader(self.nvml, self.host, index, None, uid)
+            self.gpus.append(reader)  # before it is asked: a call that hangs is this GPU's
             try:
-                handle = self.nvml.nvmlDeviceGetHandleByIndex(index)
+                reader.handle = self.nvml.nvmlDeviceGetHandleByIndex(index)
             except self.nvml.NVMLError as error:
-                reader = known.get(index) or GpuReader(self.nvml, self.host, index, None, uid)
-                reader.handle = None
-                reader.value.update(lost=True, lost_reason="NVML: %s" % error)
+                reader.lose("NVML: %s" % error)
             else:
-                reader = GpuReader(self.nvml, self.host, index, handle, uid)
                 reader.sample(True)
-            self.gpus.append(reader)
-        self.add_unlisted(uid)
+        self.recall(known)
+        self.add_unlisted(known, uid)
 
-    def add_unlisted(self, uid):
-        seen = {short_bus(reader.value["pci_bus_id"]) for reader in self.gpus if reader.value.get("pci_bus_id")}
-        missing = [bus for bus in self.host.driver_gpus() if short_bus(bus) not in seen]
+    def recall(self, known):
+        """A lost GPU that says nothing of itself keeps what was read of the one at its place before."""
+        seen = {reader.value["uuid"] for reader in self.gpus if reader.value.get("uuid")}
+        for position, reader in enumerate(self.gpus):
+            if not reader.value["lost"] or reader.value.get("uuid"):
+                continue
+            for before in known:
+                if before.index == reader.index and before.value.get("uuid") not in seen:
+                    before.handle = reader.handle
+                    before.lose(reader.value["lost_reason"])
+                    self.gpus[position] = before
+                    seen.add(before.value.get("uuid"))
+
+    def add_unlisted(self, known, uid):
+        """GPUs the kernel driver lists and NVML does not: fallen off the bus."""
+        slots = {short_bus(reader.value["pci_bus_id"]) for reader in self.gpus if reader.value.get("pci_bus_id")}
+        missing = [bus for bus in self.host.driver_gpus() if short_bus(bus) not in slots]
         nameless = [reader for reader in self.gpus if not reader.value.get("pci_bus_id")]
         for bus in missing:
             if nameless:
                 nameless.pop(0).value["pci_bus_id"] = bus
                 continue
-            reader = GpuReader(self.nvml, self.host, len(self.gpus), None, uid)
-            reader.value.update(pci_bus_id=bus, lost=True, lost_reason="listed by the driver, not by NVML")
+            was = [reader for reader in known if short_bus(reader.value.get("pci_bus_id") or "") == short_bus(bus)]
+            reader = was[0] if was else GpuReader(self.nvml, self.host, len(self.gpus), None, uid)
+            reader.handle = None
+            reader.index = reader.value["index"] = len(self.gpus)
+            reader.value["pci_bus_id"] = reader.value.get("pci_bus_id") or bus
+            reader.lose(UNLISTED)
             self.gpus.append(reader)
 
     def listen(self):
         """Subscribes to XID and double-bit ECC events; a driver without them leaves the kernel log."""
         try:
-            self.events = self.nvml.nvmlEventSetCreate()
+            events = self.nvml.nvmlEventSetCreate()
         except (self.nvml.NVMLError, AttributeError):
+            self.events = None
             return
-        for reader in self.gpus:
-            if reader.handle is None:
+        for reader in list(self.gpus):
+            if reader.handle is None or reader.value.get("lost"):
                 continue
             for kinds in (EVENT_XID | EVENT_DOUBLE_BIT, EVENT_XID):
                 try:
-                    self.nvml.nvmlDeviceRegisterEvents(reader.handle, kinds, self.events)
+                    self.nvml.nvmlDeviceRegisterEvents(reader.handle, kinds, events)
                     break
                 except self.nvml.NVMLError:
                     continue
+        self.events = events
 
     def beat(self):
         """One sample of all GPUs: a `delta`, or a `state` when the list of GPUs changed."""
@@ -692,6 +734,7 @@ class Probe(object):
             self.slow_due = now + self.slow_seconds
             if self.sent_gpus and self.count_changed():
                 self.open_gpus()
+                self.listen_again = True
         samples = [reader.sample(slow) for reader in self.gpus]
         took = time.time() - self.beat_began
         self.beat_began = None
@@ -707,9 +750,7 @@ class Probe(object):
             count = self.nvml.nvmlDeviceGetCount()
         except self.nvml.NVMLError:
             return False
-        return count != sum(
-            1 for reader in self.gpus if reader.value.get("lost_reason") != "listed by the driver, not by NVML"
-        )
+        return count != sum(1 for reader in self.gpus if reader.value.get("lost_reason") != UNLISTED)
 
     def cost(self, took):
         used = self.host.cpu_seconds()
@@ -770,9 +811,12 @@ class Probe(object):
             try:
                 event = self.nvml.nvmlEventSetWait(self.events, milliseconds)
             except self.nvml.NVMLError as error:
-                if getattr(error, "value", None) != 10:  # timeout
+                code = getattr(error, "value", None)
+                if code in NO_EVENTS:
                     self.events = None  # this driver has no events after all
-                return
+                elif code != TIMEOUT:
+                    self.listen_again = True  # a lost GPU ends the wait of the whole set: the others go on in a new one
+                break
             milliseconds = 0
             index, bus = self.slot_of(event.device)
             if event.eventType & EVENT_XID:
@@ -781,6 +825,17 @@ class Probe(object):
                 self.emit({"t": "event", "at": self.host.now(), "kind": "ecc_double_bit", "gpu_index": index,
                            "pci_bus_id": bus, "code": None, "text": "uncorrectable ECC error",
                            "source": "nvml"})  # fmt: skip
+
+    def listen_anew(self):
+        """A new event set of the GPUs that are there now."""
+        self.listen_again = False
+        old, self.events = self.events, None
+        try:
+            if old is not None:
+                self.nvml.nvmlEventSetFree(old)
+        except (self.nvml.NVMLError, AttributeError):
+            pass
+        self.listen()
 
     def slot_of(self, device):
         try:
@@ -801,7 +856,7 @@ class Probe(object):
             call = reader.current_call
             if call is not None:
                 return reader.index, call, time.time() - began
-        return None, None, time.time() - began
+        return None, self.node_call, time.time() - began
 
     def stop(self):
         try:
@@ -828,6 +883,7 @@ class Host(object):
         self.kernel_log = None
         self.kmsg = None
         self.cursor = None
+        self.backlog = []
         self.journal_due = 0.0
         self.names = {}
         self.users = {}
@@ -934,17 +990,23 @@ class Host(object):
             self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
             self.kernel_log = "kmsg"
         except OSError:
-            if self.journal() is not None:
+            backlog = self.journal()
+            if backlog is not None:
                 self.kernel_log = "journal"
+                self.backlog = backlog
+                self.journal_due = time.time() + JOURNAL_SECONDS
 
     def kernel_xids(self):
         """XIDs since the last call, the first time those still in the log; bounded."""
         if self.kernel_log == "kmsg":
             return self.kmsg_xids()[-XID_BACKLOG:]
-        if self.kernel_log == "journal" and time.time() >= self.journal_due:
-            self.journal_due = time.time() + 10.0
-            return (self.journal() or [])[-XID_BACKLOG:]
-        return []
+        if self.kernel_log != "journal":
+            return []
+        found, self.backlog = self.backlog, []
+        if time.time() >= self.journal_due:
+            self.journal_due = time.time() + JOURNAL_SECONDS
+            found = found + (self.journal() or [])
+        return found[-XID_BACKLOG:]
 
     def kmsg_xids(self):
         found = []
@@ -1069,6 +1131,9 @@ def main():
     def events():
         while probe.events is not None:
             probe.poll_events(1000)
+            if probe.listen_again:
+                time.sleep(1.0)  # a set that fails at once must not spin
+                probe.listen_anew()
 
     in_background(leave_with_stdin)
     in_background(watch)
