@@ -13,7 +13,9 @@ from backends.feed import Clock, Derived, History, Reading, SystemClock, Topic
 from backends.nodes.stream import NodeStream
 from backends.nodes.transport import Transport
 
-EVENTS_KEPT = 500
+EVENTS_KEPT = 100
+"""Of each node; as many of its connection."""
+CONNECTION_KINDS = frozenset({"connected", "disconnected"})
 SAME_EVENT_SECONDS = 5.0
 """NVML and the kernel log both tell of an XID; within this time it is one event."""
 
@@ -63,8 +65,10 @@ class Site:
         self.spec = spec
         self.clock = clock or SystemClock()
         self.history = History()
-        self.events: Topic[tuple[Event, ...]] = Topic("events")
-        self._recent: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._recent: dict[tuple[str, bool], deque[Event]] = {}
+        """By node, and whether it is about the connection: a node that says much pushes out no other node's."""
+        self._events = Derived("events", self._collect_events, clock=self.clock)
+        self.events: Topic[tuple[Event, ...]] = self._events.topic
         self._transports = (transport_factory or NodeTransports)(spec)
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}
@@ -86,6 +90,7 @@ class Site:
     async def close(self) -> None:
         """Ends every stream and connection; bounded in time."""
         self._fleet.close()
+        self._events.close()
         for unwatch in self._unwatches:
             unwatch()
         closing = [asyncio.create_task(stream.close()) for stream in self._streams]
@@ -118,6 +123,7 @@ class Site:
         finally:
             for unwatch in unwatches:
                 unwatch()
+        self._events.publish_now()
         return self._collect_fleet()
 
     def _stream(self, node: NodeSpec) -> NodeStream:
@@ -131,16 +137,16 @@ class Site:
         )
 
     def _add_event(self, event: Event) -> None:
-        for known in reversed(self._recent):
-            if known.at < event.at - SAME_EVENT_SECONDS and event.kind != "xid":
-                break
-            if _same(known, event):
-                return
-        self._recent.append(event)
-        self.events.publish(tuple(sorted(self._recent, key=lambda each: each.at)), self.clock.now())
+        kept = self._recent.setdefault((event.node, event.kind in CONNECTION_KINDS), deque(maxlen=EVENTS_KEPT))
+        if not any(_same(known, event) for known in kept):
+            kept.append(event)
+            self._events.changed()
+
+    def _collect_events(self) -> tuple[Event, ...]:
+        return tuple(sorted((event for kept in self._recent.values() for event in kept), key=lambda each: each.at))
 
     def _record(self, name: str, reading: Reading[Node]) -> None:
-        if reading.error is not None or reading.value is None or reading.at is None:
+        if reading.error is not None or reading.value is None or reading.at is None or reading.value.stall is not None:
             return
         for gpu in reading.value.gpus:
             if gpu.lost:

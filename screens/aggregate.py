@@ -107,7 +107,7 @@ def _ecc(gpus: tuple[Gpu, ...]) -> Cell:
         return MISSING
     hard, soft = int(sum(uncorrected)), int(sum(corrected))
     text = f"{units.count(hard) if uncorrected else '?'}/{units.count(soft) if corrected else '?'}"
-    return Cell(text if len(text) <= 5 else f"{units.count(hard)}/+", "bad" if hard else ("warn" if soft else ""))
+    return Cell(text if len(text) <= 5 else f"{text.partition('/')[0]}/+", "bad" if hard else ("warn" if soft else ""))
 
 
 def _remaps(gpus: tuple[Gpu, ...]) -> Cell:

@@ -93,7 +93,7 @@ def ecc_cell(gpu: Gpu) -> Cell:
     uncorrected, corrected = units.count(counts.uncorrected), units.count(counts.corrected)
     text = units.pair(uncorrected, corrected)
     if len(text) > 5:  # the serious one of the two, rather than a cut figure
-        text = f"{uncorrected}/+" if counts.uncorrected else f"0/{corrected}"
+        text = f"{uncorrected}/+" if counts.uncorrected else f"{uncorrected}/{corrected}"
     return measured(text, "bad" if counts.uncorrected else ("warn" if counts.corrected else ""))
 
 

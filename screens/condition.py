@@ -100,9 +100,9 @@ def node_condition(reading: NodeReading) -> Condition:
     return worst
 
 
-def state_words(gpu: Gpu, reading: NodeReading) -> frozenset[str]:
-    """What a filter may ask for: see `tui.widgets.filter.STATE_WORDS`."""
-    words = set(node_state_words(reading))
+def state_words(gpu: Gpu, node_words: frozenset[str]) -> frozenset[str]:
+    """What a filter may ask for, with the words of the GPU's node: see `tui.widgets.filter.STATE_WORDS`."""
+    words = set(node_words)
     words.discard("ok")
     condition = gpu_condition(gpu)
     if condition is OK and not words:

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from backends.domain import Event, Gpu, NodeReading, NodeState
 from backends.feed import Topic
 from screens.cells import measured, state_cell
-from screens.condition import gpu_condition
+from screens.condition import Condition, gpu_condition
 from screens.node_sections import events_section, gpu_sections, node_section
 from screens.rows import problem_text
 from tui.actions import Action
@@ -34,15 +34,15 @@ GPU_COLUMNS = (
 
 def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     """The list at the left: one row per GPU, stale where the node no longer answers."""
-    rows = []
+    rows, live = [], reading.state is NodeState.LIVE
     for gpu in reading.node.gpus if reading.node else ():
         cells = (
             str(gpu.index),
-            state_cell(gpu_condition(gpu), glyphs),
+            state_cell(gpu_condition(gpu) if live else Condition("stale", "stale"), glyphs),
             measured(units.number(gpu.utilization.gpu_percent)),
             measured(units.number(gpu.temperature.gpu_celsius)),
         )
-        rows.append(Row(gpu.key, cells, dim=gpu.lost or reading.state is not NodeState.LIVE))
+        rows.append(Row(gpu.key, cells, dim=gpu.lost or not live))
     return rows
 
 

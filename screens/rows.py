@@ -54,11 +54,12 @@ class RowCache:
     gpus: dict[str, tuple[object, Row]] = field(default_factory=dict)
     trends: dict[str, tuple[int, str]] = field(default_factory=dict)
     subjects: dict[str, tuple[object, Subject]] = field(default_factory=dict)
+    words: dict[str, tuple[object, frozenset[str]]] = field(default_factory=dict)
 
     def prune(self, limit: int) -> None:
         """Forgets everything once it holds more than `limit` GPUs: what is shown comes back at the next call."""
         if len(self.gpus) > limit:
-            for kept in (self.nodes, self.gpus, self.trends, self.subjects):
+            for kept in (self.nodes, self.gpus, self.trends, self.subjects, self.words):
                 kept.clear()
 
 
@@ -156,20 +157,34 @@ class _Drawing:
 
     def _node_matches(self, reading: NodeReading) -> bool:
         message = reading.problem.message if reading.problem else ""
-        return self.view.match.matches(Subject(f"{reading.name} {message}".lower(), node_state_words(reading)))
+        return self.view.match.matches(Subject(f"{reading.name} {message}".lower(), self._words_of(reading)))
 
     def _subject(self, reading: NodeReading, gpu: Gpu) -> Subject:
         key = row_key(reading.name, gpu)
+        words_of_node = self._words_of(reading)
+        shown = (gpu, words_of_node)
         known = self.cache.subjects.get(key)
-        if known is not None and known[0] is reading:
+        if known is not None and _same(known[0], shown):
             return known[1]
         users = {process.user for process in gpu.processes or () if process.user}
         words = [reading.name, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
         words.extend(instance.profile for instance in gpu.mig.instances)
         words.append(gpu_condition(gpu).word)
-        subject = Subject(" ".join(word for word in words if word).lower(), state_words(gpu, reading))
-        self.cache.subjects[key] = (reading, subject)
+        subject = Subject(" ".join(word for word in words if word).lower(), state_words(gpu, words_of_node))
+        self.cache.subjects[key] = (shown, subject)
         return subject
+
+    def _words_of(self, reading: NodeReading) -> frozenset[str]:
+        """The node's words; the same object while its node and state are the same."""
+        known = self.cache.words.get(reading.name)
+        shown = (reading.node, str(reading.state))
+        if known is not None and _same(known[0], shown):
+            return known[1]
+        words = node_state_words(reading)
+        if known is not None and known[1] == words:
+            words = known[1]
+        self.cache.words[reading.name] = (shown, words)
+        return words
 
     def _node_row(self, reading: NodeReading, expanded: bool | None) -> Row:
         live = reading.state is NodeState.LIVE
@@ -201,7 +216,7 @@ class _Drawing:
         name = f"{reading.name} {gpu.index}" if flat else f"{gpu.index} {units.model(gpu.name)}"
         condition = gpu_condition(gpu)
         # What an unreachable node's GPU was is not what it is: its state is told as stale.
-        told = condition if live else Condition("stale", condition.word)
+        told = condition if live else Condition("stale", "stale")
         cells = gpu_cells(gpu, name, told, trend, self.view.glyphs)
         note = Note(LOST_NOTE_AT, Cell(gpu.lost_reason or "no reason given", "bad")) if gpu.lost else None
         row = Row(key, _faded(cells) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from backends.contract import GpudeckError
-from backends.domain import Problem
+from backends.domain import Problem, clean
 from backends.feed.backoff import Backoff
 from backends.feed.clock import Clock, SystemClock
 from backends.feed.topic import Topic
@@ -23,7 +23,8 @@ def problem_of(error: BaseException, at: float, since: Problem | None = None) ->
     elif isinstance(error, TimeoutError):
         code, message, hint = "timeout", "no answer in time", ""
     else:
-        code, message, hint = "internal", f"{type(error).__name__}: {error}", "this is a defect in gpudeck"
+        code, hint = "internal", "this is a defect in gpudeck"
+        message = clean(f"{type(error).__name__}: {error}", 300)
     if since is not None and since.code == code:
         at = since.at
     return Problem(code=code, message=message, hint=hint, at=at)

@@ -19,7 +19,7 @@ class Derived(Generic[T]):
         self,
         name: str,
         compute: Callable[[], T],
-        inputs: Iterable[Topic[Any]],
+        inputs: Iterable[Topic[Any]] = (),
         *,
         quiet_seconds: float = 0.1,
         clock: Clock | None = None,
@@ -42,6 +42,10 @@ class Derived(Generic[T]):
         self.topic.publish(self._compute(), self._clock.now())
 
     def _input_changed(self, _reading: object) -> None:
+        self.changed()
+
+    def changed(self) -> None:
+        """What `compute` looks at is another: it is published when the burst has ended."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._settle(), name=f"derived {self.topic.name}")
 

@@ -58,6 +58,10 @@ class Topic(Generic[T]):
         """A new value; a former error is over."""
         self._tell(Reading(value=value, at=at))
 
+    def amend(self, value: T) -> None:
+        """The last value with something said about it: its age and its error stay what they are."""
+        self._tell(Reading(value=value, at=self.reading.at, error=self.reading.error))
+
     def fail(self, problem: Problem) -> None:
         """The latest attempt failed; the last good value stays."""
         self._tell(Reading(value=self.reading.value, at=self.reading.at, error=problem))

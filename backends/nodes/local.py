@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 
 from backends.contract import ProbeFailed
 from backends.nodes.pipes import Lines, Tail, read_bounded
@@ -37,7 +39,16 @@ class LocalTransport:
 async def _spawn(command: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     try:
-        return await asyncio.create_subprocess_exec("sh", "-c", command, stdin=pipe, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(
+            # A session of its own: what the shell started can be ended with it.
+            "sh",
+            "-c",
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+        )
     except OSError as error:
         raise ProbeFailed(f"no process could be started: {error.strerror}", "look at this machine's limits") from None
 
@@ -67,7 +78,11 @@ class LocalChannel:
         return await self._stderr.text()
 
     async def wait(self) -> int | None:
-        status = await self._process.wait()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                status = await self._process.wait()
+        except TimeoutError:
+            return None
         return status if status >= 0 else None
 
     def end_input(self) -> None:
@@ -84,8 +99,12 @@ class LocalChannel:
                     pass
                 await self._process.wait()
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+            pass  # it did not end by itself
         finally:
             self._stderr.cancel()
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._process.wait()

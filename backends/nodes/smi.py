@@ -19,7 +19,9 @@ COMMAND = "nvidia-smi -q -x"
 SIZE_LIMIT = 16 << 20
 
 _ABSENT = re.compile(
-    r"^\[?(n/?a|not supported|unknown error|err!|none|requested functionality has been deprecated)\]?$", re.IGNORECASE
+    r"^\[?(n/?a|not supported|unknown( error)?|err!|error|none|insufficient permissions|gpu is lost|gpu requires reset"
+    r"|requested functionality has been deprecated)\]?$",
+    re.IGNORECASE,
 )
 _LOST = re.compile(r"gpu is lost|gpu requires reset", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -55,6 +57,18 @@ def _flag(text: str) -> bool | None:
 
 def _word(text: str) -> str:
     return text.lower().replace(" ", "_").replace("-", "_")
+
+
+def _recovery(text: str) -> str:
+    """In NVML's words: nvidia-smi says Reset and Reboot for GPU reset and node reboot."""
+    word = _word(text)
+    return {"reset": "gpu_reset", "reboot": "node_reboot"}.get(word, word)
+
+
+def _uuid(text: str) -> str | None:
+    """As the probe writes it: hex without dashes; nothing for all zeros."""
+    plain = text.replace("-", "").lower()
+    return plain if plain.strip("0") else None
 
 
 def _device_id(text: str) -> str:
@@ -94,7 +108,7 @@ _FIELDS: tuple[tuple[str, Convert, tuple[str, ...]], ...] = (
     ("performance_state", _integer, ("performance_state",)),
     ("persistence", _flag, ("persistence_mode",)),
     ("compute_mode", _word, ("compute_mode",)),
-    ("recovery_action", _word, ("gpu_recovery_action",)),
+    ("recovery_action", _recovery, ("gpu_recovery_action",)),
     ("memory.total_bytes", _bytes, ("fb_memory_usage/total",)),
     ("memory.reserved_bytes", _bytes, ("fb_memory_usage/reserved",)),
     ("memory.used_bytes", _bytes, ("fb_memory_usage/used",)),
@@ -165,7 +179,7 @@ _FIELDS: tuple[tuple[str, Convert, tuple[str, ...]], ...] = (
     ("fabric.state", _word, ("fabric/state",)),
     ("fabric.health", _word, ("fabric/health/summary",)),
     ("fabric.clique_id", _integer, ("fabric/cliqueId",)),
-    ("fabric.cluster_uuid", _text, ("fabric/clusterUuid",)),
+    ("fabric.cluster_uuid", _uuid, ("fabric/clusterUuid",)),
     ("mig.enabled", _flag, ("mig_mode/current_mig",)),
     ("mig.pending", _flag, ("mig_mode/pending_mig",)),
     ("vgpu.license_product", _text, ("vgpu_software_licensed_product/licensed_product_name",)),
@@ -188,7 +202,7 @@ def parse(xml: bytes | str, *, name: str, at: float) -> Node:
     if not gpus:
         raise NoDriver("nvidia-smi lists no GPU", "is a GPU in the node? look at lspci and dmesg there")
     return wire.merge(
-        Node(name=name, transport="nvidia-smi", gpus=tuple(wire.decode(Gpu, gpu) for gpu in gpus)),
+        Node(name=name, transport="nvidia-smi", gpus=wire.distinct(wire.decode(Gpu, gpu) for gpu in gpus)),
         {
             "driver": _value(root, ("driver_version",), _text),
             "cuda": _value(root, ("cuda_version",), _text),
@@ -242,8 +256,9 @@ def _gpu(element: ET.Element, index: int) -> dict[str, Any]:
     gpu["clocks"]["event_reasons"] = _reasons(element)
     gpu["mig"]["instances"] = [_mig_device(device) for device in element.findall("mig_devices/mig_device")]
     gpu["processes"] = _processes(element)
-    if any(_LOST.search(text) for text in element.itertext()):
-        gpu["lost"], gpu["lost_reason"] = True, "nvidia-smi: GPU is lost"
+    lost = next((found[0] for text in element.itertext() if (found := _LOST.search(text))), None)
+    if lost is not None:
+        gpu["lost"], gpu["lost_reason"] = True, f"nvidia-smi: {lost}"
     return gpu
 
 
@@ -308,7 +323,7 @@ def _processes(element: ET.Element) -> list[dict[str, Any]] | None:
         return None
     return [
         {
-            "pid": _value(each, ("pid",), _integer) or 0,
+            "pid": pid,
             "kind": _PROCESS_KINDS.get(_raw(each, "type") or ""),
             "command": _value(each, ("process_name",), _text),
             "memory_bytes": _value(each, ("used_memory",), _bytes),
@@ -316,4 +331,5 @@ def _processes(element: ET.Element) -> list[dict[str, Any]] | None:
             "ci": _value(each, ("compute_instance_id",), _integer),
         }
         for each in processes.findall("process_info")
+        if (pid := _value(each, ("pid",), _integer)) is not None
     ]

@@ -59,6 +59,8 @@ class NodeStream:
         self._task: asyncio.Task[None] | None = None
         self._skew = 0.0
         self._held: list[dict[str, Any]] = []
+        self._stated = False
+        """Whether this run of the probe has told the full state."""
 
     def start(self) -> None:
         if self._task is None:
@@ -79,6 +81,9 @@ class NodeStream:
                 await self._read_by_best_means()
             except Exception as error:  # noqa: BLE001 - a node's stream outlives whatever the node does
                 self._failed(error)
+            else:
+                self._backoff.reset()  # nvidia-smi was read for a while: the probe is due again
+                continue
             if self._clock.monotonic() - started > SETTLED_SECONDS:
                 self._backoff.reset()
             await self._clock.sleep(self._backoff.next())
@@ -107,6 +112,7 @@ class NodeStream:
         self._on_event(Event(at=self._clock.now(), node=self.spec.name, kind=kind, text=text, source="console"))
 
     async def _read_probe(self) -> None:
+        self._stated, self._held = False, []
         channel = await self._transport.open(bootstrap.BOOT_COMMAND)
         try:
             await self._greet(channel)
@@ -186,6 +192,7 @@ class NodeStream:
 
     def _on_state(self, message: dict[str, Any]) -> None:
         self._skew = wire.skew(message, self._clock.now())
+        self._stated = True
         self._publish(wire.state(message, self.spec.name, self._skew))
         held, self._held = self._held, []
         for event in held:
@@ -193,18 +200,28 @@ class NodeStream:
 
     def _on_delta(self, message: dict[str, Any]) -> None:
         node = self.topic.reading.value
-        if node is None:
+        if node is None or not self._stated:
             raise ProbeCut("the probe sent a change before a state", "it is started again")
         self._publish(wire.apply_delta(node, message))
 
     def _on_stall(self, message: dict[str, Any]) -> None:
-        node = self.topic.reading.value
-        if node is not None:
-            self._publish(dataclasses.replace(node, stall=wire.stall(message)))
+        """NVML holds a call: the values are those from before it, and are as old as they are.
+
+        The probe is not started again: it would hang in the same call, beside the first one.
+        """
+        node, stall = self.topic.reading.value, wire.stall(message)
+        if node is not None and self._stated:
+            self.topic.amend(dataclasses.replace(node, stall=stall))
+            return
+        where = "" if stall.gpu_index is None else f" of GPU {stall.gpu_index}"
+        hangs = f"NVML hangs in {stall.call or 'a call'}{where}"
+        self._failed(
+            ProbeSilent(hangs, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
+        )
 
     def _on_event_message(self, message: dict[str, Any]) -> None:
         node = self.topic.reading.value
-        if node is None:
+        if node is None or not self._stated:
             # The kernel log's backlog comes before the state that says which GPU it speaks of.
             self._held = [*self._held[-HELD_EVENTS:], message]
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,8 @@ LINE_LIMIT = 1 << 20
 """Bytes of the longest line accepted from a probe."""
 LIST_LIMIT = 512
 MESSAGE_LIMIT = 300
+_FOREVER = 1e11
+"""Seconds; some 3,000 years."""
 
 T = TypeVar("T")
 _Decode = Callable[[Any, Any], Any]
@@ -30,13 +32,25 @@ _Decode = Callable[[Any, Any], Any]
 def parse_line(line: bytes) -> dict[str, Any]:
     """One message of the probe; raises ProbeCut for anything but a JSON object with a type."""
     try:
-        message = json.loads(line)
+        message = json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError):
         shown = clean(line[:200].decode("utf-8", "replace"), 60)
         raise ProbeCut(f'the probe sent half a line: "{shown}"', "it is started again") from None
     if not isinstance(message, dict) or not isinstance(message.get("t"), str):
         raise ProbeCut("the probe sent something that is no message", "it is started again")
     return message
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_OWN = frozenset({"name", "transport", "transport_note", "clock_skew_seconds", "gpus", "stall"})
+"""Fields of a node that the console sets, never the node."""
+
+
+def _of_node(wire: Any) -> dict[str, Any]:
+    return {name: value for name, value in wire.items() if name not in _OWN} if isinstance(wire, dict) else {}
 
 
 _FATAL: dict[str, type[ProbeFailed]] = {
@@ -87,26 +101,40 @@ def state(message: dict[str, Any], name: str, clock_skew: float) -> Node:
     """The node of a full `state` message."""
     gpus = message.get("gpus")
     listed = gpus[:LIST_LIMIT] if isinstance(gpus, list) else []
-    node = decode(Node, message.get("node"))
+    node = decode(Node, _of_node(message.get("node")))
     return dataclasses.replace(
         node,
         name=name,
         transport="nvml",
         clock_skew_seconds=clock_skew,
-        gpus=tuple(decode(Gpu, gpu) for gpu in listed),
+        gpus=distinct(decode(Gpu, gpu) for gpu in listed),
     )
+
+
+def distinct(gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
+    """`gpus`, none with the identity of another: a second one of the same UUID or slot is known by what is left."""
+    seen: set[str] = set()
+    found = []
+    for gpu in gpus:
+        if gpu.key in seen:
+            gpu = dataclasses.replace(gpu, uuid=None)
+        if gpu.key in seen:
+            gpu = dataclasses.replace(gpu, pci_bus_id=None)
+        seen.add(gpu.key)
+        found.append(gpu)
+    return tuple(found)
 
 
 def apply_delta(node: Node, message: dict[str, Any]) -> Node:
     """`node` after a `delta` message; the same object when the delta is empty. A stall ends with any delta."""
-    changed = message.get("node")
+    changed = _of_node(message.get("node"))
     node = merge(node, changed) if changed else node
     gpu_changes = message.get("gpus")
     if not gpu_changes or not isinstance(gpu_changes, dict):
         return node if node.stall is None else dataclasses.replace(node, stall=None)
     gpus = list(node.gpus)
     for position, delta in gpu_changes.items():
-        index = int(position) if isinstance(position, str) and position.isdigit() and len(position) < 6 else -1
+        index = int(position) if position.isascii() and position.isdecimal() and len(position) < 6 else -1
         if not 0 <= index < len(gpus):
             raise ProbeCut("the probe sent a change of a GPU it never listed", "it is started again")
         gpus[index] = merge(gpus[index], delta)
@@ -131,7 +159,7 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
     """The event of an `event` message in this machine's time; None for a kind this console does not know."""
     kind = message.get("kind")
     at = _number(message.get("at"))
-    if kind not in _EVENT_KINDS or at is None:
+    if not isinstance(kind, str) or kind not in _EVENT_KINDS or at is None:
         return None
     index = message.get("gpu_index")
     bus = message.get("pci_bus_id")
@@ -141,7 +169,7 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
     return Event(
         at=at - clock_skew,
         node=name,
-        kind=str(kind),
+        kind=kind,
         text=clean(str(message.get("text") or ""), MESSAGE_LIMIT),
         gpu_index=gpu.index if gpu else (index if type(index) is int else None),
         gpu_uuid=gpu.uuid if gpu else None,
@@ -170,7 +198,10 @@ def _find_gpu(node: Node | None, index: int | None, bus: str | None) -> Gpu | No
 
 
 def _number(wire: Any) -> float | None:
-    return float(wire) if isinstance(wire, int | float) and not isinstance(wire, bool) else None
+    """A moment or a duration in seconds; None for what no clock says (1e999 is infinite to a JSON reader)."""
+    if not isinstance(wire, int | float) or isinstance(wire, bool) or not -_FOREVER < wire < _FOREVER:
+        return None
+    return float(wire)
 
 
 @cache
