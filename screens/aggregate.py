@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from backends.domain import NodeState
 from screens.cells import MISSING, POWER_WIDTH, clock_cell, measured, meter_cell, process_count, state_cell
 from screens.cells import top_user as gpu_top_user
-from screens.condition import SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
+from screens.condition import LOST, SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
 from tui.widgets import units
 from tui.widgets.columns import Cell
 
@@ -191,15 +191,18 @@ def summary(fleet: Fleet, glyphs: Glyphs) -> tuple[Cell, ...]:
         gpu for reading in fleet.nodes if reading.state is NodeState.LIVE and reading.node for gpu in reading.node.gpus
     ]
     unread = sum(reading.state in (NodeState.STALE, NodeState.DOWN) for reading in fleet.nodes)
-    bad = sum(gpu_condition(gpu).style == "bad" and not gpu.lost for gpu in live)
-    lost, hot = sum(gpu.lost for gpu in live), sum(is_hot(gpu) for gpu in live)
+    conditions = Counter(gpu_condition(gpu) for gpu in live)
+    lost = conditions.pop(LOST, 0)
+    by_style = Counter(dict.fromkeys(("bad", "warn"), 0))
+    for condition, number in conditions.items():
+        by_style[condition.style] += number
     busy, power = node_utilization(live), node_power(live)
     parts = [Cell(f"{len(fleet.nodes)} nodes"), Cell(f"{len(live)} GPUs")]
     for number, word, style in (
         (unread, "unread", "stale"),
         (lost, "lost", "bad"),
-        (bad, "failing", "bad"),
-        (hot, "hot", "warn"),
+        (by_style["bad"], "failing", "bad"),
+        (by_style["warn"], "to look at", "warn"),
     ):
         if number:
             parts.append(Cell(f"{glyphs.of(style)} {number} {word}", style))

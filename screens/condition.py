@@ -21,8 +21,11 @@ class Condition(NamedTuple):
     word: str
 
 
-SEVERITY = {"bad": 4, "warn": 3, "stale": 2, "": 1, "good": 0}
+SEVERITY = {"bad": 4, "warn": 3, "stale": 2, "accent": 1, "": 1, "good": 0}
 OK = Condition("good", "ok")
+LOST = Condition("bad", "lost")
+FALLBACK = Condition("accent", "smi")
+"""Well, as far as nvidia-smi tells: the probe does not run there."""
 HOT_REASONS = frozenset({"hw_thermal_slowdown", "sw_thermal_slowdown"})
 SLOW_REASONS = frozenset({"hw_slowdown", "hw_power_brake_slowdown"})
 
@@ -55,7 +58,7 @@ def _some_links_down(gpu: Gpu) -> bool:
 
 
 _CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
-    (Condition("bad", "lost"), lambda gpu: gpu.lost),
+    (LOST, lambda gpu: gpu.lost),
     (Condition("bad", "remap"), lambda gpu: gpu.remapped_rows.failed is True),
     (Condition("bad", "ecc"), lambda gpu: (gpu.ecc.volatile.uncorrected or 0) > 0),
     (Condition("bad", "fabric"), lambda gpu: gpu.fabric.health == "unhealthy"),
@@ -97,6 +100,8 @@ def node_condition(reading: NodeReading) -> Condition:
     worst = max((gpu_condition(gpu) for gpu in reading.node.gpus), key=lambda each: SEVERITY[each.style], default=OK)
     if reading.node.stall is not None and SEVERITY[worst.style] < SEVERITY["bad"]:
         return Condition("bad", "stall")
+    if worst is OK and reading.node.transport_note:
+        return FALLBACK
     return worst
 
 
@@ -123,5 +128,5 @@ def state_words(gpu: Gpu, node_words: frozenset[str]) -> frozenset[str]:
 def node_state_words(reading: NodeReading) -> frozenset[str]:
     """stale or down for a node that cannot be read; ok for one without trouble of its own or its GPUs."""
     if reading.state is NodeState.LIVE:
-        return frozenset({"ok"}) if node_condition(reading) is OK else frozenset()
+        return frozenset({"ok"}) if node_condition(reading) in (OK, FALLBACK) else frozenset()
     return frozenset({str(reading.state.value)})

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from backends.domain import Fleet
 from screens.aggregate import summary
 from screens.cells import COLUMNS
-from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
+from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
 from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
@@ -152,7 +152,7 @@ class FleetScreen(LiveScreen):
             if isinstance(cell, Cell) and cell.style in ("bad", "warn", "stale"):
                 self.grid.cursor = index
                 return
-        self.notify("No row here is in trouble.")
+        self.notify("No row here is in trouble.", timeout=2)
 
     # Events
 
@@ -244,8 +244,8 @@ def _detail(reading: NodeReading | None) -> tuple[Cell, ...]:
     if reading is None:
         return ()
     if reading.problem is not None:
-        said = Cell(f"{reading.name}: {reading.problem.message} ", "bad")
-        return (said, Cell(reading.problem.hint, "dim"))
+        said = Cell(f"{reading.name}: {without_name(reading.problem.message, reading.name)}", "bad")
+        return (said, Cell(f"  {reading.problem.hint}", "dim"))
     if reading.node is not None and reading.node.transport_note:
         return (Cell(f"{reading.name}: {reading.node.transport_note}", "warn"),)
     return ()

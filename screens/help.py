@@ -39,17 +39,31 @@ class HelpScreen(ModalScreen[None]):
         self.query_one("#help-body", VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
+_LIST_KEYS = (
+    ("enter", "Open what is selected; so does a double click"),
+    ("up down k j", "Select; so does a click"),
+    ("pgup pgdn", "A screenful; home g and end G go to the ends"),
+    ("shift+left right", "Scroll the columns; H and L too"),
+    ("tab", "In the command line: the next completion"),
+    ("2", "The Fleet; so does a click on its tab"),
+)
+
+
 def help_text(groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str], glyphs: Glyphs) -> Text:
     """The whole help as text: keys by group, the signs, how keys are remapped."""
     text = Text()
     for title, actions in groups.items():
         text.append(f"{title}\n", style="bold")
         for action in actions:
-            text.append(f"  {keys_of(action, remapped):<12} ", style="bold")
+            text.append(f"  {keys_of(action, remapped):<16} ", style="bold")
             text.append(f"{action.help}")
             text.append(f"  {action.id}\n", style="dim")
         text.append("\n")
-    text.append("Signs\n", style="bold")
+    text.append("Lists\n", style="bold")
+    for keys, does in _LIST_KEYS:
+        text.append(f"  {keys:<16} ", style="bold")
+        text.append(f"{does}\n")
+    text.append("\nSigns\n", style="bold")
     for sign, meaning in (
         (glyphs.bad, "critical: lost, failed, unreachable"),
         (glyphs.warn, "warning: look at it"),
@@ -58,7 +72,8 @@ def help_text(groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str
         (glyphs.stale, "stale: the last value, older than it should be"),
         ("n/a", "not measured; never shown as 0"),
     ):
-        text.append(f"  {sign:<12} {meaning}\n")
+        text.append(f"  {sign:<16} {meaning}\n")
     text.append("\nKeys are changed in the configuration, by the grey ids above:\n")
-    text.append('  [keys]\n  "fleet.flat" = "t"\n', style="bold")
+    text.append('  [keys]\n  "fleet.flat" = "x"\n', style="bold")
+    text.append("\nesc, q or ? closes this.\n")
     return text

@@ -93,6 +93,11 @@ def problem_text(problem: Problem | None, age: float | None) -> str:
     return said if age is None else f"{units.coarse_age(age)} old: {said}"
 
 
+def without_name(said: str, name: str) -> str:
+    """`said` without the node's name before it, for a place that has named the node."""
+    return said.replace(f": {name} ", ": ", 1).removeprefix(f"{name} ")
+
+
 class _Line(NamedTuple):
     """A line before it is drawn: a node, or a GPU of it."""
 
@@ -188,7 +193,7 @@ class _Drawing:
 
     def _node_row(self, reading: NodeReading, expanded: bool | None) -> Row:
         live = reading.state is NodeState.LIVE
-        note = "" if live else problem_text(reading.problem, reading.age(self.now))
+        note = "" if live else without_name(problem_text(reading.problem, reading.age(self.now)), reading.name)
         # A new reading without a new node is a heartbeat: nothing to draw again.
         shown = (reading.node, reading.state, note, expanded, self.view.glyphs)
         known = self.cache.nodes.get(reading.name)

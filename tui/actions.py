@@ -57,6 +57,14 @@ def bindings(actions: Iterable[Action]) -> list[Binding]:
     ]
 
 
+class RemapError(ConfigError):
+    """A key of the configuration that cannot be; `action_id` says which entry."""
+
+    def __init__(self, action_id: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.action_id = action_id
+
+
 def keymap(keys: Mapping[str, str], actions: Iterable[Action], reserved: Mapping[str, str] = {}) -> dict[str, str]:
     """The user's keys by action id; raises ConfigError for an unknown id or a key that is taken twice on one screen.
 
@@ -67,17 +75,22 @@ def keymap(keys: Mapping[str, str], actions: Iterable[Action], reserved: Mapping
         if action_id not in known:
             near = difflib.get_close_matches(action_id, known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else "the ids are in the ? help"
-            raise ConfigError(f"[keys] names an unknown action {clean(action_id, 64)!r}", hint)
+            raise RemapError(action_id, f"[keys] names an unknown action {clean(action_id, 64)!r}", hint)
     taken: dict[tuple[str, str], str] = {}
     for action in known.values():
         scope = action.id.partition(".")[0]
         for key in _split(keys.get(action.id, action.key)):
             if action.id in keys and key in reserved:
-                raise ConfigError(f"[keys] the key {key!r} of {action.id} {reserved[key]}", "choose another key")
+                raise RemapError(
+                    action.id, f"[keys] the key {key!r} of {action.id} {reserved[key]}", "choose another key"
+                )
             for place in (scope, "app"):
                 other = taken.get((place, key))
                 if other is not None and other != action.id and (action.id in keys or other in keys):
-                    raise ConfigError(f"[keys] the key {key!r} is both {other} and {action.id}", "choose another key")
+                    at = action.id if action.id in keys else other
+                    raise RemapError(
+                        at, f"[keys] the key {key!r} is both {other} and {action.id}", "choose another key"
+                    )
             taken[scope, key] = action.id
     return dict(keys)
 

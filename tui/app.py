@@ -16,6 +16,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar
 from textual.widgets import Input
 
 from backends.contract import ConfigError
@@ -23,13 +24,14 @@ from backends.domain import SiteSpec
 from backends.feed import Clock, SystemClock, Unwatch, problem_of
 from screens import MODES
 from themes import THEMES, for_environment
-from tui.actions import Action, bindings, keymap
+from tui.actions import Action, RemapError, bindings, keymap
 from tui.chrome.header import Header, Summary, summarize
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
 from tui.live import LiveScreen
 from tui.widgets.cells import inert
 from tui.widgets.glyphs import ASCII, Glyphs
 from tui.widgets.glyphs import for_environment as glyphs_for_environment
+from tui.widgets.scrollbar import AsciiScrollBar
 
 if TYPE_CHECKING:
     from backends.site import Site
@@ -45,6 +47,12 @@ class Console(App[None]):
     """The application. It owns the site; the screens watch the site's topics."""
 
     TITLE = "gpudeck"
+    CSS = """
+    SearchIcon { display: none; }
+    CommandPalette > Vertical { max-width: 100; }
+    .-ascii CommandPalette #--input { border: ascii $border; }
+    .-ascii CommandPalette LoadingIndicator { display: none; }
+    """
     COMMANDS: ClassVar[set[Any]] = {PaletteProvider}
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar = [
@@ -84,9 +92,16 @@ class Console(App[None]):
         for each in THEMES:
             self.register_theme(each)
         self._environ = environ
-        self.set_reactive(App.theme, self._theme_name(theme or settings.theme))  # no restyling: nothing is mounted
+        try:
+            chosen = self._theme_name(theme or settings.theme)
+        except ConfigError as error:
+            raise (error if theme else settings.placed("theme", error)) from None
+        self.set_reactive(App.theme, chosen)  # no restyling: nothing is mounted
         self.remapped = _remapped(settings) if settings.keys else {}
         self.set_keymap(self.remapped)
+        if self.glyphs.ascii:
+            self.add_class("-ascii")
+            ScrollBar.renderer = AsciiScrollBar
         self.commands = Commands(self._commands())
 
     # The site
@@ -350,7 +365,10 @@ def _remapped(settings: Settings) -> dict[str, str]:
     reserved = {mode.key: f"opens {mode.label}" for mode in MODES}
     for binding in Binding.make_bindings(Grid.BINDINGS):
         reserved[binding.key] = "moves in the list"
-    return keymap(settings.keys, [*GLOBAL, *_screen_actions()], reserved)
+    try:
+        return keymap(settings.keys, [*GLOBAL, *_screen_actions()], reserved)
+    except RemapError as error:
+        raise settings.placed(error.action_id, error) from None
 
 
 def _load_site_factory() -> SiteFactory:

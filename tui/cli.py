@@ -15,6 +15,9 @@ from pathlib import Path
 
 from backends.contract import ConfigError, GpudeckError
 
+THEME_NAMES = ("dark", "light", "high-contrast", "colour-blind", "ansi-16", "mono")
+"""Those of `themes.THEMES`, which cannot be asked here: it imports Textual."""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -74,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--site", metavar="NAME", help="the site to open (default: the first in the configuration)")
     top.add_argument("--read-only", action="store_true", help="allow no change for the life of this process")
-    top.add_argument("--theme", metavar="NAME", help="colours: dark, light, contrast, colorblind, ansi, mono")
+    top.add_argument("--theme", metavar="NAME", help=f"colours: {', '.join(THEME_NAMES)}")
     top.add_argument("--ascii", action="store_true", help="glyphs from ASCII only")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
@@ -88,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     _lab_arguments(lab)
     lab.add_argument("--hostile", action="store_true", help="names and commands full of escape sequences and markup")
     lab.add_argument("--changing", type=int, default=100, metavar="PERCENT", help="share of nodes whose values move")
-    control = lab.add_subparsers(dest="lab_command", metavar="ctl")
+    control = lab.add_subparsers(dest="lab_command", metavar="[ctl]")
     ctl = control.add_parser("ctl", help="switch scenarios of a running lab")
     ctl.add_argument("--out", type=Path, metavar="DIR", required=True, help="the directory of the running lab")
     ctl.add_argument("op", choices=("on", "off", "list"))

@@ -27,6 +27,13 @@ class Settings:
     """Action id -> keys, separated by commas."""
     sites: tuple[SiteSpec, ...] = ()
     file: Path | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where `theme` and each action of `keys` are set, as "file:line"."""
+
+    def placed(self, key: str, error: ConfigError) -> ConfigError:
+        """`error` with the place of `key`, where the file sets it."""
+        place = self.places.get(key)
+        return error if place is None else ConfigError(f"{place}: {error.message}", error.hint)
 
     def site(self, name: str | None) -> SiteSpec:
         """The site called `name`, the first one without a name; raises ConfigError."""
@@ -74,6 +81,7 @@ class _Reader:
             keys=keys,
             sites=tuple(self._site(name, table) for name, table in sites.items()),
             file=self._path,
+            places={key: f"{self._path}:{self._line(key)}" for key in (*document, *keys)},
         )
 
     def _site(self, name: str, table: Any) -> SiteSpec:
@@ -90,7 +98,7 @@ class _Reader:
             if not ssh_config.is_file():
                 raise self._error("ssh_config", f"there is no SSH configuration {ssh_config}")
         default = SshSpec()
-        return SiteSpec(
+        site = SiteSpec(
             name=clean(name, 64),
             nodes=self._nodes(name, values["nodes"] or [], ssh_config),
             platform=platform,
@@ -111,6 +119,9 @@ class _Reader:
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
             demo=bool(values["demo"]),
         )
+        if not site.nodes:
+            raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
+        return site
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
         nodes: dict[str, tuple[NodeSpec, Any]] = {}

@@ -53,13 +53,18 @@ class Commands:
     def run(self, text: str) -> str | None:
         """Runs one line; an error in one sentence, or None."""
         word, _, rest = text.strip().partition(" ")
-        command = self._by_name.get(word)
+        command = self._by_name.get(word) or self._only(word)
         if command is None:
             near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.4)
             return f"no command {clean(word, 20)!r}" + (f": {near[0]}?" if near else "")
         if rest.strip() and not command.takes_text:
             return f":{command.name} takes nothing behind it"
         return command.run(rest.strip())
+
+    def _only(self, word: str) -> Command | None:
+        """The one command whose name begins with `word`, as the line has shown it."""
+        found = [command for command in self.all if word and command.name.startswith(word)]
+        return found[0] if len(found) == 1 else None
 
     def complete(self, text: str) -> list[str]:
         """Whole lines that `text` may become, best first."""

@@ -38,7 +38,7 @@ NO_PYTHON = {
 
 
 class Cut(Exception):
-    """The scenario probe-cut killed this channel."""
+    """The scenario probe-cut killed this channel, or no-python took its interpreter away."""
 
 
 class Node:
@@ -68,8 +68,9 @@ class Output:
 
     async def flush(self, *, may_cut: bool = True) -> None:
         payload, self._lines = b"".join(self._lines), []
-        cut = may_cut and self._node.hardware.cuts_probe
-        self._process.stdout.write(payload[: len(payload) // 2] if cut else payload)
+        hardware = self._node.hardware
+        cut = may_cut and (hardware.cuts_probe or not hardware.has_python)
+        self._process.stdout.write(payload[: len(payload) // 2] if hardware.cuts_probe and may_cut else payload)
         await self._process.stdout.drain()
         if cut:
             raise Cut

@@ -55,7 +55,7 @@ class NodeStream:
         self.silence_seconds = max(15.0, fast_seconds * 6)
         self._on_event = on_event
         self._clock = clock or SystemClock()
-        self._backoff = backoff or Backoff(first=1.0, most=30.0)
+        self._backoff = backoff or Backoff(first=1.0, most=15.0)
         self._task: asyncio.Task[None] | None = None
         self._skew = 0.0
         self._held: list[dict[str, Any]] = []

@@ -35,7 +35,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
         message = json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError):
         shown = clean(line[:200].decode("utf-8", "replace"), 60)
-        raise ProbeCut(f'the probe sent half a line: "{shown}"', "it is started again") from None
+        raise ProbeCut(
+            "the probe was cut off in the middle of a line", f'it is started again; it said "{shown}"'
+        ) from None
     if not isinstance(message, dict) or not isinstance(message.get("t"), str):
         raise ProbeCut("the probe sent something that is no message", "it is started again")
     return message

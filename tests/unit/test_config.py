@@ -32,7 +32,7 @@ connect_timeout_seconds = 5
 parallel_connects = 8
 
 [site.spare]
-nodes = []
+nodes = ["local"]
 demo = true
 """
 
@@ -62,7 +62,7 @@ def test_everything_that_may_be_set(tmp_path: Path) -> None:
     ]
     assert (prod.platform, prod.fast_seconds, prod.slow_seconds) == ("kubernetes", 2.0, 20.5)
     assert (prod.ssh.connect_timeout_seconds, prod.ssh.parallel_connects) == (5.0, 8)
-    assert (spare.nodes, spare.demo, spare.platform) == ((), True, None)
+    assert (len(spare.nodes), spare.demo, spare.platform) == (1, True, None)
 
 
 def test_sites_by_name(tmp_path: Path) -> None:
@@ -83,6 +83,8 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("thme = 'x'\n", 1, "unknown key thme", "theme"),
         ("[site.a]\nnodes = []\n\nfast_second = 1\n", 4, "fast_second", "fast_seconds"),
         ("[site.a]\nnodes = [{ name = 'x', adress = 'y' }]\n", 2, "adress", "address"),
+        ("[site.a]\nplatform = 'docker'\n", 1, "[site.a] names no nodes", "nodes ="),
+        ("[site.a]\nnodes = []\n", 1, "[site.a] names no nodes", "nodes ="),
         ("[site.a]\nnodes = 'x'\n", 2, "nodes must be a list", ""),
         ("[site.a]\nnodes = [5]\n", 2, "not 5", ""),
         ("[site.a]\nnodes = [{ address = 'x' }]\n", 2, "needs a name", ""),

@@ -160,5 +160,8 @@ class CommandLine(Horizontal):
 
     def _complain(self, error: str | None) -> None:
         line = self.query_one("#command-error", StyledLine)
-        line.styles.width = min(60, len(error) + 2) if error else 0
+        width = len(error) + 2 if error else 0
+        line.styles.width = width
         line.set_cells([Cell(f" {error}", "bad")] if error else [])
+        if error and width > self.screen.size.width * 6 // 10:
+            self.app.notify(error, severity="error", markup=False)  # the line has no room for all of it

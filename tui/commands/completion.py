@@ -34,12 +34,14 @@ def _words(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, li
 
 def _bash(words: dict[str, list[str]]) -> str:
     cases = "\n".join(f'        "{path}") words="{" ".join(listed)}" ;;' for path, listed in words.items())
-    scenarios = " ".join(_scenarios())
+    scenarios, themes = " ".join(_scenarios()), " ".join(cli.THEME_NAMES)
     paths = "|".join(f'"{path}"' for path in words if path)
     return f"""_gpudeck() {{
     local cur prev path word words
     cur="${{COMP_WORDS[COMP_CWORD]}}"; prev="${{COMP_WORDS[COMP_CWORD-1]}}"; path=""
     case "$prev" in
+        --theme) COMPREPLY=($(compgen -W "{themes}" -- "$cur")); return ;;
+        on|off) COMPREPLY=($(compgen -W "{scenarios}" -- "$cur")); return ;;
         --scenario) COMPREPLY=($(compgen -W "list {scenarios}" -- "$cur")); return ;;
         --config|--out) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     esac
@@ -65,7 +67,11 @@ def _fish(words: dict[str, list[str]]) -> str:
         for word in listed:
             flag = f"-l {word[2:]}" if word.startswith("--") else f"-a {word}"
             lines.append(f"complete -c gpudeck -f -n '{condition}' {flag}")
-    lines += [f"complete -c gpudeck -f -l scenario -x -a '{' '.join(['list', *_scenarios()])}'"]
+    lines += [
+        f"complete -c gpudeck -f -l scenario -x -a '{' '.join(['list', *_scenarios()])}'",
+        f"complete -c gpudeck -f -l theme -x -a '{' '.join(cli.THEME_NAMES)}'",
+        f"complete -c gpudeck -f -n '__fish_seen_subcommand_from on off' -a '{' '.join(_scenarios())}'",
+    ]
     return "\n".join(lines)
 
 

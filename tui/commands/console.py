@@ -29,7 +29,7 @@ def console(arguments: argparse.Namespace) -> int:
 
     path = cli.settings_path(arguments)
     settings = Settings() if path is None else load(path)
-    if arguments.site is not None or settings.sites:
+    if arguments.config is not None or arguments.site is not None or settings.sites:
         settings.site(arguments.site)
     return _open(arguments, settings)
 
