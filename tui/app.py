@@ -16,7 +16,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.screen import Screen
-from textual.scrollbar import ScrollBar
+from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.widgets import Input
 
 from backends.contract import ConfigError
@@ -99,9 +99,8 @@ class Console(App[None]):
         self.set_reactive(App.theme, chosen)  # no restyling: nothing is mounted
         self.remapped = _remapped(settings) if settings.keys else {}
         self.set_keymap(self.remapped)
-        if self.glyphs.ascii:
-            self.add_class("-ascii")
-            ScrollBar.renderer = AsciiScrollBar
+        self.set_class(self.glyphs.ascii, "-ascii")
+        ScrollBar.renderer = AsciiScrollBar if self.glyphs.ascii else ScrollBarRender
         self.commands = Commands(self._commands())
 
     # The site
