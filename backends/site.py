@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec
+from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
 from backends.feed import Clock, Derived, History, Reading, SystemClock, Topic
 from backends.nodes.stream import NodeStream
 from backends.nodes.transport import Transport
@@ -69,6 +69,8 @@ class Site:
         """By node, and whether it is about the connection: a node that says much pushes out no other node's."""
         self._events = Derived("events", self._collect_events, clock=self.clock)
         self.events: Topic[tuple[Event, ...]] = self._events.topic
+        self.triage: Topic[Triage] = Topic("triage")
+        """What is wrong, and what was checked."""
         self._transports = (transport_factory or NodeTransports)(spec)
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}

@@ -1,4 +1,4 @@
-"""One node: its GPUs at the left, every value of the chosen one at the right."""
+"""One node: its GPUs at the left, a page about the node or the chosen GPU at the right."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from backends.domain import Event, Gpu, NodeReading, NodeState
+from backends.domain import Gpu, NodeReading, NodeState
 from backends.feed import Topic
 from screens.cells import measured, state_cell
 from screens.condition import Condition, gpu_condition
-from screens.node_sections import events_section, gpu_sections, node_section
+from screens.node_pages import PAGES, Page
+from screens.node_pages.view import NodePage, NodeView
 from screens.rows import problem_text
 from tui.actions import Action
 from tui.live import LiveScreen
@@ -22,7 +23,7 @@ from tui.widgets import units
 from tui.widgets.columns import Cell, Column, Row
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
-from tui.widgets.sheet import Section, Sheet
+from tui.widgets.line import StyledLine
 
 GPU_COLUMNS = (
     Column("gpu", "GPU", 5),
@@ -46,39 +47,53 @@ def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     return rows
 
 
-def node_sections(
-    reading: NodeReading, gpu: Gpu | None, happened: Iterable[Event], glyphs: Glyphs = UNICODE
-) -> list[Section]:
-    """All of the page at the right: the GPU, then the node, then what happened on it."""
-    here = [event for event in happened if event.node == reading.name]
-    sections = gpu_sections(gpu, glyphs) if gpu is not None else []
-    if reading.node is not None:
-        sections.append(node_section(reading.node))
-        if not reading.node.gpus:
-            sections.insert(0, Section("GPUS", ((Cell("The node reports no GPU.", "dim"),),)))
-    sections.append(events_section(here, glyphs))
-    return sections
+def page_cells(current: Page) -> list[Cell]:
+    """The strip over the page: each page's key and name, the one in sight marked."""
+    cells: list[Cell] = []
+    for page in PAGES:
+        words = f"[{page.key} {page.label}]" if page is current else f" {page.key} {page.label} "
+        cells += [Cell(words, "accent" if page is current else "dim")]
+    return cells
 
 
 class NodeScreen(LiveScreen):
-    """Opened from the fleet with a node's name, and a GPU's key where one was chosen."""
+    """Opened with a node's name, and where they were chosen with a GPU's key and a page."""
 
     CSS_PATH = "node.tcss"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("node.next_gpu", "right_square_bracket", "Next GPU", "Show the next GPU", group="Node"),
-        Action("node.previous_gpu", "left_square_bracket", "Previous GPU", "Show the GPU before", group="Node"),
+        Action("node.next_gpu", "right_square_bracket", "Next GPU", "Show the next GPU", group="Node", rank=2),
+        Action(
+            "node.previous_gpu", "left_square_bracket", "GPU before", "Show the GPU before", show=False, group="Node"
+        ),
+        *(
+            Action(
+                f"node.page_{page.id}",
+                page.key,
+                page.label,
+                page.help,
+                show=False,  # the strip over the page shows them
+                group="Node",
+                call=f"page('{page.id}')",
+            )
+            for page in PAGES
+        ),
     )
 
-    def __init__(self, node_name: str, gpu_key: str | None = None) -> None:
+    def __init__(self, node_name: str, gpu_key: str | None = None, page: str | None = None) -> None:
+        """`page` is an id of `PAGES`; None opens the first."""
         super().__init__()
         self.node_name = node_name
         self.gpu_key = gpu_key
+        self.page: Page = next((each for each in PAGES if each.id == page), PAGES[0])
+        self._pages: dict[str, NodePage] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="node-problem", markup=False)
         with Horizontal(id="node-body"):
             yield Grid(GPU_COLUMNS, glyphs=self.glyphs, id="node-gpus")
-            yield Sheet(id="node-sheet")
+            with Vertical(id="node-right"):
+                yield StyledLine(id="node-strip")
+                yield self._pages.setdefault(self.page.id, self.page.widget())
 
     @property
     def glyphs(self) -> Glyphs:
@@ -99,7 +114,7 @@ class NodeScreen(LiveScreen):
         return next((gpu for gpu in gpus if gpu.key == self.gpu_key), gpus[0] if gpus else None)
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.fleet, self.site.events)
+        return () if self.site is None else (self.site.fleet, self.site.events, self.site.triage)
 
     def crumbs(self) -> tuple[str, ...]:
         gpu = self.gpu
@@ -121,9 +136,37 @@ class NodeScreen(LiveScreen):
         grid.set_rows(rows)
         if chosen is not None:
             grid.select(chosen)
-        happened = (self.site.events.reading.value if self.site else None) or ()
-        sections = node_sections(reading, self.gpu, happened, self.glyphs)
-        self.query_one("#node-sheet", Sheet).set_sections(sections)
+        self.query_one("#node-strip", StyledLine).set_cells(page_cells(self.page))
+        page = self._pages.get(self.page.id)
+        if page is not None:
+            page.show_node(self._node_view(reading))
+
+    def _node_view(self, reading: NodeReading) -> NodeView:
+        assert self.site is not None, "a reading comes from a site"
+        triage = self.site.triage.reading.value
+        return NodeView(
+            reading=reading,
+            gpu=self.gpu,
+            now=self.clock.now(),
+            events=tuple(event for event in self.site.events.reading.value or () if event.node == reading.name),
+            findings=tuple(each for each in triage.findings if each.subject.node == reading.name) if triage else (),
+            history=self.site.history,
+            glyphs=self.glyphs,
+        )
+
+    async def _open_page(self, page: Page) -> None:
+        """Brings `page` to the right side; a page is made when it is first shown, and kept."""
+        self.page = page
+        if page.id not in self._pages:
+            widget = page.widget()
+            self._pages[page.id] = widget
+            await self.query_one("#node-right").mount(widget)
+        for name, widget in self._pages.items():
+            widget.display = name == page.id
+        self.redraw()
+
+    async def action_page(self, page_id: str) -> None:
+        await self._open_page(next(page for page in PAGES if page.id == page_id))
 
     def action_next_gpu(self) -> None:
         self.query_one("#node-gpus", Grid).action_cursor(1)
@@ -139,7 +182,10 @@ class NodeScreen(LiveScreen):
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
         event.stop()
-        self.query_one("#node-sheet", Sheet).focus()
+        page = self._pages.get(self.page.id)
+        target = page.focus_target if page is not None else None
+        if target is not None:
+            target.focus()
 
     def _show_problem(self, reading: NodeReading | None) -> None:
         text = self._problem(reading)

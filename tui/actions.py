@@ -1,7 +1,7 @@
 """The one registry of what a user can do: it feeds the keys, the footer, the palette, the command line and the help.
 
-A screen lists its actions in `ACTIONS` and has a method `action_<name>` for each id `<screen>.<name>`. Users remap keys
-by action id in the configuration.
+A screen lists its actions in `ACTIONS` and has a method `action_<name>` for each id `<screen>.<name>` without a `call`.
+Users remap keys by action id in the configuration.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ class Action:
     """Where the footer has no room the highest goes first; 0 stays longest."""
     priority: bool = False
     """Taken before the focused widget sees the key: what is typed ahead behind it goes where the action leads."""
+    call: str = ""
+    """What Textual calls, where the method takes an argument: `page('host')`."""
 
     @property
     def method(self) -> str:
-        return self.id.partition(".")[2]
+        return self.call or self.id.partition(".")[2]
 
 
 def bindings(actions: Iterable[Action]) -> list[Binding]:

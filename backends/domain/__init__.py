@@ -10,6 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backends.domain.finding import (
+        Acknowledgement,
+        Check,
+        Evidence,
+        Finding,
+        Hit,
+        NextStep,
+        Severity,
+        Subject,
+        Triage,
+    )
     from backends.domain.fleet import Fleet, NodeReading, NodeState, Problem
     from backends.domain.gpu import (
         CLOCK_EVENT_REASONS,
@@ -30,24 +41,36 @@ if TYPE_CHECKING:
         Utilization,
         Vgpu,
     )
+    from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
     from backends.domain.node import Event, Node, ProbeCost, Stall
     from backends.domain.spec import NodeSpec, SiteSpec, SshSpec
     from backends.domain.text import clean
+    from backends.domain.topology import PCIE_LEVELS, Topology
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
+    "PCIE_LEVELS",
+    "Acknowledgement",
+    "Check",
     "Clocks",
+    "ContainerRuntime",
+    "Disk",
     "Ecc",
     "EccCounts",
     "Event",
+    "Evidence",
     "Fabric",
+    "Finding",
     "Fleet",
     "Gpu",
     "GpuProcess",
+    "Hit",
+    "Host",
     "Link",
     "Memory",
     "Mig",
     "MigInstance",
+    "NextStep",
     "Node",
     "NodeReading",
     "NodeSpec",
@@ -56,17 +79,23 @@ __all__ = [
     "Power",
     "ProbeCost",
     "Problem",
+    "RdmaPort",
     "RemappedRows",
+    "Service",
+    "Severity",
     "SiteSpec",
     "SshSpec",
     "Stall",
+    "Subject",
     "Temperature",
+    "Topology",
+    "Triage",
     "Utilization",
     "Vgpu",
     "clean",
 ]
 
-_MODULES = ("text", "spec", "fleet", "gpu", "node")
+_MODULES = ("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding")
 """In the order in which a name is looked for: the cheap ones first."""
 
 

@@ -220,6 +220,8 @@ class GpuProcess:
     ci: int | None = None
     started_at: float | None = None
     """Seconds since the epoch, by the node's clock."""
+    container_id: str | None = None
+    """The 64 hex digits of the container in the process's cgroup; None outside a container."""
 
 
 @dataclass(frozen=True, slots=True)

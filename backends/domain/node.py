@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.domain.gpu import Gpu
+from backends.domain.host import Host
+from backends.domain.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ class Node:
     kernel_log: str | None = None
     """Where XIDs are read from: kmsg, journal; None when the kernel log may not be read."""
     gpus: tuple[Gpu, ...] = ()
+    host: Host = field(default_factory=Host)
+    topology: Topology | None = None
+    """None where it was not read."""
     stall: Stall | None = None
     probe: ProbeCost = ProbeCost()
 

@@ -54,7 +54,8 @@ def test_the_screens_are_found() -> None:
 
 @pytest.mark.parametrize(("owner", "action"), OWNED, ids=[action.id for action in EVERY])
 def test_an_action_has_a_method_and_words(owner: type, action: Action) -> None:
-    assert callable(getattr(owner, f"action_{action.method}", None)), f"{owner.__name__}.action_{action.method}"
+    name = f"action_{action.method.partition('(')[0]}"
+    assert callable(getattr(owner, name, None)), f"{owner.__name__}.{name}"
     assert action.id.partition(".")[0] == ("app" if owner is Console else owner.__name__.removesuffix("Screen").lower())
     assert action.label.strip()
     assert len(action.label) <= 14, "two words for a footer"

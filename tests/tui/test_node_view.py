@@ -12,11 +12,15 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from backends.domain import Event, Fabric, Fleet, Gpu, Link, NodeReading, NodeState, SiteSpec, Stall, Vgpu, clean
-from backends.feed import History, ManualClock, Topic
+from backends.feed import ManualClock
 from backends.site import Site
 from screens.fleet import FleetScreen
-from screens.node import NodeScreen, gpu_rows, node_sections
+from screens.node import NodeScreen, gpu_rows
+from screens.node_pages.host import HostPage
+from screens.node_pages.values import ValuesPage
+from screens.node_pages.view import NodeView
 from screens.rows import row_key
+from tests.tui.consoles import ScriptedSite
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
 from tui.app import Console
 from tui.config import Settings
@@ -28,28 +32,12 @@ from tui.widgets.sheet import Section, Sheet, arrange
 EVENT = Event(NOW - 50, "dgx01", "xid", "GPU has fallen off the bus", gpu_index=2, code=79, source="kernel")
 
 
-class TopicSite:
-    """What the screens use of a `Site`."""
-
-    def __init__(self, spec: SiteSpec, clock: ManualClock, first: Fleet) -> None:
-        self.spec, self.clock, self.history = spec, clock, History()
-        self.fleet: Topic[Fleet] = Topic("fleet")
-        self.events: Topic[tuple[Event, ...]] = Topic("events")
-        self.fleet.publish(first, NOW)
-        self.events.publish((EVENT,), NOW)
-
-    async def start(self) -> None:
-        return
-
-    async def close(self) -> None:
-        return
-
-
 @asynccontextmanager
-async def console(first: Fleet, size: tuple[int, int] = (80, 24)) -> AsyncIterator[tuple[Pilot[None], TopicSite]]:
+async def console(first: Fleet, size: tuple[int, int] = (80, 24)) -> AsyncIterator[tuple[Pilot[None], ScriptedSite]]:
     clock = ManualClock(NOW)
     spec = SiteSpec("lab")
-    site = TopicSite(spec, clock, first)
+    site = ScriptedSite(spec, clock, first)
+    site.events.publish((EVENT,), NOW)
     app = Console((spec,), Settings(), theme="dark", site_factory=lambda _spec: cast(Site, site), clock=clock)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
@@ -63,8 +51,14 @@ def lines(sections: list[Section], width: int = 80) -> Iterator[str]:
         yield "".join(cell.text for cell in line)
 
 
+def node_sections(each: NodeReading, gpu: Gpu | None, events: tuple[Event, ...] = ()) -> list[Section]:
+    """What the pages of values and of the host say together."""
+    view = NodeView(each, gpu, NOW, events)
+    return [*ValuesPage().sections(view), *HostPage().sections(view)]
+
+
 def page(each: NodeReading, gpu: Gpu | None) -> str:
-    return "\n".join(lines(node_sections(each, gpu, (EVENT,), UNICODE)))
+    return "\n".join(lines(node_sections(each, gpu, (EVENT,))))
 
 
 def grid(pilot: Pilot[None]) -> Grid:
@@ -104,7 +98,7 @@ def test_every_measured_value_is_on_the_page() -> None:
 
 
 def test_a_gpu_that_measured_nothing_is_all_na() -> None:
-    for line in lines(list(node_sections(reading("n", Gpu()), Gpu(), (), UNICODE))[:-2]):
+    for line in lines(ValuesPage().sections(NodeView(reading("n", Gpu()), Gpu(), NOW))[:-1]):
         if line.startswith("  "):
             assert line.rstrip().endswith("n/a"), line
 

@@ -1,0 +1,141 @@
+"""What is wrong, why, whom it hits and what to do next: the values of triage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """Ordered by `rank`: the greater, the worse."""
+
+    CRITICAL = "critical"
+    """Work is lost or wrong now, or will be."""
+    WARNING = "warning"
+    """Degraded, or will fail; to be looked at today."""
+    INFO = "info"
+    """Worth knowing; nobody need get up for it."""
+
+    @property
+    def rank(self) -> int:
+        return {"critical": 2, "warning": 1, "info": 0}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a finding is about: a GPU of a node, a node, or the site (all None)."""
+
+    node: str | None = None
+    gpu_key: str | None = None
+    """`Gpu.key`"""
+    gpu_index: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`dgx07 gpu3`, `dgx07`, `site`."""
+        if self.node is None:
+            return "site"
+        return self.node if self.gpu_index is None else f"{self.node} gpu{self.gpu_index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observed fact: a value with what it was compared with, or a line of a log with its time."""
+
+    text: str
+    at: float | None = None
+    """Seconds since the epoch; None for a value as it is now."""
+    source: str | None = None
+    """nvml, kernel log, peers, ssh, host."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """Something to do about it."""
+
+    kind: str
+    """screen (the console goes there), command (to run by hand), change (a Change the console can do)."""
+    text: str
+    """One line for a person."""
+    target: str = ""
+    """screen: `node/gpu-key`, `events`, ...; command: the exact command line; change: the change's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A workload that the trouble touches. Later work resolves the container to its pod, owner and model."""
+
+    text: str
+    """One line: user, command, memory; or what is known of it."""
+    user: str | None = None
+    pid: int | None = None
+    container_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    who: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause. What follows from it is folded in, not told again."""
+
+    id: str
+    """Stable over readings and restarts: rule, node and GPU, as `gpu-lost:dgx07:GPU-...`."""
+    rule: str
+    severity: Severity
+    subject: Subject
+    claim: str
+    """One line that can be read aloud: what is so."""
+    since: float
+    """When it was first seen, seconds since the epoch; from the evidence where that knows better."""
+    evidence: tuple[Evidence, ...] = ()
+    cause: str | None = None
+    """The likely cause, worded as likely."""
+    hits: tuple[Hit, ...] = ()
+    steps: tuple[NextStep, ...] = ()
+    advice_source: str | None = None
+    """Who says so: `NVIDIA XID catalogue`, `nvml.h`, `gpudeck: peers`."""
+    folded: tuple[str, ...] = ()
+    """Claims of the findings that follow from this one."""
+    recovered_at: float | None = None
+    """When it was last no longer seen; None while it lasts."""
+    acknowledged: Acknowledgement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule that ran: an all-clear says what it looked at."""
+
+    rule: str
+    title: str
+    """`ECC errors`, `NVLink`: for "checked: ..."."""
+    subjects: int
+    """How many GPUs, nodes or ... it could look at; 0 means it saw nothing to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triage:
+    """The site's findings, worst and newest first, and what was checked to get them."""
+
+    findings: tuple[Finding, ...] = ()
+    recovered: tuple[Finding, ...] = ()
+    """No longer so, newest first; bounded."""
+    checks: tuple[Check, ...] = ()
+    nodes_seen: int = 0
+    nodes_total: int = 0
+    oldest_reading_at: float | None = None
+    """Of the nodes that answer: how fresh the all-clear is."""
+
+    @property
+    def worst(self) -> Finding | None:
+        """The worst that nobody has acknowledged; None when there is none."""
+        open_findings = [finding for finding in self.findings if finding.acknowledged is None]
+        return max(open_findings, key=lambda finding: finding.severity.rank, default=None)
+
+    def count(self, severity: Severity) -> int:
+        """Not acknowledged, of that severity."""
+        return sum(finding.severity is severity and finding.acknowledged is None for finding in self.findings)

@@ -1,0 +1,45 @@
+"""What a page of the node screen is given, and what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.widget import Widget
+
+from backends.domain import Event, Finding, Gpu, NodeReading
+from backends.feed import History
+from tui.widgets.glyphs import UNICODE, Glyphs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeView:
+    """One node as it is now: all a page draws from."""
+
+    reading: NodeReading
+    gpu: Gpu | None
+    """The chosen GPU; None on a node without any."""
+    now: float
+    """Seconds since the epoch."""
+    events: tuple[Event, ...] = ()
+    """Of this node, oldest first."""
+    findings: tuple[Finding, ...] = ()
+    """Of this node and its GPUs, worst first."""
+    history: History | None = None
+    glyphs: Glyphs = UNICODE
+
+
+class NodePage(Widget):
+    """Fills the right side of the node screen; `focus_target` takes the keys when the page is opened."""
+
+    DEFAULT_CSS = """
+    NodePage { width: 1fr; height: 1fr; }
+    """
+
+    def show_node(self, view: NodeView) -> None:
+        """Draws `view`; called only while the page is in sight, and costs what changed."""
+        raise TypeError(f"{type(self).__name__} draws nothing")
+
+    @property
+    def focus_target(self) -> Widget | None:
+        """What scrolls or moves on this page; None where nothing does."""
+        return None
