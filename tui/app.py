@@ -21,7 +21,7 @@ from textual.widgets import Input
 
 from backends.contract import ConfigError
 from backends.domain import SiteSpec
-from backends.feed import Clock, SystemClock, Unwatch, problem_of
+from backends.feed import Clock, SystemClock, Unwatch
 from screens import MODES
 from themes import THEMES, for_environment
 from tui.actions import Action, RemapError, bindings, keymap
@@ -141,6 +141,8 @@ class Console(App[None]):
                 self.screen.watch_again()
             await site.start()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one site, the console stays
+            from backends.feed import problem_of
+
             self.log(traceback.format_exc())
             problem = problem_of(error, self.clock.now())
             self.site_error = f"{inert(spec.name)} was not opened: {problem.message}. {problem.hint}".strip()

@@ -1,11 +1,20 @@
-"""Topics, and what fills them. Everything runs on one event loop."""
+"""Topics, and what fills them. Everything runs on one event loop.
 
-from backends.feed.backoff import Backoff
-from backends.feed.clock import Clock, ManualClock, SystemClock
-from backends.feed.collector import Collector, problem_of
-from backends.feed.derived import Derived
-from backends.feed.history import History
-from backends.feed.topic import Reading, Topic, Unwatch
+The names are loaded when they are first asked for: the console's first paint needs the clock and the topics alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backends.feed.backoff import Backoff
+    from backends.feed.clock import Clock, ManualClock, SystemClock
+    from backends.feed.collector import Collector, problem_of
+    from backends.feed.derived import Derived
+    from backends.feed.history import History
+    from backends.feed.topic import Reading, Topic, Unwatch
 
 __all__ = [
     "Backoff",
@@ -20,3 +29,25 @@ __all__ = [
     "Unwatch",
     "problem_of",
 ]
+
+_HOMES = {
+    "Backoff": "backoff",
+    "Clock": "clock",
+    "ManualClock": "clock",
+    "SystemClock": "clock",
+    "Collector": "collector",
+    "problem_of": "collector",
+    "Derived": "derived",
+    "History": "history",
+    "Reading": "topic",
+    "Topic": "topic",
+    "Unwatch": "topic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value

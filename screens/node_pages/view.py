@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.widget import Widget
 
-from backends.domain import Event, Finding, Gpu, NodeReading
-from backends.feed import History
 from tui.widgets.glyphs import UNICODE, Glyphs
+
+if TYPE_CHECKING:
+    from backends.domain import Event, Finding, Gpu, NodeReading
+    from backends.feed import History
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,8 @@ from tui import cli
 if TYPE_CHECKING:
     from tui.config import Settings
 
-REMOTE_FPS, LOCAL_FPS = "15", "30"
+REMOTE_FPS, LOCAL_FPS = "15", "60"
+"""The longest wait of a paint behind the one before it: data is drawn four times a second at most, keys at once."""
 
 
 def console(arguments: argparse.Namespace) -> int:
