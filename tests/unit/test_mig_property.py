@@ -45,7 +45,7 @@ def target(key: str, layout: tuple[Place, ...] = (), busy: frozenset[int] = froz
         )
         for position, (name, start) in enumerate(layout)
     )
-    processes = tuple(process for each in instances for process in each.processes)
+    processes = tuple(process for each in instances for process in each.processes or ())
     return Target(board_named(key), 0, key, enabled=mode, pending=mode, instances=instances, processes=processes)
 
 
@@ -128,7 +128,9 @@ def test_from_any_layout_to_any_other(
         assert each.placement is not None
         assert (each.profile, each.placement[0]) in after(made), "what stays, stays where it is"
     assert carried_out(key, made).layouts == {after(made)}
-    assert {each.pid for each in made.blockers} == {process.pid for each in made.destroys for process in each.processes}
+    assert {each.pid for each in made.blockers} == {
+        process.pid for each in made.destroys for process in each.processes or ()
+    }
 
 
 @given(situations())

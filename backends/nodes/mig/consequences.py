@@ -160,7 +160,7 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     elif change.switches_mode:
         found += [_process(each, None) for each in target.processes]
     else:
-        found += [_process(each, instance) for instance in change.destroys for each in instance.processes]
+        found += [_process(each, instance) for instance in change.destroys for each in instance.processes or ()]
         # A process whose instance was not told may sit in one that goes.
         found += [_process(each, None) for each in target.stray_processes]
     if target.processes_omitted:

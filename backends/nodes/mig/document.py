@@ -19,16 +19,16 @@ def document(plan: Plan) -> dict[str, Any]:
     target = plan.target
     return {
         "schema": SCHEMA,
+        **_body(plan),
+        "reason": plan.reason,
+        "nearest": [{"why": each.why, **_body(each.plan)} for each in plan.nearest],
         "gpu": _gpu(target),
-        "profiles": [] if target.board is None else _profiles(target.board),
         "before": {
             "mig": target.enabled,
             "pending": target.pending,
             "instances": [_instance(each) for each in target.instances],
         },
-        **_body(plan),
-        "reason": plan.reason,
-        "nearest": [{"why": each.why, **_body(each.plan)} for each in plan.nearest],
+        "profiles": [] if target.board is None else _profiles(target.board),
     }
 
 
@@ -36,8 +36,8 @@ def _body(plan: Plan) -> dict[str, Any]:
     """What a possible layout consists of; also of each of the nearest ones."""
     board = plan.target.board
     return {
-        "wish": plan.wish,
         "possible": plan.possible,
+        "wish": plan.wish,
         "mig": plan.enabled if plan.possible else None,
         "placements": _placements(plan),
         "keeps": [_instance(each) for each in plan.keeps],
@@ -113,7 +113,7 @@ def _instance(each: GpuInstance) -> dict[str, Any]:
         "start": start,
         "size": size,
         "placement": None if start is None else f"{start}:{size}",
-        "processes": len(each.processes),
+        "processes": None if each.processes is None else len(each.processes),
     }
 
 
@@ -122,7 +122,7 @@ def _stranded(stranded: Stranded) -> dict[str, Any]:
         "compute_slices": stranded.compute_slices,
         "memory_slices": stranded.memory_slices,
         "reasons": list(stranded.reasons),
-        "text": str(stranded),
+        "text": "; ".join(stranded.reasons),
     }
 
 

@@ -62,7 +62,7 @@ def picture(gpu: Gpu) -> GpuMap:
     if mig.enabled is None:
         said = "no MIG on this board" if board is None else "NVML tells no MIG mode"
         return GpuMap(gpu.index, gpu.name, "absent", said, "dim", board)
-    instances = gpu_instances(mig.instances, gpu.processes or ())
+    instances = gpu_instances(mig.instances, gpu.processes)
     if board is None:
         notes = ("this board is not in the MIG table: its grid is not known",)
         state, headline, style = _mode(mig.enabled, mig.pending, instances)

@@ -53,14 +53,7 @@ class Stranded:
     compute_slices: int = 0
     memory_slices: int = 0
     reasons: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        said = [
-            f"{count} {kind} {'slice is' if count == 1 else 'slices are'} stranded"
-            for count, kind in ((self.compute_slices, "compute"), (self.memory_slices, "memory"))
-            if count
-        ]
-        return f"{' and '.join(said)}: {'; '.join(self.reasons)}" if said else ""
+    """A sentence for the compute slices, one for the memory slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +108,11 @@ class Plan:
     def commands(self) -> tuple[str, ...]:
         """What is typed on the node, in order."""
         return tuple(step.command for step in self.steps if step.where == "node")
+
+    @property
+    def blocked_by(self) -> int:
+        """How many are known to be in the way."""
+        return sum(each.kind != "unknown" for each in self.blockers)
 
     @property
     def changes(self) -> bool:

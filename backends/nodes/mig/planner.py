@@ -117,7 +117,7 @@ def _solve(
 ) -> Solution:
     movable = layout is not None and all(each.gi is not None for each in standing)
     stands = (
-        [Standing(place, len(each.processes)) for place, each in zip(layout or (), standing, strict=True)]
+        [Standing(place, len(each.processes or ())) for place, each in zip(layout or (), standing, strict=True)]
         if movable
         else []
     )
@@ -135,18 +135,24 @@ def _same_profiles(board: Board, standing: Iterable[GpuInstance], wanted: Iterab
 
 def stranded(board: Board, left: Room) -> Stranded:
     """What is lost in a layout, with the reasons."""
+    compute = len(left.stranded_slices)
+    memory = len(left.stranded_units) * board.memory_slices // board.units
     said = []
-    for place, _ in left.covers:
-        covered, used = len(covered_slices(board, place)), len(used_slices(board, place))
-        said.append(f"{place.profile.name} at {place.label} covers {covered} and uses {used}")
-    if left.stranded_units:
+    if compute:
+        why = [
+            f"{place.profile.name} at {place.label} covers {len(covered_slices(board, place))} and uses "
+            f"{len(used_slices(board, place))}"
+            for place, _ in left.covers
+        ]
+        said.append(f"{_slices(compute, 'compute')}: {'; '.join(why)}")
+    if memory:
         units = ", ".join(map(str, left.stranded_units))
-        said.append(f"memory at {units} has no compute slice left")
-    return Stranded(
-        compute_slices=len(left.stranded_slices),
-        memory_slices=len(left.stranded_units) * board.memory_slices // board.units,
-        reasons=tuple(said),
-    )
+        said.append(f"{_slices(memory, 'memory')}: unit {units} has no compute slice left")
+    return Stranded(compute, memory, tuple(said))
+
+
+def _slices(count: int, kind: str) -> str:
+    return f"{count} {kind} {'slice is' if count == 1 else 'slices are'} stranded"
 
 
 def _notes(target: Target, change: Change) -> list[str]:

@@ -162,8 +162,7 @@ def _label(change: Change, name: str) -> tuple[str, ...]:
     if not change.on_operator or target.node is None:
         return ()
     tool, node = ("oc" if target.platform == "openshift" else "kubectl"), shlex.quote(target.node)
-    state = "jsonpath='{.metadata.labels.nvidia\\.com/mig\\.config\\.state}'"
     return (
         f"{tool} label node {node} {LABEL}={shlex.quote(name)} --overwrite",
-        f"{tool} get node {node} -o {state}",
+        f"{tool} get node {node} -L {LABEL}.state",
     )

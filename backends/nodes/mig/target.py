@@ -30,7 +30,8 @@ class GpuInstance:
     multiprocessors: int | None = None
     """Of its compute instances together."""
     uuids: tuple[str, ...] = ()
-    processes: tuple[GpuProcess, ...] = ()
+    processes: tuple[GpuProcess, ...] | None = ()
+    """None where the GPU's processes could not be read."""
 
     @property
     def name(self) -> str:
@@ -110,7 +111,7 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
         if gpu.mig.enabled is not None:
             raise
         board = None
-    instances = gpu_instances(gpu.mig.instances, gpu.processes or ())
+    instances = gpu_instances(gpu.mig.instances, gpu.processes)
     return Target(
         board=board,
         index=gpu.index,
@@ -129,14 +130,14 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
         compute_mode=gpu.compute_mode,
         lost=gpu.lost,
         neighbours=tuple(
-            (other.index, other.mig.enabled, gpu_instances(other.mig.instances))
+            (other.index, other.mig.enabled, gpu_instances(other.mig.instances, None))
             for other in node.gpus
             if other.index != gpu.index and other.mig.enabled is not None
         ),
     )
 
 
-def gpu_instances(instances: Sequence[MigInstance], processes: Sequence[GpuProcess] = ()) -> tuple[GpuInstance, ...]:
+def gpu_instances(instances: Sequence[MigInstance], processes: Sequence[GpuProcess] | None) -> tuple[GpuInstance, ...]:
     """MIG devices, which are compute instances, as the GPU instances they are parts of; in order of their places."""
     groups: dict[object, list[MigInstance]] = {}
     for position, each in enumerate(instances):
@@ -145,7 +146,7 @@ def gpu_instances(instances: Sequence[MigInstance], processes: Sequence[GpuProce
     return tuple(sorted(found, key=lambda each: (each.placement or (99, 0), each.gi if each.gi is not None else 99)))
 
 
-def _gpu_instance(group: Sequence[MigInstance], processes: Sequence[GpuProcess]) -> GpuInstance:
+def _gpu_instance(group: Sequence[MigInstance], processes: Sequence[GpuProcess] | None) -> GpuInstance:
     gi = group[0].gi
     profile = next((each.profile for each in group if each.profile), None)
     counted = [each.multiprocessors for each in group if each.multiprocessors is not None]
@@ -157,7 +158,7 @@ def _gpu_instance(group: Sequence[MigInstance], processes: Sequence[GpuProcess])
         memory=next((each.memory for each in group if each.memory.total_bytes is not None), Memory()),
         multiprocessors=sum(counted) if counted else None,
         uuids=tuple(each.uuid for each in group if each.uuid is not None),
-        processes=() if gi is None else tuple(each for each in processes if each.gi == gi),
+        processes=None if gi is None or processes is None else tuple(each for each in processes if each.gi == gi),
     )
 
 
