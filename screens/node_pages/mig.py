@@ -26,7 +26,8 @@ from tui.widgets.columns import Cell
 from tui.widgets.line import StyledLine
 from tui.widgets.mig_cells import Line
 from tui.widgets.mig_map import MigMap, nothing
-from tui.widgets.mig_text import Paper, map_lines, others_lines, paragraph, plan_lines
+from tui.widgets.mig_plan import plan_lines
+from tui.widgets.mig_text import Paper, map_lines, others_lines, paragraph
 
 PLACEHOLDER = "3g.40gb,3g.40gb   +1g.10gb   all-balanced"
 

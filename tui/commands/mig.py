@@ -96,7 +96,8 @@ async def _read(site: SiteSpec, timeout: float) -> NodeReading:
 def _text(made: Plan, ascii_only: bool) -> str:
     """The plan for people: without colour, commands on lines of their own."""
     from tui.widgets.glyphs import ASCII, for_environment
-    from tui.widgets.mig_text import Paper, plan_lines
+    from tui.widgets.mig_plan import plan_lines
+    from tui.widgets.mig_text import Paper
 
     target = made.target
     columns = shutil.get_terminal_size((80, 24)).columns

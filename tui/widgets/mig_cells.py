@@ -196,7 +196,7 @@ def _kind(unit: int, left: Room | None) -> str:
         return "unknown"
     if unit in left.stranded_units:
         return "stranded"
-    return "scattered" if left.scattered else "free"
+    return "scattered" if left.is_fragmented else "free"
 
 
 def _gap(run: Sequence[int], kind: str, sign: Signs) -> Box:

@@ -132,5 +132,6 @@ def _free(board: Board, left: Room) -> dict[str, Any]:
         "compute_slices": len(left.free_slices),
         "memory_slices": len(units) * board.memory_slices / board.units,
         "fits": {profile.name: count for profile, count in left.fits},
-        "scattered": [profile.name for profile in left.scattered],
+        "fragmented": left.is_fragmented,
+        "no_place_for": [profile.name for profile in left.scattered],
     }

@@ -71,6 +71,12 @@ class Room:
     scattered: tuple[Profile, ...]
     """Profiles that the sum of the free slices would allow, but no place is left for."""
 
+    @property
+    def is_fragmented(self) -> bool:
+        """The free slices together would hold a larger profile than any place does."""
+        largest = max((profile.size for profile, _ in self.fits), default=0)
+        return any(profile.size > largest for profile in self.scattered)
+
 
 def used_slices(board: Board, placement: Placement) -> tuple[int, ...]:
     """The compute slices the instance computes with: the first ones over its units."""
