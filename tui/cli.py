@@ -59,6 +59,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "demo": ("console", "demo"),
     "lab": ("lab", "lab"),
     "snapshot": ("snapshot", "snapshot"),
+    "mig": ("mig", "mig"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
 }
@@ -102,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     snapshot.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
     _site_arguments(snapshot)
 
+    _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
+
     backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
     backends.add_argument("--json", action="store_true")
 
@@ -120,6 +123,28 @@ def _lab_arguments(command: argparse.ArgumentParser) -> None:
         help="a scripted fault, may be repeated; 'list' shows them",
     )
     command.add_argument("--seed", type=int, default=7, metavar="N", help="the same seed, the same site")
+
+
+def _mig_parser(mig: argparse.ArgumentParser) -> None:
+    verbs = mig.add_subparsers(dest="mig_command", metavar="VERB", required=True)
+    plan = verbs.add_parser(
+        "plan",
+        help="say whether a layout is possible and how it is made; changes nothing",
+        epilog="Exit codes: 0 possible, 1 not possible, 2 usage, 3 the node cannot be read.",
+    )
+    subject = plan.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--node", metavar="NAME", help="a node of the site; the plan starts from what is there")
+    subject.add_argument("--gpu-model", metavar="NAME", help='any GPU of a model, as "NVIDIA A100-SXM4-80GB" or H200')
+    plan.add_argument("--gpu", type=int, metavar="INDEX", help="the GPU's number on its node")
+    plan.add_argument(
+        "--want",
+        required=True,
+        metavar="WISH",
+        help="3g.40gb,3g.40gb or '4x 1g.10gb + 1x 3g.40gb' or all-balanced; with a + in front it adds to what is there",
+    )
+    plan.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/mig-plan/1"')
+    plan.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
+    _site_arguments(plan)
 
 
 def _site_arguments(command: argparse.ArgumentParser) -> None:

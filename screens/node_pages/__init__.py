@@ -32,8 +32,15 @@ def _host() -> NodePage:
     return HostPage()
 
 
+def _mig() -> NodePage:
+    from screens.node_pages.mig import MigPage
+
+    return MigPage()
+
+
 PAGES: tuple[Page, ...] = (
     Page("values", "v", "Values", "Every value of the GPU", _values),
+    Page("mig", "m", "MIG", "How the GPUs are divided, and what if", _mig),
     Page("host", "o", "Host", "The machine: system, driver, services, disks, network, events", _host),
 )
 """In the order in which the strip shows them; the first is the one that opens."""

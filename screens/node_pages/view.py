@@ -29,6 +29,8 @@ class NodeView:
     """Of this node and its GPUs, worst first."""
     history: History | None = None
     glyphs: Glyphs = UNICODE
+    platform: str | None = None
+    """docker, kubernetes or openshift; None where none is configured."""
 
 
 class NodePage(Widget):
@@ -41,6 +43,11 @@ class NodePage(Widget):
     def show_node(self, view: NodeView) -> None:
         """Draws `view`; called only while the page is in sight, and costs what changed."""
         raise TypeError(f"{type(self).__name__} draws nothing")
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Command lines on the page that may be copied."""
+        return ()
 
     @property
     def focus_target(self) -> Widget | None:

@@ -16,14 +16,15 @@ def snapshot(arguments: argparse.Namespace) -> int:
     """Prints one reading; 3 when no node could be read."""
     if not 0 < arguments.timeout <= 600:
         raise ConfigError("--timeout must be between 0 and 600 seconds", "")
-    document = asyncio.run(_read(_site(arguments), arguments.timeout))
+    document = asyncio.run(_read(site_of(arguments), arguments.timeout))
     from backends.snapshot import render
 
     print(json.dumps(document, indent=1, allow_nan=False) if arguments.json else render(document))
     return 0 if any(node["reachable"] for node in document["nodes"]) else Unreachable.exit_code
 
 
-def _site(arguments: argparse.Namespace) -> SiteSpec:
+def site_of(arguments: argparse.Namespace) -> SiteSpec:
+    """The site that is asked for; this machine where there is no configuration; raises ConfigError."""
     path = cli.settings_path(arguments)
     if path is not None:
         from tui.config import load

@@ -46,7 +46,7 @@ def arrange(sections: Sequence[Section], width: int) -> list[Line]:
     column = (width - GUTTER) // 2
     lines: list[Line] = []
     for row in range(max(len(left), len(right))):
-        first = _cropped(left[row] if row < len(left) else (), column)
+        first = cropped(left[row] if row < len(left) else (), column)
         pad = Cell(" " * (column - sum(cell_len(cell.text) for cell in first) + GUTTER))
         lines.append((*first, pad, *(right[row] if row < len(right) else ())))
     return lines
@@ -56,7 +56,8 @@ def _block(section: Section) -> list[Line]:
     return [(Cell(section.title, "title"),), *((Cell("  "), *line) for line in section.lines), ()]
 
 
-def _cropped(line: Line, width: int) -> Line:
+def cropped(line: Line, width: int) -> Line:
+    """The line in at most `width` cells."""
     kept: list[Cell] = []
     left = width
     for cell in line:
@@ -112,8 +113,15 @@ class Sheet(ScrollView, can_focus=True):
     def set_sections(self, sections: Sequence[Section]) -> None:
         """Shows `sections`; a line that stays the same is not repainted."""
         self._sections = tuple(sections)
+        self._relay()
+
+    def _arranged(self, width: int) -> list[Line]:
+        """What the page says, as lines of at most `width` cells."""
+        return arrange(self._sections, width)
+
+    def _relay(self) -> None:
         old = self._sheet_lines
-        self._sheet_lines = arrange(self._sections, self.scrollable_content_region.width)
+        self._sheet_lines = self._arranged(self.scrollable_content_region.width)
         self._fit_virtual_size()
         top = self.scroll_offset.y
         for y in range(self.size.height):
@@ -123,7 +131,7 @@ class Sheet(ScrollView, can_focus=True):
                 self.refresh(Region(0, y, self.scrollable_content_region.width, 1))
 
     def on_resize(self, _event: events.Resize) -> None:
-        self._sheet_lines = arrange(self._sections, self.scrollable_content_region.width)
+        self._sheet_lines = self._arranged(self.scrollable_content_region.width)
         self._fit_virtual_size()
         self.refresh()
 
@@ -132,7 +140,7 @@ class Sheet(ScrollView, can_focus=True):
         index = y + self.scroll_offset.y
         if index >= len(self._sheet_lines):
             return Strip.blank(width, base)
-        cells = _cropped(self._sheet_lines[index], width)
+        cells = cropped(self._sheet_lines[index], width)
         segments = [Segment(cell.text, self._style(cell.style)) for cell in cells]
         return Strip(segments).adjust_cell_length(width, base)
 

@@ -1,0 +1,191 @@
+"""What a change costs, and who has to go first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends.domain import GpuProcess, Service
+from backends.nodes.mig.geometry import Layout
+from backends.nodes.mig.plan import Blocker, Cost
+from backends.nodes.mig.target import GpuInstance, Target
+
+OPERATOR_PLATFORMS = ("kubernetes", "openshift")
+CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine|node-exporter-gpu", re.IGNORECASE)
+"""Services and commands that keep a GPU open: MIG user guide, "In use by another client"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a plan does, without how."""
+
+    target: Target
+    enabled: bool
+    """MIG mode afterwards."""
+    destroys: tuple[GpuInstance, ...] = ()
+    creates: Layout = ()
+
+    @property
+    def switches_mode(self) -> bool:
+        """The GPU has to leave its MIG mode, or to come out of a change that waits for a reset."""
+        return self.target.enabled != self.enabled
+
+    @property
+    def anything(self) -> bool:
+        takes_back = self.target.pending is not None and self.target.pending != self.enabled
+        return bool(self.switches_mode or takes_back or self.destroys or self.creates)
+
+    @property
+    def disturbs(self) -> bool:
+        """Something that may be in use goes."""
+        return self.switches_mode or bool(self.destroys)
+
+    @property
+    def on_operator(self) -> bool:
+        return self.target.platform in OPERATOR_PLATFORMS
+
+    @property
+    def resets(self) -> bool:
+        board = self.target.board
+        return self.switches_mode and (self.waits_for_reset or (board is not None and board.resets_on_mode_change))
+
+    @property
+    def waits_for_reset(self) -> bool:
+        """The wanted mode is set already and becomes real at the next reset."""
+        return self.switches_mode and self.target.pending == self.enabled
+
+
+_COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
+    (
+        "gpu-reset",
+        lambda change: change.resets,
+        "the GPU is reset: everything on it ends; a reset fails while nvidia_drm or any client holds the GPU",
+    ),
+    (
+        "mode-not-persistent",
+        lambda change: change.switches_mode and change.enabled and not _resets(change),
+        "MIG mode lasts only while the kernel modules stay loaded: it is off again after a reboot",
+    ),
+    (
+        "instances-not-persistent",
+        lambda change: bool(change.creates),
+        (
+            "the instances are gone after a reboot or a reset of the GPU: something must make them again, as "
+            "nvidia-mig-manager.service or MIG Manager does"
+        ),
+    ),
+    (
+        "instances-destroyed",
+        lambda change: bool(change.destroys),
+        "the memory of the instances that go is lost",
+    ),
+    (
+        "no-peer-access",
+        lambda change: change.switches_mode and change.enabled,
+        (
+            "while MIG is on: no NVLink and no peer access between instances, no graphics but in +gfx profiles, and no "
+            "utilisation of the whole GPU"
+        ),
+    ),
+    (
+        "no-cuda-device",
+        lambda change: change.enabled and not change.creates and len(change.destroys) == len(change.target.instances),
+        "without an instance the GPU runs no CUDA work",
+    ),
+    (
+        "drain",
+        lambda change: change.on_operator and change.disturbs,
+        "the node is cordoned and drained: nobody evicts pods that sit on the GPU for this change",
+    ),
+    (
+        "device-plugin",
+        lambda change: change.on_operator and change.anything,
+        "the device plugin and GPU feature discovery must restart to offer what is new",
+    ),
+    (
+        "mig-manager",
+        lambda change: change.on_operator and change.anything,
+        (
+            "MIG Manager applies its label nvidia.com/mig.config again and undoes what was made by hand: change the "
+            "label instead, or remove it first"
+        ),
+    ),
+    (
+        "exporter",
+        lambda change: change.anything and not change.switches_mode and bool(_clients(change.target.services)),
+        "DCGM and its exporter see the new instances after their restart",
+    ),
+    (
+        "vm-reboot",
+        lambda change: change.target.virtualization == "passthrough" and change.switches_mode,
+        "a virtual machine that owns the GPU may have to reboot for the mode to change",
+    ),
+    (
+        "exclusive-process",
+        lambda change: change.target.compute_mode == "exclusive_process" and change.enabled,
+        "compute mode EXCLUSIVE_PROCESS with MPS does not work on MIG",
+    ),
+)
+"""Code, when it holds, the sentence (MIG user guide; MIG Manager of the GPU Operator)."""
+
+
+def _resets(change: Change) -> bool:
+    return change.target.board is not None and change.target.board.resets_on_mode_change
+
+
+def costs(change: Change) -> tuple[Cost, ...]:
+    if not change.anything:
+        return ()
+    return tuple(Cost(code, text) for code, holds, text in _COSTS if holds(change))
+
+
+def _clients(services: tuple[Service, ...] | None) -> list[Service]:
+    return [each for each in services or () if each.state == "active" and CLIENTS.search(each.name)]
+
+
+def clients(change: Change) -> tuple[str, ...]:
+    """Services to be stopped before the mode can change: those that run and keep the GPU open."""
+    return tuple(each.name for each in _clients(change.target.services)) if change.switches_mode else ()
+
+
+def blockers(change: Change) -> tuple[Blocker, ...]:
+    """Who holds what has to go: everybody on the GPU for a change of mode, else those in instances that go."""
+    if not change.disturbs:
+        return ()
+    target = change.target
+    found: list[Blocker] = []
+    if target.processes is None:
+        found.append(Blocker("unknown", "the processes on this GPU could not be read: look before you change it"))
+    elif change.switches_mode:
+        found += [_process(each, None) for each in target.processes]
+    else:
+        found += [_process(each, instance) for instance in change.destroys for each in instance.processes or ()]
+        # A process whose instance was not told may sit in one that goes.
+        found += [_process(each, None) for each in target.stray_processes]
+    if target.processes_omitted:
+        found.append(Blocker("unknown", f"and {target.processes_omitted} more processes that were not read"))
+    found += [Blocker("monitoring", f"service {name} keeps the GPU open", service=name) for name in clients(change)]
+    if change.switches_mode and target.node is not None and target.services is None:
+        found.append(
+            Blocker("unknown", "the node's services were not read: dcgm, nvsm and persistenced keep a GPU open")
+        )
+    return tuple(found)
+
+
+def _process(process: GpuProcess, instance: GpuInstance | None) -> Blocker:
+    command = process.command or "n/a"
+    kind = "display" if process.kind == "graphics" else "process"
+    if CLIENTS.search(command.split(" ")[0]):
+        kind = "monitoring"
+    where = "" if instance is None else f" in {instance.name}"
+    container = f", container {process.container_id[:12]}" if process.container_id else ""
+    return Blocker(
+        kind,
+        f"pid {process.pid} {process.user or 'n/a'} {command}{where}{container}",
+        pid=process.pid,
+        user=process.user,
+        command=process.command,
+        gi=process.gi,
+        container_id=process.container_id,
+    )

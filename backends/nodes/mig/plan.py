@@ -1,0 +1,119 @@
+"""What the planner answers: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.nodes.mig.geometry import Layout, Room
+from backends.nodes.mig.target import GpuInstance, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do, in order."""
+
+    kind: str
+    """cordon, drain, stop-clients, mode-on, mode-off, check-mode, reset, destroy-ci, destroy-gi, create, verify,
+    start-clients, uncordon."""
+    command: str
+    """The exact command line."""
+    text: str
+    """What it does, or what it must answer."""
+    where: str = "node"
+    """node or cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the change costs besides the work that blocks it."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Who has to go first."""
+
+    kind: str
+    """process, display, monitoring, or unknown where it could not be read."""
+    text: str
+    pid: int | None = None
+    user: str | None = None
+    command: str | None = None
+    gi: int | None = None
+    container_id: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """What nobody can use while the layout stands; in slices of the board."""
+
+    compute_slices: int = 0
+    memory_slices: int = 0
+    reasons: tuple[str, ...] = ()
+    """A sentence for the compute slices, one for the memory slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigParted:
+    """The layout as nvidia-mig-parted and MIG Manager read it."""
+
+    name: str
+    """Of the configuration; also a valid value of the label nvidia.com/mig.config."""
+    config: str
+    """The YAML file. It names every GPU of the node that has MIG, so that none is changed by omission."""
+    label: tuple[str, ...] = ()
+    """Commands that have MIG Manager apply it, on a platform that has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A layout that is possible, close to one that is not."""
+
+    why: str
+    """In what it is near."""
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The way from the GPU as it is to the wish, or why there is none. Nothing is applied."""
+
+    target: Target
+    wish: str
+    """As understood: 2x 3g.40gb."""
+    possible: bool
+    reason: str | None = None
+    """Why it is not possible, in sentences."""
+    enabled: bool = True
+    """MIG mode afterwards."""
+    keeps: tuple[GpuInstance, ...] = ()
+    destroys: tuple[GpuInstance, ...] = ()
+    creates: Layout = ()
+    """Largest first."""
+    after: Layout | None = None
+    """Everything that stands afterwards, by place; None where the places of what stays are not known."""
+    room: Room | None = None
+    stranded: Stranded = Stranded()
+    steps: tuple[Step, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+    nearest: tuple[Near, ...] = ()
+    notes: tuple[str, ...] = ()
+    mig_parted: MigParted | None = None
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What is typed on the node, in order."""
+        return tuple(step.command for step in self.steps if step.where == "node")
+
+    @property
+    def blocked_by(self) -> int:
+        """How many are known to be in the way."""
+        return sum(each.kind != "unknown" for each in self.blockers)
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.steps)

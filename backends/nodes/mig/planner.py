@@ -1,0 +1,210 @@
+"""From what stands on a GPU to what is asked for: `plan`. Pure; nothing is applied here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from backends.nodes.mig import refusal
+from backends.nodes.mig.catalogue import Board, Profile
+from backends.nodes.mig.consequences import Change, blockers, costs
+from backends.nodes.mig.geometry import Layout, Placement, Room, Wanted, can_arrange, covered_slices, room, used_slices
+from backends.nodes.mig.plan import Near, Plan, Stranded
+from backends.nodes.mig.refusal import MOST_NEAR, Suggestion
+from backends.nodes.mig.solve import Solution, Standing, describe, solve
+from backends.nodes.mig.steps import mig_parted, steps
+from backends.nodes.mig.target import UNPLACED_NOTE, GpuInstance, Target
+from backends.nodes.mig.wish import Resolved, Wish, resolve
+
+ADDS_NOTE = "a wish is the whole layout: what it does not name goes; to add to what is there write +"
+
+
+def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
+    """How `target` becomes what `wish` says, or why it cannot, with the nearest layouts that are possible.
+
+    Raises `WishError` for a configuration that nobody knows. `near` is off for the plans of those nearest layouts.
+    """
+    hindered = refusal.hindrance(target)
+    if hindered is not None or target.board is None:
+        return Plan(target, str(wish), possible=False, reason=hindered)
+    board, resolved = target.board, resolve(target.board, wish)
+    text = _text(wish, resolved)
+    if resolved.counts and not board.has_placements:
+        query = f"ask the board itself: nvidia-smi mig -i {target.index} -lgip, and -lgipp for the places"
+        return Plan(target, text, possible=False, reason=f"{board.note} {query}")
+    if resolved.foreign:
+        reason = refusal.why_foreign(board, resolved.foreign)
+        known = [each.profile for each, count in resolved.counts.items() for _ in range(min(count, board.units))]
+        suggestions = refusal.near_foreign(board, known, resolved.foreign) if board.has_placements else ()
+        return _refused(target, text, reason, suggestions if near else ())
+    stays = _standing_profiles(target) if wish.adds else []
+    if stays is None:
+        return Plan(target, text, possible=False, reason="an instance that is there has a profile the table lacks")
+    if any(count > each.profile.max_instances for each, count in resolved.counts.items()):
+        return _does_not_fit(target, text, resolved, stays, near)
+    wanted = (*resolved.wanted, *(Wanted(each) for each in stays))
+    if not can_arrange(board, wanted):
+        return _does_not_fit(target, text, resolved, stays, near)
+    return _possible(target, wish, text, resolved.enabled, wanted)
+
+
+def _text(wish: Wish, resolved: Resolved) -> str:
+    if wish.config is not None or resolved.foreign:
+        return str(wish)
+    pinned = any(each.start is not None for each in resolved.counts)
+    small = all(count <= each.profile.max_instances for each, count in resolved.counts.items())
+    named = (
+        describe([each.profile for each in resolved.wanted]) if small and not pinned else str(wish).removeprefix("+")
+    )
+    return f"+{named}" if wish.adds else named
+
+
+def _standing_profiles(target: Target) -> list[Profile] | None:
+    """Of what stands, for a wish that adds to it; None where one of them is not in the table."""
+    assert target.board is not None, "asked for only with a board"
+    found = [target.board.profile(each.profile or "") for each in target.instances]
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else None
+
+
+def _possible(target: Target, wish: Wish, text: str, enabled: bool, wanted: tuple[Wanted, ...]) -> Plan:
+    assert target.board is not None, "asked for only with a board"
+    board, layout = target.board, target.layout
+    notes: list[str] = []
+    created: Layout = ()
+    after: Layout | None = None
+    standing = target.instances if target.enabled else ()
+    if layout is None and _same_profiles(board, standing, wanted):
+        keeps = standing
+    else:
+        if layout is None:
+            notes.append(UNPLACED_NOTE)
+        solution = _solve(board, layout, standing, wanted)
+        keeps = tuple(standing[position] for position in solution.kept)
+        created = solution.created
+        stays = tuple((layout or ())[position] for position in solution.kept)
+        after = tuple(sorted((*stays, *created), key=lambda each: each.start))
+    destroys = tuple(each for each in standing if each not in keeps)
+    change = Change(target, enabled, destroys, created)
+    left = None if after is None else room(board, after)
+    if destroys and not wish.adds and wish.config is None:
+        notes.append(ADDS_NOTE)
+    lost = Stranded() if left is None or not enabled else stranded(board, left)
+    better = refusal.uses_more(board, [each.profile for each in after or ()]) if lost.compute_slices else None
+    if better is not None:
+        notes.append(f"{describe(better)} would compute with {sum(each.compute_slices for each in better)} slices")
+    return Plan(
+        target,
+        text,
+        possible=True,
+        enabled=enabled,
+        keeps=keeps,
+        destroys=destroys,
+        creates=created,
+        after=after,
+        room=left,
+        stranded=lost,
+        steps=steps(change, tuple(each for each in after or () if each not in created), keeps),
+        costs=costs(change),
+        blockers=blockers(change),
+        notes=(*notes, *_notes(target, change)),
+        mig_parted=None if after is None else mig_parted(change, after, wish.config),
+    )
+
+
+def _solve(
+    board: Board, layout: Layout | None, standing: tuple[GpuInstance, ...], wanted: tuple[Wanted, ...]
+) -> Solution:
+    movable = layout is not None and all(each.gi is not None for each in standing)
+    stands = (
+        [Standing(place, len(each.processes or ())) for place, each in zip(layout or (), standing, strict=True)]
+        if movable
+        else []
+    )
+    found = solve(board, stands, wanted)
+    assert found is not None, "without anything that stays it can be placed"
+    return found
+
+
+def _same_profiles(board: Board, standing: Iterable[GpuInstance], wanted: Iterable[Wanted]) -> bool:
+    """What stands is what is wanted, wherever it stands."""
+    pinned = any(each.start is not None for each in wanted)
+    profiles = [board.profile(each.profile or "") for each in standing]
+    return not pinned and Counter(profiles) == Counter(each.profile for each in wanted)
+
+
+def stranded(board: Board, left: Room) -> Stranded:
+    """What is lost in a layout, with the reasons."""
+    compute = len(left.stranded_slices)
+    memory = len(left.stranded_units) * board.memory_slices // board.units
+    said = []
+    if compute:
+        why = [
+            f"{place.profile.name} at {place.label} covers {len(covered_slices(board, place))} and uses "
+            f"{len(used_slices(board, place))}"
+            for place, _ in left.covers
+        ]
+        said.append(f"{_slices(compute, 'compute')}: {'; '.join(why)}")
+    if memory:
+        units = ", ".join(map(str, left.stranded_units))
+        said.append(f"{_slices(memory, 'memory')}: unit {units} has no compute slice left")
+    return Stranded(compute, memory, tuple(said))
+
+
+def _slices(count: int, kind: str) -> str:
+    return f"{count} {kind} {'slice is' if count == 1 else 'slices are'} stranded"
+
+
+def _notes(target: Target, change: Change) -> list[str]:
+    board, said = target.board, []
+    assert board is not None, "asked for only with a board"
+    if change.anything and target.node is None:
+        said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")
+    if change.creates and not (board.ids_verified and board.confidence == "high"):
+        said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.index} -lgipp")
+    if change.creates and target.enabled and target.node is not None and len(change.destroys) < len(target.instances):
+        said.append("a GPU instance without a compute instance is not listed by NVML: -lgi shows it")
+    return said
+
+
+def _does_not_fit(target: Target, text: str, resolved: Resolved, stays: list[Profile], near: bool) -> Plan:
+    assert target.board is not None, "asked for only with a board"
+    board, counts = target.board, dict(resolved.counts)
+    for profile in stays:
+        counts[Wanted(profile)] = counts.get(Wanted(profile), 0) + 1
+    beside = f"beside what is there ({describe(stays)}): " if stays else ""
+    reason = refusal.why_not(board, counts, beside)
+    if not near:
+        return Plan(target, text, possible=False, reason=reason)
+    asked = dict.fromkeys(board.profiles, 0)
+    for each, count in counts.items():
+        asked[each.profile] += count
+    suggestions: list[Suggestion] = []
+    few = all(count <= profile.max_instances for profile, count in asked.items())
+    everything = tuple(profile for profile, count in asked.items() for _ in range(count)) if few else ()
+    if everything and can_arrange(board, [Wanted(each) for each in everything]):
+        suggestions.append(Suggestion("the same at other places", everything))
+    else:
+        must = [each.profile for each in resolved.wanted] if stays and few else ()
+        suggestions += refusal.near_set(board, {each: count for each, count in asked.items() if count}, must)
+    return _refused(target, text, reason, suggestions)
+
+
+def _refused(target: Target, text: str, reason: str, suggestions: Iterable[Suggestion]) -> Plan:
+    found: dict[tuple[str, ...], Near] = {}
+    for why, profiles in suggestions:
+        key = tuple(sorted(each.name for each in profiles))
+        if key not in found and len(found) < MOST_NEAR:
+            wanted = tuple(Wanted(each) for each in profiles)
+            found[key] = Near(why, _possible(target, Wish(adds=True), describe(profiles), True, wanted))
+    return Plan(target, text, possible=False, reason=reason, nearest=tuple(found.values()))
+
+
+def before(target: Target) -> Layout | None:
+    """What stands now; None where the places are not known."""
+    return target.layout if target.enabled else ()
+
+
+def kept_places(plan: Plan) -> tuple[Placement, ...]:
+    """Of what stays."""
+    return tuple(each for each in plan.after or () if each not in plan.creates)

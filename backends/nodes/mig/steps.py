@@ -1,0 +1,168 @@
+"""The exact commands of a change, in order. `sudo` stands before those that need root, unless the login is root."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from backends.nodes.mig.catalogue import Board
+from backends.nodes.mig.consequences import Change, clients
+from backends.nodes.mig.geometry import Layout, Placement
+from backends.nodes.mig.plan import MigParted, Step
+from backends.nodes.mig.solve import driver_ends_there
+from backends.nodes.mig.target import GpuInstance, Target
+from backends.nodes.mig.wish import attribute_config
+
+LABEL = "nvidia.com/mig.config"
+LABEL_LIMIT = 63
+
+
+def steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> tuple[Step, ...]:
+    """Everything to be done; empty where nothing changes."""
+    return tuple(_steps(change, stays, keeps)) if change.anything else ()
+
+
+def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Iterator[Step]:
+    target = change.target
+    drained = change.on_operator and change.disturbs and target.node is not None
+    stopped = clients(change)
+    if drained:
+        yield from _drain(target)
+    if stopped:
+        yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), "they keep the GPU open")
+    # Instances go before the mode does: while one is there, MIG cannot be switched off.
+    yield from _destroy(change, keeps)
+    yield from _mode(change)
+    if change.creates:
+        assert target.board is not None, "a layout was made from a board"
+        yield _create(target, target.board, stays, change.creates)
+        expected = ", ".join(f"{each.profile.name} {each.label}" for each in sorted(change.creates, key=_start))
+        yield Step("verify", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), f"must list {expected}")
+        yield Step("verify", "nvidia-smi -L", "must list a MIG device for each")
+    if stopped:
+        yield Step("start-clients", _root(target, f"systemctl start {_words(stopped)}"), "monitoring goes on")
+    if drained:
+        tool = _tool(target)
+        yield Step("uncordon", f"{tool} uncordon {shlex.quote(target.node or '')}", "pods may come again", "cluster")
+
+
+def _start(placement: Placement) -> int:
+    return placement.start
+
+
+def _drain(target: Target) -> Iterator[Step]:
+    tool, node = _tool(target), shlex.quote(target.node or "")
+    yield Step("cordon", f"{tool} cordon {node}", "no new pods; the node by its name in the cluster", "cluster")
+    yield Step(
+        "drain",
+        f"{tool} drain {node} --ignore-daemonsets",
+        "pods leave; those with emptyDir volumes also want --delete-emptydir-data, which deletes them",
+        "cluster",
+    )
+
+
+def _tool(target: Target) -> str:
+    return "oc adm" if target.platform == "openshift" else "kubectl"
+
+
+def _destroy(change: Change, keeps: Sequence[GpuInstance]) -> Iterator[Step]:
+    target, index = change.target, change.target.index
+    if not change.destroys:
+        return
+    if not keeps:
+        # Without -gi it also takes a GPU instance that has no compute instance, which NVML does not list.
+        yield Step("destroy-ci", _root(target, f"nvidia-smi mig -i {index} -dci"), "all compute instances")
+        yield Step("destroy-gi", _root(target, f"nvidia-smi mig -i {index} -dgi"), "all GPU instances")
+        return
+    for each in change.destroys:
+        for kind, option, what in (
+            ("destroy-ci", "-dci", "the compute instances of"),
+            ("destroy-gi", "-dgi", "the GPU instance"),
+        ):
+            command = _root(target, f"nvidia-smi mig -i {index} {option} -gi {each.gi}")
+            yield Step(kind, command, f"{what} {each.name}")
+
+
+def _mode(change: Change) -> Iterator[Step]:
+    target, index = change.target, change.target.index
+    number, word = (1, "on") if change.enabled else (0, "off")
+    if change.waits_for_reset:
+        yield Step("reset", _root(target, f"nvidia-smi --gpu-reset -i {index}"), f"MIG is {word} after it")
+    elif change.switches_mode or target.pending not in (None, change.enabled):
+        said = f"MIG mode {word}" if change.switches_mode else "takes back the change that waits for a reset"
+        yield Step(f"mode-{word}", _root(target, f"nvidia-smi -i {index} -mig {number}"), said)
+    else:
+        return
+    wanted = "Enabled, Enabled" if change.enabled else "Disabled, Disabled"
+    yield Step(
+        "check-mode",
+        f"nvidia-smi -i {index} --query-gpu=mig.mode.current,mig.mode.pending --format=csv,noheader",
+        f"must answer {wanted}; if the two differ a client holds the GPU: stop it, then nvidia-smi --gpu-reset "
+        f"-i {index}, or reboot",
+    )
+
+
+def _create(target: Target, board: Board, stays: Layout, creates: Layout) -> Step:
+    if driver_ends_there(board, stays, creates):
+        entries, said = ",".join(each.profile.name for each in creates), "each with its compute instance"
+    else:
+        entries = ",".join(f"{_called(board, each)}:{each.start}" for each in creates)
+        said = "at the places given, since the driver's own choice may lead elsewhere; each with its compute instance"
+    return Step("create", _root(target, f"nvidia-smi mig -i {target.index} -cgi {entries} -C"), said)
+
+
+def _called(board: Board, placement: Placement) -> str:
+    """By number where the numbers are sure, else by name: nvidia-smi takes both."""
+    profile = placement.profile
+    return str(profile.id) if board.ids_verified and profile.id is not None else profile.name
+
+
+def _root(target: Target, command: str) -> str:
+    return command if target.privileged else f"sudo {command}"
+
+
+def _words(names: Sequence[str]) -> str:
+    return " ".join(shlex.quote(name) for name in names)
+
+
+def mig_parted(change: Change, after: Layout, config: str | None) -> MigParted | None:
+    """The node's layout after the change as a mig-parted file, and how MIG Manager is told to apply it.
+
+    None where an instance of another GPU has a profile that was not told.
+
+    `config` is the name of the configuration that was asked for: MIG Manager knows it, but applies it to every GPU of
+    the node, so that it is used only where there is no other.
+    """
+    target = change.target
+    if any(each.profile is None for _, _, instances in target.neighbours for each in instances):
+        return None
+    counts = Counter(each.profile.name for each in after)
+    name = f"gpu{target.index}-" + ("-".join(f"{n}x{profile}" for profile, n in counts.items()) or "none")
+    if not change.enabled:
+        name = f"gpu{target.index}-disabled"
+    if config is not None and not target.neighbours and target.node is not None:
+        name = config
+    name = attribute_config(name)[:LABEL_LIMIT].rstrip(".-")
+    entries = [(target.index, change.enabled, counts)]
+    entries += [
+        (index, enabled, Counter(each.profile or "" for each in instances))
+        for index, enabled, instances in target.neighbours
+    ]
+    lines = ["version: v1", "mig-configs:", f"  {name}:"]
+    for index, enabled, listed in sorted(entries, key=lambda entry: entry[0]):
+        lines += [f"  - devices: [{index}]", f"    mig-enabled: {str(enabled).lower()}"]
+        wanted = ", ".join(f'"{profile}": {count}' for profile, count in listed.items())
+        lines.append(f"    mig-devices: {{{wanted}}}")
+    return MigParted(name, "\n".join(lines) + "\n", _label(change, name))
+
+
+def _label(change: Change, name: str) -> tuple[str, ...]:
+    target = change.target
+    if not change.on_operator or target.node is None:
+        return ()
+    tool, node = ("oc" if target.platform == "openshift" else "kubectl"), shlex.quote(target.node)
+    return (
+        f"{tool} label node {node} {LABEL}={shlex.quote(name)} --overwrite",
+        f"{tool} get node {node} -L {LABEL}.state",
+    )
