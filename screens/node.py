@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -76,6 +77,11 @@ class NodeScreen(LiveScreen):
                 call=f"page('{page.id}')",
             )
             for page in PAGES
+        ),
+        *(
+            replace(action, call=f"in_page('{page.id}', '{action.method}')")
+            for page in PAGES
+            for action in page.actions
         ),
     )
 
@@ -167,6 +173,15 @@ class NodeScreen(LiveScreen):
 
     async def action_page(self, page_id: str) -> None:
         await self._open_page(next(page for page in PAGES if page.id == page_id))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "in_page":
+            return parameters[0] == self.page.id and self.page.id in self._pages
+        return super().check_action(action, parameters)
+
+    def action_in_page(self, page_id: str, method: str) -> None:
+        """What a key of the page in sight does, wherever the focus is."""
+        getattr(self._pages[page_id], f"action_{method}")()
 
     def action_next_gpu(self) -> None:
         self.query_one("#node-gpus", Grid).action_cursor(1)

@@ -327,3 +327,14 @@ async def test_a_theme_repaints_in_its_colours() -> None:
         app.theme = "textual-light"
         await pilot.pause()
         assert [segment.style for segment in chart.render_line(0)] != [segment.style for segment in before]
+
+
+def test_the_cursor_is_one_cell_wide_and_a_limit_has_colour_only_when_it_was_passed() -> None:
+    span = TimeView(0, cursor=NOW - 60).span(NOW, plot_points(60, BRAILLE), 54)
+    for plot in (POWER, with_points(*[300.0] * 108)):
+        for line in chart_lines(replace(plot, note=""), span, 60, 6, BRAILLE)[1:]:
+            assert [len(cell.text) for cell in line if cell.style == "cursor"] == [1]
+    calm = chart_lines(with_points(*[300.0] * 108), TimeView(0).span(NOW, 108, 54), 60, 6, BRAILLE)[0]
+    assert calm[-1] == Cell("  limit 700", "dim")
+    over = chart_lines(with_points(*[300.0] * 107, 701.0), TimeView(0).span(NOW, 108, 54), 60, 6, BRAILLE)[0]
+    assert over[-1] == Cell("  limit 700", "warn")

@@ -55,6 +55,16 @@ class _Lines(Widget):
         self._palette: dict[str, Style] = {}
 
     @property
+    def points(self) -> int:
+        """How many points fit."""
+        return plot_points(self.size.width, self.ink)
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are for time."""
+        return max(0, self.size.width - LABEL_CELLS)
+
+    @property
     def text_lines(self) -> list[str]:
         return ["".join(cell.text for cell in line) for line in self._lines]
 
@@ -139,16 +149,6 @@ class Chart(_Lines):
     def __init__(self, ink: Ink = BRAILLE, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(ink, id=id)
         self._span: TimeSpan | None = None
-
-    @property
-    def points(self) -> int:
-        """How many points fit."""
-        return plot_points(self.size.width, self.ink)
-
-    @property
-    def cells(self) -> int:
-        """How many cells the curve takes."""
-        return max(0, self.size.width - LABEL_CELLS)
 
     def set_plot(self, plot: Plot, span: TimeSpan, *, chosen: bool = False) -> None:
         """Shows `plot` over `span`."""

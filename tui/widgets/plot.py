@@ -61,6 +61,9 @@ class Mark:
     sign: str
     style: str
     label: str = ""
+    """Beside the sign where there is room; ASCII."""
+    text: str = ""
+    """All of it, for whoever points at it."""
 
 
 def figure(value: float, digits: int = 0) -> str:
@@ -124,18 +127,19 @@ def title_line(
     mark = f"{ink.chosen} " if chosen else "  "
     cells: list[Cell] = [Cell(mark + plot.title, "chosen" if chosen else "title")]
     cursor = span.cursor_cell
-    if cursor is None:
-        cells += [Cell("  "), plot.latest]
-        told = summary(points)
-        words = "" if told is None else f"  {_figures(plot, told)}"
-    else:
-        told = summary(points[cursor * ink.across : (cursor + 1) * ink.across])
+    if cursor is not None:
+        points = points[cursor * ink.across : (cursor + 1) * ink.across]
+    told = summary(points)
+    if cursor is not None:
         cells += [Cell("  "), _at_cursor(plot, told)]
-        words = ""
-    if words:
-        cells.append(Cell(words, "dim"))
-    limits = [Cell(f"  {each.word} {figure(each.value, plot.digits)}", each.style) for each in plot.thresholds]
-    return _fitted([*cells, *limits], width, ink.ellipsis)
+    else:
+        cells += [Cell("  "), plot.latest]
+        if told is not None:
+            cells.append(Cell(f"  {_figures(plot, told)}", "dim"))
+    for each in plot.thresholds:
+        passed = told is not None and each.passed(told.low if each.below else told.high)
+        cells.append(Cell(f"  {each.word} {figure(each.value, plot.digits)}", each.style if passed else "dim"))
+    return _fitted(cells, width, ink.ellipsis)
 
 
 def axis_lines(span: TimeSpan, marks: Sequence[Mark], width: int, ink: Ink, *, now: bool) -> list[Line]:
@@ -159,7 +163,7 @@ def _at_cursor(plot: Plot, told: Point | None) -> Cell:
         return Cell("no sample there", "dim")
     text = f"{figure(told.mean, plot.digits)} {plot.unit}"
     low, high = figure(told.low, plot.digits), figure(told.high, plot.digits)
-    return Cell(f"{text} there" if low == high else f"{text} there, {low} to {high}", "cursor")
+    return Cell(f"{text} there" if low == high else f"{text} there, {low} to {high}", "accent")
 
 
 def _fitted(cells: Sequence[Cell], width: int, ellipsis: str) -> Line:
@@ -236,7 +240,7 @@ def _runs(signs: Sequence[tuple[str, str]]) -> list[Cell]:
     """Few runs of one style: a blank looks the same in each and joins the run before it."""
     runs: list[tuple[list[str], str]] = []
     for sign, style in signs:
-        if runs and (style == runs[-1][1] or (sign == " " and style != "cursor")):
+        if runs and (style == runs[-1][1] or (sign == " " and runs[-1][1] != "cursor")):
             runs[-1][0].append(sign)
         else:
             runs.append(([sign], style))

@@ -104,6 +104,12 @@ class TimeView:
             return replace(moved.panned(-1 if at < span.start else 1, now), cursor=at)
         return moved
 
+    def at_moment(self, at: float, now: float) -> TimeView:
+        """The cursor at `at`, which comes into sight."""
+        end = now if self.end is None else self.end
+        moved = replace(self, cursor=at)
+        return moved if end - self.seconds < at <= end else moved.ending(at + self.seconds / 2, now)
+
     def present(self) -> TimeView:
         """Follows the present, without a cursor."""
         return TimeView(self.zoom)
@@ -112,3 +118,8 @@ class TimeView:
         """Up to `end`, within what can be known."""
         earliest = min(now, now - REACH_SECONDS + self.seconds)
         return replace(self, end=None if end >= now else max(end, earliest))
+
+
+def clock_time(at: float) -> str:
+    """Local hours, minutes and seconds."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
