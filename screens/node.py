@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -78,11 +77,7 @@ class NodeScreen(LiveScreen):
             )
             for page in PAGES
         ),
-        *(
-            replace(action, call=f"in_page('{page.id}', '{action.method}')")
-            for page in PAGES
-            for action in page.actions
-        ),
+        *(action for page in PAGES for action in page.actions),
     )
 
     def __init__(self, node_name: str, gpu_key: str | None = None, page: str | None = None) -> None:
@@ -175,13 +170,13 @@ class NodeScreen(LiveScreen):
         await self._open_page(next(page for page in PAGES if page.id == page_id))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "in_page":
-            return parameters[0] == self.page.id and self.page.id in self._pages
+        if action == "on_page":
+            return parameters[:1] == (self.page.id,)  # a key of one page means nothing on the others
         return super().check_action(action, parameters)
 
-    def action_in_page(self, page_id: str, method: str) -> None:
-        """What a key of the page in sight does, wherever the focus is."""
-        getattr(self._pages[page_id], f"action_{method}")()
+    def action_on_page(self, page_id: str, name: str) -> None:
+        """Runs an action of the page in sight."""
+        getattr(self._pages[page_id], f"action_{name}")()
 
     def action_next_gpu(self) -> None:
         self.query_one("#node-gpus", Grid).action_cursor(1)

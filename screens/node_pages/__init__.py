@@ -21,7 +21,16 @@ class Page:
     widget: Callable[[], NodePage]
     """Imports the page when it is first shown."""
     actions: tuple[Action, ...] = ()
-    """While the page is in sight, wherever the keys go: `node.zoom_in` calls its `action_zoom_in`."""
+    """Keys of this page alone."""
+
+
+def _actions(page: str, group: str, *rows: tuple[str, str, str, str]) -> tuple[Action, ...]:
+    """Actions of a page from (name, key, label, help); each calls the page's `action_<name>`."""
+    return tuple(
+        # The strip and the page show them: the footer is the screen's.
+        Action(f"node.{page}_{name}", key, label, said, show=False, group=group, call=f"on_page('{page}', '{name}')")
+        for name, key, label, said in rows
+    )
 
 
 def _values() -> NodePage:
@@ -42,28 +51,26 @@ def _charts() -> NodePage:
     return ChartsPage()
 
 
-def _chart(name: str, key: str, label: str, help_text: str) -> Action:
-    return Action(f"node.{name}", key, label, help_text, show=False, group="Charts of a GPU")
-
-
-CHART_ACTIONS = (
-    _chart("zoom_in", "plus,equals_sign", "Zoom in", "A shorter time"),
-    _chart("zoom_out", "minus", "Zoom out", "A longer time"),
-    _chart("earlier", "left", "Earlier", "A quarter of the time back"),
-    _chart("later", "right", "Later", "A quarter of the time on"),
-    _chart("cursor_left", "comma", "Cursor left", "The cursor to the moment before; a click puts it anywhere"),
-    _chart("cursor_right", "full_stop", "Cursor right", "The cursor to the next moment"),
-    _chart("event_before", "less_than_sign", "Event before", "The cursor to the event before it"),
-    _chart("event_after", "greater_than_sign", "Event after", "The cursor to the event after it"),
-    _chart("present", "n", "Now", "Follow the present, without a cursor"),
-    _chart("chart_before", "K", "Chart before", "Choose the chart before"),
-    _chart("chart_after", "J", "Chart after", "Choose the next chart"),
-    _chart("only", "z", "Only this", "The chosen chart alone, or all again"),
+TIME_KEYS = _actions(
+    "charts",
+    "Charts",
+    ("zoom_in", "plus,equals_sign", "Zoom in", "A shorter time"),
+    ("zoom_out", "minus", "Zoom out", "A longer time"),
+    ("earlier", "left", "Earlier", "A quarter of the time back"),
+    ("later", "right", "Later", "A quarter of the time on"),
+    ("cursor_left", "comma", "Cursor left", "The cursor to the moment before; a click puts it anywhere"),
+    ("cursor_right", "full_stop", "Cursor right", "The cursor to the next moment"),
+    ("event_before", "e", "Event before", "The cursor to the event before it"),
+    ("event_after", "E", "Event after", "The cursor to the event after it"),
+    ("present", "n", "Now", "Follow the present, without a cursor"),
+    ("chart_before", "K", "Chart before", "Choose the chart before"),
+    ("chart_after", "J", "Chart after", "Choose the next chart"),
+    ("only", "z", "Only this", "The chosen chart alone, or all again"),
 )
 
 PAGES: tuple[Page, ...] = (
     Page("values", "v", "Values", "Every value of the GPU", _values),
-    Page("charts", "c", "Charts", "What the GPU's values were over time", _charts, CHART_ACTIONS),
+    Page("charts", "c", "Charts", "What the GPU's values were over time", _charts, TIME_KEYS),
     Page("host", "o", "Host", "The machine: system, driver, services, disks, network, events", _host),
 )
 """In the order in which the strip shows them; the first is the one that opens."""

@@ -29,7 +29,7 @@ AXIS_HEIGHT = 2
 MISSING_FROM = 26
 """Lines of the page from which on it has one for what is not measured."""
 
-HINTS = ("+ - zoom", ", . cursor", "< > events", "J K chart", "z alone", "left right earlier, later", "n now")
+HINTS = ("+ - zoom", ", . cursor", "e E events", "J K chart", "z alone", "left right earlier, later", "n now")
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ async def test_a_risen_counter_stands_on_the_time_axis() -> None:
         await console.press("n")
         site.publish(STATES["normal"][0])
         await console.until(lambda: "▲+7" in console.text, "the mark")
-        await console.press("less_than_sign")
+        await console.press("e")
         assert "PCIe replays +7, now 7" in console.text
         assert page.time.cursor is not None
 
@@ -224,7 +224,7 @@ async def test_the_keys_of_the_charts_do_nothing_on_another_page() -> None:
 
 async def test_the_cursor_goes_from_event_to_event() -> None:
     async with charts() as (console, page, _):
-        await console.press("less_than_sign")
+        await console.press("e")
         assert page.time.cursor == XID.at
         assert "XID 79: GPU has fallen off the bus" in console.text
         await console.press("plus")
@@ -310,7 +310,7 @@ def test_charts_states(snap_compare: SnapCompare, state: str) -> None:
 
 
 def test_charts_cursor(snap_compare: SnapCompare) -> None:
-    run = charted("normal", "less_than_sign", "J", "J", "J")
+    run = charted("normal", "e", "J", "J", "J")
     assert snap_compare(build_on(STATES["normal"][0]), terminal_size=SMALL, run_before=run)
 
 
@@ -327,4 +327,4 @@ def test_charts_ascii(snap_compare: SnapCompare) -> None:
 def test_charts_no_color(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = build_on(STATES["normal"][0], theme=None)
-    assert snap_compare(app, terminal_size=SMALL, run_before=charted("normal", "less_than_sign"))
+    assert snap_compare(app, terminal_size=SMALL, run_before=charted("normal", "e"))
