@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
-from backends.feed import Clock, Derived, History, Reading, SystemClock, Topic
+from backends.feed import Clock, Derived, Reading, SystemClock, Topic
+from backends.feed.gpu_history import GpuHistory
 from backends.nodes.stream import NodeStream
 from backends.nodes.transport import Transport
 
@@ -51,8 +52,7 @@ class Site:
     """Wires a `SiteSpec` to live topics.
 
     `fleet` holds every node with its last good value and latest error; `events` the newest events, oldest first;
-    `history` the last minutes of each GPU's utilisation (key `node/gpu-key`), power (`.../power`, watts) and
-    temperature (`.../temperature`, degrees Celsius).
+    `history` the last hours of each GPU's series (`backends.domain.gpu_series`).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Site:
     ) -> None:
         self.spec = spec
         self.clock = clock or SystemClock()
-        self.history = History()
+        self.history = GpuHistory()
         self._recent: dict[tuple[str, bool], deque[Event]] = {}
         """By node, and whether it is about the connection: a node that says much pushes out no other node's."""
         self._events = Derived("events", self._collect_events, clock=self.clock)
@@ -150,13 +150,7 @@ class Site:
     def _record(self, name: str, reading: Reading[Node]) -> None:
         if reading.error is not None or reading.value is None or reading.at is None or reading.value.stall is not None:
             return
-        for gpu in reading.value.gpus:
-            if gpu.lost:
-                continue
-            key = f"{name}/{gpu.key}"
-            self.history.push(key, reading.at, gpu.utilization.gpu_percent)
-            self.history.push(f"{key}/power", reading.at, gpu.power.draw_watts)
-            self.history.push(f"{key}/temperature", reading.at, gpu.temperature.gpu_celsius)
+        self.history.record_node(name, reading.value, reading.at)
 
     def _collect_fleet(self) -> Fleet:
         return Fleet(nodes=tuple(self._node_reading(stream) for stream in self._streams))

@@ -79,6 +79,7 @@ class NodeScreen(LiveScreen):
             )
             for page in PAGES
         ),
+        *(action for page in PAGES for action in page.actions),
     )
 
     def __init__(self, node_name: str, gpu_key: str | None = None, page: str | None = None) -> None:
@@ -185,6 +186,15 @@ class NodeScreen(LiveScreen):
             return
         self.app.copy_to_clipboard("\n".join(commands) + "\n")
         self.notify(f"{len(commands)} commands sent to the terminal's clipboard.", timeout=4, markup=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "on_page":
+            return parameters[:1] == (self.page.id,)  # a key of one page means nothing on the others
+        return super().check_action(action, parameters)
+
+    def action_on_page(self, page_id: str, name: str) -> None:
+        """Runs an action of the page in sight."""
+        getattr(self._pages[page_id], f"action_{name}")()
 
     def action_next_gpu(self) -> None:
         self.query_one("#node-gpus", Grid).action_cursor(1)

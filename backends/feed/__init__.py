@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from backends.feed.clock import Clock, ManualClock, SystemClock
     from backends.feed.collector import Collector, problem_of
     from backends.feed.derived import Derived
-    from backends.feed.history import History
+    from backends.feed.history import History, Point, window_start
     from backends.feed.topic import Reading, Topic, Unwatch
+    from backends.feed.track import Step
 
 __all__ = [
     "Backoff",
@@ -23,11 +24,14 @@ __all__ = [
     "Derived",
     "History",
     "ManualClock",
+    "Point",
     "Reading",
+    "Step",
     "SystemClock",
     "Topic",
     "Unwatch",
     "problem_of",
+    "window_start",
 ]
 
 _HOMES = {
@@ -39,9 +43,12 @@ _HOMES = {
     "problem_of": "collector",
     "Derived": "derived",
     "History": "history",
+    "Point": "history",
+    "window_start": "history",
     "Reading": "topic",
     "Topic": "topic",
     "Unwatch": "topic",
+    "Step": "track",
 }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui.actions import Action
+
 if TYPE_CHECKING:
     from screens.node_pages.view import NodePage
 
@@ -18,6 +20,17 @@ class Page:
     help: str
     widget: Callable[[], NodePage]
     """Imports the page when it is first shown."""
+    actions: tuple[Action, ...] = ()
+    """Keys of this page alone."""
+
+
+def _actions(page: str, group: str, *rows: tuple[str, str, str, str]) -> tuple[Action, ...]:
+    """Actions of a page from (name, key, label, help); each calls the page's `action_<name>`."""
+    return tuple(
+        # The strip and the page show them: the footer is the screen's.
+        Action(f"node.{page}_{name}", key, label, said, show=False, group=group, call=f"on_page('{page}', '{name}')")
+        for name, key, label, said in rows
+    )
 
 
 def _values() -> NodePage:
@@ -38,8 +51,32 @@ def _mig() -> NodePage:
     return MigPage()
 
 
+def _charts() -> NodePage:
+    from screens.node_pages.charts import ChartsPage
+
+    return ChartsPage()
+
+
+TIME_KEYS = _actions(
+    "charts",
+    "Charts",
+    ("zoom_in", "plus,equals_sign", "Zoom in", "A shorter time"),
+    ("zoom_out", "minus", "Zoom out", "A longer time"),
+    ("earlier", "left", "Earlier", "A quarter of the time back"),
+    ("later", "right", "Later", "A quarter of the time on"),
+    ("cursor_left", "comma", "Cursor left", "The cursor to the moment before; a click puts it anywhere"),
+    ("cursor_right", "full_stop", "Cursor right", "The cursor to the next moment"),
+    ("event_before", "less_than_sign", "Event before", "The cursor to the event before it"),
+    ("event_after", "greater_than_sign", "Event after", "The cursor to the event after it"),
+    ("present", "n", "Now", "Follow the present, without a cursor"),
+    ("chart_before", "K", "Chart before", "Choose the chart before"),
+    ("chart_after", "J", "Chart after", "Choose the next chart"),
+    ("only", "z", "Only this", "The chosen chart alone, or all again"),
+)
+
 PAGES: tuple[Page, ...] = (
     Page("values", "v", "Values", "Every value of the GPU", _values),
+    Page("charts", "c", "Charts", "What the GPU's values were over time", _charts, TIME_KEYS),
     Page("mig", "m", "MIG", "How the GPUs are divided, and what if", _mig),
     Page("host", "o", "Host", "The machine: system, driver, services, disks, network, events", _host),
 )

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import connect, probe_cost
+from tests.bench import connect, history, probe_cost
 from tests.bench.terminal import Terminal, gpudeck
 
 NODES = 128
@@ -131,6 +131,18 @@ def connecting() -> None:
     row(f"{name}, CPU ratio", f"{times.cpu_ratio:.2f}", "", None)
 
 
+def histories() -> None:
+    """What is kept of every GPU over time, at full length."""
+    for nodes in (NODES, 1000):
+        cost = history.measure(nodes)
+        name = f"histories of {nodes} nodes x {history.GPUS_PER_NODE} GPUs"
+        target = f"<= {cost.budget_mebibytes:.0f} MiB"
+        row(f"{name}: memory", f"{cost.mebibytes:.0f} MiB", target, cost.mebibytes <= cost.budget_mebibytes)
+        row(f"{name}: reach back", f"{cost.hours:.1f} h", "", None)
+        row(f"{name}: CPU of one core at 1 Hz", f"{cost.cpu_percent:.1f} %", "", None)
+        row(f"{name}: an hour for a chart", f"{cost.window_milliseconds:.2f} ms", "", None)
+
+
 BENCHES: dict[str, Callable[[], None]] = {
     "first-paint": first_paint,
     "load-100": lambda: load(100, 20),
@@ -138,6 +150,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "load-0": lambda: load(0, 20),
     "probe-cost": probe_cpu,
     "connect": connecting,
+    "history": histories,
 }
 
 

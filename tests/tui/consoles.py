@@ -12,7 +12,8 @@ from textual import events
 from textual.pilot import Pilot
 
 from backends.domain import Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
-from backends.feed import History, ManualClock, Topic
+from backends.feed import ManualClock, Topic
+from backends.feed.gpu_history import GpuHistory
 from backends.site import Site
 from screens.node import NodeScreen
 from tests.tui.fleets import NOW
@@ -29,7 +30,7 @@ class ScriptedSite:
     """What the console uses of a `Site`, without a network: `publish` is what its nodes answer."""
 
     def __init__(self, spec: SiteSpec, clock: ManualClock, first: Fleet | None = None) -> None:
-        self.spec, self.clock, self.history = spec, clock, History()
+        self.spec, self.clock, self.history = spec, clock, GpuHistory()
         self.fleet: Topic[Fleet] = Topic("fleet")
         self.events: Topic[tuple[Event, ...]] = Topic("events")
         self.triage: Topic[Triage] = Topic("triage")

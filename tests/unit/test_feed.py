@@ -1,4 +1,4 @@
-"""Topics, collectors, derived topics and histories, on a clock the tests own."""
+"""Topics, collectors and derived topics, on a clock the tests own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backends.contract import AuthRefused
 from backends.domain import Problem
-from backends.feed import Backoff, Collector, Derived, History, ManualClock, Reading, Topic, problem_of
+from backends.feed import Backoff, Collector, Derived, ManualClock, Reading, Topic, problem_of
 
 
 def test_a_failure_keeps_the_last_good_value_and_a_value_ends_the_failure() -> None:
@@ -150,41 +150,6 @@ def test_an_unexpected_exception_is_named_as_a_defect() -> None:
     assert problem.code == "internal"
     assert "ZeroDivisionError" in problem.message
     assert "defect" in problem.hint
-
-
-def test_history_means_buckets_and_leaves_gaps() -> None:
-    history = History(capacity=4, bucket_seconds=5)
-    history.push("a", 0, 10)
-    history.push("a", 4, 20)
-    history.push("a", 11, 40)
-    assert history.series("a", now=12) == (None, 15.0, None, 40.0)
-    assert history.series("a", now=21) == (15.0, None, 40.0, None)
-    assert history.series("unknown", now=12) == ()
-
-
-def test_history_ignores_a_clock_that_steps_back_and_forgets_by_prefix() -> None:
-    history = History(capacity=3, bucket_seconds=1)
-    history.push("n/a", 10, 5)
-    history.push("n/a", 8, 99)
-    history.push("n/b", 10, None)
-    assert history.series("n/a", 10) == (None, None, 5.0)
-    assert len(history) == 1
-    history.forget("n/")
-    assert len(history) == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 100)), max_size=60))
-def test_history_shows_only_what_was_pushed_in_its_window(samples: list[tuple[int, float]]) -> None:
-    history = History(capacity=10, bucket_seconds=10)
-    newest = 0
-    for at, value in samples:
-        history.push("k", at, value)
-        newest = max(newest, at)
-    series = history.series("k", newest)
-    assert len(series) in (0, 10)
-    shown = [value for value in series if value is not None]
-    assert all(-0.01 <= value <= 100.01 for value in shown)
-    assert bool(shown) == bool(samples)
 
 
 async def test_manual_clock_wakes_sleepers_in_order() -> None:
