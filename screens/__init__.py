@@ -18,10 +18,20 @@ class Mode:
     screen: Callable[[], LiveScreen]
 
 
+def _triage() -> LiveScreen:
+    from screens.triage import TriageScreen
+
+    return TriageScreen()
+
+
 def _fleet() -> LiveScreen:
     from screens.fleet import FleetScreen
 
     return FleetScreen()
 
 
-MODES: tuple[Mode, ...] = (Mode("fleet", "2", "Fleet", _fleet),)
+MODES: tuple[Mode, ...] = (
+    Mode("triage", "1", "Triage", _triage),
+    Mode("fleet", "2", "Fleet", _fleet),
+)
+"""In the order of the header; the first is the home screen, which a click on what is wrong opens."""

@@ -14,16 +14,17 @@ from backends.domain import Fleet
 from screens.aggregate import summary
 from screens.cells import COLUMNS
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
+from screens.triage_rows import state_of
 from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import parse, shortened
-from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.glyphs import Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 
 if TYPE_CHECKING:
-    from backends.domain import NodeReading
+    from backends.domain import Finding, NodeReading
     from backends.feed import Topic
 
 FOLD_ABOVE_NODES = 12
@@ -48,9 +49,11 @@ class FleetScreen(LiveScreen):
         Action("fleet.problem", "n", "Next problem", "Select the next row in trouble", group="Fleet"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, node: str | None = None) -> None:
+        """Opened narrowed to `node`, which is selected; None shows the whole fleet."""
         super().__init__()
-        self.filter_text = ""
+        self.opened_filter = self.filter_text = node or ""
+        self._node = self._to_select = node
         self._view: FleetView | None = None
         self._cache = RowCache()
 
@@ -59,12 +62,6 @@ class FleetScreen(LiveScreen):
         yield Grid(COLUMNS, glyphs=self.glyphs, id="fleet-grid")
         yield Static(id="fleet-empty", markup=False)
         yield StyledLine(id="fleet-detail")
-
-    @property
-    def glyphs(self) -> Glyphs:
-        """The shell's signs; the Unicode ones in an application that names none."""
-        signs = getattr(self.app, "glyphs", UNICODE)
-        return signs if isinstance(signs, Glyphs) else UNICODE
 
     @property
     def grid(self) -> Grid:
@@ -76,10 +73,12 @@ class FleetScreen(LiveScreen):
         return (self.site.fleet.reading.value if self.site else None) or Fleet()
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.fleet,)
+        return () if self.site is None else (self.site.fleet, self.site.triage)
 
     def crumbs(self) -> tuple[str, ...]:
-        return ("Fleet",)
+        if self.app.screen_stack[0] is self:
+            return ("Fleet",)
+        return ("", "Fleet") if self._node is None else ("", "Fleet", self._node)
 
     def on_mount(self) -> None:
         self.grid.focus()
@@ -90,6 +89,8 @@ class FleetScreen(LiveScreen):
         rows = fleet_rows(fleet, self.site.history if self.site else None, self.clock.now(), view, self._cache)
         self.grid.set_sort(view.sort, view.reverse)
         self.grid.set_rows(rows)
+        if self._to_select is not None and self.grid.select(row_key(self._to_select)):
+            self._to_select = None
         self._show_empty(fleet, bool(rows))
         line = [*summary(fleet, self.glyphs)]
         if self.filter_text:
@@ -189,7 +190,7 @@ class FleetScreen(LiveScreen):
         if self._view is None and self.fleet.nodes:
             many = len(self.fleet.nodes) > FOLD_ABOVE_NODES
             names = frozenset(reading.name for reading in self.fleet.nodes) if many else frozenset[str]()
-            self._view = FleetView(folded=names, glyphs=self.glyphs)
+            self._view = FleetView(folded=names, match=parse(self.filter_text), glyphs=self.glyphs)
         view = self._view or FleetView(glyphs=self.glyphs)
         return replace(view, trends="spark" in self.grid.visible_columns)
 
@@ -234,18 +235,28 @@ class FleetScreen(LiveScreen):
         empty.update(Text(text))
 
     def _show_detail(self) -> None:
-        """What the row has no room for: why a node cannot be read and what to do."""
-        node, _ = self._selected()
+        """What the row has no room for: why a node cannot be read and what to do, else the worst that was found."""
+        node, gpu_key = self._selected()
         reading = self.fleet.get(node) if node is not None else None
-        self.query_one("#fleet-detail", StyledLine).set_cells(_detail(reading))
+        triage = self.site.triage.reading.value if self.site else None
+        finding = worst_of(triage.findings, node, gpu_key) if triage is not None and node is not None else None
+        self.query_one("#fleet-detail", StyledLine).set_cells(_detail(reading, finding, self.glyphs))
 
 
-def _detail(reading: NodeReading | None) -> tuple[Cell, ...]:
+def worst_of(findings: Iterable[Finding], node: str, gpu_key: str | None) -> Finding | None:
+    """The worst open finding of a row: of the GPU, or of the node and all its GPUs; an acknowledged one comes last."""
+    own = [each for each in findings if each.subject.node == node and gpu_key in (None, each.subject.gpu_key)]
+    return min(own, key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since), default=None)
+
+
+def _detail(reading: NodeReading | None, finding: Finding | None, glyphs: Glyphs) -> tuple[Cell, ...]:
     if reading is None:
         return ()
     if reading.problem is not None:
         said = Cell(f"{reading.name}: {without_name(reading.problem.message, reading.name)}", "bad")
         return (said, Cell(f"  {reading.problem.hint}", "dim"))
+    if finding is not None:
+        return (state_of(finding, glyphs), Cell(f"  {finding.subject.label}: {finding.claim}"))
     if reading.node is not None and reading.node.transport_note:
         return (Cell(f"{reading.name}: {reading.node.transport_note}", "warn"),)
     return ()

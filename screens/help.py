@@ -12,6 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from screens import MODES
 from tui.actions import Action, keys_of
 from tui.widgets.glyphs import Glyphs
 
@@ -45,7 +46,7 @@ _LIST_KEYS = (
     ("pgup pgdn", "A screenful; home g and end G go to the ends"),
     ("shift+left right", "Scroll the columns; H and L too"),
     ("tab", "In the command line: the next completion"),
-    ("2", "The Fleet; so does a click on its tab"),
+    *((mode.key, f"Opens {mode.label}; so does a click on its tab") for mode in MODES),
 )
 
 

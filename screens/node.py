@@ -21,7 +21,7 @@ from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets import units
 from tui.widgets.columns import Cell, Column, Row
-from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.glyphs import Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 
@@ -97,11 +97,6 @@ class NodeScreen(LiveScreen):
             with Vertical(id="node-right"):
                 yield StyledLine(id="node-strip")
                 yield self._pages.setdefault(self.page.id, self.page.widget())
-
-    @property
-    def glyphs(self) -> Glyphs:
-        signs = getattr(self.app, "glyphs", UNICODE)
-        return signs if isinstance(signs, Glyphs) else UNICODE
 
     @property
     def reading(self) -> NodeReading | None:

@@ -24,8 +24,10 @@ from backends.domain import SiteSpec
 from backends.feed import Clock, SystemClock, Unwatch
 from screens import MODES
 from themes import THEMES, for_environment
-from tui.actions import Action, RemapError, bindings, keymap
+from tui.actions import Action, bindings
+from tui.alerts import Alerts, alert_text
 from tui.chrome.header import Header, Summary, summarize
+from tui.chrome.modes import Alarm, alarm_of
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
 from tui.live import LiveScreen
 from tui.widgets.cells import inert
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from backends.site import Site
     from tui.config import Settings
 
+ALERT_SECONDS = 10.0
+"""How long a new critical finding stands on the screen."""
 AGE_SECONDS = 5.0
 """How often the ages of what is not live are told anew; they are shown in steps of ten seconds."""
 
@@ -83,12 +87,16 @@ class Console(App[None]):
         self.site_error: str | None = None
         """Why there is no site although one was to be opened, in a sentence."""
         self.summary: Summary | None = None
+        self.alarm: Alarm | None = None
+        """What the header says of the findings; None before the first."""
         self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
         self.read_only = read_only
         self._sites = sites
         self._first_site = site_name
         self._site_factory = site_factory
-        self._unwatch: Unwatch | None = None
+        self._unwatches: list[Unwatch] = []
+        self._alerts = Alerts()
+        self._bell = settings.bell
         for each in THEMES:
             self.register_theme(each)
         self._environ = environ
@@ -97,7 +105,11 @@ class Console(App[None]):
         except ConfigError as error:
             raise (error if theme else settings.placed("theme", error)) from None
         self.set_reactive(App.theme, chosen)  # no restyling: nothing is mounted
-        self.remapped = _remapped(settings) if settings.keys else {}
+        self.remapped: dict[str, str] = {}
+        if settings.keys:
+            from tui.remap import remapped
+
+            self.remapped = remapped(settings)
         self.set_keymap(self.remapped)
         self.set_class(self.glyphs.ascii, "-ascii")
         ScrollBar.renderer = AsciiScrollBar if self.glyphs.ascii else ScrollBarRender
@@ -129,14 +141,15 @@ class Console(App[None]):
     async def _open_site(self, spec: SiteSpec) -> None:
         await self._close_site()
         self.site_error = None
-        await self.action_open_mode(MODES[0].id)
+        await self.action_open_mode(self.current_mode)
         try:
             factory = self._site_factory
             if factory is None:
                 factory = await asyncio.to_thread(_load_site_factory)
             self.site = site = factory(spec)
-            self._unwatch = site.fleet.watch(self._fleet_changed)
+            self._unwatches = [site.fleet.watch(self._fleet_changed), site.triage.watch(self._triage_changed)]
             self._fleet_changed(None)
+            self._triage_changed(None)
             if isinstance(self.screen, LiveScreen):
                 self.screen.watch_again()
             await site.start()
@@ -153,9 +166,9 @@ class Console(App[None]):
 
     async def _close_site(self) -> None:
         site, self.site = self.site, None
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        for unwatch in self._unwatches:
+            unwatch()
+        self._unwatches, self.alarm, self._alerts = [], None, Alerts()
         if site is not None:
             await site.close()
 
@@ -166,13 +179,39 @@ class Console(App[None]):
         if self.site is None or self.site.fleet.reading.value is None:
             return
         summary = summarize(self.site.spec, self.site.fleet.reading.value, self.clock.now())
+        self._alerts.reading(summary.connecting, self.clock.monotonic())
         if summary != self.summary:
             self.summary = summary
-            for header in self.screen.query(Header):
-                header.repaint_lines()
+            self._repaint_header()
+
+    def _triage_changed(self, _reading: object) -> None:
+        triage = self.site.triage.reading.value if self.site is not None else None
+        if triage is None:
+            return
+        alarm = alarm_of(triage)
+        if alarm != self.alarm:
+            self.alarm = alarm
+            self._repaint_header()
+        self._alerts.hear(triage, self.clock.monotonic())
+        self._alert()
+
+    def _repaint_header(self) -> None:
+        for header in self.screen.query(Header):
+            header.repaint_lines()
+
+    def _alert(self) -> None:
+        """Tells of new critical findings whoever does not look at them."""
+        told = self._alerts.due(self.clock.monotonic())
+        if not told:
+            return
+        if self._bell:
+            self.bell()
+        if self.current_mode != MODES[0].id or len(self.screen_stack) > 1:
+            self.notify(alert_text(told, self.glyphs), severity="error", timeout=ALERT_SECONDS, markup=False)
 
     def _grow_old(self) -> None:
         """Ages grow while nothing is received: then, and only then, the screen is drawn without a reading."""
+        self._alert()
         if self.summary is not None and self.summary.failed:
             self._fleet_changed(None)
             if isinstance(self.screen, LiveScreen):
@@ -316,7 +355,8 @@ class Console(App[None]):
             self.notify("This screen has no list to filter.", markup=False)
 
     async def action_back(self) -> None:
-        if getattr(self.screen, "filter_text", ""):
+        # A list that was opened with a filter is left with it: clearing it first would show what was not asked for.
+        if getattr(self.screen, "filter_text", "") not in ("", getattr(self.screen, "opened_filter", "")):
             self.filter_screen("")
         elif len(self.screen_stack) > 1 and isinstance(self.screen, LiveScreen):
             self.pop_screen()
@@ -350,26 +390,6 @@ class Console(App[None]):
 
     def action_leave(self) -> None:
         self.exit()
-
-
-def _screen_actions() -> list[Action]:
-    from screens.fleet import FleetScreen
-    from screens.node import NodeScreen
-
-    return [*FleetScreen.ACTIONS, *NodeScreen.ACTIONS]
-
-
-def _remapped(settings: Settings) -> dict[str, str]:
-    """The user's keys, checked against every screen; raises ConfigError."""
-    from tui.widgets.grid import Grid
-
-    reserved = {mode.key: f"opens {mode.label}" for mode in MODES}
-    for binding in Binding.make_bindings(Grid.BINDINGS):
-        reserved[binding.key] = "moves in the list"
-    try:
-        return keymap(settings.keys, [*GLOBAL, *_screen_actions()], reserved)
-    except RemapError as error:
-        raise settings.placed(error.action_id, error) from None
 
 
 def _load_site_factory() -> SiteFactory:

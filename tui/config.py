@@ -23,6 +23,8 @@ class Settings:
     """A whole configuration."""
 
     theme: str | None = None
+    bell: bool = False
+    """Whether the terminal rings for a new critical finding."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> keys, separated by commas."""
     sites: tuple[SiteSpec, ...] = ()
@@ -70,7 +72,7 @@ class _Reader:
         self._lines = text.splitlines()
 
     def settings(self, document: dict[str, Any]) -> Settings:
-        self._known(document, ("theme", "keys", "site"), "")
+        self._known(document, ("theme", "bell", "keys", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
             if not isinstance(key, str):
@@ -78,6 +80,7 @@ class _Reader:
         sites = self._typed(document, "site", dict, "a table [site.NAME]", {})
         return Settings(
             theme=self._typed(document, "theme", str, "the name of a theme", None),
+            bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             sites=tuple(self._site(name, table) for name, table in sites.items()),
             file=self._path,

@@ -13,6 +13,7 @@ from tui.actions import Action, bindings
 from tui.chrome.command_line import CommandLine
 from tui.chrome.footer import Footer
 from tui.chrome.header import Header
+from tui.widgets.glyphs import UNICODE, Glyphs
 
 if TYPE_CHECKING:
     from backends.site import Site
@@ -71,6 +72,12 @@ class LiveScreen(Screen[None]):
         return cast(LiveApp, self.app).site
 
     @property
+    def glyphs(self) -> Glyphs:
+        """The shell's signs; the Unicode ones in an application that names none."""
+        signs = getattr(self.app, "glyphs", UNICODE)
+        return signs if isinstance(signs, Glyphs) else UNICODE
+
+    @property
     def clock(self) -> Clock:
         return cast(LiveApp, self.app).clock
 
@@ -124,3 +131,4 @@ class LiveScreen(Screen[None]):
         self.show()
         for header in self.query(Header):
             header.set_crumbs(self.crumbs())
+            header.repaint_lines()  # what the application says may have changed while the screen was hidden

@@ -82,6 +82,7 @@ def load(changing: int, seconds: float, size: tuple[int, int] = (160, 50)) -> No
             live = terminal.wait_for(f"{NODES}/{NODES} nodes".encode(), 90)
             if changing == 100:
                 row(f"connect all {NODES} nodes", f"{live:.1f} s", "", None)
+            terminal.key_to_paint(b"2")  # the fleet draws every GPU; the home screen only what is wrong
             terminal.watch(10.0)
             cpu, began = terminal.cpu_seconds(), time.monotonic()
             written = terminal.watch(seconds)

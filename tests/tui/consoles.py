@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from textual import events
 from textual.pilot import Pilot
 
-from backends.domain import Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
+from backends.contract import GpudeckError
+from backends.domain import Acknowledgement, Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
 from backends.feed import ManualClock, Topic
 from backends.feed.gpu_history import GpuHistory
 from backends.site import Site
@@ -20,6 +21,7 @@ from tests.tui.fleets import NOW
 from tui.app import Console, SiteFactory
 from tui.chrome.command_line import CommandLine
 from tui.config import Settings
+from tui.live import LiveScreen
 from tui.widgets.grid import Grid
 
 PATIENCE_SECONDS = 5.0
@@ -36,11 +38,38 @@ class ScriptedSite:
         self.triage: Topic[Triage] = Topic("triage")
         self.calls: list[str] = []
         self.start_error: Exception | None = None
+        self.keep_error: GpudeckError | None = None
+        """What acknowledging raises."""
         connecting = (NodeReading(node.name, NodeState.CONNECTING, None, None, None) for node in spec.nodes)
         self.publish(Fleet(tuple(connecting)) if first is None else first)
 
     def publish(self, value: Fleet) -> None:
         self.fleet.publish(value, self.clock.now())
+
+    def find(self, value: Triage) -> None:
+        """What triage says from now on."""
+        self.triage.publish(value, self.clock.now())
+
+    def acknowledge(self, finding_id: str, who: str, why: str) -> bool:
+        return self._keep(finding_id, Acknowledgement(who, why, self.clock.now()))
+
+    def unacknowledge(self, finding_id: str) -> bool:
+        return self._keep(finding_id, None)
+
+    def _keep(self, finding_id: str, acknowledged: Acknowledgement | None) -> bool:
+        if self.keep_error is not None:
+            raise self.keep_error
+        triage = self.triage.reading.value or Triage()
+        self.find(
+            replace(
+                triage,
+                findings=tuple(
+                    replace(each, acknowledged=acknowledged) if each.id == finding_id else each
+                    for each in triage.findings
+                ),
+            )
+        )
+        return any(each.id == finding_id for each in triage.findings)
 
     async def start(self) -> None:
         self.calls.append("start")
@@ -63,6 +92,7 @@ def build(
     theme: str | None = "dark",
     ascii_only: bool = False,
     factory: SiteFactory | None = None,
+    bell: bool = False,
 ) -> Console:
     """A console on `specs` whose clock stands at NOW; `values` are the fleets by site name."""
     CommandLine.history.clear()
@@ -74,7 +104,7 @@ def build(
 
     return Console(
         specs,
-        Settings(keys=keys or {}, sites=specs),
+        Settings(keys=keys or {}, sites=specs, bell=bell),
         theme=theme,
         ascii_only=ascii_only,
         site_factory=factory or scripted,
@@ -156,15 +186,22 @@ async def _bounded(said: Callable[[], str]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def opened(app: Console, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Opened]:
-    """The console on a terminal of `size`, its first site open and drawn."""
+async def opened(app: Console, size: tuple[int, int] = (80, 24), mode: str = "fleet") -> AsyncIterator[Opened]:
+    """The console on a terminal of `size`, its first site open and drawn, in `mode`; without a site as it opens."""
     async with app.run_test(size=size) as pilot:
-        await settled(pilot)
+        await settled(pilot, mode)
         yield Opened(app, pilot)
 
 
-async def settled(pilot: Pilot[Any]) -> None:
-    """Lets the console open its site and draw."""
+async def settled(pilot: Pilot[Any], mode: str = "fleet") -> None:
+    """Lets the console open its site and draw, in `mode`; a screen that is of no mode, like the offer, stays."""
+    await _drawn(pilot)
+    if isinstance(pilot.app, Console) and isinstance(pilot.app.screen, LiveScreen):
+        await pilot.app.action_open_mode(mode)
+        await _drawn(pilot)
+
+
+async def _drawn(pilot: Pilot[Any]) -> None:
     await pilot.pause()
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()

@@ -96,9 +96,9 @@ def test_keys_are_written_as_people_read_them() -> None:
 
 
 def test_every_action_may_be_remapped() -> None:
-    from tui.app import _screen_actions
+    from tui.remap import screen_actions
 
-    known = {action.id for action in (*GLOBAL, *_screen_actions())}
+    known = {action.id for action in (*GLOBAL, *screen_actions())}
     assert known == {action.id for action in EVERY}
     build_on(fleet(), keys={action.id: f"f{at + 1}" for at, action in enumerate(EVERY)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
@@ -11,16 +12,30 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from backends.domain import Event, Fabric, Fleet, Gpu, Link, NodeReading, NodeState, SiteSpec, Stall, Vgpu, clean
+from backends.domain import (
+    Event,
+    Fabric,
+    Fleet,
+    Gpu,
+    Link,
+    NodeReading,
+    NodeState,
+    SiteSpec,
+    Stall,
+    Subject,
+    Vgpu,
+    clean,
+)
 from backends.feed import ManualClock
 from backends.site import Site
-from screens.fleet import FleetScreen
+from screens.fleet import FleetScreen, worst_of
 from screens.node import NodeScreen, gpu_rows
 from screens.node_pages.host import HostPage
 from screens.node_pages.values import ValuesPage
 from screens.node_pages.view import NodeView
 from screens.rows import row_key
-from tests.tui.consoles import ScriptedSite
+from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, settled
+from tests.tui.findings import ACKED, DISK, HOT, LOST, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
 from tui.app import Console
 from tui.config import Settings
@@ -40,9 +55,7 @@ async def console(first: Fleet, size: tuple[int, int] = (80, 24)) -> AsyncIterat
     site.events.publish((EVENT,), NOW)
     app = Console((spec,), Settings(), theme="dark", site_factory=lambda _spec: cast(Site, site), clock=clock)
     async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        await settled(pilot)
         yield pilot, site
 
 
@@ -234,3 +247,69 @@ async def test_trends_are_drawn_where_there_is_room() -> None:
         await site.clock.advance(5)
         cast(FleetScreen, pilot.app.screen).show()
         assert "█" in str(grid(pilot).rows[1].cells[-1])
+
+
+# Findings
+
+
+def test_the_page_of_values_begins_with_the_findings_of_the_node_and_the_gpu() -> None:
+    found = (
+        LOST,
+        replace(DISK, subject=Subject("dgx01")),
+        replace(ACKED, subject=Subject("dgx01", "GPU-lost", 2)),
+        replace(HOT, subject=Subject("dgx01", "GPU-dgx01-1", 1)),
+    )
+    node = fleet().nodes[0]
+    assert node.node is not None
+    view = NodeView(node, node.node.gpus[2], NOW, findings=found)
+    first = ValuesPage().sections(view)[0]
+    assert first.title == "FINDINGS"
+    assert ["".join(cell.text for cell in line) for line in first.lines] == [
+        "✖ critical 22:00  lost from the bus (XID 79)",
+        "▲ warning  11-11  node: /raid is 96 % full: 612 GiB left of 15360",
+        "✖ acked    21:43  hardware thermal slowdown at 87 °C",
+        "1 more on its other GPUs",
+    ]
+
+
+def test_a_node_without_findings_or_gpus_has_no_such_section() -> None:
+    assert "FINDINGS" not in page(reading("dgx01", h100(0)), h100(0))
+    view = NodeView(reading("dgx01"), None, NOW, findings=(replace(DISK, subject=Subject("dgx01")),))
+    assert [section.title for section in ValuesPage().sections(view) if section.lines] == ["FINDINGS", "GPUS"]
+
+
+async def test_the_node_screen_shows_its_findings_as_they_come() -> None:
+    async with console(fleet()) as (pilot, site):
+        await pilot.press("enter")
+        await pilot.pause()
+        site.find(triage(replace(LOST, subject=Subject("dgx01")), replace(HOT, subject=Subject("dgx02"))))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not any("lost from the bus" in line for line in pilot.app.screen.query_one(Sheet).text_lines):
+                await pilot.pause(0.01)
+        assert not any("thermal" in line for line in pilot.app.screen.query_one(Sheet).text_lines)
+
+
+async def test_the_fleet_says_the_worst_finding_of_the_selected_row() -> None:
+    def detail(pilot: Pilot[None]) -> str:
+        return pilot.app.screen.query_one("#fleet-detail", StyledLine).text
+
+    healthy = Fleet((reading("dgx01", h100(0), h100(1)), reading("dgx02", h100(0, node="dgx02"))))
+    async with console(healthy) as (pilot, site):
+        site.find(triage(replace(HOT, subject=Subject("dgx01", "GPU-dgx01-1", 1)), DISK))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "hardware thermal slowdown" not in detail(pilot):
+                await pilot.pause(0.01)
+        assert detail(pilot) == "▲ warning  dgx01 gpu1: hardware thermal slowdown at 87 °C"
+        await pilot.press("down")
+        assert detail(pilot) == "", "GPU 0 is well"
+        await pilot.press("down")
+        assert "hardware thermal slowdown" in detail(pilot)
+        await pilot.press("down")
+        assert detail(pilot) == "▲ warning  dgx02: /raid is 96 % full: 612 GiB left of 15360"
+
+
+def test_an_acknowledged_finding_comes_after_the_open_ones_of_a_row() -> None:
+    acked = replace(ACKED, subject=Subject("dgx01", "GPU-dgx01-1", 1))
+    assert worst_of((acked, HOT, DISK), "dgx01", None) == HOT
+    assert worst_of((acked,), "dgx01", None) == acked
+    assert worst_of((HOT,), "dgx01", "GPU-other") is None

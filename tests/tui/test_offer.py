@@ -10,8 +10,8 @@ from textual.widgets import SelectionList
 
 import screens.offer
 from backends.discovery import Discovery
-from screens.fleet import FleetScreen
 from screens.offer import OfferScreen
+from screens.triage import TriageScreen
 from tests.tui.consoles import Opened, build, opened
 from tests.tui.fleets import HOSTILE
 from tui.config import load
@@ -83,7 +83,7 @@ async def test_ticked_hosts_become_a_site(monkeypatch: pytest.MonkeyPatch) -> No
     async with opened(build()) as console:
         await looked(console)
         await console.press("home", "space", "down", "down", "space", "enter")
-        await console.until(lambda: isinstance(console.screen, FleetScreen), "the fleet")
+        await console.until(lambda: isinstance(console.screen, TriageScreen), "the home screen")
         await console.until(lambda: console.app.site is not None and console.site.calls == ["start"], "the site")
         assert [node.name for node in console.site.spec.nodes] == ["dgx01", "h200-a"]
         await console.until(lambda: "0/2 nodes" in console.lines[0], "the header")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,16 @@ from textual.widgets import Input, Static
 
 import screens.offer
 from backends.discovery import Discovery
-from backends.domain import Event, Fleet, NodeReading, NodeState
+from backends.domain import Event, Evidence, Fleet, Hit, NodeReading, NodeState, Subject, Triage
+from screens.acknowledge import AcknowledgeDialog, TakeBackDialog
 from screens.help import HelpScreen
 from screens.node import NodeScreen
 from screens.offer import OfferScreen
+from screens.triage import TriageScreen
+from screens.triage_body import EvidencePane
 from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, build, build_on, settled
-from tests.tui.fleets import NOW, fleet, h100, mig_gpu, reading, refused
+from tests.tui.findings import LOST, SETTLED, SEVERAL, triage
+from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
 from tests.tui.test_offer import EVERYTHING, NOTHING
 from tui.app import Console
 
@@ -30,6 +35,27 @@ FLEETS = {
     "connecting": Fleet(tuple(NodeReading(f"dgx0{n}", NodeState.CONNECTING, None, None, None) for n in (1, 2))),
     "error": Fleet((refused("dgx07", h100(0, 50, "dgx07")), refused("dgx08"))),
     "healthy": Fleet((reading("dgx01", h100(0), h100(1)), reading("a100", mig_gpu(0, "3g.20gb", "2g.10gb")))),
+}
+
+
+HOSTILE_FINDINGS = tuple(
+    replace(
+        LOST,
+        id=str(number),
+        subject=Subject(evil, evil, number),
+        claim=evil,
+        cause=evil,
+        evidence=(Evidence(evil, NOW - 9, evil),),
+        hits=(Hit(evil, evil),),
+    )
+    for number, evil in enumerate(HOSTILE)
+)
+TRIAGES = {
+    "several": SEVERAL,
+    "settled": SETTLED,
+    "none": triage(seen=2, total=2),
+    "unread": triage(seen=3),
+    "hostile": triage(*HOSTILE_FINDINGS),
 }
 
 
@@ -47,14 +73,19 @@ def one_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GPUDECK_ASCII", raising=False)
 
 
-def drawn(*keys: str, screen: type | None = None) -> Callable[[Pilot[Any]], Awaitable[None]]:
-    """Lets the site open and draw, presses `keys`, and waits until `screen` is drawn."""
+def drawn(
+    *keys: str, screen: type | None = None, mode: str = "fleet", found: Triage | None = None
+) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Lets the site open and draw in `mode`, presses `keys`, and waits until `screen` is drawn."""
 
     async def run(pilot: Pilot[Any]) -> None:
-        await settled(pilot)
+        await settled(pilot, mode)
         site = getattr(pilot.app, "site", None)
         if isinstance(site, ScriptedSite):
             site.events.publish((EVENT,), NOW)
+            if found is not None:
+                site.find(found)
+                await _told(pilot)
         if isinstance(pilot.app.screen, OfferScreen):
             await _discovered(pilot)
         await pilot.press(*keys)
@@ -67,11 +98,65 @@ def drawn(*keys: str, screen: type | None = None) -> Callable[[Pilot[Any]], Awai
     return run
 
 
+async def _told(pilot: Pilot[Any]) -> None:
+    """Readings are drawn after a moment: waits until the screen has drawn the findings."""
+    screen = pilot.app.screen
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (screen.query(EvidencePane) if isinstance(screen, TriageScreen) else screen._pending is None):  # type: ignore[attr-defined]
+            await pilot.pause(0.01)
+    await pilot.pause()
+
+
 async def _discovered(pilot: Pilot[Any]) -> None:
     """Discovery runs in a thread: waits until it is on the screen."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while "Looked at" not in str(pilot.app.screen.query_one("#offer-found", Static).render()):
             await pilot.pause(0.01)
+
+
+# Triage
+
+
+@SIZES
+@pytest.mark.parametrize("name", TRIAGES)
+def test_triage(snap_compare: SnapCompare, name: str, size: tuple[int, int]) -> None:
+    app = build_on(FLEETS["healthy"] if name == "none" else fleet())
+    assert snap_compare(app, terminal_size=size, run_before=drawn(mode="triage", found=TRIAGES[name]))
+
+
+@SIZES
+def test_triage_waiting(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    assert snap_compare(build_on(fleet()), terminal_size=size, run_before=drawn(mode="triage"))
+
+
+def test_triage_ascii(snap_compare: SnapCompare) -> None:
+    app = build_on(fleet(), ascii_only=True)
+    assert snap_compare(app, terminal_size=SMALL, run_before=drawn(mode="triage", found=TRIAGES["several"]))
+
+
+def test_triage_no_color(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = build_on(fleet(), theme=None)
+    assert snap_compare(app, terminal_size=SMALL, run_before=drawn(mode="triage", found=TRIAGES["settled"]))
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi-16"])
+def test_triage_themes(snap_compare: SnapCompare, theme: str) -> None:
+    app = build_on(fleet(), theme=theme)
+    assert snap_compare(app, terminal_size=SMALL, run_before=drawn(mode="triage", found=TRIAGES["settled"]))
+
+
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
+def test_triage_acknowledge(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, ascii_only: bool) -> None:
+    monkeypatch.setenv("USER", "dora")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    run = drawn("space", *"vendor", screen=AcknowledgeDialog, mode="triage", found=SEVERAL)
+    assert snap_compare(build_on(fleet(), ascii_only=ascii_only), terminal_size=SMALL, run_before=run)
+
+
+def test_triage_take_back(snap_compare: SnapCompare) -> None:
+    run = drawn("down", "space", screen=TakeBackDialog, mode="triage", found=SETTLED)
+    assert snap_compare(build_on(fleet()), terminal_size=SMALL, run_before=run)
 
 
 # The fleet
@@ -152,6 +237,12 @@ def test_node_no_color(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NO_COLOR", "1")
     run = drawn("down", "enter", screen=NodeScreen)
     assert snap_compare(build_on(fleet(), theme=None), terminal_size=SMALL, run_before=run)
+
+
+@SIZES
+def test_node_findings(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    run = drawn("down", "down", "down", "enter", screen=NodeScreen, found=SEVERAL)
+    assert snap_compare(build_on(fleet()), terminal_size=size, run_before=run)
 
 
 # The help

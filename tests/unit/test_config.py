@@ -15,6 +15,7 @@ from tui.config import Settings, load
 
 FULL = """\
 theme = "light"
+bell = true
 
 [keys]
 "fleet.flat" = "t"
@@ -51,7 +52,7 @@ def error_of(tmp_path: Path, text: str) -> ConfigError:
 
 def test_everything_that_may_be_set(tmp_path: Path) -> None:
     settings = load(written(tmp_path, FULL))
-    assert (settings.theme, settings.keys) == ("light", {"fleet.flat": "t"})
+    assert (settings.theme, settings.bell, settings.keys) == ("light", True, {"fleet.flat": "t"})
     prod, spare = settings.sites
     assert [(node.name, node.address, node.local) for node in prod.nodes] == [
         ("dgx01", None, False),
@@ -81,6 +82,8 @@ def test_sites_by_name(tmp_path: Path) -> None:
     [
         ("[site.a]\nnode = []\n", 2, "unknown key [site.a] node", "nodes"),
         ("thme = 'x'\n", 1, "unknown key thme", "theme"),
+        ("bel = true\n", 1, "unknown key bel", "bell"),
+        ("bell = 1\n", 1, "bell must be true or false", ""),
         ("[site.a]\nnodes = []\n\nfast_second = 1\n", 4, "fast_second", "fast_seconds"),
         ("[site.a]\nnodes = [{ name = 'x', adress = 'y' }]\n", 2, "adress", "address"),
         ("[site.a]\nplatform = 'docker'\n", 1, "[site.a] names no nodes", "nodes ="),

@@ -1,4 +1,4 @@
-"""The two lines on top: where this is, how much of it answers, how old the oldest value is; then the modes."""
+"""The two lines on top: where this is, how much of it answers, how old the oldest value is; modes, what is wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from backends.domain import NodeState
+from tui.chrome.modes import Alarm, Span, Tabs, mode_line
 from tui.widgets import units
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
@@ -65,9 +66,10 @@ class HeaderApp(Protocol):
     def summary(self) -> Summary | None: ...
 
     @property
-    def tabs(self) -> tuple[tuple[str, str, str, bool], ...]:
-        """(mode id, key, label, current)"""
-        ...
+    def alarm(self) -> Alarm | None: ...
+
+    @property
+    def tabs(self) -> Tabs: ...
 
     @property
     def glyphs(self) -> Glyphs: ...
@@ -95,7 +97,7 @@ class Header(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self._crumbs: tuple[str, ...] = ()
-        self._spans: list[tuple[int, int, str]] = []
+        self._spans: list[Span] = []
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(id="header-site")
@@ -114,25 +116,13 @@ class Header(Vertical):
             self.repaint_lines()
 
     def repaint_lines(self) -> None:
-        """Draws what the application's summary says now; nothing when it says the same."""
+        """Draws what the application says now; nothing when it says the same."""
         app = cast(HeaderApp, self.app)
         for line in self.query("#header-site").results(HeaderLine):
             line.set_cells(site_cells(app.summary, self.size.width, app.glyphs))
         for line in self.query("#header-modes").results(HeaderLine):
-            line.set_cells(self._mode_cells(app))
-
-    def _mode_cells(self, app: HeaderApp) -> list[Cell]:
-        cells = [Cell(" ")]
-        self._spans = []
-        at = 1
-        for mode, key, label, current in app.tabs:
-            words = f"[{key} {label}]" if current else f" {key} {label} "
-            cells += [Cell(words, "tab" if current else ""), Cell(" ")]
-            self._spans.append((at, at + len(words), mode))
-            at += len(words) + 1
-        for crumb in self._crumbs[1:]:
-            cells += [Cell("> " if app.glyphs.ascii else "› ", "dim"), Cell(crumb, "name"), Cell(" ")]
-        return cells
+            cells, self._spans = mode_line(app.tabs, self._crumbs[1:], app.alarm, self.size.width, app.glyphs)
+            line.set_cells(cells)
 
     async def on_click(self, event: events.Click) -> None:
         for start, end, mode in self._spans:

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 NOT_MEASURED = "n/a"
+SEVERITIES: Mapping[str, tuple[str, str]] = {
+    "critical": ("bad", "critical"),
+    "warning": ("warn", "warning"),
+    "info": ("accent", "note"),
+}
+"""The style token, and by it the glyph, and the word of each severity of a finding."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from tui.widgets.glyphs import NOT_MEASURED
 
 GIB = 1024**3
+DAY_SECONDS = 86400.0
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -72,6 +73,28 @@ def coarse_age(seconds: float | None) -> str:
     if seconds is not None and seconds < 60:
         return f"{int(max(0.0, seconds) // 10) * 10} s" if seconds >= 10 else "<10 s"
     return age(seconds)
+
+
+def rough_age(seconds: float) -> str:
+    """How long ago at least, in steps that keep a still screen still: `over 20 m`, `over 3 h`, `over 2 d`."""
+    minutes = int(max(0.0, seconds) // 60)
+    if minutes < 10:
+        return "under 10 m"
+    if minutes < 60:
+        return f"over {minutes // 10 * 10} m"
+    return f"over {minutes // 60} h" if minutes < 2 * 24 * 60 else f"over {minutes // (24 * 60)} d"
+
+
+def clock_time(at: float | None, now: float, seconds: bool = False) -> str:
+    """Local `HH:MM`, or `HH:MM:SS`; of a time more than a day from `now` the date, `MM-DD` or `MM-DD HH:MM`."""
+    if at is None:
+        return NOT_MEASURED
+    far = abs(now - at) >= DAY_SECONDS
+    shape = ("%m-%d %H:%M" if seconds else "%m-%d") if far else ("%H:%M:%S" if seconds else "%H:%M")
+    try:
+        return datetime.fromtimestamp(at).astimezone().strftime(shape)
+    except (ValueError, OverflowError, OSError):
+        return NOT_MEASURED
 
 
 def moment(at: float | None) -> str:

@@ -1,0 +1,117 @@
+"""The findings as the rows of the triage screen: what comes first, what is marked, what a filter finds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from tui.widgets import units
+from tui.widgets.cells import fit, inert
+from tui.widgets.columns import Cell, Column, Row
+from tui.widgets.filter import STATE_WORDS, Filter, Subject
+from tui.widgets.glyphs import SEVERITIES, Glyphs
+
+if TYPE_CHECKING:
+    from backends.domain import Finding, Hit, Triage
+
+SUBJECT_WIDTH = 16
+HITS_WIDTH = 14
+
+COLUMNS: tuple[Column, ...] = (
+    Column("state", "STATE", 13, sortable=False),
+    Column("since", "SINCE", 5, sortable=False),
+    Column("subject", "SUBJECT", SUBJECT_WIDTH, sortable=False),
+    Column("claim", "FINDING", 24, grow=1000, sortable=False),
+    Column("hits", "HITS", HITS_WIDTH, min_terminal_width=96, sortable=False),
+)
+FILTERED_CHARACTERS = 4000
+"""A filter looks at so much of a finding's text."""
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class TriageView:
+    """How the findings are looked at."""
+
+    match: Filter = EVERYTHING
+    settled: bool = True
+    """Whether the acknowledged and the recovered ones are shown."""
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Open before acknowledged, the worst first; of equal severity the newest first: it is what the on-call was
+    woken for, the older ones are known."""
+    return sorted(
+        findings,
+        key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since, each.subject.label, each.id),
+    )
+
+
+def shown(triage: Triage, view: TriageView) -> list[Finding]:
+    """What the list holds, in its order: open, acknowledged, recovered (the latest recovery first)."""
+    current = in_order(triage.findings)
+    known = {each.id for each in current}
+    over = [each for each in triage.recovered if each.id not in known]
+    over.sort(key=lambda each: (-(each.recovered_at or 0.0), each.id))
+    if not view.settled:
+        current, over = [each for each in current if each.acknowledged is None], []
+    every = {each.id: each for each in (*current, *over)}
+    return (
+        [each for each in every.values() if view.match.matches(subject_of(each))] if view.match else [*every.values()]
+    )
+
+
+def state_of(finding: Finding, glyphs: Glyphs) -> Cell:
+    """`✖ critical`, `▲ acked`, `✓ recovered`: the glyph keeps the severity of what was acknowledged."""
+    if finding.recovered_at is not None:
+        return Cell(f"{glyphs.good} recovered", "dim")
+    style, word = SEVERITIES[finding.severity]
+    if finding.acknowledged is not None:
+        return Cell(f"{glyphs.of(style)} acked", "dim")
+    return Cell(f"{glyphs.of(style)} {word}", style)
+
+
+def subject_of(finding: Finding) -> Subject:
+    """What a filter finds a finding by: its words, its rule, its subject, whom it hits, and the state it is in."""
+    state = "recovered" if finding.recovered_at is not None else ("acked" if finding.acknowledged else "open")
+    words = [finding.subject.label, finding.claim, SEVERITIES[finding.severity][1], finding.rule, state]
+    words += [finding.cause or "", *(hit.text for hit in finding.hits), *(hit.user or "" for hit in finding.hits)]
+    text = " ".join(words)[:FILTERED_CHARACTERS].lower()
+    return Subject(text, frozenset(word for word in STATE_WORDS if word in text))
+
+
+def hits_text(hits: tuple[Hit, ...]) -> str:
+    """Whose work it is, in few cells: `alice +2` users, or how many workloads whose users are not known."""
+    users = list(dict.fromkeys(hit.user for hit in hits if hit.user))
+    if not users:
+        return f"{len(hits)} workload{'' if len(hits) == 1 else 's'}" if hits else ""
+    return users[0] if len(users) == 1 else f"{users[0][:64]} +{len(users) - 1}"
+
+
+def label(finding: Finding, width: int, glyphs: Glyphs) -> str:
+    """The subject in at most `width` cells: of a long node name the end goes, never the GPU's number."""
+    subject = finding.subject
+    tail = "" if subject.node is None or subject.gpu_index is None else f" gpu{subject.gpu_index}"
+    name = inert((subject.node or subject.label)[: width * 4 + 1])
+    room = width - len(tail)
+    return (name if cell_len(name) <= room else fit(name, room, ellipsis=glyphs.ellipsis).rstrip()) + tail
+
+
+def triage_row(finding: Finding, now: float, glyphs: Glyphs) -> Row:
+    """The finding in one line; its key is the finding's id."""
+    over = finding.recovered_at is not None
+    claim = f"to {units.clock_time(finding.recovered_at, now)}  {finding.claim}" if over else finding.claim
+    return Row(
+        finding.id,
+        (
+            state_of(finding, glyphs),
+            units.clock_time(finding.since, now),
+            label(finding, SUBJECT_WIDTH, glyphs),
+            claim,
+            Cell(hits_text(finding.hits), "" if over else "accent"),
+        ),
+        dim=over or finding.acknowledged is not None,
+    )

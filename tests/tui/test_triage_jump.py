@@ -1,0 +1,54 @@
+"""Where `enter` on a finding leads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backends.domain import NextStep, Subject
+from screens.fleet import FleetScreen
+from screens.node import NodeScreen
+from screens.triage_jump import Destination, destination, screen_of
+from tests.tui.findings import LOST
+
+GPU = Subject("dgx01", "GPU-1", 1)
+NODE = Subject("dgx01")
+
+
+@pytest.mark.parametrize(
+    ("subject", "target", "to"),
+    [
+        (GPU, None, Destination("dgx01", "GPU-1")),
+        (NODE, None, Destination("dgx01")),
+        (Subject(), None, Destination()),
+        (GPU, "dgx01/GPU-1", Destination("dgx01", "GPU-1")),
+        (GPU, "dgx01/GPU-7/host", Destination("dgx01", "GPU-7", "host")),
+        (GPU, "host", Destination("dgx01", "GPU-1", "host")),
+        (NODE, "dgx01/host", Destination("dgx01", None, "host")),
+        (NODE, "dgx01", Destination("dgx01")),
+        (GPU, "dgx02/GPU-9", Destination("dgx02", "GPU-9")),
+        (Subject(), "dgx02/host", Destination("dgx02", None, "host")),
+        (Subject("rack/1"), "rack/1/host", Destination("rack/1", None, "host")),
+        (GPU, "something-later", Destination("dgx01", "GPU-1")),
+        (Subject(), "host", Destination()),
+    ],
+)
+def test_a_step_names_the_place_else_the_subject_does(subject: Subject, target: str | None, to: Destination) -> None:
+    steps = () if target is None else (NextStep("command", "run", "true"), NextStep("screen", "look", target))
+    assert destination(replace(LOST, subject=subject, steps=steps)) == to
+
+
+def test_only_the_first_screen_counts() -> None:
+    steps = (NextStep("screen", "look", "host"), NextStep("screen", "look", "dgx02/GPU-9"))
+    assert destination(replace(LOST, subject=GPU, steps=steps)).page == "host"
+
+
+def test_a_gpu_or_a_page_is_a_node_screen_and_a_node_the_fleet() -> None:
+    node = screen_of(replace(LOST, subject=GPU, steps=()))
+    assert isinstance(node, NodeScreen)
+    assert (node.node_name, node.gpu_key, node.page.id) == ("dgx01", "GPU-1", "values")
+    narrowed = screen_of(replace(LOST, subject=NODE, steps=()))
+    assert isinstance(narrowed, FleetScreen)
+    assert narrowed.filter_text == "dgx01"
+    assert isinstance(screen_of(replace(LOST, subject=Subject(), steps=())), FleetScreen)
