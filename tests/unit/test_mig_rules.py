@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from backends.nodes.mig.catalogue import Board, board_named
@@ -82,6 +84,14 @@ def test_one_instance_with_media_engines_per_gpu() -> None:
 def test_each_profile_has_its_most() -> None:
     assert "takes at most 4 of 1g.20gb, not 5" in (wished("5x 1g.20gb").reason or "")
     assert "takes at most 1 of 4g.40gb, not 2" in (wished("2x 4g.40gb").reason or "")
+
+
+def test_the_most_of_a_profile_binds_where_there_would_be_more_places() -> None:
+    one = replace(A100.profiles[0], max_instances=2)
+    few = replace(A100, profiles=(one, *A100.profiles[1:]))
+    assert not places(few, (Placement(one, 0), Placement(one, 1)), one)
+    assert faults(few, [Placement(one, start) for start in range(3)]) == ["3 1g.10gb, the board allows 2"]
+    assert not any(names.count("1g.10gb") > 2 for names in feasible(few))
 
 
 def test_the_order_of_creation_does_not_matter_because_places_are_given_where_it_would() -> None:
@@ -188,6 +198,12 @@ def test_what_is_nearest_is_defined(wish: str, nearest: list[str]) -> None:
     assert [each.plan.wish for each in refused.nearest] == nearest
     assert all(each.plan.possible and each.plan.commands for each in refused.nearest)
     assert [each.plan.wish for each in wished(wish).nearest] == nearest, "the same wish, the same answer"
+
+
+def test_a_name_with_different_numbers_on_different_boards_means_the_nearest_memory_first() -> None:
+    assert [each.plan.wish for each in wished("1g.10gb", "H200").nearest][:2] == ["1g.18gb", "1g.35gb"]
+    assert [each.plan.wish for each in wished("1g.5gb+me", "B200").nearest][:1] == ["1g.23gb+me"]
+    assert [each.plan.wish for each in wished("1g.24gb+gfx", "H200").nearest][:1] == ["1g.18gb"], "no such number here"
 
 
 def test_a_name_of_another_board_is_explained() -> None:

@@ -54,7 +54,7 @@ def map_lines(gpu: GpuMap, paper: Paper, detail: bool = True) -> list[Line]:
         return [*lines, *(line for note in said for line in paragraph(note, paper, "stale"))]
     if gpu.is_drawn:
         lines.append(_legend(paper.glyphs))
-    lines += _instances(gpu, paper)
+    lines += _instances(gpu)
     for note in gpu.notes:
         lines += paragraph(note, paper, "stale" if gpu.places != "read" else "dim")
     return [*lines, *_room(gpu, paper)]
@@ -94,7 +94,7 @@ def _legend(glyphs: Glyphs) -> Line:
 def _map_grid(gpu: GpuMap, paper: Paper, compact: bool) -> list[Line]:
     board = gpu.board
     assert board is not None, "a grid is a board's"
-    boxes = [_instance_box(each, gpu.places == "supposed") for each in gpu.instances if each.placement is not None]
+    boxes = [_instance_box(each, gpu) for each in gpu.instances if each.placement is not None]
     boxes += gaps(board, taken(gpu.instances), gpu.room, signs(paper.glyphs.ascii))
     unknown: SliceState = "unknown"
     states = (unknown,) * board.compute_slices
@@ -107,15 +107,20 @@ def taken(instances: Sequence[GpuInstance]) -> list[tuple[int, int]]:
     return [each.placement for each in instances if each.placement is not None]
 
 
-def _instance_box(each: GpuInstance, supposed: bool) -> Box:
+def _instance_style(gpu: GpuMap) -> str:
+    """Of what is known, and known to be so now."""
+    return "stale" if gpu.places == "supposed" or gpu.style == "stale" else "accent"
+
+
+def _instance_box(each: GpuInstance, gpu: GpuMap) -> Box:
     start, size = each.placement or (0, 0)
     gi = "gi n/a" if each.gi is None else f"gi {each.gi}"
     count = len(each.processes or ())
     notes = (f"{gi}, {busy(each)}", f"{gi} {count}p" if count else gi, gi.replace(" ", ""))
     names = short_names(each.profile or NOT_MEASURED)
-    if supposed:
+    if gpu.places == "supposed":
         names = tuple(f"{name} ?" for name in names)
-    return Box(start, size, names, notes, "stale" if supposed else "accent", each.memory.used_percent)
+    return Box(start, size, names, notes, _instance_style(gpu), each.memory.used_percent)
 
 
 def busy(each: GpuInstance) -> str:
@@ -126,22 +131,22 @@ def busy(each: GpuInstance) -> str:
     return "idle" if not count else f"{count} {'process' if count == 1 else 'processes'}"
 
 
-def _instances(gpu: GpuMap, paper: Paper) -> Iterator[Line]:
+def _instances(gpu: GpuMap) -> Iterator[Line]:
     if not gpu.instances:
         return
     yield (Cell(f"  {'INSTANCE':<12} {'GI':>2} {'CI':<5} {'AT':<5} {'SM':>3} {'USED/TOTAL GiB':>14}", "dim"),)
     for each in gpu.instances:
-        yield from _instance(each, gpu.places, paper)
+        yield from _instance(each, gpu)
 
 
-def _instance(each: GpuInstance, places: str, paper: Paper) -> Iterator[Line]:
-    read = places in ("read", "deduced")
+def _instance(each: GpuInstance, gpu: GpuMap) -> Iterator[Line]:
+    read = gpu.places in ("read", "deduced")
     at = place_of(each) if read else NOT_MEASURED
     memory = units.gib_pair(each.memory.used_bytes, each.memory.total_bytes)
     cis = ",".join(map(str, each.cis)) or NOT_MEASURED
     name = (each.profile or NOT_MEASURED)[:12]
     gi, sms = units.number(each.gi), units.number(each.multiprocessors)
-    yield (Cell(f"  {name:<12}", "accent"), Cell(f" {gi:>2} {cis[:5]:<5} {at:<5} {sms:>3} {memory:>14}"))
+    yield (Cell(f"  {name:<12}", _instance_style(gpu)), Cell(f" {gi:>2} {cis[:5]:<5} {at:<5} {sms:>3} {memory:>14}"))
     ordered = sorted(each.processes or (), key=lambda process: -(process.memory_bytes or 0))
     for process in ordered[:PROCESSES_SHOWN]:
         yield (Cell(f"    {_process(process)}"),)

@@ -12,7 +12,7 @@ from backends.nodes.mig.plan import Blocker, Cost
 from backends.nodes.mig.target import GpuInstance, Target
 
 OPERATOR_PLATFORMS = ("kubernetes", "openshift")
-CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine|node-exporter-gpu", re.IGNORECASE)
+CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine", re.IGNORECASE)
 """Services and commands that keep a GPU open: MIG user guide, "In use by another client"."""
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from backends.nodes.mig.catalogue import Board
-from backends.nodes.mig.geometry import Placement, Room
-from backends.nodes.mig.plan import Plan, Stranded
+from backends.nodes.mig.geometry import Placement, Room, Stranded
+from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.target import GpuInstance, Target
 
 SCHEMA = "gpudeck/mig-plan/1"

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, islice
@@ -76,6 +76,16 @@ class Room:
         """The free slices together would hold a larger profile than any place does."""
         largest = max((profile.size for profile, _ in self.fits), default=0)
         return any(profile.size > largest for profile in self.scattered)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """What nobody can use while the layout stands; in slices of the board."""
+
+    compute_slices: int = 0
+    memory_slices: int = 0
+    reasons: tuple[str, ...] = ()
+    """A sentence for the compute slices, one for the memory slices."""
 
 
 def used_slices(board: Board, placement: Placement) -> tuple[int, ...]:
@@ -195,6 +205,28 @@ def room(board: Board, layout: Sequence[Placement]) -> Room:
     )
 
 
+def stranded(board: Board, left: Room) -> Stranded:
+    """What a layout loses, with the reasons."""
+    compute = len(left.stranded_slices)
+    memory = len(left.stranded_units) * board.memory_slices // board.units
+    said = []
+    if compute:
+        why = [
+            f"{place.profile.name} at {place.label} covers {len(covered_slices(board, place))} and uses "
+            f"{len(used_slices(board, place))}"
+            for place, _ in left.covers
+        ]
+        said.append(f"{_slices(compute, 'compute')}: {'; '.join(why)}")
+    if memory:
+        units = ", ".join(map(str, left.stranded_units))
+        said.append(f"{_slices(memory, 'memory')}: unit {units} has no compute slice left")
+    return Stranded(compute, memory, tuple(said))
+
+
+def _slices(count: int, kind: str) -> str:
+    return f"{count} {kind} {'slice is' if count == 1 else 'slices are'} stranded"
+
+
 def _most(board: Board, layout: Sequence[Placement], profile: Profile) -> int:
     """How many more of `profile` alone; they all have one size, so the leftmost free places are the most."""
     standing = list(layout)
@@ -250,3 +282,12 @@ def feasible(board: Board) -> frozenset[tuple[str, ...]]:
 
     walk(0, (), 0, media=False)
     return frozenset(found)
+
+
+def describe(profiles: Sequence[Profile]) -> str:
+    """2x 3g.40gb + 1g.10gb, in the order given."""
+    return counted(Counter(each.name for each in profiles))
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    return " + ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items())

@@ -7,10 +7,7 @@ from typing import Literal
 
 from backends.domain import Gpu, Vgpu
 from backends.nodes.mig.catalogue import Board, UnknownBoard, board_for
-from backends.nodes.mig.geometry import Layout, Room, faults, room
-from backends.nodes.mig.plan import Stranded
-from backends.nodes.mig.planner import stranded
-from backends.nodes.mig.solve import counted
+from backends.nodes.mig.geometry import Layout, Room, Stranded, counted, faults, room, stranded
 from backends.nodes.mig.target import GpuInstance, deduced, gpu_instances, placed, possible_layout
 
 State = Literal["guest", "absent", "off", "pending", "empty", "on"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backends.nodes.mig.geometry import Layout, Room
+from backends.nodes.mig.geometry import Layout, Room, Stranded
 from backends.nodes.mig.target import GpuInstance, Target
 
 
@@ -47,16 +47,6 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranded:
-    """What nobody can use while the layout stands; in slices of the board."""
-
-    compute_slices: int = 0
-    memory_slices: int = 0
-    reasons: tuple[str, ...] = ()
-    """A sentence for the compute slices, one for the memory slices."""
-
-
-@dataclass(frozen=True, slots=True)
 class MigParted:
     """The layout as nvidia-mig-parted and MIG Manager read it."""
 
@@ -96,7 +86,7 @@ class Plan:
     after: Layout | None = None
     """Everything that stands afterwards, by place; None where the places of what stays are not known."""
     room: Room | None = None
-    stranded: Stranded = Stranded()
+    stranded: Stranded = field(default_factory=Stranded)
     steps: tuple[Step, ...] = ()
     costs: tuple[Cost, ...] = ()
     blockers: tuple[Blocker, ...] = ()

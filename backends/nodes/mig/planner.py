@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from backends.nodes.mig import refusal
 from backends.nodes.mig.catalogue import Board, Profile
 from backends.nodes.mig.consequences import Change, blockers, costs
-from backends.nodes.mig.geometry import Layout, Placement, Room, Wanted, can_arrange, covered_slices, room, used_slices
-from backends.nodes.mig.plan import Near, Plan, Stranded
+from backends.nodes.mig.geometry import Layout, Stranded, Wanted, can_arrange, describe, room, stranded
+from backends.nodes.mig.plan import Near, Plan
 from backends.nodes.mig.refusal import MOST_NEAR, Suggestion
-from backends.nodes.mig.solve import Solution, Standing, describe, solve
+from backends.nodes.mig.solve import Solution, Standing, solve
 from backends.nodes.mig.steps import mig_parted, steps
 from backends.nodes.mig.target import UNPLACED_NOTE, GpuInstance, Target
 from backends.nodes.mig.wish import Resolved, Wish, resolve
@@ -133,28 +133,6 @@ def _same_profiles(board: Board, standing: Iterable[GpuInstance], wanted: Iterab
     return not pinned and Counter(profiles) == Counter(each.profile for each in wanted)
 
 
-def stranded(board: Board, left: Room) -> Stranded:
-    """What is lost in a layout, with the reasons."""
-    compute = len(left.stranded_slices)
-    memory = len(left.stranded_units) * board.memory_slices // board.units
-    said = []
-    if compute:
-        why = [
-            f"{place.profile.name} at {place.label} covers {len(covered_slices(board, place))} and uses "
-            f"{len(used_slices(board, place))}"
-            for place, _ in left.covers
-        ]
-        said.append(f"{_slices(compute, 'compute')}: {'; '.join(why)}")
-    if memory:
-        units = ", ".join(map(str, left.stranded_units))
-        said.append(f"{_slices(memory, 'memory')}: unit {units} has no compute slice left")
-    return Stranded(compute, memory, tuple(said))
-
-
-def _slices(count: int, kind: str) -> str:
-    return f"{count} {kind} {'slice is' if count == 1 else 'slices are'} stranded"
-
-
 def _notes(target: Target, change: Change) -> list[str]:
     board, said = target.board, []
     assert board is not None, "asked for only with a board"
@@ -198,13 +176,3 @@ def _refused(target: Target, text: str, reason: str, suggestions: Iterable[Sugge
             wanted = tuple(Wanted(each) for each in profiles)
             found[key] = Near(why, _possible(target, Wish(adds=True), describe(profiles), True, wanted))
     return Plan(target, text, possible=False, reason=reason, nearest=tuple(found.values()))
-
-
-def before(target: Target) -> Layout | None:
-    """What stands now; None where the places are not known."""
-    return target.layout if target.enabled else ()
-
-
-def kept_places(plan: Plan) -> tuple[Placement, ...]:
-    """Of what stays."""
-    return tuple(each for each in plan.after or () if each not in plan.creates)

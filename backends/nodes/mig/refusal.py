@@ -13,14 +13,14 @@ Nearest is defined, so that the same wish always gets the same answer:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 from backends.nodes.mig.catalogue import Board, Profile, profiles_called
-from backends.nodes.mig.geometry import Wanted, feasible
-from backends.nodes.mig.solve import counted
+from backends.nodes.mig.geometry import Wanted, counted, feasible
 from backends.nodes.mig.target import Target
 from backends.nodes.mig.wish import Asked
 
@@ -123,24 +123,29 @@ def _said(names: Sequence[str]) -> str:
 
 def substitutes(board: Board, name: str) -> list[Profile]:
     """What stands here for a name the board does not have, best first; see the definition above."""
-    for _, profile in profiles_called(name):
-        twin = None if profile.id is None else board.profile_by_id(profile.id)
-        if twin is not None and twin.compute_slices == profile.compute_slices and board.compute_slices == _slices(name):
-            return [twin]
+    twins = [
+        twin
+        for owner, profile in profiles_called(name)
+        if owner.compute_slices == board.compute_slices and profile.id is not None
+        for twin in [board.profile_by_id(profile.id)]
+        if twin is not None
+    ]
+    if twins:
+        # One name has different numbers on different boards: the nearest memory is the likeliest.
+        return sorted(dict.fromkeys(twins), key=lambda each: abs((each.memory_gb or 0) - (_figure(name) or 0)))
     plain = [each for each in board.profiles if each.is_plain]
     if name.isdigit():
         return []
     if name.endswith("g") and name[:-1].isdigit():
         return [each for each in plain if each.compute_slices == int(name[:-1])] or _by_memory(plain, None)
-    compute, _, memory = name.rpartition(".")
-    figure = int(digits) if (digits := memory.split("gb")[0]).isdigit() else None
-    same = [each for each in plain if f"{each.compute_slices}g" == compute]
-    return _by_memory(same or plain, figure)
+    same = [each for each in plain if f"{each.compute_slices}g" == name.partition(".")[0]]
+    return _by_memory(same or plain, _figure(name))
 
 
-def _slices(name: str) -> int:
-    """Of the first board that has a profile of that name."""
-    return next((board.compute_slices for board, _ in profiles_called(name)), 0)
+def _figure(name: str) -> int | None:
+    """The memory in a profile's name or a size: 40 of 3g.40gb and of 40gb."""
+    found = re.search(r"(\d+)gb", name)
+    return int(found[1]) if found else None
 
 
 def _by_memory(profiles: Sequence[Profile], figure: int | None) -> list[Profile]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
-from backends.nodes.mig.catalogue import Board, Profile
+from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, places, room
 
 
@@ -102,12 +102,3 @@ def driver_ends_there(board: Board, stays: Sequence[Placement], created: Sequenc
             grown |= {state | {place} for place in found}
         states = grown
     return states == {frozenset((*stays, *created))}
-
-
-def describe(profiles: Sequence[Profile]) -> str:
-    """2x 3g.40gb + 1g.10gb, in the order given."""
-    return counted(Counter(each.name for each in profiles))
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    return " + ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items())
