@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from screens.gpu_values import gpu_sections
 from screens.node_pages.sheet_page import SheetPage
 from screens.node_pages.view import NodeView
-from screens.node_sections import events_section, gpu_sections
 from tui.widgets.columns import Cell
 from tui.widgets.sheet import Section
 
 
 class ValuesPage(SheetPage):
     def sections(self, view: NodeView) -> list[Section]:
-        """The GPU in groups, then what happened to it; a node without GPUs says so."""
+        """The GPU in groups; a node without GPUs says so."""
         gpu = view.gpu
         if gpu is None:
             said = "The node reports no GPU." if view.reading.node is not None else "No value was read yet."
             return [Section("GPUS", ((Cell(said, "dim"),),))]
-        happened = [event for event in view.events if event.gpu_index in (None, gpu.index)]
-        return [*gpu_sections(gpu, view.glyphs), events_section(happened, view.glyphs)]
+        return gpu_sections(view, gpu)
