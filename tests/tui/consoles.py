@@ -227,4 +227,4 @@ async def to_node(console: Opened) -> None:
     """Opens the node under the cursor, which is dgx01 or one of its GPUs."""
     await console.press("enter")
     await console.until(lambda: isinstance(console.screen, NodeScreen), "the node screen")
-    await console.until(lambda: "GPU-dgx01" in console.text, "the page of the node")
+    await console.until(lambda: "UTILISATION" in console.text, "the page of the node")

@@ -146,7 +146,7 @@ async def test_breadcrumbs_follow_the_chosen_gpu() -> None:
         await console.press("down")
         await to_node(console)
         await console.press("right_square_bracket")
-        await console.until(lambda: "GPU-dgx01-1" in console.text, "the second GPU")
+        await console.until(lambda: "GPU 1  H100" in console.text, "the second GPU")
         assert "dgx01 › GPU 1" in console.lines[1]
 
 

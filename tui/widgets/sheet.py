@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from tui.widgets.cells import fit, inert
 from tui.widgets.columns import Cell
+from tui.widgets.wrap import wrapped
 
 Line = tuple[Cell, ...]
 TWO_COLUMNS_FROM = 112
@@ -25,17 +26,27 @@ _TOKENS = ("dim", "good", "warn", "bad", "stale", "accent", "title")
 
 
 @dataclass(frozen=True, slots=True)
+class Prose:
+    """A sentence: folded at the width there is."""
+
+    text: str
+    style: str = ""
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A title and its lines; each line is a sequence of styled texts."""
+    """A title and its lines; each line is a sequence of styled texts, or a sentence."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[Line | Prose, ...]
 
 
 def arrange(sections: Sequence[Section], width: int) -> list[Line]:
     """The sections as lines of at most `width` cells: under each other, or in two columns where there is room."""
-    blocks = [_block(section) for section in sections if section.lines]
-    if width < TWO_COLUMNS_FROM:
+    one = width < TWO_COLUMNS_FROM
+    blocks = [_block(section, width if one else (width - GUTTER) // 2) for section in sections if section.lines]
+    if one:
         return [line for block in blocks for line in block]
     left: list[Line] = []
     right: list[Line] = []
@@ -52,8 +63,15 @@ def arrange(sections: Sequence[Section], width: int) -> list[Line]:
     return lines
 
 
-def _block(section: Section) -> list[Line]:
-    return [(Cell(section.title, "title"),), *((Cell("  "), *line) for line in section.lines), ()]
+def _block(section: Section, width: int) -> list[Line]:
+    lines: list[Line] = [(Cell(section.title, "title"),)]
+    for line in section.lines:
+        if isinstance(line, Prose):
+            margin = Cell(" " * (2 + line.indent))
+            lines += [(margin, Cell(text, line.style)) for text in wrapped(line.text, width - 2 - line.indent)]
+        else:
+            lines.append((Cell("  "), *line))
+    return [*lines, ()]
 
 
 def cropped(line: Line, width: int) -> Line:

@@ -1,0 +1,98 @@
+"""What state the GPU is in, in a sentence, what the driver asks for, and what cannot be known here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.domain import Gpu, NodeState
+from screens.condition import HOT_REASONS, gpu_condition
+from screens.gpu_values.lines import told, words
+from screens.node_pages.view import NodeView
+from tui.widgets import units
+from tui.widgets.sheet import Line, Prose, Section
+
+RECOVERY: dict[str, tuple[str, str]] = {
+    "none": ("", "nothing"),
+    "gpu_reset": ("warn", "a reset of this GPU: drain its work, then nvidia-smi --gpu-reset -i {index}"),
+    "node_reboot": ("bad", "a reboot of the node: drain it first"),
+    "drain_p2p": ("warn", "to end the work that reaches this GPU from its peers (NVLink, PCIe), then look again"),
+    "drain_and_reset": ("warn", "its work drained, then a reset: nvidia-smi --gpu-reset -i {index}"),
+    "recover_imex_domain": ("bad", "its IMEX domain recovered: look at nvidia-imex on the nodes of the domain"),
+    "bus_reset": ("bad", "a reset of its bus: drain the node first"),
+    "system_reboot": ("bad", "a reboot of the whole system: drain it first"),
+}
+"""NVML field 230 (nvml.h, NVML_GPU_RECOVERY_ACTION_*): style and words. It outranks any table of XIDs."""
+
+WORDS: dict[str, str] = {
+    "ok": "no value is out of bounds",
+    "lost": "it does not answer any more",
+    "ecc": "uncorrected memory errors",
+    "fabric": "the NVLink fabric calls it unhealthy",
+    "link": "NVLinks are down",
+    "slow": "the hardware slows it down",
+    "pcie": "it runs with fewer PCIe lanes than it could",
+    "mig": "a change of its MIG mode waits for a reset",
+    "reset": "the driver asks for something",
+}
+"""What a word of the STATE column says; `hot` and `remap` have two sentences."""
+
+MIG_HIDES = frozenset({"utilisation", "NVLink"})
+"""What NVML does not tell of a GPU in MIG mode (nvml.h)."""
+MIG_WHY = "DCGM's profiling metrics tell the use of each instance."
+GUEST_WHY = "The board's are told to the host alone."
+
+
+def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) -> Section:
+    """`silent` are the groups that say nothing and whose silence is explained here; `anything`: some group speaks."""
+    condition, signs = gpu_condition(gpu), view.glyphs
+    lines: list[Line | Prose] = []
+    if gpu.lost:
+        reason = gpu.lost_reason or "no reason given"
+        lines.append(told(signs.bad, f"LOST: {reason}. The values below are its last ones.", "bad"))
+    elif view.reading.state is not NodeState.LIVE:
+        age = units.coarse_age(view.reading.age(view.now))
+        lines.append(told(signs.stale, f"stale: the node does not answer; these values are {age} old.", "stale"))
+    elif not anything:
+        lines.append(told(signs.stale, "nothing was measured.", "stale"))
+    else:
+        lines.append(told(signs.of(condition.style), f"{condition.word}: {_sentence(gpu)}.", condition.style))
+    if gpu.recovery_action is not None:
+        lines.append(_asked(view, gpu, gpu.recovery_action))
+    lines += [Prose(text, "dim") for text in _cannot_know(view, gpu, silent)]
+    return Section(f"GPU {gpu.index}  {units.model(gpu.name)}", tuple(lines))
+
+
+def _asked(view: NodeView, gpu: Gpu, action: str) -> Line | Prose:
+    if action not in RECOVERY:
+        return told(view.glyphs.warn, f"The driver asks for {action}.", "warn")
+    style, asked = RECOVERY[action]
+    if not style:
+        return words("driver asks", asked)
+    return told(view.glyphs.of(style), f"The driver asks for {asked.format(index=gpu.index)}.", style)
+
+
+def _sentence(gpu: Gpu) -> str:
+    word = gpu_condition(gpu).word
+    if word == "remap":
+        return "a row could not be remapped" if gpu.remapped_rows.failed else "a row remap waits for a reset"
+    if word == "hot":
+        slowed = HOT_REASONS.intersection(gpu.clocks.event_reasons or ())
+        return "its clocks are held down by heat" if slowed else "it is at its temperature limit"
+    return WORDS.get(word, word)
+
+
+def explained(gpu: Gpu, group: str) -> bool:
+    """Whether it is known why a group says nothing: then it is named in a sentence, and has no section."""
+    return gpu.vgpu.mode == "vgpu" or (gpu.mig.enabled is True and group in MIG_HIDES)
+
+
+def _cannot_know(view: NodeView, gpu: Gpu, silent: Sequence[str]) -> list[str]:
+    found = []
+    if silent and gpu.vgpu.mode == "vgpu":
+        found.append(f"A vGPU guest. Cannot be measured here: {', '.join(silent)}. {GUEST_WHY}")
+    elif silent:
+        found.append(f"MIG is on. Cannot be measured then: {', '.join(silent)}. {MIG_WHY}")
+    node = view.reading.node
+    if node is not None and node.transport == "nvidia-smi":
+        found.append("Read by nvidia-smi, which tells less than NVML and less often.")
+    return found
