@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
-from backends.domain import Node
+from backends.domain import Node, ProbeCost
 from backends.feed import ManualClock
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, fleet
@@ -28,4 +29,6 @@ def simulated(name: str, prepare: Callable[[SimNode], None] = lambda _node: None
     probe: Any = Probe(SimNvml(hardware, meter, clock), host, said.append, {"protocol": 1})  # type: ignore[no-untyped-call]
     assert probe.start()
     state = next(message for message in said if message["t"] == "state")
-    return wire.state(json.loads(json.dumps(state)), name, 0.0)
+    node = wire.state(json.loads(json.dumps(state)), name, 0.0)
+    # The one value that the machine of the test has a part in.
+    return dataclasses.replace(node, probe=ProbeCost(sample_milliseconds=2.5))

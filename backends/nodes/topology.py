@@ -20,6 +20,7 @@ LABEL_LIMIT = 64
 NEAR = ("PIX", "PXB")
 """One PCIe switch or several lie between, and no CPU: GPUDirect RDMA runs at full speed."""
 
+_RANK = {level: rank for rank, level in enumerate(PCIE_LEVELS)}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _TRAILING = ("CPU Affinity", "NUMA Affinity", "GPU NUMA ID")
 _DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
@@ -88,6 +89,8 @@ class NicChoice:
     near: bool | None
     """GPUDirect RDMA can run between the two without a CPU in the way; None where that cannot be told."""
     reason: str
+    passed_over: tuple[str, ...] = ()
+    """Nearer ones that are down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,15 +310,20 @@ def nearest_nics(node: Node) -> tuple[NicChoice, ...]:
     """
     known = matrix(node)
     ports = {} if node.host.rdma is None else _ports(node.host.rdma)
+    gpus = node.gpus[:LABEL_LIMIT]
+    levels = [dict(zip(known.nics, cells[known.gpu_count :], strict=True)) for cells in known.cells[: len(gpus)]]
     used: Counter[str] = Counter()
-    choices = []
-    for position, gpu in enumerate(node.gpus[:LABEL_LIMIT]):
-        levels = dict(zip(known.nics, known.cells[position][known.gpu_count :], strict=True))
-        choice = _choose(gpu, levels, ports, used)
-        if choice.nic is not None:
-            used[choice.nic] += 1
-        choices.append(choice)
-    return tuple(choices)
+    choices: dict[int, NicChoice] = {}
+    # Those with the nearest device choose first: one whose own is down takes what nobody is near to.
+    for place in sorted(range(len(gpus)), key=lambda place: _best_rank(levels[place], ports)):
+        choice = choices[place] = _choose(gpus[place], levels[place], ports, used)
+        used.update(() if choice.nic is None else (choice.nic,))
+    return tuple(choices[place] for place in range(len(gpus)))
+
+
+def _best_rank(levels: dict[str, str | None], ports: dict[str, bool]) -> int:
+    ranks = [_RANK[level] for name, level in levels.items() if level in _RANK and ports.get(name, True)]
+    return min(ranks, default=len(_RANK))
 
 
 def _ports(ports: Sequence[RdmaPort]) -> dict[str, bool]:
@@ -331,20 +339,20 @@ def _choose(gpu: Gpu, levels: dict[str, str | None], ports: dict[str, bool], use
         return NicChoice(gpu, None, None, None, "the GPU is lost")
     if not levels:
         return NicChoice(gpu, None, None, None, "no RDMA device")
-    order = {level: rank for rank, level in enumerate(PCIE_LEVELS)}
-    told = [(order[level], used[name], name) for name, level in levels.items() if level in order]
+    told = [(_RANK[level], used[name], name) for name, level in levels.items() if level in _RANK]
     if not told:
         return NicChoice(gpu, None, None, None, "how near the RDMA devices are was not told")
     up = [each for each in told if ports.get(each[2], True)]
     if not up:
-        return NicChoice(gpu, None, None, False, "every RDMA device is down")
+        down = tuple(each[2] for each in told)
+        return NicChoice(gpu, None, None, False, "every RDMA device is down", down)
     rank, _, name = min(up, key=lambda each: each[:2])
     level = PCIE_LEVELS[rank]
     reason = REASONS[level]
-    passed = [each[2] for each in told if each[0] < rank]
-    if passed:
-        reason += f"; nearer, but down: {', '.join(passed)}"
-    return NicChoice(gpu, name, level, level in NEAR, reason)
+    passed_over = tuple(each[2] for each in told if each[0] < rank)
+    if passed_over:
+        reason += f"; nearer, but down: {', '.join(passed_over)}"
+    return NicChoice(gpu, name, level, level in NEAR, reason, passed_over)
 
 
 # Who sits where
