@@ -49,11 +49,8 @@ def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
 
 def page_cells(current: Page) -> list[Cell]:
     """The strip over the page: each page's key and name, the one in sight marked."""
-    cells: list[Cell] = []
-    for page in PAGES:
-        words = f"[{page.key} {page.label}]" if page is current else f" {page.key} {page.label} "
-        cells += [Cell(words, "accent" if page is current else "dim")]
-    return cells
+    names = [(page, f"{page.key} {page.label}") for page in PAGES]
+    return [Cell(f"[{name}]", "accent") if page is current else Cell(name, "dim") for page, name in names]
 
 
 class NodeScreen(LiveScreen):
@@ -134,7 +131,7 @@ class NodeScreen(LiveScreen):
         grid.set_rows(rows)
         if chosen is not None:
             grid.select(chosen)
-        self.query_one("#node-strip", StyledLine).set_cells(page_cells(self.page))
+        self.query_one("#node-strip", StyledLine).set_cells(page_cells(self.page), separator=" ")
         page = self._pages.get(self.page.id)
         if page is not None:
             page.show_node(self._node_view(reading))

@@ -127,7 +127,7 @@ class _Drawing:
     def flat(self, fleet: Fleet) -> list[_Line]:
         found = [(reading, gpu) for reading in fleet.nodes for gpu in self._matching(reading)]
         if self.view.sort is not None:
-            found = _ordered(found, lambda pair: self._gpu_value(*pair), self.view.reverse)
+            found = ordered(found, lambda pair: self._gpu_value(*pair), self.view.reverse)
         return [_Line(reading, gpu) for reading, gpu in found]
 
     def row(self, line: _Line) -> Row:
@@ -140,12 +140,12 @@ class _Drawing:
         column = self.view.sort
         if column is None:
             return list(fleet.nodes)
-        return _ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
+        return ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
 
     def _sorted_gpus(self, gpus: list[Gpu]) -> list[Gpu]:
         if self.view.sort not in GPU_SORT:
             return gpus
-        return _ordered(gpus, GPU_SORT[self.view.sort], self.view.reverse)
+        return ordered(gpus, GPU_SORT[self.view.sort], self.view.reverse)
 
     def _gpu_value(self, reading: NodeReading, gpu: Gpu) -> float | str | None:
         if self.view.sort == "name":
@@ -262,7 +262,7 @@ def _note_style(reading: NodeReading) -> str:
     return "bad" if reading.state is NodeState.DOWN else "stale"
 
 
-def _ordered(items: list[T], value: Callable[[T], float | str | None], reverse: bool) -> list[T]:
+def ordered(items: list[T], value: Callable[[T], float | str | None], reverse: bool) -> list[T]:
     """`items` sorted by `value`, stable, those without one last."""
     keyed = [(value(item), item) for item in items]
     present = [(key, item) for key, item in keyed if key is not None]

@@ -1,4 +1,4 @@
-"""`make gpu-check`: what the probe says of this machine's GPUs, beside what `nvidia-smi -q -x` says of them.
+"""`make gpu-check`: what the probe says of this machine's GPUs, beside what `nvidia-smi -q -x` and `topo -m` say.
 
 Exit status: 0 when both agree or there is no NVIDIA driver, 1 when a value that does not move differs or when either
 could not be read. Values that move between two readings are held to the tolerance that the table states.
@@ -23,9 +23,11 @@ from backends.domain import Gpu, Node, clean
 from backends.nodes import bootstrap, smi, wire
 from backends.nodes.local import LocalTransport
 from backends.nodes.stream import SMI_LIMIT
+from backends.nodes.topology import matrix, parse
 from backends.nodes.transport import Channel
 
 NAME = "local"
+TOPOLOGY_COMMAND = "nvidia-smi topo -m"
 SKIPPED = "skipped: no NVIDIA driver here"
 DRIVER = Path("/proc/driver/nvidia/version")
 OK, DIFFERS, ONLY_ONE = "ok", "differs", "only one"
@@ -167,6 +169,33 @@ def compare_nodes(probe: Node, nvidia_smi: Node) -> list[tuple[str, list[Row]]]:
     return parts
 
 
+def compare_topology(probe: Node, said: str) -> list[Row]:
+    """One row per device and per affinity of a GPU; `said` is what `nvidia-smi topo -m` printed."""
+    ours = matrix(probe)
+    try:
+        theirs = parse(said)
+    except ValueError:
+        return [Row("topology", " ".join(ours.labels), None, ONLY_ONE)]
+    rows = [_same("NICs", ours.nics, theirs.nics)]
+    for position, label in enumerate(ours.labels):
+        if label not in theirs.labels:
+            rows.append(Row(label, True, False, DIFFERS))
+            continue
+        at = theirs.labels.index(label)
+        rows.append(_same(label, _words(ours.cells[position]), _words(theirs.cells[at])))
+        rows.append(_same(f"{label} CPU affinity", ours.cpu_affinity[position], theirs.cpu_affinity[at]))
+        rows.append(_same(f"{label} NUMA affinity", ours.numa_affinity[position], theirs.numa_affinity[at]))
+    return [row for row in rows if (row.probe, row.smi) != (None, None)]
+
+
+def _words(cells: Sequence[str | None]) -> str:
+    return " ".join(cell or "n/a" for cell in cells)
+
+
+def _same(field: str, ours: Any, theirs: Any) -> Row:
+    return Row(field, ours, theirs, _verdict(Field(field), ours, theirs))
+
+
 def _slots(node: Node) -> dict[str, Gpu]:
     return {wire.short_bus_id(gpu.pci_bus_id) if gpu.pci_bus_id else f"#{gpu.index}": gpu for gpu in node.gpus}
 
@@ -276,6 +305,13 @@ async def running_probe() -> AsyncIterator[RunningProbe]:
         await transport.close()
 
 
+async def read_topology() -> str:
+    """What `nvidia-smi topo -m` prints on this machine."""
+    transport = LocalTransport()
+    done = await transport.run(TOPOLOGY_COMMAND, timeout=LINE_SECONDS, limit=SMI_LIMIT)
+    return done.stdout.decode("utf-8", "replace")
+
+
 async def read_smi() -> Node:
     """This machine by nvidia-smi; raises GpudeckError."""
     transport = LocalTransport()
@@ -319,6 +355,7 @@ async def check(beats: int) -> int:
             if not node.gpus:
                 raise NotThere
             parts = compare_nodes(node, await read_smi())
+            parts.append(("topology", compare_topology(node, await read_topology())))
         print(*table(parts), sep="\n")
         spent = await cost(beats)
     except NotThere:

@@ -244,8 +244,9 @@ class Console(App[None]):
 
     async def run_action_id(self, action_id: str) -> None:
         """Runs an action as its key does."""
+        known = {action.id: action.method for screen in self.screen_stack for action in self.actions_of(screen)}
         scope, _, method = action_id.partition(".")
-        await self.run_action(f"{'app' if scope == 'app' else 'screen'}.{method}")
+        await self.run_action(f"{'app' if scope == 'app' else 'screen'}.{known.get(action_id, method)}")
 
     # The command line
 

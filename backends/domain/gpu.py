@@ -261,6 +261,7 @@ class Gpu:
     recovery_action: str | None = None
     """What the driver asks for (field 230): none, gpu_reset, node_reboot, drain_p2p, drain_and_reset, ..."""
     numa_node: int | None = None
+    """Of the CPUs and the memory next to the GPU (/sys, else nvmlDeviceGetMemoryAffinity)."""
     cpu_affinity: str | None = None
     """CPU list, 0-31,64-95."""
     memory: Memory = Memory()

@@ -76,3 +76,5 @@ class Host:
     """nvidia_peermem is loaded: the older way of GPUDirect RDMA."""
     dma_buf: bool | None = None
     """The newer way can work: open kernel module and kernel 5.12 or later."""
+    unread: tuple[str, ...] = ()
+    """What failed or does not answer, as "disk /raid: does not answer"."""

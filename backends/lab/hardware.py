@@ -89,6 +89,17 @@ class LogLine:
 
 
 @dataclass(slots=True)
+class HostFaults:
+    """What is wrong around the GPUs of a node; the defaults are a sound one."""
+
+    services_down: frozenset[str] = frozenset()
+    """Those that run elsewhere and have failed here."""
+    ports_down: frozenset[str] = frozenset()
+    """RDMA devices, mlx5_0."""
+    scratch_used_percent: float | None = None
+
+
+@dataclass(slots=True)
 class SimNode:
     name: str
     machine: Machine
@@ -98,6 +109,7 @@ class SimNode:
     boot_at: float
     gpus: tuple[SimGpu, ...]
     hostile: bool = False
+    host_faults: HostFaults = field(default_factory=HostFaults)
     # What scenarios switch.
     reachable: bool = True
     accepts_key: bool = True

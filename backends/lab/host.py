@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from typing import Any
 
 from backends.feed import Clock
-from backends.lab.dynamics import Meter, mix
+from backends.lab.dynamics import Meter, SimProcess, mix
+from backends.lab.equipment import EQUIPMENT, Equipment, Nic, SimDisk
 from backends.lab.hardware import SimNode
+
+FACTS_SECONDS = 60.0
+BLOCK_BYTES = 4096
+SERVICES = (
+    "nvidia-fabricmanager",
+    "nvidia-persistenced",
+    "nvidia-dcgm",
+    "nvidia-mig-manager",
+    "nvidia-imex",
+    "nvidia-gridd",
+    "nvsm",
+)
+HOSTILE_MOUNT = "/raid\x1b]0;owned\x07/[@click=app.bell]x[/]/\u202etuo"
+_IN_CONTAINERS = ("tritonserver", "vllm", "serve.py")
+
+
+def container_of(node: SimNode, process: SimProcess) -> str | None:
+    """The container a simulated process runs in, the same every time; None for one that runs on the host.
+
+    What serves models runs in containers, and so does a third of the training; the processes of one job share theirs.
+    """
+    job = f"{node.name}/{process.command}/{process.started_at}"
+    if process.gi is not None:
+        job += f"/{process.pid}"
+    digest = hashlib.sha256(job.encode("utf-8", "replace")).hexdigest()
+    serves = any(word in process.command for word in _IN_CONTAINERS)
+    return digest if serves or int(digest[:2], 16) % 3 == 0 else None
 
 
 class SimHost:
@@ -21,8 +51,13 @@ class SimHost:
         self._clock = clock
         self._jobs_clock = jobs_clock or clock
         self._seen: set[int] = set()
+        self._facts: tuple[object, dict[str, Any]] | None = None
         # The journal serves a login that may not open /dev/kmsg.
         self.kernel_log = "kmsg" if node.machine.privileged else "journal"
+
+    @property
+    def _equipment(self) -> Equipment:
+        return EQUIPMENT[self._node.machine.prefix]
 
     def now(self) -> float:
         return self._clock.now()
@@ -51,11 +86,84 @@ class SimHost:
             "memory_available_bytes": int(total * (1 - used)) // 4096 * 4096,
         }
 
+    def facts(self, _patience: float = 0.0) -> dict[str, Any]:
+        """Disks, RDMA, services and the like, read once a minute; the same object in between."""
+        window = int(self._jobs_clock.now() // FACTS_SECONDS)
+        faults = self._node.host_faults
+        state = (window, faults.services_down, faults.ports_down, faults.scratch_used_percent)
+        if self._facts is None or self._facts[0] != state:
+            self._facts = (state, self._read_facts(window))
+        return self._facts[1]
+
+    def _read_facts(self, window: int) -> dict[str, Any]:
+        equipment, machine = self._equipment, self._node.machine
+        release = re.match(r"(\d+)\.(\d+)", machine.kernel)
+        modern = release is not None and (int(release[1]), int(release[2])) >= (5, 12)
+        return {
+            "disks": [self._disk(disk, window) for disk in equipment.disks],
+            "rdma": [self._port(nic) for nic in equipment.nics],
+            "services": [{"name": name, "state": self._service(name)} for name in SERVICES],
+            "runtimes": [{"name": name, "socket": path} for name, path in equipment.runtimes],
+            "kernel_modules": equipment.kernel_modules,
+            "peermem": equipment.peermem,
+            "dma_buf": equipment.kernel_modules == "open" and modern,
+            "unread": [],
+        }
+
+    def _disk(self, disk: SimDisk, window: int) -> dict[str, Any]:
+        scratch = disk is self._equipment.disks[-1]
+        share = disk.used_share + self._node.seed % 97 / 97 * 0.12 + 0.01 * math.sin(window / 47 + self._node.index)
+        full = self._node.host_faults.scratch_used_percent
+        if scratch and full is not None:
+            share = full / 100
+        free = int(disk.total_bytes * (1 - share)) // BLOCK_BYTES * BLOCK_BYTES
+        mount = HOSTILE_MOUNT if scratch and self._node.hostile else disk.mount
+        return {
+            "mount": mount,
+            "device": disk.device,
+            "kind": disk.kind,
+            "read_only": False,
+            "total_bytes": disk.total_bytes,
+            "free_bytes": free,
+        }
+
+    def _port(self, nic: Nic) -> dict[str, Any]:
+        down = nic.name in self._node.host_faults.ports_down
+        port = {
+            "device": nic.name,
+            "port": 1,
+            "state": "down" if down else "active",
+            "physical_state": "polling" if down else "linkup",
+            "rate_gbps": nic.rate_gbps,
+            "link_layer": nic.link_layer,
+            "netdev": nic.netdev,
+            "pci_bus_id": nic.slot.bus_id,
+        }
+        return port if nic.slot.numa is None else {**port, "numa_node": nic.slot.numa}
+
+    def _service(self, name: str) -> str:
+        state = self._equipment.services.get(name, "missing")
+        return "failed" if name in self._node.host_faults.services_down and state == "active" else state
+
+    def place(self, bus_id: str | None) -> tuple[tuple[str, ...], int | None]:
+        """Path in /sys and NUMA node of a device by its bus id, as NVML or /sys writes it."""
+        wanted = (bus_id or "").lower()[-12:]
+        slots = (*self._equipment.gpus, *(nic.slot for nic in self._equipment.nics))
+        return next(((slot.path, slot.numa) for slot in slots if slot.bus_id == wanted), ((), None))
+
+    def nics(self) -> list[tuple[str, str]]:
+        return [(nic.name, nic.slot.bus_id) for nic in self._equipment.nics]
+
+    def numa_count(self) -> int:
+        return len(self._equipment.numa_cpus)
+
     def process(self, pid: int) -> dict[str, Any] | None:
         process = self._meter.process(pid, self._jobs_clock.now())
         if process is None:
             return None
-        return {"user": process.user, "command": process.command, "started_at": process.started_at}
+        told = {"user": process.user, "command": process.command, "started_at": process.started_at}
+        container = container_of(self._node, process)
+        return told if container is None else {**told, "container_id": container}
 
     def kernel_xids(self) -> list[dict[str, Any]]:
         now = self._clock.now()

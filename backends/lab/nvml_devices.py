@@ -10,6 +10,7 @@ from typing import Any
 import pynvml
 
 from backends.lab.dynamics import Sample
+from backends.lab.equipment import EQUIPMENT, Slot, ancestor, cpu_mask
 from backends.lab.hardware import SimGpu, SimMig
 from backends.lab.nvml_core import NOT_MIG, EventSet, Handle, SimNvml, device, either, fail, need, system
 
@@ -242,28 +243,27 @@ def _no_processes(_nvml: SimNvml, handle: Handle) -> list[SimpleNamespace]:
     return []
 
 
-def _numa(nvml: SimNvml, gpu: SimGpu) -> int:
-    """Socket of a GPU: the first half of the GPUs sits at socket 0."""
-    return int(gpu.index * 2 >= len(nvml.handles)) if len(nvml.handles) > 1 else 0
+def _slot(nvml: SimNvml, gpu: SimGpu) -> Slot:
+    return EQUIPMENT[nvml.node.machine.prefix].gpus[gpu.index]
 
 
 @device("nvmlDeviceGetCpuAffinity", "nvmlDeviceGetCpuAffinityWithinScope")
 def _cpu_affinity(nvml: SimNvml, gpu: SimGpu, words: int, _scope: int = 0) -> list[int]:
-    cpus = nvml.node.machine.cpu_count
-    half = cpus // 2 if len(nvml.handles) > 1 else cpus
-    mask = ((1 << half) - 1) << (half * _numa(nvml, gpu))
+    mask = cpu_mask(EQUIPMENT[nvml.node.machine.prefix].numa_cpus[_slot(nvml, gpu).numa or 0])
     return [(mask >> (64 * word)) & ((1 << 64) - 1) for word in range(words)]
 
 
 @device("nvmlDeviceGetMemoryAffinity")
 def _memory_affinity(nvml: SimNvml, gpu: SimGpu, words: int, _scope: int = 0) -> list[int]:
-    return [1 << _numa(nvml, gpu) if word == 0 else 0 for word in range(words)]
+    return [1 << (_slot(nvml, gpu).numa or 0) if word == 0 else 0 for word in range(words)]
 
 
 @device("nvmlDeviceGetTopologyCommonAncestor")
 def _ancestor(nvml: SimNvml, gpu: SimGpu, other: Handle) -> int:
-    same_socket = _numa(nvml, gpu) == _numa(nvml, other.gpu)
-    return int(pynvml.NVML_TOPOLOGY_NODE if same_socket else pynvml.NVML_TOPOLOGY_SYSTEM)
+    need(not gpu.board.virtual)
+    if other.gpu.faults.lost:
+        fail(pynvml.NVML_ERROR_GPU_IS_LOST)
+    return ancestor(_slot(nvml, gpu), _slot(nvml, other.gpu))
 
 
 @device("nvmlDeviceGetGridLicensableFeatures", "nvmlDeviceGetGridLicensableFeatures_v4")

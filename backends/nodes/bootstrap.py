@@ -1,4 +1,4 @@
-"""What is sent to a node to start the probe: a command line, and the probe's source on its stdin.
+"""What is sent to a node to start the probe: a command line, and the probe's sources on its stdin.
 
 `python3 -` would read its script up to the end of stdin, so the probe could not see the end of the connection there.
 The bootstrap therefore reads a counted number of bytes and leaves stdin open.
@@ -16,6 +16,9 @@ from pathlib import Path
 
 PROTOCOL = 1
 """Version of the probe's messages; the probe refuses another one."""
+
+PROBE_MODULES = ("probe_tree", "probe_disks", "probe_facts", "probe_host")
+"""Sent behind the probe; each imports only those before it."""
 
 _BOOTSTRAP = (
     "import sys,zlib;b=sys.stdin.buffer;"
@@ -49,19 +52,33 @@ BOOT_COMMAND = (
 def payload(
     options: Mapping[str, object], probe_source: bytes | None = None, pynvml_source: bytes | None = None
 ) -> bytes:
-    """The bytes for the bootstrap's stdin: probe, options, pynvml, each as "<length>\\n" and that many bytes."""
+    """The bytes for the bootstrap's stdin: probe, options, pynvml, and the modules the probe imports.
+
+    Each is a section: "<length>\\n" and that many bytes.
+    """
     probe = _packed_probe() if probe_source is None else zlib.compress(probe_source, 9)
     pynvml = _packed_pynvml() if pynvml_source is None else zlib.compress(pynvml_source, 9)
-    return b"".join(_section(part) for part in (probe, json.dumps(dict(options)).encode(), pynvml))
+    return b"".join(_section(part) for part in (probe, json.dumps(dict(options)).encode(), pynvml, _packed_modules()))
 
 
 def _section(content: bytes) -> bytes:
     return b"%d\n%s" % (len(content), content)
 
 
+def _source(name: str) -> bytes:
+    return importlib.resources.files("backends.nodes").joinpath(f"{name}.py").read_bytes()
+
+
 @cache
 def _packed_probe() -> bytes:
-    return zlib.compress(importlib.resources.files("backends.nodes").joinpath("probe.py").read_bytes(), 9)
+    return zlib.compress(_source("probe"), 9)
+
+
+@cache
+def _packed_modules() -> bytes:
+    """A JSON list of [name, source] in the order in which they import each other."""
+    modules = [[f"backends.nodes.{name}", _source(name).decode()] for name in PROBE_MODULES]
+    return zlib.compress(json.dumps(modules).encode(), 9)
 
 
 @cache

@@ -1,8 +1,9 @@
-"""The on-node probe: reads NVML and the kernel log, speaks newline-delimited JSON on stdout.
+"""The on-node probe: reads NVML and the machine around it, speaks newline-delimited JSON on stdout.
 
 This file is sent to the node as text and runs there under Python 3.6 or later with nothing but the standard library;
 nothing is installed. `backends.nodes.bootstrap` starts it, `backends.nodes.wire` reads what it says. The field names
-are those of `backends.domain`. It ends when its stdin ends: OpenSSH delivers no signals to root's processes.
+are those of `backends.domain`. It ends when its stdin ends: OpenSSH delivers no signals to root's processes. What it
+reads besides NVML is in the modules that are sent behind it, `probe_host` and those that it imports.
 
 One failing NVML call costs one field. A GPU that fell off the bus is reported as lost, with its last values.
 """
@@ -10,10 +11,6 @@ One failing NVML call costs one field. A GPU that fell off the bus is reported a
 import json
 import os
 import platform
-import re
-import resource
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,16 +20,17 @@ import zlib
 PROTOCOL = 1
 PROCESSES_PER_GPU = 64
 TEXT_LIMIT = 400
-XID_BACKLOG = 100
 SAME_XID_SECONDS = 5.0
 
 NOT_THERE = (2, 3, 6, 13, 25, 26)
 """NVML codes for "this board, driver or mode has no such value": invalid argument, not supported, not found, function
 not found, argument version mismatch, deprecated."""
 UNLISTED = "listed by the driver, not by NVML"
+COMMON_ANCESTORS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
+"""nvmlGpuTopologyLevel_t in the words of `nvidia-smi topo -m`. 0 are two GPUs of one board, behind its one switch."""
+FIRST_FACTS_SECONDS = 2.0
 TIMEOUT = 10
 NO_EVENTS = (1, 2, 3, 13)  # uninitialized, invalid argument, not supported, function not found
-JOURNAL_SECONDS = 10.0
 LOST = {15: "NVML: GPU is lost", 16: "NVML: GPU requires reset"}
 
 CLOCK_EVENT_REASONS = (
@@ -73,8 +71,6 @@ PROCESS_LISTS = (
 NO_INSTANCE = 0xFFFFFFFF
 EVENT_XID = 0x8
 EVENT_DOUBLE_BIT = 0x2
-
-XID_LINE = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)(?: GPU-I:\d+)?\): (\d+),?\s*(.*)")
 
 
 class GpuLost(Exception):
@@ -532,6 +528,16 @@ def read_affinity(gpu):
     return None if words is None else cpu_list(words)
 
 
+def read_numa(gpu):
+    """The NUMA node next to the GPU, by /sys, else by NVML where it names a single one."""
+    node = gpu.host.place(gpu.value.get("pci_bus_id"))[1]
+    if node is not None:
+        return node
+    words = gpu.call("nvmlDeviceGetMemoryAffinity", 1, 0)
+    nodes = cpu_list(words) if words is not None else None
+    return int(nodes) if nodes is not None and nodes.isdigit() else None
+
+
 def read_recovery(gpu):
     return RECOVERY_ACTIONS.get(gpu.field(FIELD_RECOVERY_ACTION))
 
@@ -551,7 +557,7 @@ STATIC = (
     ("architecture", lambda gpu: ARCHITECTURES.get(gpu.call("nvmlDeviceGetArchitecture"))),
     ("vbios", lambda gpu: text(gpu.call("nvmlDeviceGetVbiosVersion"))),
     ("gsp_firmware", lambda gpu: text(gpu.call("nvmlDeviceGetGspFirmwareVersion"))),
-    ("numa_node", lambda gpu: gpu.call("nvmlDeviceGetNumaNodeId")),
+    ("numa_node", read_numa),
     ("cpu_affinity", read_affinity),
 )
 SLOW = (
@@ -581,6 +587,32 @@ FAST = (
 )
 
 
+def pci_level(first, second, nodes):
+    """How near two PCI devices are, by their places (`Host.place`) on a machine of so many NUMA nodes.
+
+    The words are those of `nvidia-smi topo -m`, and so is their meaning in nvml.h: PIX a single PCIe switch between the
+    two, PXB more than one and no host bridge, PHB the same host bridge, NODE other host bridges of one NUMA node, SYS
+    another NUMA node. A switch is its upstream bridge and one downstream bridge per device: two devices are on one
+    switch when at most a bridge of their own lies between each of them and the last bridge they share. None where /sys
+    does not tell.
+    """
+    (path, node), (other_path, other_node) = first, second
+    if not path or not other_path:
+        return None
+    shared = 0
+    for mine, other in zip(path, other_path):
+        if mine != other:
+            break
+        shared += 1
+    if shared > 1:
+        return "PIX" if max(len(path), len(other_path)) - shared <= 2 else "PXB"
+    if shared == 1:
+        return "PHB"
+    if nodes == 1 or (node is not None and node == other_node):
+        return "NODE"
+    return None if node is None or other_node is None else "SYS"
+
+
 class Probe(object):
     """Samples every GPU and emits messages; one thread calls `start` and `beat`, another may call `poll_events`."""
 
@@ -595,6 +627,7 @@ class Probe(object):
         self.node = {}
         self.sent_gpus = []
         self.sent_node = {}
+        self.wired = None
         self.lost_told = set()
         self.recent_xids = []
         self.events = None
@@ -736,14 +769,51 @@ class Probe(object):
                 self.open_gpus()
                 self.listen_again = True
         samples = [reader.sample(slow) for reader in self.gpus]
+        if slow:
+            self.read_topology()
         took = time.time() - self.beat_began
         self.beat_began = None
         if slow:
             self.node.update(self.host.load())
             self.node["probe"] = self.cost(took)
+        facts = self.host.facts(0.0 if self.sent_node else FIRST_FACTS_SECONDS)
+        if facts is not None:
+            self.node["host"] = facts
         self.tell_kernel_xids()
         self.tell(now, samples)
         self.tell_lost(now)
+
+    def read_topology(self):
+        """`topology` anew when there are other GPUs or RDMA devices than before."""
+        gpus = [reader for reader in self.gpus if reader.value.get("pci_bus_id")]
+        nics = self.host.nics()
+        wired = ([(reader.value["pci_bus_id"], reader.handle is not None) for reader in gpus], nics)
+        if wired == self.wired:
+            return
+        self.wired = wired
+        nodes = self.host.numa_count()
+        places = [self.host.place(reader.value["pci_bus_id"]) for reader in gpus]
+        places += [self.host.place(bus) for _, bus in nics]
+        levels = [["X"] * len(places) for _ in places]
+        for row in range(len(places)):
+            for column in range(row):
+                level = self.common_ancestor(gpus[row], gpus[column]) if row < len(gpus) else None
+                level = level or pci_level(places[row], places[column], nodes)
+                levels[row][column] = levels[column][row] = level
+        self.node["topology"] = {
+            "gpus": [reader.value["pci_bus_id"] for reader in gpus],
+            "nics": [name for name, _ in nics],
+            "levels": levels,
+        }
+
+    def common_ancestor(self, gpu, other):
+        """What NVML says of two GPUs; None where it says nothing, or one of them is lost."""
+        if gpu.handle is None or other.handle is None:
+            return None
+        try:
+            return COMMON_ANCESTORS.get(gpu.call("nvmlDeviceGetTopologyCommonAncestor", other.handle))
+        except GpuLost:
+            return None
 
     def count_changed(self):
         try:
@@ -876,199 +946,6 @@ INIT_FAILURES = {
 }
 
 
-class Host(object):
-    """What is read of the machine besides NVML."""
-
-    def __init__(self):
-        self.kernel_log = None
-        self.kmsg = None
-        self.cursor = None
-        self.backlog = []
-        self.journal_due = 0.0
-        self.names = {}
-        self.users = {}
-        self.boot_at = self.read_boot()
-        self.ticks = os.sysconf("SC_CLK_TCK")
-        self.open_kernel_log()
-
-    def now(self):
-        return time.time()
-
-    def cpu_seconds(self):
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return usage.ru_utime + usage.ru_stime
-
-    def read_boot(self):
-        for line in self.lines("/proc/stat"):
-            if line.startswith("btime "):
-                return float(line.split()[1])
-        return None
-
-    def lines(self, path):
-        try:
-            with open(path, errors="replace") as opened:
-                return opened.read(1 << 20).splitlines()
-        except (IOError, OSError):
-            return []
-
-    def identity(self):
-        name = ""
-        for line in self.lines("/etc/os-release"):
-            if line.startswith("PRETTY_NAME="):
-                name = line.partition("=")[2].strip().strip('"')
-        return measured(
-            hostname=socket.gethostname(),
-            os=name or platform.system(),
-            kernel=platform.release(),
-            boot_at=self.boot_at,
-            cpu_count=os.cpu_count(),
-            memory_total_bytes=self.meminfo("MemTotal:"),
-            privileged=os.geteuid() == 0,
-        )
-
-    def meminfo(self, key):
-        for line in self.lines("/proc/meminfo"):
-            if line.startswith(key):
-                return int(line.split()[1]) * 1024
-        return None
-
-    def load(self):
-        words = (self.lines("/proc/loadavg") or [""])[0].split()
-        return measured(
-            load_1m=float(words[0]) if words else None, memory_available_bytes=self.meminfo("MemAvailable:")
-        )
-
-    def process(self, pid):
-        """User, command and start of a process; None when it is gone or hidden by a PID namespace."""
-        stat = (self.lines("/proc/%d/stat" % pid) or [""])[0]
-        fields = stat.rpartition(")")[2].split()
-        if len(fields) < 20:
-            return None
-        started = fields[19]
-        known = self.names.get(pid)
-        if known is not None and known[0] == started:
-            return known[1]
-        if len(self.names) > 4096:
-            self.names.clear()
-        found = measured(
-            user=self.owner(pid),
-            command=self.command(pid) or stat.partition("(")[2].rpartition(")")[0] or None,
-            started_at=None if self.boot_at is None else self.boot_at + int(started) / float(self.ticks),
-        )
-        self.names[pid] = (started, found)
-        return found
-
-    def command(self, pid):
-        try:
-            with open("/proc/%d/cmdline" % pid, "rb") as opened:
-                return opened.read(TEXT_LIMIT).replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        except (IOError, OSError):
-            return None
-
-    def owner(self, pid):
-        try:
-            uid = os.stat("/proc/%d" % pid).st_uid
-        except OSError:
-            return None
-        if uid not in self.users:
-            try:
-                import pwd
-
-                self.users[uid] = pwd.getpwuid(uid).pw_name
-            except (ImportError, KeyError):
-                self.users[uid] = str(uid)
-        return self.users[uid]
-
-    def driver_gpus(self):
-        try:
-            return sorted(os.listdir("/proc/driver/nvidia/gpus"))
-        except OSError:
-            return []
-
-    def open_kernel_log(self):
-        try:
-            self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-            self.kernel_log = "kmsg"
-        except OSError:
-            backlog = self.journal()
-            if backlog is not None:
-                self.kernel_log = "journal"
-                self.backlog = backlog
-                self.journal_due = time.time() + JOURNAL_SECONDS
-
-    def kernel_xids(self):
-        """XIDs since the last call, the first time those still in the log; bounded."""
-        if self.kernel_log == "kmsg":
-            return self.kmsg_xids()[-XID_BACKLOG:]
-        if self.kernel_log != "journal":
-            return []
-        found, self.backlog = self.backlog, []
-        if time.time() >= self.journal_due:
-            self.journal_due = time.time() + JOURNAL_SECONDS
-            found = found + (self.journal() or [])
-        return found[-XID_BACKLOG:]
-
-    def kmsg_xids(self):
-        found = []
-        while True:
-            try:
-                record = os.read(self.kmsg, 8192)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno == 32:  # EPIPE: records were overwritten, the next read goes on
-                    continue
-                return found
-            if not record:
-                return found
-            head, _, said = record.decode("utf-8", "replace").partition(";")
-            xid = parse_xid(said, self.kmsg_time(head))
-            if xid is not None:
-                found.append(xid)
-
-    def kmsg_time(self, head):
-        """ "4,1234,5678901,-" counts microseconds on the boot clock; a suspend is not in it."""
-        parts = head.split(",")
-        since_boot = int(parts[2]) / 1e6 if len(parts) > 2 and parts[2].isdigit() else None
-        if since_boot is None:
-            return time.time()
-        return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since_boot
-
-    def journal(self):
-        """XIDs of the kernel journal after the cursor; None when it may not be read."""
-        command = ["journalctl", "-k", "-q", "-o", "json", "--no-pager", "-n", "2000"]
-        if self.cursor:
-            command.append("--after-cursor=" + self.cursor)
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5,
-                                  stdin=subprocess.DEVNULL)  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        if done.returncode != 0 or (not done.stdout and not self.cursor):
-            return None
-        found = []
-        for line in done.stdout.splitlines():
-            try:
-                entry = json.loads(line.decode("utf-8", "replace"))
-                at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-            except (ValueError, KeyError, TypeError):
-                continue
-            self.cursor = entry.get("__CURSOR") or self.cursor
-            xid = parse_xid(str(entry.get("MESSAGE")), at)
-            if xid is not None:
-                found.append(xid)
-        return found
-
-
-def parse_xid(line, at):
-    """{at, pci_bus_id, code, text} of an XID line of the NVIDIA kernel module, else None."""
-    match = XID_LINE.search(line)
-    if match is None:
-        return None
-    said = match.group(3).splitlines()
-    return {"at": at, "pci_bus_id": match.group(1), "code": int(match.group(2)), "text": said[0] if said else ""}
-
-
 def read_section(stream):
     size = int(stream.readline())
     content = stream.read(size)
@@ -1077,11 +954,11 @@ def read_section(stream):
     return content
 
 
-def load_pynvml(source):
-    """pynvml looks itself up in sys.modules, so it is registered before it runs."""
-    module = types.ModuleType("pynvml")
-    sys.modules["pynvml"] = module
-    exec(compile(source, "pynvml.py", "exec"), module.__dict__)
+def load(name, source):
+    """A module from its source. Registered before it runs: pynvml looks itself up, others are imported by name."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(source, name, "exec"), module.__dict__)
     return module
 
 
@@ -1110,9 +987,16 @@ def in_background(target):
 def main():
     stdin = sys.stdin.buffer
     options = json.loads(read_section(stdin).decode("utf-8"))
-    nvml = load_pynvml(zlib.decompress(read_section(stdin)))
+    nvml = load("pynvml", zlib.decompress(read_section(stdin)))
+    for name, source in json.loads(zlib.decompress(read_section(stdin)).decode("utf-8")):
+        load(name, source)
+    from backends.nodes.probe_facts import Facts
+    from backends.nodes.probe_host import Host
+
+    facts = Facts()
+    facts.latest()  # they are read while NVML starts
     emit = Output()
-    probe = Probe(nvml, Host(), emit, options)
+    probe = Probe(nvml, Host(facts), emit, options)
 
     def leave_with_stdin():
         while stdin.read(4096):

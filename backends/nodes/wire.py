@@ -228,7 +228,7 @@ def _decoder(hint: Any) -> _Decode:
     if origin is tuple:
         parts = get_args(hint)
         if len(parts) == 2 and parts[1] is Ellipsis:
-            return _sequence(_decoder(parts[0]))
+            return _sequence(_decoder(parts[0]), optional=type(None) in get_args(parts[0]))
         return _fixed(tuple(_decoder(part) for part in parts))
     raise TypeError(f"no decoder for {hint!r}")
 
@@ -239,10 +239,12 @@ def _object(wire: Any) -> dict[str, Any]:
     return wire
 
 
-def _sequence(item: _Decode) -> _Decode:
+def _sequence(item: _Decode, *, optional: bool) -> _Decode:
     def read(wire: Any, _current: Any) -> tuple[Any, ...]:
         if not isinstance(wire, list):
             raise TypeError("list expected")
+        if optional:
+            return tuple(None if part is None else item(part, None) for part in wire[:LIST_LIMIT])
         return tuple(item(part, None) for part in wire[:LIST_LIMIT])
 
     return read

@@ -74,10 +74,41 @@ TIME_KEYS = _actions(
     ("only", "z", "Only this", "The chosen chart alone, or all again"),
 )
 
+
+def _topology() -> NodePage:
+    from screens.node_pages.topology import TopologyPage
+
+    return TopologyPage()
+
+
+def _processes() -> NodePage:
+    from screens.node_pages.processes import ProcessesPage
+
+    return ProcessesPage()
+
+
+SORTING = _actions(
+    "processes",
+    "Processes",
+    ("sort_next", ">", "Sort", "Sort by the next column"),
+    ("sort_previous", "<", "Sort back", "Sort by the previous column"),
+    ("reverse", "r", "Reverse", "Turn the order round"),
+    ("unsort", "u", "Unsort", "Back to the order of the GPUs"),
+)
+
 PAGES: tuple[Page, ...] = (
     Page("values", "v", "Values", "Every value of the GPU", _values),
     Page("charts", "c", "Charts", "What the GPU's values were over time", _charts, TIME_KEYS),
     Page("mig", "m", "MIG", "How the GPUs are divided, and what if", _mig),
+    Page("topology", "x", "Links", "NVLink, PCIe and NICs: the matrix, what is down, a drawing", _topology),
+    Page(
+        "processes",
+        "p",
+        "Processes",
+        "Every process on the GPUs: whose, where, since when",
+        _processes,
+        SORTING,
+    ),
     Page("host", "o", "Host", "The machine: system, driver, services, disks, network, events", _host),
 )
 """In the order in which the strip shows them; the first is the one that opens."""

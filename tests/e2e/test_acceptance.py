@@ -86,6 +86,34 @@ def test_no_null_where_the_lab_gives_a_value(lab: Path) -> None:
         assert None not in (instance["profile"], instance["gi"], instance["uuid"], instance["placement"])
 
 
+def test_no_null_in_host_topology_and_processes_where_the_lab_gives_a_value(lab: Path) -> None:
+    document = snapshot(lab)
+    for node in document["nodes"]:
+        host, topology = node["host"], node["topology"]
+        assert host["disks"], node["name"]
+        assert None not in (host["kernel_modules"], host["peermem"], host["dma_buf"])
+        assert all(None not in disk.values() for disk in host["disks"])
+        assert all(None not in port.values() for port in host["rdma"])
+        assert all(service["state"] for service in host["services"])
+        assert all(runtime["socket"] for runtime in host["runtimes"])
+        count = len(topology["gpus"]) + len(topology["nics"])
+        assert count >= len(node["gpus"])
+        assert [len(row) for row in topology["levels"]] == [count] * count
+        assert all(None not in row for row in topology["levels"])
+        assert all(gpu["numa_node"] is not None and gpu["cpu_affinity"] for gpu in node["gpus"] if not gpu["lost"])
+    processes = [process for node in document["nodes"] for gpu in node["gpus"] for process in gpu["processes"] or ()]
+    assert all(process["user"] and process["command"] and process["started_at"] for process in processes)
+    assert any(process["container_id"] for process in processes)
+
+
+def test_a_snapshot_of_a_hundred_nodes_stays_within_a_few_megabytes(lab: Path) -> None:
+    document = snapshot(lab)
+    size = len(json.dumps(document["nodes"]))
+    of_host = sum(len(json.dumps([node["host"], node["topology"]])) for node in document["nodes"])
+    assert size / len(document["nodes"]) < 80_000
+    assert of_host < size / 4, "the machine around the GPUs is the smaller part"
+
+
 def test_a_scenario_is_switched_on_and_off_at_a_running_lab(lab: Path) -> None:
     assert run("lab", "ctl", "--out", str(lab), "on", "node-unreachable").returncode == 0
     document = snapshot(lab)

@@ -235,6 +235,9 @@ UINT(nvmlDeviceGetNumaNodeId, "numa", 0)
 int nvmlDeviceGetCpuAffinity(Device *device, uint words, unsigned long *out)
 { CHECK(device); memset(out, 0, words * sizeof *out); out[0] = 0xF0F; return SUCCESS; }
 
+int nvmlDeviceGetTopologyCommonAncestor(Device *device, Device *other, uint *out)
+{ (void)other; CHECK(device); *out = (uint)number(device, "ancestor", 50); return SUCCESS; }
+
 int nvmlDeviceGetNvLinkState(Device *device, uint link, uint *out)
 {
     char key[KEY_LENGTH];

@@ -80,6 +80,7 @@ async def node(tmp_path: Path, driver: FakeDriver) -> AsyncIterator[RealNode]:
 async def test_a_full_read(node: RealNode) -> None:
     node.driver.set("gpu.1.mig.0", 1)
     node.driver.set("gpu.1.mig.1", 1)
+    node.driver.set("ancestor", 20)
     await node.site.read_once(30)
     assert node.site.fleet.reading.value is not None
     await node.until(lambda: node.reading.state is NodeState.LIVE)
@@ -92,6 +93,10 @@ async def test_a_full_read(node: RealNode) -> None:
     assert first.memory.used_bytes == 1 << 30
     assert first.clocks.event_reasons == ("sw_power_cap",)
     assert first.cpu_affinity == "0-3,8-11"
+    assert value.topology is not None
+    assert value.topology.levels[0][:4] == ("X", "PXB", "PXB", "PXB")
+    assert value.host.services is not None
+    assert value.host.unread == ()
     assert first.links is not None
     assert [link.active for link in first.links] == [True] * 4
     assert first.fabric.state is None

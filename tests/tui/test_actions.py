@@ -141,7 +141,7 @@ def test_two_actions_on_one_key_are_refused(keys: dict[str, str], names: tuple[s
 
 
 def test_two_screens_may_use_one_key_and_two_actions_may_swap() -> None:
-    keymap({"fleet.flat": "x", "node.next_gpu": "x"}, EVERY)
+    keymap({"fleet.flat": "f8", "node.next_gpu": "f8"}, EVERY)
     keymap({"fleet.flat": "r", "fleet.reverse": "f"}, EVERY)
 
 

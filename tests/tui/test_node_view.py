@@ -39,6 +39,7 @@ from screens.rows import row_key
 from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, settled
 from tests.tui.findings import ACKED, DISK, HOT, LOST, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
+from tests.tui.sheets import lines_of
 from tui.app import Console
 from tui.config import Settings
 from tui.widgets.glyphs import UNICODE
@@ -274,7 +275,7 @@ def test_the_page_of_values_begins_with_the_findings_of_the_node_and_the_gpu() -
     view = NodeView(node, node.node.gpus[2], NOW, findings=found)
     first = ValuesPage().sections(view)[0]
     assert first.title == "FINDINGS"
-    assert ["".join(cell.text for cell in line) for line in first.lines] == [
+    assert ["".join(cell.text for cell in line) for line in lines_of(first)] == [
         "✖ critical 22:00  lost from the bus (XID 79)",
         "▲ warning  11-11  node: /raid is 96 % full: 612 GiB left of 15360",
         "✖ acked    21:43  hardware thermal slowdown at 87 °C",

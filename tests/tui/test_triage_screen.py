@@ -370,7 +370,7 @@ async def test_enter_opens_the_gpu_and_escape_comes_back_to_the_finding() -> Non
     async with triaged(SEVERAL) as console:
         await console.press("down", "enter")
         await console.until(lambda: isinstance(console.screen, NodeScreen), "the node")
-        await console.until(lambda: "GPU-dgx01-1" in console.text, "the GPU")
+        await console.until(lambda: "GPU 1" in console.lines[1], "the GPU")
         assert (console.screen.node_name, console.screen.gpu_key) == ("dgx01", "GPU-dgx01-1")
         assert "[1 Triage]" in console.lines[1]
         assert "› dgx01 › GPU 1" in console.lines[1]

@@ -17,6 +17,7 @@ from backends.nodes import smi
 from tests import gpu_check
 from tests.fake_nvml import FakeDriver
 from tests.gpu_check import DIFFERS, OK, ONLY_ONE, Row, compare, compare_nodes
+from tests.simulated import simulated
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -103,6 +104,23 @@ def test_every_field_of_nvidia_smi_is_compared() -> None:
     assert {name for name, _, _ in smi._FIELDS} - compared == set()
 
 
+SYNTHETIC = (ROOT / "tests" / "data" / "topology" / "topo-m-8xH100-9nic.SYNTHETIC.txt").read_text()
+
+
+def test_the_topology_is_compared_device_by_device() -> None:
+    node = simulated("dgx-h100-01")
+    rows = gpu_check.compare_topology(node, SYNTHETIC)
+    assert {each.field for each in rows} >= {"NICs", "GPU0", "NIC8", "GPU7 CPU affinity", "GPU7 NUMA affinity"}
+    assert {each.verdict for each in rows} == {OK}
+    other = gpu_check.compare_topology(node, SYNTHETIC.replace("GPU3\tNV18", "GPU3\tNV17"))
+    assert [each.field for each in other if each.failed] == ["GPU3"]
+
+
+def test_without_a_matrix_of_nvidia_smi_nothing_is_compared() -> None:
+    rows = gpu_check.compare_topology(simulated("l40s-01"), "No devices found")
+    assert [(each.verdict, each.failed) for each in rows] == [(ONLY_ONE, False)]
+
+
 def run(path: str, arguments: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Any:
     return subprocess.run(
         [sys.executable, "-m", "tests.gpu_check", *arguments],
@@ -125,7 +143,8 @@ def fake_smi(directory: Path, uuid: str) -> None:
         f'<gpu id="00000000:10:00.0"><uuid>{uuid}</uuid></gpu></nvidia_smi_log>'
     )
     script = directory / "nvidia-smi"
-    script.write_text(f"#!/bin/sh\ncat <<'END'\n{xml}\nEND\n")
+    topology = "\tGPU0\tCPU Affinity\tNUMA Affinity\nGPU0\t X \t0-3,8-11\t\n"
+    script.write_text(f"#!/bin/sh\n[ $1 = topo ] && printf '{topology}' && exit\ncat <<'END'\n{xml}\nEND\n")
     script.chmod(0o700)
 
 
@@ -142,3 +161,5 @@ def test_the_real_probe_is_compared_and_its_cost_measured(tmp_path: Path, first:
     assert "ok" in lines["driver"].split()
     assert "only one" in lines["power.draw_watts"]
     assert "ms of CPU per sample" in lines["probe:"]
+    assert "topology" in lines
+    assert "ok" in lines["GPU0"].split()

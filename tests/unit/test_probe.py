@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe
+from backends.nodes import bootstrap, probe, probe_host
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -115,6 +115,8 @@ def test_the_probe_runs_on_every_python(running: Any, version: str, request: pyt
     assert hello["python"].startswith(version)
     state = process.message("state")
     assert [gpu["power"]["draw_watts"] for gpu in state["gpus"]] == [250.0, 250.0]
+    assert state["node"]["topology"]["levels"][0][:2] == ["X", "SYS"]
+    assert state["node"]["host"]["unread"] == []
     assert process.message("delta")["at"] >= state["at"]
     assert process.end_input() == 0
 
@@ -182,7 +184,7 @@ def test_no_driver_is_fatal_with_a_hint() -> None:
     ],
 )
 def test_xid_lines(line: str, expected: tuple[str, int, str] | None) -> None:
-    found = probe.parse_xid(line, 5.0)  # type: ignore[no-untyped-call]
+    found = probe_host.parse_xid(line, 5.0)  # type: ignore[no-untyped-call]
     if expected is None:
         assert found is None
     else:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import NoPython, ProbeCut, VersionMismatch
-from backends.domain import Gpu, Node
+from backends.domain import Disk, Gpu, Node, Topology
 from backends.nodes import wire
 
 GPU: dict[str, Any] = {
@@ -54,6 +54,46 @@ def test_null_means_no_longer_measured() -> None:
     assert after.gpus[0].power.draw_watts is None
     assert after.gpus[0].links is None
     assert after.gpus[0].mig.instances == ()
+
+
+def test_a_list_may_hold_nothing_where_its_type_says_so() -> None:
+    wired = {"gpus": ["0000:1b:00.0"], "nics": [], "levels": [["X", None], [None, "X"]]}
+    assert wire.decode(Topology, wired).levels == (("X", None), (None, "X"))
+    assert wire.decode(Topology, {**wired, "nics": [None]}).nics == ()
+
+
+@pytest.mark.parametrize(
+    "levels", ["X", [["X", 5]], [["X", ["X"]]], ["X", "X"], [None], {"0": "X"}, [["X"] * 9999] * 2, [[]] * 9999]
+)
+def test_a_hostile_topology_is_nothing_or_bounded(levels: Any) -> None:
+    found = wire.decode(Topology, {"levels": levels}).levels
+    assert len(found) <= wire.LIST_LIMIT
+    assert all(len(row) <= wire.LIST_LIMIT for row in found)
+
+
+def test_the_host_is_decoded_field_by_field() -> None:
+    message = {
+        **STATE,
+        "node": {
+            "host": {
+                "disks": [{"mount": "/raid\x1b[31m", "total_bytes": "much", "free_bytes": 5, "read_only": 1}],
+                "rdma": [],
+                "services": [{"name": "nvsm"}, "nvsm"],
+                "peermem": "yes",
+                "unread": ["disk /x: does not answer"],
+            }
+        },
+    }
+    host = wire.state(message, "n", 0.0).host
+    assert host.disks == (Disk("/raid", total_bytes=None, free_bytes=5),)
+    assert (host.rdma, host.services, host.peermem, host.dma_buf) == ((), None, None, None)
+    assert host.unread == ("disk /x: does not answer",)
+
+
+def test_a_delta_of_the_host_replaces_what_it_names() -> None:
+    node = wire.state({**STATE, "node": {"host": {"peermem": True, "rdma": []}}}, "n", 0.0)
+    after = wire.apply_delta(node, {"node": {"host": {"peermem": None, "kernel_modules": "open"}}})
+    assert (after.host.peermem, after.host.kernel_modules, after.host.rdma) == (None, "open", ())
 
 
 def test_an_empty_delta_is_the_same_node() -> None:

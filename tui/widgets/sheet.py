@@ -91,12 +91,13 @@ def cropped(line: Line, width: int) -> Line:
 
 
 class Sheet(ScrollView, can_focus=True):
-    """Shows what `set_sections` is given."""
+    """Shows what `set_sections` is given; `whole` in a container that scrolls: it is as high as what it says."""
 
     DEFAULT_CSS = """
     Sheet {
         background: $background; color: $foreground; scrollbar-size: 1 1; scrollbar-gutter: stable;
         overflow-x: hidden; overflow-y: auto;
+        &.-whole { height: 1; overflow-y: hidden; scrollbar-gutter: auto; }
         & > .sheet--title { color: $text-accent; text-style: bold; }
         & > .sheet--dim { color: $text-muted; }
         & > .sheet--good { color: $text-success; }
@@ -117,8 +118,10 @@ class Sheet(ScrollView, can_focus=True):
         Binding("end,G", "scroll_end", "Bottom", show=False, id="sheet.bottom"),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self, *, whole: bool = False, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes="-whole" if whole else None)
+        self.can_focus = not whole
+        self._whole = whole
         self._sections: tuple[Section, ...] = ()
         self._sheet_lines: list[Line] = []
         self._palette: dict[str, Style] = {}
@@ -170,6 +173,8 @@ class Sheet(ScrollView, can_focus=True):
         size = Size(self.scrollable_content_region.width, len(self._sheet_lines))
         if size != self.virtual_size:
             self.virtual_size = size
+        if self._whole:
+            self.styles.height = max(1, size.height)
 
     def _style(self, token: str) -> Style:
         style = self._palette.get(token)
