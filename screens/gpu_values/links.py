@@ -26,7 +26,7 @@ def nvlink(view: NodeView, gpu: Gpu) -> Group:
         return Group(Section("NVLINK", (words("links", None),)), measured=False, name="NVLink")
     if not gpu.links:
         return Group(Section("NVLINK", ((Cell("none", "dim"),),)))
-    head = (Cell("LINK STATE   MB/s REMOTE              CRC DATA RPLY RCVR", "dim"),)
+    head = (Cell("LINK STATE   MB/s REMOTE          CRC DATA RPLY RCVR", "dim"),)
     rows = [_row(link, view.glyphs) for link in gpu.links]
     return Group(Section("NVLINK", (*_summary(view, gpu, gpu.links), head, *rows)))
 
@@ -61,10 +61,16 @@ def _errors(links: tuple[Link, ...]) -> str:
 def _row(link: Link, glyphs: Glyphs) -> Line:
     style = "bad" if link.active is False else ("warn" if link.errors else "")
     state = units.yes_no(link.active, "up", f"{glyphs.bad} down")
-    remote = " ".join(part for part in (link.remote_kind, link.remote_pci_bus_id) if part) or NOT_MEASURED
+    remote = " ".join(part for part in (link.remote_kind, _slot(link.remote_pci_bus_id)) if part) or NOT_MEASURED
     errors = [units.count(getattr(link, name)) for _, name in ERROR_FIELDS]
-    text = f"{link.index:>4} {fit(state, 6)} {units.number(link.speed_mbytes_per_second):>5} {fit(remote, 19)}"
+    text = f"{link.index:>4} {fit(state, 6)} {units.number(link.speed_mbytes_per_second):>5} {fit(remote, 14)}"
     return (Cell(f"{text} {errors[0]:>4} {errors[1]:>4} {errors[2]:>4} {errors[3]:>4}", style),)
+
+
+def _slot(bus_id: str | None) -> str | None:
+    """A PCI bus id without the domain, where that is the first one."""
+    domain, _, slot = (bus_id or "").partition(":")
+    return slot if domain and not domain.strip("0") else bus_id
 
 
 def fabric(view: NodeView, gpu: Gpu) -> Group:

@@ -31,9 +31,7 @@ def power(view: NodeView, gpu: Gpu) -> Group:
         line("draw", units.number(watts.draw_watts, 1), "W", beside=limit, trend=trend(view, gpu, "power")),
         line("limit", units.number(watts.limit_watts), "W", _lowered(gpu), _limit_range(gpu)),
         line("default", units.number(watts.default_limit_watts), "W"),
-        line(
-            "energy", units.number(energy, 1), "kWh", beside="since the driver was loaded" if energy is not None else ""
-        ),
+        line("energy", units.number(energy, 1), "kWh", beside="since the driver started" if energy is not None else ""),
     ]
     known = (watts.draw_watts, watts.limit_watts, watts.default_limit_watts, watts.energy_joules)
     return Group(Section("POWER", tuple(lines)), any(value is not None for value in known), "power")

@@ -112,7 +112,7 @@ def test_every_measured_value_is_on_the_page() -> None:
         "NOT LICENSED",
         "NVML_ERROR_UNKNOWN",
         "--gpu-reset -i 0",
-        "26562 switch 0000:07:00.0",
+        "26562 switch 07:00.0",
         "580.65.06",
     )
     wanted += ("4242 alice", "60.0 compute", "python train.py")

@@ -105,7 +105,7 @@ def test_figures_stand_in_line_with_their_unit_and_limit() -> None:
     assert draw.index("W ") == limit.index("W ")
     assert "612.4 W   of 700 limit" in draw
     assert "settable 200 to 700" in limit
-    assert "147.2 kWh since the driver was loaded" in text
+    assert "147.2 kWh since the driver started" in text
 
 
 def test_a_short_history_stands_beside_what_is_kept() -> None:
