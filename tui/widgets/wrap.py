@@ -16,23 +16,12 @@ def wrapped(text: str, width: int, most: int = 12, ellipsis: str = "…") -> lis
     """`text` in lines of at most `width` cells, cut after `most` lines with `ellipsis`; a long word is broken."""
     if width <= 0:
         return []
-    lines = filled(_pieces(inert(text[:LIMIT]).split(), width), width)
+    lines = _filled(_pieces(inert(text[:LIMIT]).split(), width), width)
     cut = len(lines) > most or len(text) > LIMIT
     lines = lines[:most]
     if cut and lines:
         last = lines[-1] if cell_len(lines[-1]) + cell_len(ellipsis) <= width else chop_cells(lines[-1], width - 1)[0]
         lines[-1] = last + ellipsis
-    return lines
-
-
-def filled(pieces: Iterable[str], width: int) -> list[str]:
-    """`pieces` behind each other with a blank between them, as many in a line of `width` cells as fit."""
-    lines: list[str] = []
-    for piece in pieces:
-        if lines and cell_len(lines[-1]) + 1 + cell_len(piece) <= width:
-            lines[-1] += f" {piece}"
-        else:
-            lines.append(piece)
     return lines
 
 
@@ -73,3 +62,14 @@ def _shell_words(command: str) -> list[str]:
 
 def _pieces(words: list[str], width: int) -> list[str]:
     return [piece for word in words for piece in ([word] if cell_len(word) <= width else chop_cells(word, width))]
+
+
+def _filled(pieces: Iterable[str], width: int) -> list[str]:
+    """`pieces` behind each other with a blank between them, as many in a line of `width` cells as fit."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and cell_len(lines[-1]) + 1 + cell_len(piece) <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return lines
