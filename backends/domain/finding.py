@@ -104,6 +104,8 @@ class Finding:
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
     acknowledged: Acknowledgement | None = None
+    magnitude: float | None = None
+    """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
 
 
 @dataclass(frozen=True, slots=True)
