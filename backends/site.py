@@ -126,11 +126,15 @@ class Site:
         return self._collect_fleet()
 
     async def observe(self, timeout: float, seconds: float) -> Triage:
-        """The triage after all nodes have answered, as `answered` does, and `seconds` more: what lasts is told."""
+        """The triage after all nodes have answered, as `answered` does, and `seconds` more: what lasts is told.
+
+        After no second more there is nothing to see last: everything the one reading shows is told.
+        """
         await self.answered(timeout)
-        await self.clock.sleep(seconds)
+        if seconds:
+            await self.clock.sleep(seconds)
         self._publish_now()
-        return await self._triage.now()
+        return await self._triage.now(at_once=not seconds)
 
     def acknowledge(self, finding_id: str, who: str, why: str) -> bool:
         """Somebody has seen it and says why it may stay; False when no finding has that id."""

@@ -69,7 +69,12 @@ class Hit:
     """One line: user, command, memory; or what is known of it."""
     user: str | None = None
     pid: int | None = None
+    """None where the line stands for several processes."""
     container_id: str | None = None
+    command: str | None = None
+    memory_bytes: int | None = None
+    """GPU memory of all its processes together."""
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

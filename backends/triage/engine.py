@@ -98,8 +98,11 @@ class Triager:
         self._specs = {node.name: node for node in spec.nodes}
         self._entries: dict[str, _Entry] = {}
         self._events: tuple[Event, ...] = ()
-        self._site_findings: list[Finding] = []
-        self._site_due = float("-inf")
+        self._site_findings: dict[str, list[Finding]] = {}
+        self._site_due: dict[str, float] = {}
+        self._site_saw: dict[str, int] = {}
+        """Rule -> how many changes of nodes it had seen when it last ran."""
+        self._changes = 0
         self._broken: dict[str, Finding] = {}
         self._totals = [0] * len(self._rules)
         self._tracker = Tracker(self._rule_of)
@@ -134,9 +137,7 @@ class Triager:
             if self._judge_node(entry, reading, now, place, again=look_again):
                 fresh = fresh or (was_first and entry.first_at is not None)
                 yield
-        if fresh or look_again or at_once or now >= self._site_due:
-            self._site_due = now + TIMED_SECONDS
-            yield from self._judge_site(fleet, now)
+        yield from self._judge_site(fleet, now, again=fresh or look_again or at_once)
         return self._conclude(fleet, now, at_once)
 
     # --- rules -------------------------------------------------------------------------------------------------------
@@ -176,10 +177,11 @@ class Triager:
         view = self._view(entry, reading, now)
         if not same:
             entry.looked_at = looked
+            self._changes += 1
             entry.plain = self._findings(self._plain, view)
         entry.bucket = bucket
         entry.timed = self._findings(self._timed, view)
-        if (not same and now - entry.counted_at >= COUNTED_SECONDS) or not entry.counts:
+        if (not same and now - entry.counted_at >= COUNTED_SECONDS + place % COUNTED_SECONDS) or not entry.counts:
             self._count(entry, view, now)
         return True
 
@@ -201,19 +203,31 @@ class Triager:
                 self._note_broken(rule, error, view.now)
         return found
 
-    def _judge_site(self, fleet: Fleet, now: float) -> Generator[None, None, None]:
+    def _judge_site(self, fleet: Fleet, now: float, *, again: bool) -> Generator[None, None, None]:
+        """The rules that are due; they take turns, so that no second bears all of them."""
+        due = [rule for rule in self._site if again or self._is_due(rule, now)]
+        if not due:
+            return
         views = tuple(self._view(self._entries[reading.name], reading, now) for reading in fleet.nodes)
         yield
         state = SiteState(self.spec, views, now, peers_of(views))
-        found: list[Finding] = []
-        for rule in self._site:
+        for place, rule in enumerate(self._site):
+            if rule not in due:
+                continue
             yield
+            later = TIMED_SECONDS * (place + 1) / len(self._site) if again else TIMED_SECONDS
+            self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._changes
+            self._site_findings[rule.id] = []
             try:
                 if rule.judge_site is not None:
-                    found.extend(rule.judge_site(state))
+                    self._site_findings[rule.id] = list(rule.judge_site(state))
             except Exception as error:  # noqa: BLE001 - as above
                 self._note_broken(rule, error, now)
-        self._site_findings = found
+
+    def _is_due(self, rule: Rule, now: float) -> bool:
+        if now < self._site_due.get(rule.id, 0.0):
+            return False
+        return rule.timed or self._site_saw.get(rule.id) != self._changes
 
     def _note_broken(self, rule: Rule, error: Exception, now: float) -> None:
         said = clean(f"{type(error).__name__}: {error}", 200)
@@ -241,6 +255,9 @@ class Triager:
         standing = self._tracker.update(
             self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
         )
+        # What followed from a cause that is over is not told on its own while it fades.
+        told = {cause for _, causes in self._shown.values() for cause in causes}
+        standing = [each for each in standing if self._tracker.gone_at(each.id) is None or each.id in told]
         held = {each.id for each in standing if self._is_held(each)}
         groups = group(
             standing,
@@ -249,7 +266,7 @@ class Triager:
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
         )
-        self._note_recoveries({each.finding.id: (each.finding, each.members) for each in groups}, now)
+        self._note_recoveries({each.finding.id: (each.finding, each.causes) for each in groups}, now)
         shown = sorted((self._acknowledged(each.finding) for each in groups), key=order)
         self._last = self._triage(tuple(shown), fleet, now)
         return self._last
@@ -258,7 +275,8 @@ class Triager:
         for entry in self._entries.values():
             yield from entry.plain
             yield from entry.timed
-        yield from self._site_findings
+        for found in self._site_findings.values():
+            yield from found
         yield from self._broken.values()
         warning = self.acknowledgements.warning
         if warning is not None:
@@ -293,9 +311,9 @@ class Triager:
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
 
     def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
-        """A finding that was shown and of which nothing stands any more has recovered; a folded one has not."""
-        for name, (told, members) in self._shown.items():
-            if name not in groups and not any(self._tracker.is_active(member) for member in members):
+        """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
+        for name, (told, causes) in self._shown.items():
+            if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
                 self._recovered.add(told, now)
                 self.acknowledgements.remove(name)
         for name in groups:
@@ -353,8 +371,13 @@ class Triager:
         return _OWN.get(told.rule) or rule_of(told)
 
 
-BROKEN = Rule("rule-failed", "gpudeck's own checks", (Severity.INFO,), lambda _view: 0, raise_seconds=0.0)
-KEPT = Rule(
-    "acknowledgements", "acknowledgements", (Severity.INFO,), lambda _view: 0, raise_seconds=0.0, about_values=False
-)
+def _own(name: str, title: str) -> Rule:
+    return Rule(
+        name, title, (Severity.INFO,), lambda _view: 0, about_values=False, raise_seconds=0.0, first_seconds=0.0
+    )
+
+
+BROKEN = _own("rule-failed", "gpudeck's own checks")
+KEPT = _own("acknowledgements", "acknowledgements")
 _OWN = {rule.id: rule for rule in (BROKEN, KEPT)}
+"""What the triage finds wrong with itself."""

@@ -13,7 +13,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, NextStep, Severity, Subject
+from backends.domain import Evidence, Finding, NextStep, Subject
 from backends.triage import hits
 from backends.triage.rule import Rule, identity
 from backends.triage.rules.recovery import DRIVER
@@ -58,7 +58,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy"), Reach.NODE, SOON),
     Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
     Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
-    Explains(("nvlink-node",), ("nvlink-*", "fabric-*"), Reach.NODE),
+    Explains(("nvlink-node",), ("nvlink-*", "fabric-unhealthy"), Reach.NODE),
     Explains(("row-remap-failed",), ("row-remap-pending", "ecc-uncorrected", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
     Explains(("ecc-uncorrected",), ("row-remap-pending", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
     Explains(("row-remap-pending",), ("xid-63", "xid-94", "radar-ecc*"), Reach.GPU),
@@ -90,10 +90,11 @@ EXPLAINS: tuple[Explains, ...] = (
 
 @dataclass(slots=True)
 class Group:
-    """A finding to show, and the ids of all that it stands for."""
+    """A finding to show."""
 
     finding: Finding
-    members: frozenset[str]
+    causes: frozenset[str]
+    """Ids of what it stands for, one or the same on many; without what follows from it."""
 
 
 def group(
@@ -124,13 +125,11 @@ def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
             causes[finding.id] = cause
     followers: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        if finding.id in causes:
-            followers[_root(finding, causes).id].append(finding)
+        root = _root(finding, causes)
+        if root is not finding:
+            followers[root.id].append(finding)
     roots = [finding for finding in findings if _root(finding, causes) is finding]
-    return [
-        Group(_with(root, followers[root.id]), frozenset({root.id, *(each.id for each in followers[root.id])}))
-        for root in roots
-    ]
+    return [Group(_with(root, followers[root.id]), frozenset({root.id})) for root in roots]
 
 
 def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str]) -> Finding | None:
@@ -228,7 +227,8 @@ def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_
             continue
         worst = _worst(same)
         claim = template.format(count=len(same), total=max(total, len(same)), claim=worst.claim)
-        merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim)
+        look = NextStep("screen", f"look at {node}", node)
+        merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim, look)
         gone.update(id(each) for each in same[1:])
     return [merged.get(id(each), each) for each in groups if id(each) not in gone]
 
@@ -250,7 +250,8 @@ def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: 
             continue
         worst = _worst(same)
         claim = template.format(count=len(same), total=nodes)
-        merged[id(same[0])] = _merged(same, identity(worst.rule, Subject()), Subject(), claim)
+        look = NextStep("screen", "look at the fleet", "fleet")
+        merged[id(same[0])] = _merged(same, identity(worst.rule, Subject()), Subject(), claim, look)
         gone.update(id(each) for each in same[1:])
     return [merged.get(id(each), each) for each in groups if id(each) not in gone]
 
@@ -259,14 +260,15 @@ def _worst(groups: Sequence[Group]) -> Finding:
     return max((each.finding for each in groups), key=lambda finding: finding.severity.rank)
 
 
-def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str) -> Group:
-    findings = [each.finding for each in same]
+def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look: NextStep) -> Group:
+    findings = sorted((each.finding for each in same), key=lambda finding: _place(finding.subject))
     worst = _worst(same)
     evidence = [
-        replace(line, text=f"{finding.subject.label}: {line.text}")
+        replace(line, text=f"{_within(finding, subject)}: {line.text}")
         for finding in findings
         for line in finding.evidence[:2]
     ]
+    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
     magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
     merged = replace(
         worst,
@@ -276,21 +278,24 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str) -> G
         since=min(finding.since for finding in findings),
         evidence=tuple(evidence[:EVIDENCE_KEPT]),
         hits=hits.merged(finding.hits for finding in findings),
-        steps=_steps(worst.steps),
-        folded=tuple(
-            dict.fromkeys(
-                text for finding in findings for text in (f"{finding.subject.label}: {finding.claim}", *finding.folded)
-            )
-        )[:FOLDED_KEPT],
+        # Of the one that stands for all; its own screen is one of many.
+        steps=_steps((*(step for step in worst.steps if step.kind != "screen"), look)),
+        folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
     )
-    return Group(merged, frozenset(member for each in same for member in each.members))
+    return Group(merged, frozenset(cause for each in same for cause in each.causes))
+
+
+def _place(subject: Subject) -> tuple[str, int]:
+    return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
+
+
+def _within(finding: Finding, subject: Subject) -> str:
+    """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
+    own = finding.subject
+    return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"
 
 
 def order(finding: Finding) -> tuple[int, float, str]:
     """Worst first, then newest."""
     return (-finding.severity.rank, -finding.since, finding.id)
-
-
-def worst_severity(findings: Iterable[Finding]) -> Severity | None:
-    return max((finding.severity for finding in findings), key=lambda severity: severity.rank, default=None)

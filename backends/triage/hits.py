@@ -5,53 +5,56 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backends.domain import Gpu, GpuProcess, Hit, Node, clean
-from backends.triage.words import gib
+from backends.triage.words import gib, plural
 
 HITS_KEPT = 16
+TOLD_APART = 2
+"""So many processes of one command are named each; more are one line."""
 CONTAINER_DIGITS = 12
 """As docker and crictl shorten an id."""
+TEXT_LIMIT = 200
 
 
 def of_gpu(gpu: Gpu | None) -> tuple[Hit, ...]:
     """The processes on one GPU, most memory first."""
-    return () if gpu is None else _of(gpu.processes or ())
+    return () if gpu is None else merged([[_hit(process) for process in gpu.processes or ()]])
 
 
 def of_node(node: Node | None) -> tuple[Hit, ...]:
-    """The processes on all GPUs of a node, one hit for each process."""
-    if node is None:
-        return ()
-    return _of(process for gpu in node.gpus for process in gpu.processes or ())
+    """The processes on all GPUs of a node."""
+    return () if node is None else merged(of_gpu(gpu) for gpu in node.gpus)
 
 
-def merged(groups: Iterable[tuple[Hit, ...]]) -> tuple[Hit, ...]:
-    """Each hit once, the first kept."""
-    return tuple(dict.fromkeys(hit for group in groups for hit in group))[:HITS_KEPT]
+def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
+    """All hits, most memory first; the many processes of one command as one."""
+    alike: dict[tuple[str | None, str | None, str | None], dict[Hit, None]] = {}
+    for group in groups:
+        for hit in group:
+            alike.setdefault((hit.user, hit.command, hit.container_id), {})[hit] = None
+    hits: list[Hit] = []
+    for same in alike.values():
+        hits += [_sum(list(same))] if len(same) > TOLD_APART else same
+    hits.sort(key=lambda hit: -(hit.memory_bytes or 0))
+    return tuple(hits)[:HITS_KEPT]
 
 
-def _of(processes: Iterable[GpuProcess]) -> tuple[Hit, ...]:
-    by_pid: dict[int, list[GpuProcess]] = {}
-    for process in processes:
-        by_pid.setdefault(process.pid, []).append(process)
-    hits = [(_memory(same), _hit(same)) for same in by_pid.values()]
-    hits.sort(key=lambda pair: -(pair[0] or 0))
-    return tuple(hit for _, hit in hits)[:HITS_KEPT]
+def _hit(process: GpuProcess) -> Hit:
+    return _worded(process.user, process.command, process.memory_bytes, process.container_id, 1, process.pid)
 
 
-def _memory(processes: list[GpuProcess]) -> int | None:
-    known = [process.memory_bytes for process in processes if process.memory_bytes is not None]
-    return sum(known) if known else None
+def _sum(same: list[Hit]) -> Hit:
+    known = [hit.memory_bytes for hit in same if hit.memory_bytes is not None]
+    first, count = same[0], sum(hit.processes for hit in same)
+    return _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
 
 
-def _hit(processes: list[GpuProcess]) -> Hit:
-    process = processes[0]
-    memory = _memory(processes)
-    gpus = f" on {len(processes)} GPUs" if len(processes) > 1 else ""
-    parts = [
-        f"{process.user or 'user n/a'}:",
-        process.command or "command n/a",
-        f"(pid {process.pid}{', ' + gib(memory) if memory is not None else ''}{gpus})",
-    ]
-    if process.container_id:
-        parts.append(f"in container {process.container_id[:CONTAINER_DIGITS]}")
-    return Hit(clean(" ".join(parts), 200), process.user, process.pid, process.container_id)
+def _worded(
+    user: str | None, command: str | None, memory: int | None, container: str | None, count: int, pid: int | None
+) -> Hit:
+    which = f"pid {pid}" if pid is not None else plural(count, "process", "processes")
+    facts = which if memory is None else f"{which}, {gib(memory)}"
+    where = f" in container {container[:CONTAINER_DIGITS]}" if container else ""
+    text = f"{user or 'user n/a'}: {command or 'command n/a'}"
+    # What follows the command must not be lost to a long one.
+    text = f"{clean(text, TEXT_LIMIT - len(facts) - len(where) - 3)} ({facts}){where}"
+    return Hit(text, user, pid, container, command, memory, count)

@@ -249,27 +249,26 @@ class Counter:
 
     rule: str
     label: str
-    value: Callable[[Gpu], int | None]
+    name: str
+    """In `backends.triage.memory.COUNTERS`."""
     least: int
     cause: str
 
-
-def _link_errors(gpu: Gpu) -> int | None:
-    counted = [errors for link in gpu.links or () if (errors := link.errors) is not None]
-    return sum(counted) if counted else None
+    def value(self, view: NodeView, gpu: Gpu) -> int | None:
+        return view.memory.latest(gpu.key, self.name)
 
 
 COUNTERS: tuple[Counter, ...] = (
     Counter(
-        "radar-ecc-count", "corrected ECC errors", lambda gpu: gpu.ecc.volatile.corrected, 1000,
+        "radar-ecc-count", "corrected ECC errors", "ecc_corrected", 1000,
         "likely memory cells that are about to fail",
     ),
     Counter(
-        "radar-replays", "PCIe replays", lambda gpu: gpu.pcie.replay_count, 1000,
+        "radar-replays", "PCIe replays", "pcie_replays", 1000,
         "likely a PCIe link at the edge: seating, riser, cable or slot",
     ),
     Counter(
-        "radar-link-errors", "NVLink errors", _link_errors, 1000,
+        "radar-link-errors", "NVLink errors", "link_errors", 1000,
         "likely an NVLink at the edge: bridge, cable, connector or switch port",
     ),
 )  # fmt: skip
@@ -281,7 +280,7 @@ def judge_count(counter: Counter) -> Callable[[SiteState], Iterator[Finding]]:
         by_model: defaultdict[str, list[tuple[Peer, int]]] = defaultdict(list)
         for peer_class, peers in state.peers.items():
             by_model[peer_class.name] += [
-                (peer, value) for peer in peers if (value := counter.value(peer.gpu)) is not None
+                (peer, value) for peer in peers if (value := counter.value(*peer)) is not None
             ]
         for members in by_model.values():
             if len(members) > MIN_PEERS:
@@ -291,7 +290,7 @@ def judge_count(counter: Counter) -> Callable[[SiteState], Iterator[Finding]]:
 
 
 def counts_of(counter: Counter) -> Callable[[NodeView], int]:
-    return lambda view: sum(counter.value(gpu) is not None for gpu in view.gpus)
+    return lambda view: sum(counter.value(view, gpu) is not None for gpu in view.gpus)
 
 
 def _count_outliers(counter: Counter, members: Sequence[tuple[Peer, int]]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from backends.domain import Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
@@ -80,10 +80,15 @@ def finding(
     source: str = GPUDECK,
     magnitude: float | None = None,
     more: str = "",
+    slot: str | None = None,
 ) -> Finding:
-    """A finding with its stable id; `more` tells two of one rule and subject apart."""
+    """A finding with its stable id; `more` tells two of one rule and subject apart.
+
+    `slot` stands for the GPU's key in the id where the key may be another after a restart: a lost GPU tells no UUID.
+    """
+    named = subject if slot is None else replace(subject, gpu_key=slot)
     return Finding(
-        id=identity(rule, subject, more),
+        id=identity(rule, named, more),
         rule=rule,
         severity=severity,
         subject=subject,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from backends.domain import Event, Gpu, Node, NodeReading, NodeSpec, NodeState, SiteSpec
@@ -140,5 +141,9 @@ def is_guest(gpu: Gpu) -> bool:
 
 
 def is_consumer(gpu: Gpu) -> bool:
-    name = (gpu.name or "").lower()
-    return any(word in name for word in CONSUMER_WORDS)
+    return gpu.name is not None and _is_consumer(gpu.name)
+
+
+@lru_cache(maxsize=256)
+def _is_consumer(name: str) -> bool:
+    return any(word in name.lower() for word in CONSUMER_WORDS)

@@ -108,6 +108,14 @@ def action_text(action: str) -> str | None:
     return _catalogue().actions.get(action)
 
 
+_PREFIX = re.compile(r"^.*?\bXid \([^)]*\): \d+,?\s*")
+
+
+def message(line: str) -> str:
+    """What an XID line says behind its code; `line` may be the whole line or that part alone."""
+    return _PREFIX.sub("", line, count=1)
+
+
 _NVLINK5_LINE = re.compile(
     r"(?P<unit>[A-Z][A-Z0-9_]+)\s+(?P<word>Non-?fatal|Fatal)\b"
     r".*?\((?P<info>0x[0-9a-f]{1,8})[ ,]+(?P<status>0x[0-9a-f]{1,8})",

@@ -126,7 +126,7 @@ RULES: tuple[Rule, ...] = (
     Rule("radar-straggler", "clocks within a job", (_W,), gpus_where(clocks.has_reasons), radar.stragglers,
          raise_seconds=60.0, first_seconds=60.0, clear_seconds=60.0),
     Rule("radar-ecc", "corrected ECC errors", (_W,), gpus_where(lambda gpu: gpu.ecc.volatile.corrected is not None),
-         judge_site=radar.ecc_slope, clear_seconds=300.0),
+         judge_site=radar.ecc_slope, timed=True, clear_seconds=300.0),
     *(
         Rule(metric.rule, f"{metric.label} against peers", (metric.severity,), radar.counts(metric),
              judge_site=radar.judge(metric), raise_seconds=metric.raise_seconds, first_seconds=metric.first_seconds,

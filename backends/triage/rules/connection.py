@@ -16,6 +16,8 @@ MIN_NODES = 4
 """A site's own clock is doubted only against so many nodes."""
 FLAPS = 4
 FLAP_SECONDS = 900.0
+STEADY_SECONDS = 60.0
+"""A connection that has held for so long no longer flaps."""
 SLOW_SAMPLE_MILLISECONDS = 5000.0
 """Reading all values of all GPUs takes some 100 ms; so much is a driver in trouble."""
 LATE_SECONDS = 6.0
@@ -71,6 +73,11 @@ TROUBLES: dict[str, Trouble] = {
         _UNREADABLE, Severity.CRITICAL, "has no working NVIDIA driver",
         "{count} of {total} nodes have no working NVIDIA driver",
         "likely the kernel module is not loaded, or it and the user library are of different versions", None,
+    ),
+    "driver-hangs": Trouble(
+        _UNREADABLE, Severity.CRITICAL, "its driver hangs: NVML does not come back",
+        "{count} of {total} nodes have a driver that hangs",
+        "likely a GPU or its firmware (GSP) no longer answers the driver", None,
     ),
     "probe-cut": Trouble(
         _UNREADABLE, Severity.WARNING, "cuts the probe off", "{count} of {total} nodes cut the probe off",
@@ -202,7 +209,7 @@ def slow(view: NodeView) -> Iterator[Finding]:
 def flapping(view: NodeView) -> Iterator[Finding]:
     """A connection that breaks again and again, although the node answers in between."""
     lost = [event for event in view.events if event.kind == "disconnected" and view.now - event.at <= FLAP_SECONDS]
-    if len(lost) < FLAPS:
+    if len(lost) < FLAPS or view.now - lost[-1].at > STEADY_SECONDS:
         return
     yield finding(
         "node-flapping",

@@ -49,7 +49,10 @@ def _odd_driver(view: NodeView, own: str, usual: str, count: int) -> Finding:
             Evidence(f"driver {usual} on {plural(count, 'node')} with the same GPUs", None, "peers"),
         ],
         cause="likely an upgrade that left it out, or that began with it",
-        steps=[steps.open_node(view)],
+        steps=[
+            steps.command(f"on {view.name}: what is loaded", "cat /proc/driver/nvidia/version"),
+            steps.open_node(view),
+        ],
         source=PEERS,
     )
 
@@ -108,7 +111,13 @@ def _odd_vbios(view: NodeView, indices: list[int], version: str, usual: str, cou
             Evidence(f"VBIOS {usual} on {plural(count, 'GPU')} of the same part number", None, "peers"),
         ],
         cause="likely a board that was replaced",
-        steps=[steps.open_node(view)],
+        steps=[
+            steps.command(
+                f"on {view.name}: boards and their VBIOS",
+                "nvidia-smi --query-gpu=index,serial,vbios_version --format=csv",
+            ),
+            steps.open_node(view),
+        ],
         source=PEERS,
     )
 
@@ -151,9 +160,8 @@ def gpu_missing(state: SiteState) -> Iterator[Finding]:
 def node_links(state: SiteState) -> Iterator[Finding]:
     """All NVLinks of a node down, while they are up on the nodes of the same kind."""
     for views in _kinds(state).values():
-        linked = [(view, _links_active(view)) for view in views]
-        linked = [(view, active) for view, active in linked if active is not None]
-        up = sum(bool(active) for _, active in linked)
+        linked = [(view, active) for view in views if (active := _any_link_active(view)) is not None]
+        up = sum(active for _, active in linked)
         others = len(linked) - 1
         if others < MIN_PEERS or up < USUAL_SHARE * others:
             continue
@@ -175,10 +183,15 @@ def node_links(state: SiteState) -> Iterator[Finding]:
                 )
 
 
-def _links_active(view: NodeView) -> int | None:
-    """Active links of all GPUs; None where no GPU tells of links."""
-    links = [link for gpu in view.gpus for link in gpu.links or () if link.active is not None]
-    return sum(link.active is True for link in links) if links else None
+def _any_link_active(view: NodeView) -> bool | None:
+    """None where no GPU tells of links."""
+    told = False
+    for gpu in view.gpus:
+        for link in gpu.links or ():
+            if link.active:
+                return True
+            told = told or link.active is False
+    return False if told else None
 
 
 def _kinds(state: SiteState) -> dict[str, list[NodeView]]:

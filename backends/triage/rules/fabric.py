@@ -19,9 +19,11 @@ BOOT_SECONDS = 600.0
 SERVICE = "nvidia-fabricmanager"
 _IN_USE = ("not_started", "in_progress", "completed")
 _UNREADY = {
-    "not_started": "has not joined the NVSwitch fabric",
-    "in_progress": "is still joining the NVSwitch fabric",
+    "not_started": ("has not joined the NVSwitch fabric", "not in the NVSwitch fabric"),
+    "in_progress": ("is still joining the NVSwitch fabric", "still joining the NVSwitch fabric"),
 }
+"""Fabric state -> the claim for one GPU, and for several."""
+_FAILED = ("failed to join the NVSwitch fabric", "failed to join the NVSwitch fabric")
 _HEALTH = {
     "unhealthy": (Severity.CRITICAL, "is unhealthy in the NVSwitch fabric"),
     "limited_capacity": (Severity.WARNING, "has limited capacity in the NVSwitch fabric"),
@@ -32,22 +34,22 @@ def not_ready(view: NodeView) -> Iterator[Finding]:
     """One finding for all GPUs of a node that are alike: they register together."""
     if view.node is None or (view.uptime is not None and view.uptime < BOOT_SECONDS):
         return
-    for state, claim in _UNREADY.items():
+    for state, claims in _UNREADY.items():
         if state == "in_progress" and view.uptime is None:
             continue
         waiting = [gpu for gpu in view.gpus if gpu.fabric.state == state and not is_guest(gpu)]
         if waiting:
-            yield _unready(view, waiting, state, claim)
+            yield _unready(view, waiting, state, *claims)
     failed = [
         gpu
         for gpu in view.gpus
         if gpu.fabric.state == "completed" and gpu.fabric.status not in (None, 0) and not is_guest(gpu)
     ]
     if failed:
-        yield _unready(view, failed, "completed with an error", "failed to join the NVSwitch fabric")
+        yield _unready(view, failed, "completed with an error", *_FAILED)
 
 
-def _unready(view: NodeView, gpus: list[Gpu], state: str, claim: str) -> Finding:
+def _unready(view: NodeView, gpus: list[Gpu], state: str, claim: str, many: str) -> Finding:
     service = _service(view)
     evidence = [Evidence(f"fabric state {state.replace('_', ' ')}: GPU {ranges(g.index for g in gpus)}", None, "nvml")]
     if gpus[0].fabric.status:
@@ -60,7 +62,7 @@ def _unready(view: NodeView, gpus: list[Gpu], state: str, claim: str) -> Finding
         "fabric-not-ready",
         Severity.CRITICAL,
         _subject(view, gpus),
-        claim if len(gpus) == 1 else f"{len(gpus)} GPUs: each {claim}",
+        claim if len(gpus) == 1 else f"{len(gpus)} GPUs: {many}",
         view.now,
         evidence=evidence,
         cause="likely Fabric Manager does not run, or its version is not the driver's",

@@ -15,7 +15,7 @@ from backends.triage.words import gib, plural
 GIB = 1024**3
 NEARLY_FULL_PERCENT = 5.0
 FULL_PERCENT = 1.0
-ENOUGH_BYTES = 200 * GIB
+ENOUGH_BYTES = 500 * GIB
 """So much free space is enough whatever its share is: 4 % of a 30 TB array are no trouble."""
 SMALL_BYTES = 16 * GIB
 """Smaller file systems are no scratch space: boot, recovery."""

@@ -59,7 +59,7 @@ def _lost(view: NodeView, gpu: Gpu) -> Finding:
     if fall is not None:
         claim, source = "has fallen off the bus (XID 79)", xids.CATALOGUE
         cause = "likely its PCIe link, its power or its heat: look what came just before"
-        evidence.insert(0, Evidence(f"XID 79: {fall.text}", fall.at, "kernel log"))
+        evidence.insert(0, Evidence(f"XID 79: {xids.message(fall.text)}", fall.at, "kernel log"))
     return finding(
         "gpu-lost",
         loss.severity,
@@ -71,6 +71,7 @@ def _lost(view: NodeView, gpu: Gpu) -> Finding:
         hits=hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, loss, fall),
         source=source,
+        slot=gpu.pci_bus_id,
     )
 
 

@@ -57,15 +57,12 @@ def _all_missed(view: NodeView) -> list[_Missed]:
     usual: dict[str | None, _Usual] | None = None
     found = []
     for gpu in view.gpus:
-        links = gpu.links
-        if not links:
+        if not view.memory.has_inactive_link(gpu.key):
             continue
-        inactive = [link for link in links if link.active is False]
-        if not inactive:
-            continue
+        inactive = [link for link in gpu.links or () if link.active is False]
         if usual is None:
             usual = _usual(view)
-        missed = _missed(view, gpu, inactive, usual[gpu.name])
+        missed = _missed(view, gpu, inactive, usual.get(gpu.name, _Usual()))
         if missed:
             before = view.memory.active_links(gpu.key)
             ends = (before.get(link.index) for link in missed)
@@ -148,6 +145,8 @@ def _peers(view: NodeView, gpu: Gpu) -> str:
 
 
 def link_errors(view: NodeView) -> Iterator[Finding]:
+    if not view.memory.has_growth:
+        return
     for gpu in view.gpus:
         grown = view.memory.increase(gpu.key, "link_errors", view.now, ERRORS_SECONDS)
         if grown is None or grown.count < ERRORS_MANY or grown.seconds < ERRORS_WATCHED_SECONDS:

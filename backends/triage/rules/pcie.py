@@ -92,6 +92,8 @@ def _judged(view: NodeView, gpu: Gpu, rule: str, now: str, most: str) -> Iterato
 
 
 def replays(view: NodeView) -> Iterator[Finding]:
+    if not view.memory.has_growth:
+        return
     for gpu in view.gpus:
         grown = view.memory.increase(gpu.key, "pcie_replays", view.now, REPLAYS_SECONDS)
         if grown is None or grown.count < REPLAYS_MANY or grown.seconds < REPLAYS_WATCHED_SECONDS:

@@ -24,13 +24,14 @@ def memory_held(view: NodeView) -> Iterator[Finding]:
     """Memory in use on a GPU whose list of processes could be read and is empty, or holds only dead ones."""
     for gpu in view.gpus:
         used = gpu.memory.used_bytes
-        if used is None or used < HELD_BYTES or not tells_processes(gpu):
+        if used is None or used < HELD_BYTES or not tells_processes(gpu) or gpu.processes_omitted:
             continue
         processes = gpu.processes or ()
-        ghosts = _ghosts(view, processes)
-        if len(ghosts) < len(processes) or gpu.processes_omitted:
+        if any(_lives(process) for process in processes):
             continue
-        yield _held(view, gpu, used, ghosts)
+        ghosts = _ghosts(view, processes)
+        if len(ghosts) == len(processes):
+            yield _held(view, gpu, used, ghosts)
 
 
 def _held(view: NodeView, gpu: Gpu, used: int, ghosts: tuple[GpuProcess, ...]) -> Finding:
@@ -67,7 +68,7 @@ def _ghosts(view: NodeView, processes: tuple[GpuProcess, ...]) -> tuple[GpuProce
         return ()
     if not any(_lives(process) for gpu in view.gpus for process in gpu.processes or ()):
         return ()
-    return tuple(process for process in processes if not _lives(process))
+    return processes
 
 
 def _lives(process: GpuProcess) -> bool:

@@ -196,7 +196,7 @@ def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
         seen.add(event.code)
         meaning = xids.lookup(event.code or 0, event.text).meaning
         many = f" ({plural(counts[event.code], 'time')})" if counts[event.code] > 1 else ""
-        said = event.text if event.text and event.source != "nvml" else meaning
+        said = xids.message(event.text) if event.text and event.source != "nvml" else meaning
         source = "nvml" if event.source == "nvml" else "kernel log"
         lines.append(Evidence(f"XID {event.code}{many}: {said}", event.at, source))
     if incidents[-1][-1].at - incidents[-1][0].at >= 1.0:
