@@ -55,7 +55,7 @@ class Site:
     """Wires a `SiteSpec` to live topics.
 
     `fleet` holds every node with its last good value and latest error; `events` the newest events, oldest first;
-    `history` the last hours of each GPU's series (`backends.domain.gpu_series`). `triage` is what is wrong, and what was
+    `history` the last hours of each GPU's series (`backends.domain.gpu_series`); `triage` what is wrong, and what was
     checked.
     """
 

@@ -105,7 +105,17 @@ def parser() -> argparse.ArgumentParser:
     _site_arguments(snapshot)
 
     _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
-    check = commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse")
+    _check_parser(commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse"))
+
+    backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
+    backends.add_argument("--json", action="store_true")
+
+    completion = commands.add_parser("completion", help="print a completion script")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return top
+
+
+def _check_parser(check: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
     check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
     check.add_argument(
@@ -116,13 +126,6 @@ def parser() -> argparse.ArgumentParser:
         help="how long to look after all have answered: what lasts is told, what flickers is not (default: 6)",
     )
     _site_arguments(check)
-
-    backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
-    backends.add_argument("--json", action="store_true")
-
-    completion = commands.add_parser("completion", help="print a completion script")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
-    return top
 
 
 def _lab_arguments(command: argparse.ArgumentParser) -> None:

@@ -200,8 +200,19 @@ def _fabric(stage: Stage) -> None:
     fabrics = [node for node in stage.nodes if any(gpu.board.fabric for gpu in node.gpus)]
     if not fabrics:
         raise GpudeckError("the lab has no machine for this scenario", "Give the lab more nodes.")
-    for gpu in fabrics[-1].gpus:
+    node = fabrics[-1]
+    stage.put(node.host_faults, services_down=node.host_faults.services_down | {"nvidia-fabricmanager"})
+    for gpu in node.gpus:
         stage.put(gpu.faults, fabric_state=_NOT_STARTED)
+
+
+def _disk_full(stage: Stage) -> None:
+    stage.put(stage.board(7, 0)[0].host_faults, scratch_used_percent=97.5)
+
+
+def _rdma_down(stage: Stage) -> None:
+    node = stage.machine("dgx-h100", slot=1, at_least=4)
+    stage.put(node.host_faults, ports_down=node.host_faults.ports_down | {"mlx5_3"})
 
 
 def _driver_drift(stage: Stage) -> None:
@@ -255,7 +266,9 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("memory-held", "memory of a GPU that no process holds", _memory_held),
         Scenario("persistence-off", "a node without persistence mode", _persistence_off),
         Scenario("mig-pending", "MIG was switched on and the GPU not reset", _mig_pending),
-        Scenario("fabric", "the GPUs of a node have not joined the NVSwitch fabric", _fabric),
+        Scenario("fabric", "Fabric Manager failed: no GPU of a node is in the NVSwitch fabric", _fabric),
+        Scenario("disk-full", "the scratch disk of a node is nearly full", _disk_full),
+        Scenario("rdma-down", "an RDMA port of a node is down", _rdma_down),
         Scenario("driver-drift", "a node with another driver than its peers", _driver_drift),
         Scenario("vbios-drift", "a GPU with another VBIOS than its peers", _vbios_drift),
         Scenario("clock-skew", "the clock of a node is five minutes ahead", _clock_skew),

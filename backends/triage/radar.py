@@ -171,7 +171,7 @@ def _outlier(
         hits=hits.of_gpu(gpu),
         steps=[
             steps.command(f"on {view.name}: everything the driver says", f"nvidia-smi -q -i {gpu.index}"),
-            steps.open_gpu(view, gpu),
+            steps.open_gpu(view, gpu, "charts"),
         ],
         source=PEERS,
     )

@@ -7,6 +7,14 @@ import shlex
 from backends.domain import Gpu, NextStep
 from backends.triage.state import NodeView
 
+PAGES: dict[str, str] = {
+    "charts": "curves",
+    "topology": "links",
+    "processes": "processes",
+    "mig": "MIG layout",
+    "host": "host",
+}
+"""Id of a page of the node's screen -> what it shows."""
 RESET_ALL_TOGETHER = "Ampere"
 """On boards of this architecture behind NVSwitches the GPUs of a node are reset together, never one alone."""
 
@@ -17,12 +25,19 @@ DRAINS: dict[str | None, str] = {
 """Platform -> how a node is emptied there."""
 
 
-def open_node(view: NodeView) -> NextStep:
-    return NextStep("screen", f"look at {view.name}", view.name)
+def open_node(view: NodeView, page: str | None = None) -> NextStep:
+    """The node, or a page of it by its id: host, topology, processes, mig, charts."""
+    what = f"look at {view.name}" if page is None else f"look at the {PAGES[page]} of {view.name}"
+    return NextStep("screen", what, view.name if page is None else f"{view.name}/{page}")
 
 
-def open_gpu(view: NodeView, gpu: Gpu) -> NextStep:
-    return NextStep("screen", f"look at GPU {gpu.index} of {view.name}", f"{view.name}/{gpu.key}")
+def open_gpu(view: NodeView, gpu: Gpu, page: str | None = None) -> NextStep:
+    """The GPU, or a page of it by its id."""
+    of = f"GPU {gpu.index} of {view.name}"
+    target = f"{view.name}/{gpu.key}"
+    if page is None:
+        return NextStep("screen", f"look at {of}", target)
+    return NextStep("screen", f"look at the {PAGES[page]} of {of}", f"{target}/{page}")
 
 
 def open_events() -> NextStep:

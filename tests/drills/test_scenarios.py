@@ -6,6 +6,7 @@ import pytest
 
 from backends.domain import Finding, Severity
 from backends.lab.scenarios import SCENARIOS
+from screens.triage_jump import destination
 from tests.drills.expected import EXPECTED, Expected
 from tests.drills.inside import InsideSite
 
@@ -34,7 +35,9 @@ async def test_a_fault_that_is_there_at_the_start_is_one_finding_that_names_the_
         assert inside.top.evidence
         assert inside.top.cause
         assert any(step.kind == "command" for step in inside.top.steps)
-        assert any(step.kind == "screen" and step.target for step in inside.top.steps)
+        to = destination(inside.top)
+        assert to.node == inside.top.subject.node
+        assert to.gpu_key in (None, inside.top.subject.gpu_key)
         assert inside.top.advice_source
 
 
@@ -55,7 +58,7 @@ async def test_a_fault_that_begins_later_is_told_and_recovers(scenario: str) -> 
         quiet = await inside.passes(12)
         assert quiet.findings == ()
         inside.on(scenario)
-        triage = await inside.until(lambda now: any(names(finding, expected) for finding in now.findings), 60)
+        triage = await inside.until(lambda now: any(names(finding, expected) for finding in now.findings), 100)
         triage = await inside.passes(6)
         assert names(inside.top, expected), told(inside.top)
         assert len(triage.findings) == 1, [finding.id for finding in triage.findings]

@@ -294,7 +294,7 @@ def _events() -> st.SearchStrategy[tuple[Event, ...]]:
     ).map(lambda found: tuple(sorted(found, key=lambda each: each.at)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(readings=_readings(), more=_readings(), events=_events())
 def test_no_value_breaks_a_rule(
     readings: tuple[NodeReading, ...], more: tuple[NodeReading, ...], events: tuple[Event, ...]

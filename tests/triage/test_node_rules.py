@@ -366,3 +366,10 @@ def test_the_one_gpu_that_holds_a_job_back() -> None:
     others = capped(3, "n1", clocks=sm(1200, "sw_power_cap"), processes=(GpuProcess(1, "compute", "bob", "other"),))
     job[3] = others
     assert findings(view(*job), "radar-straggler") == []
+
+
+def test_the_screens_that_steps_lead_to_are_there() -> None:
+    from backends.triage.steps import PAGES
+    from screens.triage_jump import PAGE_IDS
+
+    assert set(PAGES) <= PAGE_IDS

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from backends.contract import ConfigError, Unreachable
-from backends.domain import SiteSpec
+from backends.domain import NodeSpec, SiteSpec
 from tui import cli
 
 

@@ -161,5 +161,5 @@ def _what_to_do(view: NodeView, gpu: Gpu, slowdown: Slowdown) -> list[NextStep]:
         steps.command(
             f"on {view.name}: what the driver counted", f"nvidia-smi -q -d PERFORMANCE,TEMPERATURE -i {gpu.index}"
         ),
-        steps.open_gpu(view, gpu),
+        steps.open_gpu(view, gpu, "charts"),
     ]

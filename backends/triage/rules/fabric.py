@@ -150,5 +150,5 @@ def _what_to_do(view: NodeView) -> list[NextStep]:
         steps.advice("its version must be exactly the driver's"),
         steps.drain(view),
         steps.command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager"),
-        steps.open_node(view),
+        steps.open_node(view, "topology"),
     ]

@@ -50,7 +50,7 @@ def disks(view: NodeView) -> Iterator[Finding]:
                 steps.command(
                     f"on {view.name}: what takes the room", f"du -xh --max-depth=2 {shlex.quote(disk.mount)} | sort -h"
                 ),
-                steps.open_node(view),
+                steps.open_node(view, "host"),
             ],
             source=GPUDECK,
             more=disk.mount,
@@ -110,7 +110,10 @@ def _port_down(view: NodeView, port: RdmaPort, up: int, others: int) -> Finding:
         if no_manager
         else "likely its cable, transceiver or switch port; jobs over several nodes fall back or fail",
         hits=hits.of_node(view.node),
-        steps=[steps.command(f"on {view.name}: state of the ports", "ibstat; rdma link"), steps.open_node(view)],
+        steps=[
+            steps.command(f"on {view.name}: state of the ports", "ibstat; rdma link"),
+            steps.open_node(view, "host"),
+        ],
         source="gpudeck: peers",
         more=f"{port.device}/{port.port}",
     )

@@ -46,7 +46,7 @@ def _mig_pending(view: NodeView, rule: str, severity: Severity, claim: str) -> I
                 steps.command(f"on {view.name}: who holds the GPU", f"fuser -v /dev/nvidia{_minor(gpu)}"),
                 steps.drain(view),
                 steps.reset_gpu(view, gpu),
-                steps.open_gpu(view, gpu),
+                steps.open_gpu(view, gpu, "mig"),
             ],
             source="NVIDIA MIG user guide",
         )
@@ -98,7 +98,7 @@ def persistence(view: NodeView) -> Iterator[Finding]:
         cause="likely nvidia-persistenced does not run: the driver unloads between jobs",
         steps=[
             steps.command(f"on {view.name}: start the service", "systemctl enable --now nvidia-persistenced"),
-            steps.open_node(view),
+            steps.open_node(view, "host"),
         ],
         source="NVIDIA driver documentation",
     )

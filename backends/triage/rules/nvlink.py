@@ -181,5 +181,5 @@ def _what_to_do(view: NodeView, gpu: Gpu) -> list[NextStep]:
         steps.drain(view),
         steps.reset_gpu(view, gpu),
         steps.advice("does it return on the same link? then check bridge, switch and cable"),
-        steps.open_gpu(view, gpu),
+        steps.open_gpu(view, gpu, "topology"),
     ]

@@ -52,7 +52,7 @@ def _held(view: NodeView, gpu: Gpu, used: int, ghosts: tuple[GpuProcess, ...]) -
             ),
             steps.drain(view),
             steps.reset_gpu(view, gpu),
-            steps.open_gpu(view, gpu),
+            steps.open_gpu(view, gpu, "processes"),
         ],
         source=GPUDECK,
     )
@@ -89,7 +89,7 @@ def idle_with_memory(view: NodeView) -> Iterator[Finding]:
             evidence=[Evidence(f"{gib(used)} in use, the driver calls the GPU idle", None, "nvml")],
             cause="likely a notebook or a server without requests",
             hits=hits.of_gpu(gpu),
-            steps=[steps.advice("ask its owner"), steps.open_gpu(view, gpu)],
+            steps=[steps.advice("ask its owner"), steps.open_gpu(view, gpu, "processes")],
             source=GPUDECK,
         )
 
