@@ -12,6 +12,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 │   ├── NoDriver                no NVML and no nvidia-smi
 │   ├── ProbeCut                the probe ended or sent half a line
 │   ├── ProbeSilent             the probe stopped sending
+│   │   └── DriverHangs         NVML holds a call since before the first reading
 │   └── VersionMismatch         the probe speaks another protocol
 └── BackendMissing              no installed backend has that name
 """
@@ -78,6 +79,10 @@ class ProbeCut(ProbeFailed):
 
 class ProbeSilent(ProbeFailed):
     code = "probe-silent"
+
+
+class DriverHangs(ProbeSilent):
+    code = "driver-hangs"
 
 
 class VersionMismatch(ProbeFailed):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
@@ -13,6 +14,8 @@ from backends.feed import Clock, Derived, Reading, SystemClock, Topic
 from backends.feed.gpu_history import GpuHistory
 from backends.nodes.stream import NodeStream
 from backends.nodes.transport import Transport
+from backends.triage.acknowledgements import Acknowledgements
+from backends.triage.watch import TriageWatch
 
 EVENTS_KEPT = 100
 """Of each node; as many of its connection."""
@@ -52,7 +55,8 @@ class Site:
     """Wires a `SiteSpec` to live topics.
 
     `fleet` holds every node with its last good value and latest error; `events` the newest events, oldest first;
-    `history` the last hours of each GPU's series (`backends.domain.gpu_series`).
+    `history` the last hours of each GPU's series (`backends.domain.gpu_series`); `triage` what is wrong, and what was
+    checked.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Site:
         *,
         clock: Clock | None = None,
         transport_factory: Callable[[SiteSpec], TransportFactory] | None = None,
+        state_dir: Path | None = None,
     ) -> None:
+        """`state_dir` keeps what outlives the process: acknowledgements. None keeps nothing."""
         self.spec = spec
         self.clock = clock or SystemClock()
         self.history = GpuHistory()
@@ -69,8 +75,6 @@ class Site:
         """By node, and whether it is about the connection: a node that says much pushes out no other node's."""
         self._events = Derived("events", self._collect_events, clock=self.clock)
         self.events: Topic[tuple[Event, ...]] = self._events.topic
-        self.triage: Topic[Triage] = Topic("triage")
-        """What is wrong, and what was checked."""
         self._transports = (transport_factory or NodeTransports)(spec)
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}
@@ -83,14 +87,24 @@ class Site:
         )
         self.fleet: Topic[Fleet] = self._fleet.topic
         self._fleet.publish_now()
+        self._triage = TriageWatch(
+            spec,
+            self.fleet,
+            self.events,
+            clock=self.clock,
+            acknowledgements=Acknowledgements(spec.name, state_dir),
+        )
+        self.triage: Topic[Triage] = self._triage.topic
 
     async def start(self) -> None:
         """Starts to read every node; returns at once."""
         for stream in self._streams:
             stream.start()
+        self._triage.start()
 
     async def close(self) -> None:
         """Ends every stream and connection; bounded in time."""
+        await self._triage.close()
         self._fleet.close()
         self._events.close()
         for unwatch in self._unwatches:
@@ -105,9 +119,35 @@ class Site:
                 await self._transports.close()
 
     async def read_once(self, timeout: float) -> Fleet:
+        """Starts, waits as `answered` does, and publishes everything: `triage` then holds what that reading shows."""
+        await self.answered(timeout)
+        self._publish_now()
+        await self._triage.now(at_once=True)
+        return self._collect_fleet()
+
+    async def observe(self, timeout: float, seconds: float) -> Triage:
+        """The triage after all nodes have answered, as `answered` does, and `seconds` more: what lasts is told.
+
+        After no second more there is nothing to see last: everything the one reading shows is told.
+        """
+        await self.answered(timeout)
+        if seconds:
+            await self.clock.sleep(seconds)
+        self._publish_now()
+        return await self._triage.now(at_once=not seconds)
+
+    def acknowledge(self, finding_id: str, who: str, why: str) -> bool:
+        """Somebody has seen it and says why it may stay; False when no finding has that id."""
+        return self._triage.acknowledge(finding_id, who, why)
+
+    def unacknowledge(self, finding_id: str) -> bool:
+        """It is open again; False when it was not acknowledged."""
+        return self._triage.unacknowledge(finding_id)
+
+    async def answered(self, timeout: float) -> None:
         """Starts, and waits until every node gave a value or an error, at most `timeout` seconds.
 
-        A node that told neither in time is still `connecting` in the result.
+        A node that told neither in time is still `connecting` then.
         """
         answered = asyncio.Event()
 
@@ -125,8 +165,10 @@ class Site:
         finally:
             for unwatch in unwatches:
                 unwatch()
+
+    def _publish_now(self) -> None:
         self._events.publish_now()
-        return self._collect_fleet()
+        self._fleet.publish_now()
 
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(

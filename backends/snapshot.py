@@ -9,12 +9,15 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from backends.domain import Event, Fleet, Gpu, NodeReading, NodeState, SiteSpec
+from backends.check import findings
+from backends.domain import Event, Fleet, Gpu, NodeReading, NodeState, SiteSpec, Triage
 
 SCHEMA = "gpudeck/snapshot/1"
 
 
-def document(site: SiteSpec, fleet: Fleet, events: Iterable[Event], now: float) -> dict[str, Any]:
+def document(
+    site: SiteSpec, fleet: Fleet, events: Iterable[Event], now: float, triage: Triage | None = None
+) -> dict[str, Any]:
     """The whole snapshot as JSON values."""
     listed = list(events)
     return {
@@ -25,6 +28,7 @@ def document(site: SiteSpec, fleet: Fleet, events: Iterable[Event], now: float) 
         "at": now,
         "nodes": [_node(reading, listed, now) for reading in fleet.nodes],
         "events": [_event(event) for event in listed],
+        "findings": findings(triage),
     }
 
 

@@ -395,4 +395,6 @@ class Console(App[None]):
 
 def _load_site_factory() -> SiteFactory:
     """Runs in a thread: importing what reads nodes takes longer than a frame."""
-    return importlib.import_module("backends.site").Site  # type: ignore[no-any-return]
+    from tui.paths import state_path
+
+    return partial(importlib.import_module("backends.site").Site, state_dir=state_path())

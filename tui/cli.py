@@ -60,6 +60,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "lab": ("lab", "lab"),
     "snapshot": ("snapshot", "snapshot"),
     "mig": ("mig", "mig"),
+    "check": ("check", "check"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
 }
@@ -104,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     _site_arguments(snapshot)
 
     _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
+    _check_parser(commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse"))
 
     backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
     backends.add_argument("--json", action="store_true")
@@ -111,6 +113,19 @@ def parser() -> argparse.ArgumentParser:
     completion = commands.add_parser("completion", help="print a completion script")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     return top
+
+
+def _check_parser(check: argparse.ArgumentParser) -> None:
+    check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
+    check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
+    check.add_argument(
+        "--watch-seconds",
+        type=float,
+        default=6.0,
+        metavar="SECONDS",
+        help="how long to look after all have answered: what lasts is told, what flickers is not (default: 6)",
+    )
+    _site_arguments(check)
 
 
 def _lab_arguments(command: argparse.ArgumentParser) -> None:

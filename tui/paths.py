@@ -17,8 +17,13 @@ def config_file() -> Path:
     return _base("XDG_CONFIG_HOME", ".config") / "gpudeck" / "config.toml"
 
 
+def state_path() -> Path:
+    """Where logs and acknowledgements are kept; it need not be there yet."""
+    return _base("XDG_STATE_HOME", ".local/state") / "gpudeck"
+
+
 def state_dir() -> Path:
-    """Logs; made with 0700 on first use."""
-    directory = _base("XDG_STATE_HOME", ".local/state") / "gpudeck"
+    """The same, made with 0700 on first use."""
+    directory = state_path()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory

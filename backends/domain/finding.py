@@ -69,7 +69,12 @@ class Hit:
     """One line: user, command, memory; or what is known of it."""
     user: str | None = None
     pid: int | None = None
+    """None where the line stands for several processes."""
     container_id: str | None = None
+    command: str | None = None
+    memory_bytes: int | None = None
+    """GPU memory of all its processes together."""
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ class Finding:
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
     acknowledged: Acknowledgement | None = None
+    magnitude: float | None = None
+    """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
 
 
 @dataclass(frozen=True, slots=True)

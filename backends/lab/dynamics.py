@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from backends.lab.boards import MIB, Board
-from backends.lab.hardware import SimGpu, SimNode
+from backends.lab.hardware import GpuFaults, SimGpu, SimNode
 
 TAU_SECONDS = 35.0
 """Time constant of the heat sink: the temperature covers 63 % of a step of power in this time."""
@@ -19,7 +19,7 @@ AMBIENT_CELSIUS = 27.0
 BASE_BYTES = 4 * MIB
 """What the driver itself holds on an idle GPU."""
 
-IDLE_BIT, POWER_CAP_BIT, SLOWDOWN_BIT, THERMAL_BIT = 0x1, 0x4, 0x8, 0x40
+IDLE_BIT, POWER_CAP_BIT, SLOWDOWN_BIT, WARM_BIT, THERMAL_BIT, BRAKE_BIT = 0x1, 0x4, 0x8, 0x20, 0x40, 0x80
 
 _MASK = (1 << 64) - 1
 
@@ -110,10 +110,15 @@ def segment(node: SimNode, gpu: SimGpu, window: int) -> Segment:
     """The work of `gpu` in the numbered window of its node."""
     length = window_seconds(node)
     shared, own = mix(node.seed, window), mix(gpu.seed, window)
-    hot = gpu.faults.hot_since is not None
+    faults = gpu.faults
+    # An idle GPU neither overheats nor shows what holds it back, so that one with such a fault always has work.
+    hot = faults.hot_since is not None or faults.warm or faults.braked
     node_wide = len(node.gpus) == 8 and not gpu.mig and shared % 100 < 60
-    # An idle GPU does not overheat, so a hot one always has work.
     kind = "training" if node_wide or hot else _own_kind(gpu, own)
+    if faults.serves:
+        kind, node_wide = "serving", False
+    if faults.leaked_bytes:
+        kind = "idle"
     if kind == "idle":
         return Segment("idle", 0.0, 0.0, 1.0, 0.0, window * float(length), 0.0, 0, "", "")
     source = shared if node_wide else own
@@ -125,7 +130,7 @@ def segment(node: SimNode, gpu: SimGpu, window: int) -> Segment:
         swing=0.0 if training else 0.22,
         wave=math.tau / (60 + (own >> 16) % 90),
         phase=(own >> 24) % 628 / 100,
-        starts_at=window * float(length) + (0 if hot else 10 + (source >> 32) % 40),
+        starts_at=window * float(length) + (0 if hot or faults.serves else 10 + (source >> 32) % 40),
         share=0.72 + (source >> 40) % 100 / 500 if training else 0.4 + (own >> 40) % 100 / 250,
         pid=3000 + (own >> 20) % 4_000_000,
         user=users[(source >> 12) % len(users)],
@@ -164,9 +169,8 @@ def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment
     checkpoint = running and now.kind == "training" and (at - now.starts_at) % 300 > 294
     if checkpoint:
         load *= 0.35
-    hot = gpu.faults.hot_since
     heat = _heat(node, at, now, before, running)
-    watts, mhz, reasons = _power(board, min(1.0, max(0.0, load)), running, noise, hot is not None)
+    watts, mhz, reasons = _power(board, min(1.0, max(0.0, load)), running, noise, gpu.faults)
     celsius = _temperature(gpu, at, heat)
     processes = _processes(node, gpu, at, now) if running else ()
     mean_watts = board.idle_watts + 0.55 * (board.limit_watts - board.idle_watts)
@@ -179,7 +183,7 @@ def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment
         mhz=mhz,
         video_mhz=board.max_video_mhz if running else board.idle_video_mhz,
         reasons=reasons,
-        used_bytes=BASE_BYTES + sum(process.memory_bytes for process in processes),
+        used_bytes=BASE_BYTES + gpu.faults.leaked_bytes + sum(process.memory_bytes for process in processes),
         # The mean of the schedule: an exact integral of the past would cost more than all the rest.
         energy_joules=mean_watts * max(0.0, at - node.boot_at),
         processes=processes,
@@ -207,7 +211,7 @@ def _heat(node: SimNode, at: float, now: Segment, before: Segment, running: bool
     return max(0.0, heat)
 
 
-def _power(board: Board, load: float, running: bool, noise: float, hot: bool) -> tuple[float, int, int]:
+def _power(board: Board, load: float, running: bool, noise: float, faults: GpuFaults) -> tuple[float, int, int]:
     """Watts, graphics clock in MHz and the clock event reasons at a load from 0 to 1."""
     if not running:
         return round(board.idle_watts + 4 * noise, 2), board.idle_mhz, IDLE_BIT
@@ -217,10 +221,16 @@ def _power(board: Board, load: float, running: bool, noise: float, hot: bool) ->
         # At the power limit the driver gives up clock, in its steps of 15 MHz.
         mhz -= 15 * int(1 + (load - 0.94) * 150)
         reasons = POWER_CAP_BIT
-    if hot:
+    if faults.hot_since is not None or faults.braked:
         watts *= 0.5
         mhz = max(board.idle_mhz, int(board.max_mhz * 0.42) // 15 * 15)
-        reasons = SLOWDOWN_BIT | THERMAL_BIT
+        reasons = SLOWDOWN_BIT | (BRAKE_BIT if faults.braked else THERMAL_BIT)
+    elif faults.warm:
+        watts *= 0.8
+        mhz = int(board.max_mhz * 0.8) // 15 * 15
+        reasons = WARM_BIT
+    if faults.slow_percent is not None:
+        mhz = max(board.idle_mhz, board.max_mhz * faults.slow_percent // 1500 * 15)
     return round(min(watts, board.limit_watts - noise), 2), mhz, reasons
 
 
@@ -255,27 +265,36 @@ def _processes(node: SimNode, gpu: SimGpu, at: float, now: Segment) -> tuple[Sim
     return tuple(processes)
 
 
+_Faults = tuple[object, ...]
+
+
+def _faults(gpu: SimGpu) -> _Faults:
+    """Those that change what the GPU does."""
+    faults = gpu.faults
+    return (faults.hot_since, faults.warm, faults.braked, faults.serves, faults.slow_percent, faults.leaked_bytes)
+
+
 class Meter:
     """The samples of one node, each GPU's last second remembered."""
 
     def __init__(self, node: SimNode) -> None:
         self.node = node
-        self._last: dict[int, tuple[int, float | None, Sample]] = {}
-        self._segments: dict[int, tuple[int, float | None, Segment, Segment]] = {}
+        self._last: dict[int, tuple[int, _Faults, Sample]] = {}
+        self._segments: dict[int, tuple[int, _Faults, Segment, Segment]] = {}
 
     def read(self, gpu: SimGpu, at: float) -> Sample:
         """The sample of the whole second that `at` lies in."""
-        second, hot = int(at), gpu.faults.hot_since
+        second, faults = int(at), _faults(gpu)
         known = self._last.get(gpu.index)
-        if known is not None and known[0] == second and known[1] == hot:
+        if known is not None and known[0] == second and known[1] == faults:
             return known[2]
         window = second // window_seconds(self.node)
         held = self._segments.get(gpu.index)
-        if held is None or held[0] != window or held[1] != hot:
+        if held is None or held[0] != window or held[1] != faults:
             now, before = segment(self.node, gpu, window), segment(self.node, gpu, window - 1)
-            held = self._segments[gpu.index] = (window, hot, now, before)
+            held = self._segments[gpu.index] = (window, faults, now, before)
         value = _sample(self.node, gpu, float(second), held[2], held[3])
-        self._last[gpu.index] = (second, hot, value)
+        self._last[gpu.index] = (second, faults, value)
         return value
 
     def process(self, pid: int, at: float) -> SimProcess | None:

@@ -46,6 +46,16 @@ class GpuFaults:
     lost: bool = False
     hot_since: float | None = None
     """HW thermal slowdown since then."""
+    warm: bool = False
+    """SW thermal slowdown: the driver takes clocks away before the hardware does."""
+    braked: bool = False
+    """HW power brake: the machine's power supply takes clocks away."""
+    serves: bool = False
+    """No fault: it always has work below its power limit."""
+    slow_percent: int | None = None
+    """Share of the clock it still reaches, for no reason that the driver gives."""
+    leaked_bytes: int = 0
+    """Memory that is in use and belongs to no process; the GPU runs nothing else then."""
     pcie_width: int | None = None
     pcie_replays: int = 0
     links_down: frozenset[int] = frozenset()
@@ -57,8 +67,22 @@ class GpuFaults:
     remap_pending: bool = False
     remap_failed_at: float | None = None
     """Remapping has failed from this time on."""
+    ecc_storm_since: float | None = None
+    """One corrected error a second from then on."""
     recovery_action: int = 0
     """NVML_GPU_RECOVERY_ACTION_*."""
+    persistence: bool = True
+    mig_pending: bool | None = None
+    """The MIG mode after the next reset, where that is another."""
+    fabric_state: int = 3
+    """NVML_GPU_FABRIC_STATE_*; 3 is completed."""
+    vbios: str | None = None
+    """Another one than its board's."""
+
+    def corrected_at(self, now: float) -> int:
+        """Corrected ECC errors counted up to `now`."""
+        storm = 0 if self.ecc_storm_since is None else int(max(0.0, now - self.ecc_storm_since))
+        return self.ecc_corrected + storm
 
 
 @dataclass(slots=True)
@@ -115,8 +139,24 @@ class SimNode:
     accepts_key: bool = True
     has_python: bool = True
     cuts_probe: bool = False
+    driver: str | None = None
+    """Another one than its machine's."""
+    clock_ahead_seconds: float = 0.0
+    licensed: bool = True
+    stalled: tuple[int, str] | None = None
+    """GPU and NVML call that does not come back: the values stand still."""
+    boots: int = 0
+    """Boots since the lab began: each ends what ran on the node, its connections too."""
     log: list[LogLine] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def driver_version(self) -> str:
+        return self.driver or self.machine.driver
+
+    def reboot(self, now: float) -> None:
+        self.boot_at = now
+        self.boots += 1
 
     def write_log(self, at: float, gpu: SimGpu, code: int, text: str) -> LogLine:
         """Adds an XID line in the driver's wording; `text` is what follows the code."""

@@ -60,7 +60,7 @@ class SimHost:
         return EQUIPMENT[self._node.machine.prefix]
 
     def now(self) -> float:
-        return self._clock.now()
+        return self._clock.now() + self._node.clock_ahead_seconds
 
     def identity(self) -> dict[str, Any]:
         machine = self._node.machine
@@ -169,7 +169,11 @@ class SimHost:
         now = self._clock.now()
         fresh = [line for line in self._node.log if line.number not in self._seen and line.at <= now]
         self._seen.update(line.number for line in fresh)
-        return [{"at": line.at, "pci_bus_id": line.pci_bus_id, "code": line.code, "text": line.text} for line in fresh]
+        ahead = self._node.clock_ahead_seconds
+        return [
+            {"at": line.at + ahead, "pci_bus_id": line.pci_bus_id, "code": line.code, "text": line.text}
+            for line in fresh
+        ]
 
     def driver_gpus(self) -> list[str]:
         return [gpu.pci_bus_id for gpu in self._node.gpus]

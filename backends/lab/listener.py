@@ -39,6 +39,7 @@ class NodeListener:
         self._held: socket.socket | None = bind()
         self.port: int = self._held.getsockname()[1]
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._boots = node.hardware.boots
 
     def accepts(self, key: asyncssh.SSHKey) -> bool:
         return self.node.hardware.accepts_key and key.public_data == self._allowed
@@ -46,8 +47,9 @@ class NodeListener:
     async def refresh(self) -> None:
         """Makes the server match the node's state; a client that may no longer be there is dropped."""
         hardware = self.node.hardware
-        if not (hardware.reachable and hardware.accepts_key):
+        if not (hardware.reachable and hardware.accepts_key) or hardware.boots != self._boots:
             self.drop()
+        self._boots = hardware.boots
         if hardware.reachable and self._acceptor is None:
             await self._open()
         elif not hardware.reachable and self._acceptor is not None:

@@ -148,6 +148,12 @@ def _always(_gpu: SimGpu) -> bool:
     return True
 
 
+def _mig_modes(gpu: SimGpu) -> list[int]:
+    """[now, after the next reset]"""
+    pending = gpu.faults.mig_pending
+    return [int(bool(gpu.mig)), int(bool(gpu.mig) if pending is None else pending)]
+
+
 Supported = Callable[[SimGpu], bool]
 
 FACTS: dict[str, tuple[Supported, Callable[[SimGpu], Any]]] = {
@@ -155,11 +161,11 @@ FACTS: dict[str, tuple[Supported, Callable[[SimGpu], Any]]] = {
     "nvmlDeviceGetMinorNumber": (_always, lambda gpu: gpu.index),
     "nvmlDeviceGetSerial": (_sensors, lambda gpu: gpu.serial),
     "nvmlDeviceGetBoardPartNumber": (_sensors, lambda gpu: gpu.board.part_number),
-    "nvmlDeviceGetVbiosVersion": (_always, lambda gpu: gpu.board.vbios),
+    "nvmlDeviceGetVbiosVersion": (_always, lambda gpu: gpu.faults.vbios or gpu.board.vbios),
     "nvmlDeviceGetInforomImageVersion": (_sensors, lambda gpu: gpu.board.inforom),
     "nvmlDeviceGetArchitecture": (_always, lambda gpu: gpu.board.architecture),
     "nvmlDeviceGetModuleId": (_sensors, lambda gpu: gpu.index + 1),
-    "nvmlDeviceGetPersistenceMode": (_always, lambda _gpu: 1),
+    "nvmlDeviceGetPersistenceMode": (_always, lambda gpu: int(gpu.faults.persistence)),
     "nvmlDeviceGetComputeMode": (_always, lambda _gpu: 0),
     "nvmlDeviceGetPerformanceState": (_always, lambda _gpu: 0),
     "nvmlDeviceGetVirtualizationMode": (_always, lambda gpu: 2 if gpu.board.virtual else 0),
@@ -176,7 +182,7 @@ FACTS: dict[str, tuple[Supported, Callable[[SimGpu], Any]]] = {
     "nvmlDeviceGetMaxPcieLinkWidth": (_sensors, lambda _gpu: 16),
     "nvmlDeviceGetPcieReplayCounter": (_sensors, lambda gpu: gpu.faults.pcie_replays),
     "nvmlDeviceGetEccMode": (_sensors, lambda _gpu: [1, 1]),
-    "nvmlDeviceGetMigMode": (lambda gpu: gpu.board.mig, lambda gpu: [int(bool(gpu.mig))] * 2),
+    "nvmlDeviceGetMigMode": (lambda gpu: gpu.board.mig, _mig_modes),
     "nvmlDeviceGetMaxMigDeviceCount": (_always, lambda gpu: 7 if gpu.board.mig else 0),
 }
 """Functions of a GPU alone: where they are supported, and what they return."""
@@ -227,13 +233,13 @@ def _accept(_nvml: SimNvml, *_arguments: object) -> None:
 
 @system("nvmlSystemGetDriverVersion")
 def _driver(nvml: SimNvml) -> str:
-    return nvml.node.machine.driver
+    return nvml.node.driver_version
 
 
 @system("nvmlSystemGetNVMLVersion")
 def _nvml_version(nvml: SimNvml) -> str:
     cuda = nvml.node.machine.cuda // 1000
-    return f"{cuda}.{nvml.node.machine.driver}"
+    return f"{cuda}.{nvml.node.driver_version}"
 
 
 @system("nvmlSystemGetCudaDriverVersion", "nvmlSystemGetCudaDriverVersion_v2")
@@ -312,7 +318,7 @@ def _pci(_nvml: SimNvml, gpu: SimGpu) -> SimpleNamespace:
 @device("nvmlDeviceGetGspFirmwareVersion")
 def _gsp(nvml: SimNvml, gpu: SimGpu) -> str:
     need(not gpu.board.virtual)
-    return nvml.node.machine.driver
+    return nvml.node.driver_version
 
 
 @either("nvmlDeviceGetMemoryInfo")
@@ -388,6 +394,6 @@ def _of_kind(clocks: tuple[int, int, int, int], kind: int) -> int:
 
 
 @device("nvmlDeviceGetTotalEccErrors")
-def _ecc(_nvml: SimNvml, gpu: SimGpu, error: int, _counter: int) -> int:
+def _ecc(nvml: SimNvml, gpu: SimGpu, error: int, _counter: int) -> int:
     need(not gpu.board.virtual)
-    return gpu.faults.ecc_uncorrected if error else gpu.faults.ecc_corrected
+    return gpu.faults.ecc_uncorrected if error else gpu.faults.corrected_at(nvml.clock.now())

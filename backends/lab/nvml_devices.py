@@ -204,7 +204,7 @@ def _link_count(gpu: SimGpu, link: int, counter: int) -> int:
 def _fabric(_nvml: SimNvml, gpu: SimGpu, reference: Any) -> int:
     need(gpu.board.fabric)
     info = _target(reference)
-    info.state, info.status, info.cliqueId = 3, 0, 0
+    info.state, info.status, info.cliqueId = gpu.faults.fabric_state, 0, 0
     degraded = bool(gpu.faults.links_down)
     # Two bits of the mask tell whether the bandwidth is degraded: 1 yes, 2 no.
     info.healthMask = 1 if degraded else 2
@@ -267,13 +267,13 @@ def _ancestor(nvml: SimNvml, gpu: SimGpu, other: Handle) -> int:
 
 
 @device("nvmlDeviceGetGridLicensableFeatures", "nvmlDeviceGetGridLicensableFeatures_v4")
-def _licence(_nvml: SimNvml, gpu: SimGpu) -> SimpleNamespace:
+def _licence(nvml: SimNvml, gpu: SimGpu) -> SimpleNamespace:
     if not gpu.board.virtual:
         return SimpleNamespace(isGridLicenseSupported=0, licensableFeaturesCount=0, gridLicensableFeatures=[])
     expiry = SimpleNamespace(year=2027, month=3, day=31, hour=12, min=0, sec=0, status=3)
     feature = SimpleNamespace(
         featureCode=3,
-        featureState=1,
+        featureState=int(nvml.node.licensed),
         licenseInfo="",
         productName="NVIDIA Virtual Compute Server",
         featureEnabled=1,

@@ -1,8 +1,8 @@
 """Scripted faults. A scenario is one function and one line in `SCENARIOS`.
 
 A function puts faults on machines through its `Stage`, which notes how each is undone. Which machine: faults of boards
-take the SXM machines in the order H100, H200, A100, each scenario its own; faults of the connection take the others
-first (H200, L40S, VM, A100, H100). In a fleet with fewer machines than scenarios they meet on one.
+take the SXM machines in the order H100, H200, A100, faults of the connection the others first (H200, L40S, VM, A100,
+H100). No two scenarios take the same GPU of a fleet of twelve; in a smaller one they meet.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from backends.lab.hardware import LogLine, SimGpu, SimNode
 _BOARD_ORDER = ("dgx-h100", "hgx-h200", "dgx-a100")
 _CONNECTION_ORDER = ("hgx-h200", "l40s", "vm", "dgx-a100", "dgx-h100")
 _DRAIN_AND_RESET, _GPU_RESET = 4, 1
+_NOT_STARTED = 1
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Stage:
     nodes: Sequence[SimNode]
     now: float
     _undo: list[Callable[[], None]] = field(default_factory=list)
+    _rebooting: list[SimNode] = field(default_factory=list)
 
     def board(self, slot: int, gpu: int) -> tuple[SimNode, SimGpu]:
         """The machine of a board fault, and its GPU: `gpu`, or the next one that is not cut into MIG instances."""
@@ -37,6 +39,12 @@ class Stage:
     def connection(self, slot: int) -> SimNode:
         """The machine of a connection fault."""
         return self._pick(_CONNECTION_ORDER, slot)
+
+    def machine(self, prefix: str, *, slot: int = 0, at_least: int = 1) -> SimNode:
+        """A machine of one kind, of which the fleet must have `at_least` so many."""
+        if sum(node.machine.prefix == prefix for node in self.nodes) < at_least:
+            raise GpudeckError("the lab has too few machines for this scenario", "Give the lab more nodes.")
+        return self._pick((prefix,), slot)
 
     def _pick(self, order: tuple[str, ...], slot: int) -> SimNode:
         ranked = [node for prefix in order for node in self.nodes if node.machine.prefix == prefix]
@@ -52,13 +60,18 @@ class Stage:
             self._undo.append(functools.partial(setattr, target, name, before))
 
     def log(self, node: SimNode, gpu: SimGpu, code: int, text: str, *, after: float = 0.0) -> None:
-        """An XID in the kernel log, `after` seconds from the start; gone at the end, as after a reboot."""
+        """An XID in the kernel log, `after` seconds from the start; gone at the end, when the node reboots."""
         line: LogLine = node.write_log(self.now + after, gpu, code, text)
         self._undo.append(lambda: node.log.remove(line))
+        if node not in self._rebooting:
+            self._rebooting.append(node)
 
-    def undo(self) -> None:
+    def undo(self, now: float | None = None) -> None:
+        """Puts everything back; nodes with XIDs reboot at `now` (seconds since the epoch, default: the start)."""
         while self._undo:
             self._undo.pop()()
+        while self._rebooting:
+            self._rebooting.pop().reboot(self.now if now is None else now)
 
 
 def _quiet(_stage: Stage) -> None:
@@ -129,6 +142,100 @@ def _nvlink_down(stage: Stage) -> None:
     )
 
 
+def _power_brake(stage: Stage) -> None:
+    node, _ = stage.board(6, 0)
+    for gpu in node.gpus:
+        stage.put(gpu.faults, braked=True)
+
+
+def _warm(stage: Stage) -> None:
+    _, gpu = stage.board(5, 1)
+    stage.put(gpu.faults, warm=True)
+
+
+def _slow_clock(stage: Stage) -> None:
+    node, gpu = stage.board(2, 2)
+    for each in node.gpus:
+        stage.put(each.faults, serves=True)  # below the power limit, where all clocks are at their maximum
+    stage.put(gpu.faults, slow_percent=55)
+
+
+def _ecc_corrected(stage: Stage) -> None:
+    _, gpu = stage.board(4, 1)
+    stage.put(gpu.faults, ecc_corrected=4200, ecc_storm_since=stage.now)
+
+
+def _gsp_timeout(stage: Stage) -> None:
+    node, gpu = stage.board(4, 3)
+    stage.put(gpu.faults, recovery_action=_GPU_RESET)
+    for after, call in ((0.0, "103 (GSP_RM_ALLOC) (0x2081 0x4)"), (6.0, "10 (FREE) (0xa55a0210 0x0)")):
+        text = f"pid=2024380, name=python, Timeout after 6s of waiting for RPC response from GPU{gpu.index} GSP!"
+        stage.log(node, gpu, 119, f"{text} Expected function {call}.", after=after)
+
+
+def _app_fault(stage: Stage) -> None:
+    node, gpu = stage.board(8, 3)
+    fault = "MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_0 faulted @ 0x7f3e_1a000000. Fault is of type FAULT_PDE"
+    stage.log(node, gpu, 31, f"pid=41277, name=python, Ch 00000008, intr 00000000. {fault} ACCESS_TYPE_VIRT_READ")
+    stage.log(node, gpu, 43, "pid=41277, name=python, Ch 00000008", after=0.2)
+
+
+def _memory_held(stage: Stage) -> None:
+    _, gpu = stage.board(8, 6)
+    stage.put(gpu.faults, leaked_bytes=41 << 30)
+
+
+def _persistence_off(stage: Stage) -> None:
+    node, _ = stage.board(9, 0)
+    for gpu in node.gpus:
+        stage.put(gpu.faults, persistence=False)
+
+
+def _mig_pending(stage: Stage) -> None:
+    _, gpu = stage.board(9, 2)
+    stage.put(gpu.faults, mig_pending=True)
+
+
+def _fabric(stage: Stage) -> None:
+    fabrics = [node for node in stage.nodes if any(gpu.board.fabric for gpu in node.gpus)]
+    if not fabrics:
+        raise GpudeckError("the lab has no machine for this scenario", "Give the lab more nodes.")
+    node = fabrics[-1]
+    stage.put(node.host_faults, services_down=node.host_faults.services_down | {"nvidia-fabricmanager"})
+    for gpu in node.gpus:
+        stage.put(gpu.faults, fabric_state=_NOT_STARTED)
+
+
+def _disk_full(stage: Stage) -> None:
+    stage.put(stage.board(7, 0)[0].host_faults, scratch_used_percent=97.5)
+
+
+def _rdma_down(stage: Stage) -> None:
+    node = stage.machine("dgx-h100", slot=1, at_least=4)
+    stage.put(node.host_faults, ports_down=node.host_faults.ports_down | {"mlx5_3"})
+
+
+def _driver_drift(stage: Stage) -> None:
+    stage.put(stage.machine("dgx-h100", slot=3, at_least=4), driver="580.95.05")
+
+
+def _vbios_drift(stage: Stage) -> None:
+    _, gpu = stage.board(1, 6)
+    stage.put(gpu.faults, vbios="96.00.74.00.01")
+
+
+def _clock_skew(stage: Stage) -> None:
+    stage.put(stage.connection(4), clock_ahead_seconds=312.0)
+
+
+def _stall(stage: Stage) -> None:
+    stage.put(stage.connection(5), stalled=(3, "nvmlDeviceGetTotalEccErrors"))
+
+
+def _vgpu_unlicensed(stage: Stage) -> None:
+    stage.put(stage.machine("vm"), licensed=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
@@ -150,6 +257,23 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("nvlink-down", "an NVLink is down, with errors: XID 74", _nvlink_down),
         Scenario("probe-cut", "the probe on a node dies in the middle of a line, again and again", _probe_cut),
         Scenario("no-python", "a node without python3: only nvidia-smi can be used", _no_python),
+        Scenario("power-brake", "the power brake slows all GPUs of a node", _power_brake),
+        Scenario("warm", "software thermal slowdown of a GPU", _warm),
+        Scenario("slow-clock", "a GPU at half the clock of its peers, for no reason given", _slow_clock),
+        Scenario("ecc-corrected", "corrected memory errors on a GPU, more every second", _ecc_corrected),
+        Scenario("gsp-timeout", "the firmware of a GPU does not answer: XID 119", _gsp_timeout),
+        Scenario("app-fault", "an application reads a wrong address: XID 31, then 43", _app_fault),
+        Scenario("memory-held", "memory of a GPU that no process holds", _memory_held),
+        Scenario("persistence-off", "a node without persistence mode", _persistence_off),
+        Scenario("mig-pending", "MIG was switched on and the GPU not reset", _mig_pending),
+        Scenario("fabric", "Fabric Manager failed: no GPU of a node is in the NVSwitch fabric", _fabric),
+        Scenario("disk-full", "the scratch disk of a node is nearly full", _disk_full),
+        Scenario("rdma-down", "an RDMA port of a node is down", _rdma_down),
+        Scenario("driver-drift", "a node with another driver than its peers", _driver_drift),
+        Scenario("vbios-drift", "a GPU with another VBIOS than its peers", _vbios_drift),
+        Scenario("clock-skew", "the clock of a node is five minutes ahead", _clock_skew),
+        Scenario("stall", "an NVML call on a node does not come back", _stall),
+        Scenario("vgpu-unlicensed", "a vGPU guest without a licence", _vgpu_unlicensed),
     )
 }
 

@@ -138,7 +138,7 @@ class Lab:
         scenario(name)
         stage = self._stages.pop(name, None)
         if stage is not None:
-            stage.undo()
+            stage.undo(self.spec.clock.now())
         return self._refresh_soon()
 
     def _play(self, name: str) -> None:

@@ -152,6 +152,9 @@ async def _until_eof(process: SSHServerProcess[bytes]) -> None:
 
 
 async def _drive(node: Node, source: bytes, options: dict[str, Any], output: Output) -> int:
+    if node.hardware.stalled is not None:
+        output.emit({"t": "hello", "protocol": options.get("protocol"), "python": "3.11.0", "pid": 1, "uid": 0})
+        await _hang(node, float(options.get("fast_seconds", 1.0)), output)
     probe_module = load_probe(source)
     nvml = SimNvml(node.hardware, node.meter, node.jobs_clock)
     host = SimHost(node.hardware, node.meter, node.clock, node.jobs_clock)
@@ -176,11 +179,29 @@ async def _beat(node: Node, probe: Any, seconds: float, output: Output) -> None:
     due = clock.monotonic() + seconds * node.phase
     while True:
         await clock.sleep(max(0.0, due - clock.monotonic()))
+        await _hang(node, seconds, output)
         probe.beat()
         probe.poll_events(0)
         await output.flush()
         # After a stall of the lab the beats start anew and do not catch up.
         due = max(due + seconds, clock.monotonic())
+
+
+async def _hang(node: Node, seconds: float, output: Output) -> None:
+    """While an NVML call does not come back, the probe's second thread says so: here in its place and its words.
+
+    On a real node the sampling thread is stuck in the call; the lab's one event loop must not be.
+    """
+    began = node.clock.monotonic()
+    while (stalled := node.hardware.stalled) is not None:
+        await node.clock.sleep(seconds)
+        held = node.clock.monotonic() - began
+        if held > max(3.0, 3 * seconds):
+            index, call = stalled
+            output.emit(
+                {"t": "stall", "at": node.clock.now(), "gpu_index": index, "call": call, "seconds": round(held, 1)}
+            )
+            await output.flush()
 
 
 async def query_xml(node: Node, process: SSHServerProcess[bytes]) -> int:

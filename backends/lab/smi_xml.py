@@ -29,12 +29,13 @@ _REASONS = (
     ("sw_thermal_slowdown", 0x20),
     ("display_clocks_setting", 0x100),
 )
+_FABRIC_STATES = ("Not Supported", "Not Started", "In Progress", "Completed")
 _RECOVERY = {0: "None", 1: "Reset", 2: "Reboot", 3: "Drain P2P", 4: "Drain and Reset"}
 
 
 def render(node: SimNode, meter: Meter, at: float) -> str:
     """The document of `node` at the time `at`, without the characters that XML 1.0 forbids."""
-    version = 13 if int(node.machine.driver.split(".")[0]) >= 580 else 12
+    version = 13 if int(node.driver_version.split(".")[0]) >= 580 else 12
     cuda = f"{node.machine.cuda // 1000}.{node.machine.cuda % 1000 // 10}"
     lines = [
         '<?xml version="1.0" ?>',
@@ -43,7 +44,7 @@ def render(node: SimNode, meter: Meter, at: float) -> str:
     ]
     head: list[Element] = [
         ("timestamp", time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(at))),
-        ("driver_version", node.machine.driver),
+        ("driver_version", node.driver_version),
         ("cuda_version", cuda),
         ("attached_gpus", len(node.gpus)),
     ]
@@ -103,25 +104,26 @@ def _gpu(node: SimNode, gpu: SimGpu, now: Sample, at: float, version: int) -> li
 def _identity(node: SimNode, gpu: SimGpu) -> list[Element]:
     board = gpu.board
     mode = ("Enabled" if gpu.mig else "Disabled") if board.mig else NA
+    pending = mode if gpu.faults.mig_pending is None else "Enabled" if gpu.faults.mig_pending else "Disabled"
     return [
         ("product_name", gpu.name),
         ("product_brand", "NVIDIA"),
         ("product_architecture", board.architecture_name),
-        ("persistence_mode", "Enabled"),
+        ("persistence_mode", "Enabled" if gpu.faults.persistence else "Disabled"),
         ("addressing_mode", "None"),
-        ("mig_mode", [("current_mig", mode), ("pending_mig", mode)]),
+        ("mig_mode", [("current_mig", mode), ("pending_mig", pending)]),
         ("mig_devices", _mig_devices(gpu) if gpu.mig else "None"),
         ("accounting_mode", "Disabled"),
         ("serial", NA if board.virtual else gpu.serial),
         ("uuid", gpu.uuid),
         ("minor_number", gpu.index),
-        ("vbios_version", board.vbios),
+        ("vbios_version", gpu.faults.vbios or board.vbios),
         ("multigpu_board", "No"),
         ("board_id", f"0x{gpu.pci_bus:x}00"),
         ("board_part_number", board.part_number or NA),
         ("gpu_part_number", board.gpu_part_number or NA),
         ("inforom_version", [("img_version", board.inforom or NA)]),
-        ("gsp_firmware_version", NA if board.virtual else node.machine.driver),
+        ("gsp_firmware_version", NA if board.virtual else node.driver_version),
     ]
 
 
@@ -163,7 +165,10 @@ def _state(node: SimNode, gpu: SimGpu, version: int) -> list[Element]:
                 "vgpu_software_licensed_product",
                 [
                     ("licensed_product_name", "NVIDIA Virtual Compute Server"),
-                    ("license_status", "Licensed (Expiry: 2027-3-31 12:0:0 GMT)"),
+                    (
+                        "license_status",
+                        "Licensed (Expiry: 2027-3-31 12:0:0 GMT)" if node.licensed else "Unlicensed (Restricted)",
+                    ),
                 ],
             )
         )
@@ -258,7 +263,7 @@ def _errors(gpu: SimGpu, at: float, version: int) -> list[Element]:
     counts: list[Element] = [
         ("sram_correctable", NA if virtual else 0),
         *((tag, NA if virtual else 0) for tag in sram),
-        ("dram_correctable", NA if virtual else faults.ecc_corrected),
+        ("dram_correctable", NA if virtual else faults.corrected_at(at)),
         ("dram_uncorrectable", NA if virtual else faults.ecc_uncorrected),
     ]
     mode = NA if virtual else "Enabled"
@@ -343,7 +348,7 @@ def _clocks(gpu: SimGpu, now: Sample) -> list[Element]:
 def _fabric(gpu: SimGpu, version: int) -> list[Element]:
     there = gpu.board.fabric
     elements: list[Element] = [
-        ("state", "Completed" if there else NA),
+        ("state", _FABRIC_STATES[gpu.faults.fabric_state] if there else NA),
         ("status", "Success" if there else NA),
     ]
     if version == 13:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from backends.contract import GpudeckError, NoDriver, NoPython, ProbeCut, ProbeSilent, VersionMismatch
+from backends.contract import DriverHangs, GpudeckError, NoDriver, NoPython, ProbeCut, ProbeSilent, VersionMismatch
 from backends.domain import Event, Node, NodeSpec, clean
 from backends.feed import Backoff, Clock, SystemClock, Topic, problem_of
 from backends.nodes import bootstrap, smi, wire
@@ -216,7 +216,7 @@ class NodeStream:
         where = "" if stall.gpu_index is None else f" of GPU {stall.gpu_index}"
         hangs = f"NVML hangs in {stall.call or 'a call'}{where}"
         self._failed(
-            ProbeSilent(hangs, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
+            DriverHangs(hangs, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
         )
 
     def _on_event_message(self, message: dict[str, Any]) -> None:

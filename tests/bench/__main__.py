@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import connect, history, probe_cost
+from tests.bench import connect, history, probe_cost, triage
 from tests.bench.terminal import Terminal, gpudeck
 
 NODES = 128
@@ -23,6 +23,8 @@ FIRST_PAINT_RATIO = 1.3
 CPU_PERCENT = 35.0
 RSS_MEBIBYTES = 150.0
 KEY_MILLISECONDS = 50.0
+TRIAGE_MILLISECONDS = 20.0
+STEP_MILLISECONDS = 50.0
 HEADER = b"gpudeck"
 
 
@@ -119,6 +121,19 @@ def probe_cpu() -> None:
     row(f"{name}, ratio", f"{cost.ratio:.1f}", "", None)
 
 
+def triages() -> None:
+    """The rules over a whole site, once a second."""
+    cost = triage.measure()
+    name = f"triage of {triage.NODES}x{triage.GPUS} GPUs"
+    target = f"<= {TRIAGE_MILLISECONDS:.0f} ms"
+    row(f"{name}, all changed: CPU", f"{cost.all_changed:.1f} ms", target, cost.all_changed <= TRIAGE_MILLISECONDS)
+    row(f"{name}, all changed, worst of {triage.TICKS}", f"{cost.worst:.1f} ms", "", None)
+    row(f"{name}, a tenth changed: CPU", f"{cost.tenth_changed:.1f} ms", "", None)
+    row(f"{name}, none changed: CPU", f"{cost.none_changed:.1f} ms", "", None)
+    longest = cost.longest_step
+    row(f"{name}, longest step", f"{longest:.1f} ms", f"<= {STEP_MILLISECONDS:.0f} ms", longest <= STEP_MILLISECONDS)
+
+
 def connecting() -> None:
     """From nothing to every node live."""
     with running_lab(connect.NODES) as site:
@@ -152,6 +167,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "probe-cost": probe_cpu,
     "connect": connecting,
     "history": histories,
+    "triage": triages,
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.contract import GpudeckError
 from backends.feed import ManualClock
 from backends.lab.boards import MIB
 from backends.lab.dynamics import IDLE_BIT, Meter, sample, segment, window_seconds
@@ -266,27 +267,50 @@ async def test_a_row_remap_is_pending_first_and_failed_later() -> None:
     assert nvml.nvmlDeviceGetRemappedRows(handle) == (0, 1, 1, 1)
 
 
-def test_each_scenario_hits_its_own_node_in_a_fleet_of_twelve() -> None:
-    hit = []
+def test_each_scenario_hits_one_node_and_gpus_of_its_own_in_a_fleet_of_twelve() -> None:
+    hit: Counter[tuple[str, int]] = Counter()
     for entry in SCENARIOS.values():
         machines = fleet(12, 7)
-        before = [repr(machine) for machine in machines]
-        stage = Stage(machines, NOW)
-        entry.play(stage)
-        changed = [m.name for m, old in zip(machines, before, strict=True) if repr(m) != old]
+        nodes, gpus = [repr(machine) for machine in machines], [[repr(gpu) for gpu in m.gpus] for m in machines]
+        entry.play(Stage(machines, NOW))
+        changed = [m for m, old in zip(machines, nodes, strict=True) if repr(m) != old]
         assert len(changed) == (entry.name != "quiet")
-        hit += changed
-    assert len(set(hit)) == len(hit)
+        # What is said of a whole node leaves room for what happens to one of its GPUs.
+        if entry.name not in ("persistence-off", "slow-clock"):
+            hit.update(
+                (machine.name, gpu.index)
+                for machine, before in zip(machines, gpus, strict=True)
+                for gpu, old in zip(machine.gpus, before, strict=True)
+                if repr(gpu) != old
+            )
+    assert hit
+    assert max(hit.values()) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
 def test_every_scenario_finds_a_machine_in_a_small_fleet(count: int) -> None:
     machines = fleet(count, 7)
+    refused: dict[str, str] = {}
     for entry in SCENARIOS.values():
         stage = Stage(machines, NOW)
-        entry.play(stage)
+        try:
+            entry.play(stage)
+        except GpudeckError as error:
+            refused[entry.name] = error.hint
         stage.undo()
+    assert set(refused) <= {"vgpu-unlicensed", "driver-drift", "rdma-down"}
+    assert set(refused.values()) <= {"Give the lab more nodes."}
     assert all(machine.reachable and not machine.log for machine in machines)
+
+
+def test_a_node_with_xids_reboots_when_the_scenario_ends() -> None:
+    machines = fleet(12, 7)
+    hit = next(machine for machine in machines if machine.name == "dgx-h100-01")
+    stage = Stage(machines, NOW)
+    SCENARIOS["gpu-lost"].play(stage)
+    stage.undo(NOW + 60)
+    assert (hit.boot_at, hit.boots) == (NOW + 60, 1)
+    assert [machine.boots for machine in machines if machine is not hit] == [0] * 11
 
 
 @pytest.mark.parametrize("hostile", [False, True])

@@ -43,6 +43,9 @@ def test_scenarios_are_listed() -> None:
         (("--config", "/nonexistent.toml", "snapshot"), "cannot be read"),
         (("snapshot",), "no configuration and no NVIDIA driver"),
         (("snapshot", "--timeout", "-1"), "--timeout must be"),
+        (("check",), "no configuration and no NVIDIA driver"),
+        (("check", "--timeout", "0"), "--timeout must be"),
+        (("check", "--watch-seconds", "-1"), "--watch-seconds must be"),
         (("lab",), "needs --out"),
         (("lab", "--out", "/tmp/x", "--scenario", "meteor"), "no scenario is called 'meteor'"),
         (("lab", "--out", "/tmp/x", "--nodes", "0"), "--nodes must be"),
@@ -86,6 +89,7 @@ def test_backends_says_what_there_is() -> None:
     [
         (["gpudeck", "sn"], ["snapshot"]),
         (["gpudeck", "snapshot", "--j"], ["--json"]),
+        (["gpudeck", "check", "--w"], ["--watch-seconds"]),
         (["gpudeck", "lab", "--scenario", "gpu"], ["gpu-lost"]),
         (["gpudeck", "lab", "ctl", "o"], ["on", "off"]),
     ],

@@ -31,6 +31,7 @@ def loaded_after(code: str) -> set[str]:
         ["completion", "bash"],
         ["lab", "--scenario", "list"],
         ["snapshot", "--help"],
+        ["check", "--help"],
     ],
 )
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
@@ -44,6 +45,8 @@ def test_the_snapshot_never_imports_textual_or_rich(tmp_path_factory: pytest.Tem
     assert loaded_after(code) == {"asyncssh"}
 
 
-@pytest.mark.parametrize("module", ["backends.registry", "backends.site", "backends.snapshot", "backends.discovery"])
+@pytest.mark.parametrize(
+    "module", ["backends.registry", "backends.site", "backends.snapshot", "backends.check", "backends.discovery"]
+)
 def test_backends_load_their_sdks_on_first_use(module: str) -> None:
     assert loaded_after(f"import {module}") == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +132,55 @@ async def test_a_site_without_nodes_is_an_empty_fleet() -> None:
     site = Site(spec, transport_factory=ScriptedTransports)
     assert (await site.read_once(timeout=1)).nodes == ()
     await site.close()
+
+
+async def test_the_triage_follows_the_fleet_from_the_start(wired: Wired) -> None:
+    before = wired.site.triage.reading
+    assert before.value is None
+    wired.script("a", channel())
+    wired.script("b", *(Unreachable("no route to b", "check the cable") for _ in range(9)))
+    wired.script("c", channel())
+    await wired.site.start()
+    await wired.clock.advance(8)
+    triage = wired.site.triage.reading.value
+    assert triage is not None
+    assert [finding.id for finding in triage.findings] == ["node-unreachable:b"]
+    assert (triage.nodes_seen, triage.nodes_total) == (2, 3)
+
+
+async def test_one_reading_has_its_triage_without_waiting(wired: Wired) -> None:
+    wired.script("a", channel())
+    wired.script("b", Unreachable("no", ""))
+    wired.script("c", channel())
+    await wired.site.read_once(timeout=5)
+    triage = wired.site.triage.reading.value
+    assert triage is not None
+    assert [finding.rule for finding in triage.findings] == ["node-unreachable"]
+
+
+async def test_a_finding_is_acknowledged_and_opened_again(wired: Wired) -> None:
+    wired.script("a", channel())
+    wired.script("b", *(Unreachable("no", "") for _ in range(9)))
+    wired.script("c", channel())
+    await wired.site.start()
+    await wired.clock.advance(8)
+    assert wired.site.acknowledge("node-unreachable:b", "alice", "being moved")
+    triage = wired.site.triage.reading.value
+    assert triage is not None
+    assert triage.worst is None
+    assert triage.findings[0].acknowledged is not None
+    assert wired.site.unacknowledge("node-unreachable:b")
+    assert not wired.site.unacknowledge("node-unreachable:b")
+    assert not wired.site.acknowledge("no-such-finding", "alice", "")
+    await wired.clock.advance(3)
+    triage = wired.site.triage.reading.value
+    assert triage is not None
+    assert triage.worst is not None
+
+
+async def test_a_site_keeps_nothing_unless_it_is_told_where(wired: Wired, nobodys_machine: Path) -> None:
+    wired.script("b", *(Unreachable("no", "") for _ in range(9)))
+    await wired.site.start()
+    await wired.clock.advance(8)
+    assert wired.site.acknowledge("node-unreachable:b", "alice", "")
+    assert list(nobodys_machine.rglob("*")) == []

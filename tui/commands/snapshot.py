@@ -43,10 +43,12 @@ def site_of(arguments: argparse.Namespace) -> SiteSpec:
 async def _read(spec: SiteSpec, timeout: float) -> dict[str, Any]:
     from backends.site import Site
     from backends.snapshot import document
+    from tui.paths import state_path
 
-    site = Site(spec)
+    site = Site(spec, state_dir=state_path())
     try:
         fleet = await site.read_once(timeout)
-        return document(spec, fleet, site.events.reading.value or (), site.clock.now())
+        events, triage = site.events.reading.value or (), site.triage.reading.value
+        return document(spec, fleet, events, site.clock.now(), triage)
     finally:
         await site.close()

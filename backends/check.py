@@ -1,0 +1,118 @@
+"""`gpudeck check`: the triage of a site as a document, and as lines for people.
+
+The document's schema is `gpudeck/check/1`: times are seconds since the epoch, a value that is not known is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from backends.domain import Fleet, Severity, SiteSpec, Triage
+
+SCHEMA = "gpudeck/check/1"
+INDENT = " " * 10
+HITS_TOLD = 4
+DAY_SECONDS = 86_400.0
+
+
+def document(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> dict[str, Any]:
+    """Everything the triage says, as JSON values."""
+    return {
+        "schema": SCHEMA,
+        "site": site.name,
+        "platform": site.platform,
+        "demo": site.demo,
+        "at": now,
+        "nodes_total": len(fleet.nodes),
+        "nodes_seen": triage.nodes_seen,
+        "nodes_live": fleet.live_count,
+        "oldest_reading_at": triage.oldest_reading_at,
+        "findings": findings(triage),
+        "recovered": [dataclasses.asdict(finding) for finding in triage.recovered],
+        "checks": [dataclasses.asdict(check) for check in triage.checks],
+    }
+
+
+def findings(triage: Triage | None) -> list[dict[str, Any]]:
+    """The findings as JSON values, worst first."""
+    return [] if triage is None else [dataclasses.asdict(finding) for finding in triage.findings]
+
+
+def exit_code(told: dict[str, Any]) -> int:
+    """3 when no node answers, 1 for a warning or worse that nobody has acknowledged, else 0."""
+    if told["nodes_total"] and not told["nodes_live"]:
+        return 3
+    open_findings = (finding for finding in told["findings"] if finding["acknowledged"] is None)
+    return int(any(finding["severity"] != Severity.INFO for finding in open_findings))
+
+
+def render(told: dict[str, Any]) -> str:
+    """The document as aligned plain text: a line a finding, worst first, what supports it below."""
+    return "\n".join(_lines(told))
+
+
+def _lines(told: dict[str, Any]) -> Iterator[str]:
+    now, listed = told["at"], told["findings"]
+    oldest = told["oldest_reading_at"]
+    age = "" if oldest is None else f", oldest reading {max(0, round(now - oldest))} s old"
+    yield f"{told['site']}: {told['nodes_seen']} of {told['nodes_total']} nodes judged{age}"
+    width = max((len(_label(finding)) for finding in listed), default=0)
+    for finding in listed:
+        yield ""
+        yield f"{finding['severity']:<8}  {_label(finding):<{width}}  {finding['claim']}"
+        yield from (INDENT + line for line in _below(finding, now))
+    yield ""
+    if not listed:
+        yield "nothing is wrong"
+    for finding in told["recovered"]:
+        yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
+    yield from _checked(told["checks"])
+
+
+def _label(finding: dict[str, Any]) -> str:
+    subject = finding["subject"]
+    if subject["node"] is None:
+        return "site"
+    return str(subject["node"]) if subject["gpu_index"] is None else f"{subject['node']} gpu{subject['gpu_index']}"
+
+
+def _below(finding: dict[str, Any], now: float) -> Iterator[str]:
+    yield f"since {_clock(finding['since'], now)}  id {finding['id']}"
+    said = finding["acknowledged"]
+    if said is not None:
+        why = f": {said['why']}" if said["why"] else ""
+        yield f"acknowledged by {said['who']}, {_clock(said['at'], now)}{why}"
+    for line in finding["evidence"]:
+        when = "" if line["at"] is None else f"{_clock(line['at'], now)}  "
+        source = "" if line["source"] is None else f"  [{line['source']}]"
+        yield f"- {when}{line['text']}{source}"
+    for claim in finding["folded"]:
+        yield f"- with it: {claim}"
+    if finding["cause"] is not None:
+        yield finding["cause"]
+    for hit in finding["hits"][:HITS_TOLD]:
+        yield f"hits {hit['text']}"
+    if len(finding["hits"]) > HITS_TOLD:
+        yield f"hits {len(finding['hits']) - HITS_TOLD} more"
+    for step in finding["steps"]:
+        if step["kind"] != "screen":
+            yield f"> {step['text']}" + (f": {step['target']}" if step["target"] else "")
+    if finding["advice_source"] is not None:
+        yield f"advice: {finding['advice_source']}"
+
+
+def _clock(at: float, now: float) -> str:
+    """Local time; with the date when it is not of the last day."""
+    form = "%H:%M:%S" if abs(now - at) < DAY_SECONDS else "%Y-%m-%d %H:%M:%S"
+    return time.strftime(form, time.localtime(at))
+
+
+def _checked(checks: Iterable[dict[str, Any]]) -> Iterator[str]:
+    seen = [f"{check['title']} ({check['subjects']})" for check in checks if check["subjects"]]
+    blind = [check["title"] for check in checks if not check["subjects"]]
+    yield f"checked: {', '.join(seen) or 'nothing'}"
+    if blind:
+        yield f"nothing to judge: {', '.join(blind)}"

@@ -1,0 +1,190 @@
+"""Who has seen which finding, and why it may stay as it is.
+
+One JSON object a line in `acknowledgements.jsonl` of the state directory (0600), the last line of an id counts. A line
+is appended in one write, so that two consoles of one account do not undo each other. Lines that cannot be read are left
+out and told once; a file that cannot be written costs the memory beyond this process, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.domain import Acknowledgement, Finding, Severity, clean
+
+FILE_NAME = "acknowledgements.jsonl"
+KEPT = 500
+"""Acknowledgements of all sites; the oldest go first."""
+SIZE_LIMIT = 1 << 20
+"""Bytes that are read of the file; a longer one is rewritten."""
+LINES_BEFORE_REWRITE = 2000
+WHY_LIMIT = 200
+WHO_LIMIT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    said: Acknowledgement
+    severity: Severity
+    magnitude: float | None
+
+
+class Acknowledgements:
+    """Of one site. Without a directory they last as long as the process."""
+
+    def __init__(self, site: str, directory: Path | None = None) -> None:
+        self.site = site
+        self.warning: str | None = None
+        """What is wrong with the file, in words; None when it is well."""
+        self._file = None if directory is None else directory / FILE_NAME
+        self._records: dict[tuple[str, str], _Record] = {}
+        self._signature: tuple[int, int, int] | None = None
+        self.refresh()
+
+    def add(self, finding: Finding, who: str, why: str, at: float) -> Acknowledgement:
+        """`finding` is acknowledged as grave as it is now; an empty `why` is allowed."""
+        self.refresh()
+        said = Acknowledgement(clean(who, WHO_LIMIT), clean(why, WHY_LIMIT), at)
+        record = _Record(said, finding.severity, finding.magnitude)
+        self._records[self.site, finding.id] = record
+        self._append(_line(self.site, finding.id, record))
+        return said
+
+    def remove(self, identity: str) -> bool:
+        """It is open again; False when it was not acknowledged."""
+        self.refresh()
+        if self._records.pop((self.site, identity), None) is None:
+            return False
+        self._append({"site": self.site, "id": identity, "open": True})
+        return True
+
+    def of(self, finding: Finding, *, dated: bool = False) -> Acknowledgement | None:
+        """What was said of `finding`; None, for good, once it is worse than what was acknowledged.
+
+        `dated`: its `since` comes from its evidence, so that one which began after the acknowledgement is another.
+        """
+        record = self._records.get((self.site, finding.id))
+        if record is None:
+            return None
+        worse = finding.severity.rank > record.severity.rank
+        grown = (finding.magnitude or 0.0) > (record.magnitude or 0.0)
+        if worse or grown or (dated and finding.since > record.said.at):
+            self.remove(finding.id)
+            return None
+        return record.said
+
+    def refresh(self) -> bool:
+        """Reads the file again if it is another than before; whether it was."""
+        if self._file is None:
+            return False
+        signature = self._sign()
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        if signature is not None:
+            self._read(self._file)
+        return True
+
+    def _sign(self) -> tuple[int, int, int] | None:
+        assert self._file is not None
+        try:
+            status = self._file.stat()
+        except OSError:
+            return None
+        return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def _read(self, file: Path) -> None:
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(SIZE_LIMIT + 1)
+        except OSError as error:
+            self.warning = f"{file} cannot be read: {error.strerror or error}"
+            return
+        lines = content[:SIZE_LIMIT].splitlines()
+        records: dict[tuple[str, str], _Record] = {}
+        broken = 0
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                key, record = _parsed(line)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                broken += 1
+                continue
+            records.pop(key, None)
+            if record is not None:
+                records[key] = record
+        self._records = dict(list(records.items())[-KEPT:])
+        self.warning = None
+        if broken:
+            self.warning = f"{broken} of {len(lines)} lines of {file} cannot be read: they are left out"
+        elif len(lines) > LINES_BEFORE_REWRITE or len(content) > SIZE_LIMIT:
+            self._rewrite(file)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, json.dumps(record).encode("ascii") + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.warning = f"{self._file} cannot be written: {error.strerror or error}; this lasts until gpudeck ends"
+        else:
+            self._signature = self._sign()
+
+    def _rewrite(self, file: Path) -> None:
+        """The same without what is superseded; moved into place, so that a reader sees the old one or the new one."""
+        draft = file.with_name(f".{file.name}.{os.getpid()}")
+        lines = [json.dumps(_line(site, identity, record)) for (site, identity), record in self._records.items()]
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+                opened.write("".join(f"{line}\n" for line in lines))
+            draft.replace(file)
+        except OSError as error:
+            self.warning = f"{file} cannot be rewritten: {error.strerror or error}"
+            with contextlib.suppress(OSError):
+                draft.unlink()
+        else:
+            self._signature = self._sign()
+
+
+def _line(site: str, identity: str, record: _Record) -> dict[str, Any]:
+    return {
+        "site": site,
+        "id": identity,
+        "who": record.said.who,
+        "why": record.said.why,
+        "at": record.said.at,
+        "severity": str(record.severity),
+        "magnitude": record.magnitude,
+    }
+
+
+def _parsed(line: bytes) -> tuple[tuple[str, str], _Record | None]:
+    """(site, finding id) and what was said of it, None for an id that was opened again; raises for anything else."""
+    raw = json.loads(line)
+    site, identity = raw["site"], raw["id"]
+    if not (isinstance(site, str) and isinstance(identity, str)):
+        raise TypeError("names are texts")
+    if raw.get("open") is True:
+        return (site, identity), None
+    magnitude = raw.get("magnitude")
+    said = Acknowledgement(clean(str(raw["who"]), WHO_LIMIT), clean(str(raw["why"]), WHY_LIMIT), _number(raw["at"]))
+    return (site, identity), _Record(said, Severity(raw["severity"]), None if magnitude is None else _number(magnitude))
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("no number")
+    return number

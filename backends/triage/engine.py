@@ -1,0 +1,383 @@
+"""The triage of a site: rules over what changed, then time, grouping and acknowledgements.
+
+A node is judged again when its values, its state or its events changed, and by the timed rules every `TIMED_SECONDS`:
+an unchanged node costs nothing. The work comes in steps, so that the caller can let others run in between.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from backends.domain import (
+    Check,
+    Event,
+    Evidence,
+    Finding,
+    Fleet,
+    Node,
+    NodeReading,
+    NodeSpec,
+    NodeState,
+    Problem,
+    Severity,
+    SiteSpec,
+    Subject,
+    Triage,
+    clean,
+)
+from backends.triage.acknowledgements import Acknowledgements
+from backends.triage.grouping import group, order
+from backends.triage.memory import NodeMemory
+from backends.triage.rule import NodeJudge, Rule, finding
+from backends.triage.rules import RULES, rule_of
+from backends.triage.state import NodeView, SiteState, is_current, peers_of
+from backends.triage.tracker import Recovered, Tracker
+
+TIMED_SECONDS = 5.0
+"""Rules that depend on the time, and those that compare nodes, look again after so long."""
+COUNTED_SECONDS = 30.0
+"""How often the subjects of the checks are counted anew on a node that changes."""
+FIRST_SECONDS = TIMED_SECONDS + 1.0
+"""So long a node counts as read for the first time."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is kept of one node between two runs."""
+
+    spec: NodeSpec
+    memory: NodeMemory = field(default_factory=NodeMemory)
+    events: tuple[Event, ...] = ()
+    reading: NodeReading | None = None
+    looked_at: Looked | None = None
+    observed: Node | None = None
+    is_current: bool = False
+    bucket: int = -1
+    plain: list[Finding] = field(default_factory=list)
+    timed: list[Finding] = field(default_factory=list)
+    first_at: float | None = None
+    counted_at: float = float("-inf")
+    counts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What decides whether a node must be judged again; compared by identity where that is enough."""
+
+    node: Node | None
+    state: NodeState
+    problem: Problem | None
+    is_current: bool
+    events: tuple[Event, ...]
+
+    def is_same(self, other: Looked | None) -> bool:
+        return (
+            other is not None
+            and self.node is other.node
+            and self.events is other.events
+            and self.state is other.state
+            and self.is_current == other.is_current
+            and (self.problem is other.problem or self.problem == other.problem)
+        )
+
+
+class Triager:
+    """Runs on one event loop; `run` or `steps` is called again and again with what the site knows now."""
+
+    def __init__(
+        self, spec: SiteSpec, acknowledgements: Acknowledgements | None = None, rules: Sequence[Rule] = RULES
+    ) -> None:
+        self.spec = spec
+        self.acknowledgements = acknowledgements or Acknowledgements(spec.name)
+        self._rules = tuple(rules)
+        self._plain = tuple(rule for rule in rules if rule.judge is not None and not rule.timed)
+        self._timed = tuple(rule for rule in rules if rule.judge is not None and rule.timed)
+        self._site = tuple(rule for rule in rules if rule.judge_site is not None)
+        self._specs = {node.name: node for node in spec.nodes}
+        self._entries: dict[str, _Entry] = {}
+        self._events: tuple[Event, ...] = ()
+        self._site_findings: dict[str, list[Finding]] = {}
+        self._site_due: dict[str, float] = {}
+        self._site_saw: dict[str, int] = {}
+        """Rule -> how many changes of nodes it had seen when it last ran."""
+        self._changes = 0
+        self._broken: dict[str, Finding] = {}
+        self._totals = [0] * len(self._rules)
+        self._tracker = Tracker(self._rule_of)
+        self._recovered = Recovered()
+        self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
+        self._checks: tuple[Check, ...] = ()
+        self._last = Triage()
+
+    def run(self, fleet: Fleet, events: tuple[Event, ...], now: float, *, at_once: bool = False) -> Triage:
+        """The triage at `now`, seconds since the epoch. `at_once`: of this one reading, nothing is waited for."""
+        steps = self.steps(fleet, events, now, at_once=at_once)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                triage: Triage = done.value
+                return triage
+
+    def steps(
+        self, fleet: Fleet, events: tuple[Event, ...], now: float, *, at_once: bool = False, look_again: bool = False
+    ) -> Generator[None, None, Triage]:
+        """The same in steps of a few hundred microseconds. `look_again` runs the slow rules too, due or not."""
+        self._take_events(events)
+        fresh = False
+        for place, reading in enumerate(fleet.nodes):
+            entry = self._entries.get(reading.name)
+            if entry is None:
+                spec = self._specs.get(reading.name) or NodeSpec(reading.name)
+                entry = self._entries[reading.name] = _Entry(spec)
+                entry.events = self._events_of(reading.name)
+            was_first = entry.first_at is None
+            if self._judge_node(entry, reading, now, place, again=look_again):
+                fresh = fresh or (was_first and entry.first_at is not None)
+                yield
+        yield from self._judge_site(fleet, now, again=fresh or look_again or at_once)
+        return self._conclude(fleet, now, at_once)
+
+    # --- rules -------------------------------------------------------------------------------------------------------
+
+    def _take_events(self, events: tuple[Event, ...]) -> None:
+        """Events by node; a node's tuple stays the same object while nothing was added to it."""
+        if events is self._events:
+            return
+        self._events = events
+        by_node: defaultdict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            by_node[event.node].append(event)
+        for name, entry in self._entries.items():
+            mine = by_node.get(name, [])
+            if len(mine) != len(entry.events) or any(
+                new is not old for new, old in zip(mine, entry.events, strict=True)
+            ):
+                entry.events = tuple(mine)
+
+    def _events_of(self, name: str) -> tuple[Event, ...]:
+        return tuple(event for event in self._events if event.node == name)
+
+    def _judge_node(self, entry: _Entry, reading: NodeReading, now: float, place: int, *, again: bool) -> bool:
+        """Whether there was anything to do."""
+        entry.reading = reading
+        entry.is_current = current = is_current(reading, now, self.spec.fast_seconds)
+        looked = Looked(reading.node, reading.state, reading.problem, current, entry.events)
+        # The nodes take turns with their timed rules.
+        bucket = int((now + place * 0.037 * TIMED_SECONDS) // TIMED_SECONDS)
+        same = looked.is_same(entry.looked_at)
+        if same and bucket == entry.bucket and not again:
+            return False
+        if current and reading.node is not None and reading.node is not entry.observed:
+            entry.observed = reading.node
+            entry.memory.observe(reading.node, now)
+            entry.first_at = now if entry.first_at is None else entry.first_at
+        view = self._view(entry, reading, now)
+        if not same:
+            entry.looked_at = looked
+            self._changes += 1
+            entry.plain = self._findings(self._plain, view)
+        entry.bucket = bucket
+        entry.timed = self._findings(self._timed, view)
+        if (not same and now - entry.counted_at >= COUNTED_SECONDS + place % COUNTED_SECONDS) or not entry.counts:
+            self._count(entry, view, now)
+        return True
+
+    def _view(self, entry: _Entry, reading: NodeReading, now: float) -> NodeView:
+        node = reading.node if entry.is_current else None
+        gpus = () if node is None else node.gpus
+        if any(gpu.lost for gpu in gpus):
+            gpus = tuple(gpu for gpu in gpus if not gpu.lost)
+        return NodeView(entry.spec, self.spec, reading, node, gpus, entry.events, now, entry.memory)
+
+    def _findings(self, rules: Sequence[Rule], view: NodeView) -> list[Finding]:
+        found: list[Finding] = []
+        for rule in rules:
+            judge: NodeJudge | None = rule.judge
+            try:
+                if judge is not None:
+                    found.extend(judge(view))
+            except Exception as error:  # noqa: BLE001 - a rule that fails costs its own findings and no other's
+                self._note_broken(rule, error, view.now)
+        return found
+
+    def _judge_site(self, fleet: Fleet, now: float, *, again: bool) -> Generator[None, None, None]:
+        """The rules that are due; they take turns, so that no second bears all of them."""
+        due = [rule for rule in self._site if again or self._is_due(rule, now)]
+        if not due:
+            return
+        views = tuple(self._view(self._entries[reading.name], reading, now) for reading in fleet.nodes)
+        yield
+        state = SiteState(self.spec, views, now, peers_of(views))
+        for place, rule in enumerate(self._site):
+            if rule not in due:
+                continue
+            yield
+            later = TIMED_SECONDS * (place + 1) / len(self._site) if again else TIMED_SECONDS
+            self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._changes
+            self._site_findings[rule.id] = []
+            try:
+                if rule.judge_site is not None:
+                    self._site_findings[rule.id] = list(rule.judge_site(state))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._note_broken(rule, error, now)
+
+    def _is_due(self, rule: Rule, now: float) -> bool:
+        if now < self._site_due.get(rule.id, 0.0):
+            return False
+        return rule.timed or self._site_saw.get(rule.id) != self._changes
+
+    def _note_broken(self, rule: Rule, error: Exception, now: float) -> None:
+        said = clean(f"{type(error).__name__}: {error}", 200)
+        self._broken[rule.id] = finding(
+            BROKEN.id,
+            Severity.INFO,
+            Subject(),
+            f"the check of {rule.title} failed: a defect in gpudeck",
+            now,
+            evidence=[Evidence(said, None, "gpudeck")],
+            more=rule.id,
+        )
+
+    def _count(self, entry: _Entry, view: NodeView, now: float) -> None:
+        counts = tuple(rule.subjects(view) for rule in self._rules)
+        for position, (new, old) in enumerate(zip(counts, entry.counts or (0,) * len(counts), strict=True)):
+            self._totals[position] += new - old
+        entry.counts = counts
+        # A node that does not answer yet is counted as soon as it does.
+        entry.counted_at = now if entry.is_current else float("-inf")
+
+    # --- from findings to the triage ---------------------------------------------------------------------------------
+
+    def _conclude(self, fleet: Fleet, now: float, at_once: bool) -> Triage:
+        standing = self._tracker.update(
+            self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
+        )
+        # What followed from a cause that is over is not told on its own while it fades.
+        told = {cause for _, causes in self._shown.values() for cause in causes}
+        standing = [each for each in standing if self._tracker.gone_at(each.id) is None or each.id in told]
+        held = {each.id for each in standing if self._is_held(each)}
+        groups = group(
+            standing,
+            self._rule_of,
+            held=held,
+            gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
+            nodes=len(fleet.nodes),
+        )
+        self._note_recoveries({each.finding.id: (each.finding, each.causes) for each in groups}, now)
+        shown = sorted((self._acknowledged(each.finding) for each in groups), key=order)
+        self._last = self._triage(tuple(shown), fleet, now)
+        return self._last
+
+    def _all_findings(self, now: float) -> Iterable[Finding]:
+        for entry in self._entries.values():
+            yield from entry.plain
+            yield from entry.timed
+        for found in self._site_findings.values():
+            yield from found
+        yield from self._broken.values()
+        warning = self.acknowledgements.warning
+        if warning is not None:
+            yield finding(
+                KEPT.id,
+                Severity.INFO,
+                Subject(),
+                warning,
+                now,
+                steps=(),
+                cause="likely another program, or a full disk",
+            )
+
+    def _is_first(self, now: float) -> Callable[[str | None], bool]:
+        def is_first(node: str | None) -> bool:
+            entry = None if node is None else self._entries.get(node)
+            first_at = None if entry is None else entry.first_at
+            return first_at is None or now - first_at <= FIRST_SECONDS
+
+        return is_first
+
+    def _is_held(self, finding: Finding) -> bool:
+        """It speaks of values, and nobody knows them now: the node does not answer, or the GPU does not."""
+        entry = self._entries.get(finding.subject.node or "")
+        if entry is None or not self._rule_of(finding).about_values:
+            return False
+        if not entry.is_current:
+            return True
+        if finding.subject.gpu_key is None or finding.rule == "gpu-lost" or entry.reading is None:
+            return False
+        gpus = () if entry.reading.node is None else entry.reading.node.gpus
+        return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
+
+    def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
+        """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
+        for name, (told, causes) in self._shown.items():
+            if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
+                self._recovered.add(told, now)
+                self.acknowledgements.remove(name)
+        for name in groups:
+            if name not in self._shown:
+                self._recovered.drop(name)
+        self._shown = groups
+
+    def _acknowledged(self, told: Finding) -> Finding:
+        said = self.acknowledgements.of(told, dated=self._rule_of(told).dated)
+        return told if said is None else replace(told, acknowledged=said)
+
+    def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
+        current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
+        recovered = self._recovered.at(now)
+        counts = tuple(self._totals)
+        if counts != tuple(check.subjects for check in self._checks):
+            self._checks = tuple(
+                Check(rule.id, rule.title, count) for rule, count in zip(self._rules, counts, strict=True)
+            )
+        return Triage(
+            findings=self._last.findings if shown == self._last.findings else shown,
+            recovered=self._last.recovered if recovered == self._last.recovered else recovered,
+            checks=self._checks,
+            nodes_seen=len(current),
+            nodes_total=len(fleet.nodes),
+            oldest_reading_at=min((reading.at for reading in current if reading.at is not None), default=None),
+        )
+
+    def find(self, identity: str) -> Finding | None:
+        """The finding of that id as it was last told."""
+        return next((each for each in self._last.findings if each.id == identity), None)
+
+    def acknowledge(self, identity: str, who: str, why: str, at: float) -> Triage | None:
+        """The triage with that finding acknowledged; None when there is no such finding."""
+        told = self.find(identity)
+        if told is None:
+            return None
+        said = self.acknowledgements.add(told, who, why, at)
+        return self._replaced(replace(told, acknowledged=said))
+
+    def unacknowledge(self, identity: str) -> Triage | None:
+        """The triage with that finding open again; None when it was not acknowledged."""
+        told = self.find(identity)
+        if not self.acknowledgements.remove(identity) or told is None:
+            return None
+        return self._replaced(replace(told, acknowledged=None))
+
+    def _replaced(self, changed: Finding) -> Triage:
+        findings = tuple(changed if each.id == changed.id else each for each in self._last.findings)
+        self._last = replace(self._last, findings=findings)
+        return self._last
+
+    @staticmethod
+    def _rule_of(told: Finding) -> Rule:
+        return _OWN.get(told.rule) or rule_of(told)
+
+
+def _own(name: str, title: str) -> Rule:
+    return Rule(
+        name, title, (Severity.INFO,), lambda _view: 0, about_values=False, raise_seconds=0.0, first_seconds=0.0
+    )
+
+
+BROKEN = _own("rule-failed", "gpudeck's own checks")
+KEPT = _own("acknowledgements", "acknowledgements")
+_OWN = {rule.id: rule for rule in (BROKEN, KEPT)}
+"""What the triage finds wrong with itself."""

@@ -1,0 +1,301 @@
+"""One cause, one finding: what follows from another is folded into it.
+
+`EXPLAINS` says which finding explains which, how far it reaches and within what time. `Rule.together` then makes one
+finding of the same trouble on several GPUs of a node, `Rule.across` one of the same on a good part of the site.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from backends.domain import Evidence, Finding, NextStep, Subject
+from backends.triage import hits
+from backends.triage.rule import Rule, identity
+from backends.triage.rules.recovery import DRIVER
+
+EVIDENCE_KEPT = 12
+STEPS_KEPT = 8
+FOLDED_KEPT = 32
+TOGETHER_GPUS = 3
+ACROSS_NODES = 3
+ACROSS_SHARE = 0.25
+SOON = 120.0
+"""What follows from a fault comes within two minutes of it."""
+
+
+class Reach(Enum):
+    GPU = "the same GPU"
+    NODE = "any GPU of the node, and the node"
+    HELD = "what was so on the node when it was last read"
+
+
+@dataclass(frozen=True, slots=True)
+class Explains:
+    causes: tuple[str, ...]
+    """Rules that explain, with * as a wildcard."""
+    follows: tuple[str, ...]
+    reach: Reach
+    within: float | None = None
+    """Seconds between the beginnings of the two; None: whenever."""
+
+
+_CHANNELS = ("xid-8", "xid-13", "xid-31", "xid-32", "xid-43", "xid-45", "xid-68", "xid-69", "xid-137")
+"""Work that is torn down on GPUs which shared a job with the sick one."""
+_MEMORY_XIDS = ("xid-48", "xid-63", "xid-64", "xid-94", "xid-95", "xid-140", "xid-171", "xid-172")
+_LINK_XIDS = ("xid-74", "xid-136", "xid-14[4-9]", "xid-150", "xid-155")
+_FIRMWARE_XIDS = ("xid-62", "xid-119", "xid-120", "xid-143")
+_GRAVE_XIDS = (*_MEMORY_XIDS, *_LINK_XIDS, *_FIRMWARE_XIDS, "xid-46", "xid-79", "xid-109", "xid-110", "xid-15[678]")
+_ASKED = ("recovery-action", "xid-154")
+
+EXPLAINS: tuple[Explains, ...] = (
+    Explains(("gpu-lost",), ("*",), Reach.GPU),
+    Explains(("gpu-lost",), ("nvlink-down-peer", "nvml-stall"), Reach.NODE),
+    Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy"), Reach.NODE, SOON),
+    Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
+    Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
+    Explains(("nvlink-node",), ("nvlink-*", "fabric-unhealthy"), Reach.NODE),
+    Explains(("row-remap-failed",), ("row-remap-pending", "ecc-uncorrected", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
+    Explains(("ecc-uncorrected",), ("row-remap-pending", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
+    Explains(("row-remap-pending",), ("xid-63", "xid-94", "radar-ecc*"), Reach.GPU),
+    Explains(("nvlink-down",), ("nvlink-errors", "radar-link-errors", *_LINK_XIDS), Reach.GPU),
+    Explains(("nvlink-down",), ("fabric-unhealthy",), Reach.NODE),
+    Explains(("nvlink-down",), _LINK_XIDS, Reach.NODE, SOON),
+    Explains(("xid-74",), ("nvlink-errors", "fabric-unhealthy", "radar-link-errors"), Reach.GPU),
+    Explains(("xid-119", "xid-120"), ("nvml-stall", "node-slow"), Reach.NODE),
+    Explains(("row-remap-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
+    Explains(("row-remap-failed", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _CHANNELS, Reach.NODE, SOON),
+    Explains(("hw-thermal",), ("sw-thermal", "hw-slowdown", "radar-*clock", "radar-temperature"), Reach.GPU),
+    Explains(("power-brake",), ("hw-slowdown", "radar-*clock", "radar-straggler"), Reach.GPU),
+    Explains(("sw-thermal",), ("radar-*clock", "radar-temperature", "radar-straggler"), Reach.GPU),
+    Explains(("radar-power-limit",), ("radar-straggler",), Reach.GPU),
+    Explains(("pcie-width",), ("pcie-generation", "pcie-replays", "radar-replays"), Reach.GPU),
+    Explains(("pcie-generation",), ("pcie-replays", "radar-replays"), Reach.GPU),
+    Explains(("pcie-replays",), ("radar-replays",), Reach.GPU),
+    Explains(("nvlink-errors",), ("radar-link-errors",), Reach.GPU),
+    Explains(("radar-ecc",), ("radar-ecc-count",), Reach.GPU),
+    Explains(("ecc-off",), ("radar-memory-size",), Reach.GPU),
+    Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
+    Explains(("node-unreachable", "node-unreadable"), ("xid-*",), Reach.NODE, 600.0),
+    Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
+    Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
+    Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD),
+)
+"""The first line that holds decides."""
+
+
+@dataclass(slots=True)
+class Group:
+    """A finding to show."""
+
+    finding: Finding
+    causes: frozenset[str]
+    """Ids of what it stands for, one or the same on many; without what follows from it."""
+
+
+def group(
+    findings: Sequence[Finding],
+    rule_of: Callable[[Finding], Rule],
+    *,
+    held: Collection[str] = frozenset(),
+    gpus_of: Mapping[str, int],
+    nodes: int,
+) -> list[Group]:
+    """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
+    groups = _folded(findings, held)
+    groups = _together(groups, rule_of, gpus_of)
+    return _across(groups, rule_of, nodes)
+
+
+# --- what follows from another ---------------------------------------------------------------------------------------
+
+
+def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
+    by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_node[finding.subject.node].append(finding)
+    causes: dict[str, Finding] = {}
+    for finding in findings:
+        cause = _cause(finding, by_node[finding.subject.node], held)
+        if cause is not None:
+            causes[finding.id] = cause
+    followers: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        root = _root(finding, causes)
+        if root is not finding:
+            followers[root.id].append(finding)
+    roots = [finding for finding in findings if _root(finding, causes) is finding]
+    return [Group(_with(root, followers[root.id]), frozenset({root.id})) for root in roots]
+
+
+def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str]) -> Finding | None:
+    """What explains `finding`, among those of the same node."""
+    if len(around) < 2:
+        return None
+    for line in _lines_of(finding.rule):
+        for other in around:
+            if other is not finding and _is_any(other.rule, line.causes) and _reaches(line, other, finding, held):
+                return other
+    return None
+
+
+@lru_cache(maxsize=512)
+def _lines_of(rule: str) -> tuple[Explains, ...]:
+    return tuple(line for line in EXPLAINS if _is_any(rule, line.follows))
+
+
+@lru_cache(maxsize=4096)
+def _is_any(rule: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(rule, pattern) for pattern in patterns)
+
+
+def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[str]) -> bool:
+    if line.within is not None and abs(cause.since - finding.since) > line.within:
+        return False
+    match line.reach:
+        case Reach.GPU:
+            return cause.subject.gpu_key is not None and cause.subject.gpu_key == finding.subject.gpu_key
+        case Reach.NODE:
+            return cause.rule != finding.rule
+        case Reach.HELD:
+            # Something grave is not hidden behind something light.
+            grave = finding.severity.rank > cause.severity.rank
+            return finding.id in held and cause.id not in held and not grave
+
+
+def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
+    """The end of the chain of causes; a ring ends where it began to repeat, at its first finding by id."""
+    seen = [finding]
+    while (cause := causes.get(seen[-1].id)) is not None:
+        if cause in seen:
+            return min(seen[seen.index(cause) :], key=lambda each: each.id)
+        seen.append(cause)
+    return seen[-1]
+
+
+def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
+    if not followers:
+        return root
+    asked = [finding for finding in followers if finding.rule in _ASKED]
+    first = [step for finding in asked for step in finding.steps]
+    return replace(
+        root,
+        severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
+        since=min(each.since for each in (root, *followers) if each is root or each.rule not in _ASKED),
+        evidence=_evidence((root, *followers)),
+        hits=hits.merged(each.hits for each in (root, *followers)),
+        steps=_steps((*first, *root.steps)),
+        advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
+        folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
+    )
+
+
+def _evidence(findings: Iterable[Finding]) -> tuple[Evidence, ...]:
+    """The root's own first, each line once."""
+    return tuple(dict.fromkeys(line for finding in findings for line in finding.evidence))[:EVIDENCE_KEPT]
+
+
+def _steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
+    return tuple(dict.fromkeys(steps))[:STEPS_KEPT]
+
+
+def _told(finding: Finding, root: Finding) -> str:
+    same = finding.subject == root.subject
+    return finding.claim if same else f"{finding.subject.label}: {finding.claim}"
+
+
+# --- the same on many ------------------------------------------------------------------------------------------------
+
+
+def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_of: Mapping[str, int]) -> list[Group]:
+    """The same on several GPUs of a node."""
+    kinds: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
+    for each in groups:
+        subject = each.finding.subject
+        if subject.node is not None and subject.gpu_key is not None:
+            kinds[each.finding.rule, subject.node].append(each)
+    merged: dict[int, Group] = {}
+    gone: set[int] = set()
+    for (rule_id, node), same in kinds.items():
+        template = rule_of(same[0].finding).together
+        total = gpus_of.get(node, 0)
+        if template is None or len(same) < 2 or (len(same) < TOGETHER_GPUS and len(same) != total):
+            continue
+        worst = _worst(same)
+        claim = template.format(count=len(same), total=max(total, len(same)), claim=worst.claim)
+        look = NextStep("screen", f"look at {node}", node)
+        merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim, look)
+        gone.update(id(each) for each in same[1:])
+    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
+
+
+def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: int) -> list[Group]:
+    """The same on a good part of the site's nodes."""
+    kinds: defaultdict[str, list[Group]] = defaultdict(list)
+    for each in groups:
+        finding = each.finding
+        across = rule_of(finding).across
+        if across is not None and finding.subject.node is not None and finding.subject.gpu_key is None:
+            template = across(finding)
+            if template is not None:
+                kinds[template].append(each)
+    merged: dict[int, Group] = {}
+    gone: set[int] = set()
+    for template, same in kinds.items():
+        if len(same) < ACROSS_NODES or len(same) < ACROSS_SHARE * nodes:
+            continue
+        worst = _worst(same)
+        claim = template.format(count=len(same), total=nodes)
+        look = NextStep("screen", "look at the fleet", "fleet")
+        merged[id(same[0])] = _merged(same, identity(worst.rule, Subject()), Subject(), claim, look)
+        gone.update(id(each) for each in same[1:])
+    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
+
+
+def _worst(groups: Sequence[Group]) -> Finding:
+    return max((each.finding for each in groups), key=lambda finding: finding.severity.rank)
+
+
+def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look: NextStep) -> Group:
+    findings = sorted((each.finding for each in same), key=lambda finding: _place(finding.subject))
+    worst = _worst(same)
+    evidence = [
+        replace(line, text=f"{_within(finding, subject)}: {line.text}")
+        for finding in findings
+        for line in finding.evidence[:2]
+    ]
+    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
+    magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
+    merged = replace(
+        worst,
+        id=name,
+        subject=subject,
+        claim=claim,
+        since=min(finding.since for finding in findings),
+        evidence=tuple(evidence[:EVIDENCE_KEPT]),
+        hits=hits.merged(finding.hits for finding in findings),
+        # Of the one that stands for all; its own screen is one of many.
+        steps=_steps((*(step for step in worst.steps if step.kind != "screen"), look)),
+        folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
+        magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
+    )
+    return Group(merged, frozenset(cause for each in same for cause in each.causes))
+
+
+def _place(subject: Subject) -> tuple[str, int]:
+    return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
+
+
+def _within(finding: Finding, subject: Subject) -> str:
+    """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
+    own = finding.subject
+    return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"
+
+
+def order(finding: Finding) -> tuple[int, float, str]:
+    """Worst first, then newest."""
+    return (-finding.severity.rank, -finding.since, finding.id)

@@ -1,0 +1,60 @@
+"""Whose work a trouble touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backends.domain import Gpu, GpuProcess, Hit, Node, clean
+from backends.triage.words import gib, plural
+
+HITS_KEPT = 16
+TOLD_APART = 2
+"""So many processes of one command are named each; more are one line."""
+CONTAINER_DIGITS = 12
+"""As docker and crictl shorten an id."""
+TEXT_LIMIT = 200
+
+
+def of_gpu(gpu: Gpu | None) -> tuple[Hit, ...]:
+    """The processes on one GPU, most memory first."""
+    return () if gpu is None else merged([[_hit(process) for process in gpu.processes or ()]])
+
+
+def of_node(node: Node | None) -> tuple[Hit, ...]:
+    """The processes on all GPUs of a node."""
+    return () if node is None else merged(of_gpu(gpu) for gpu in node.gpus)
+
+
+def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
+    """All hits, most memory first; the many processes of one command as one."""
+    alike: dict[tuple[str | None, str | None, str | None], dict[Hit, None]] = {}
+    for group in groups:
+        for hit in group:
+            alike.setdefault((hit.user, hit.command, hit.container_id), {})[hit] = None
+    hits: list[Hit] = []
+    for same in alike.values():
+        hits += [_sum(list(same))] if len(same) > TOLD_APART else same
+    hits.sort(key=lambda hit: -(hit.memory_bytes or 0))
+    return tuple(hits)[:HITS_KEPT]
+
+
+def _hit(process: GpuProcess) -> Hit:
+    return _worded(process.user, process.command, process.memory_bytes, process.container_id, 1, process.pid)
+
+
+def _sum(same: list[Hit]) -> Hit:
+    known = [hit.memory_bytes for hit in same if hit.memory_bytes is not None]
+    first, count = same[0], sum(hit.processes for hit in same)
+    return _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
+
+
+def _worded(
+    user: str | None, command: str | None, memory: int | None, container: str | None, count: int, pid: int | None
+) -> Hit:
+    which = f"pid {pid}" if pid is not None else plural(count, "process", "processes")
+    facts = which if memory is None else f"{which}, {gib(memory)}"
+    where = f" in container {container[:CONTAINER_DIGITS]}" if container else ""
+    text = f"{user or 'user n/a'}: {command or 'command n/a'}"
+    # What follows the command must not be lost to a long one.
+    text = f"{clean(text, TEXT_LIMIT - len(facts) - len(where) - 3)} ({facts}){where}"
+    return Hit(text, user, pid, container, command, memory, count)

@@ -1,0 +1,116 @@
+"""What a rule is, and how it makes findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from backends.domain import Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
+from backends.triage.state import NodeView, SiteState
+
+CLAIM_LIMIT = 160
+GPUDECK = "gpudeck"
+NVML_H = "nvml.h"
+
+NodeJudge: TypeAlias = Callable[[NodeView], Iterable[Finding]]
+SiteJudge: TypeAlias = Callable[[SiteState], Iterable[Finding]]
+Count: TypeAlias = Callable[[NodeView], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the registry. The rule itself is `judge`: a pure function of what it is given."""
+
+    id: str
+    """The `rule` of its findings, and the first part of their ids. A finding may add to it: xid makes xid-79."""
+    title: str
+    """For "checked: ..."."""
+    severities: tuple[Severity, ...]
+    """Those its findings can have."""
+    subjects: Count
+    """How many GPUs (nodes, ports, ...) of a node it could look at."""
+    judge: NodeJudge | None = None
+    """Of a rule that looks at one node at a time."""
+    judge_site: SiteJudge | None = None
+    """Of a rule that compares nodes."""
+    timed: bool = False
+    """Its result depends on the time or on the memory, not on the node's values alone."""
+    about_values: bool = True
+    """What it says needs current values: while the node does not answer, its findings are neither so nor over."""
+    dated: bool = False
+    """When it began is told by its evidence, not by when the console first saw it."""
+    raise_seconds: float = 3.0
+    """So long it must be so before it is a finding: what comes and goes is none."""
+    first_seconds: float = 3.0
+    """The same for what is so in the first reading of a node: slow and fast values are of one moment there."""
+    clear_seconds: float = 20.0
+    """So long it must be no longer so before it counts as recovered."""
+    together: str | None = None
+    """The claim when it is so of several GPUs of one node: one cause, one finding. `{count}` and `{total}` are filled
+    in."""
+    across: Callable[[Finding], str | None] | None = None
+    """The claim when it is so of a good part of the site's nodes; the same for findings that belong together."""
+
+
+def identity(rule: str, subject: Subject, more: str = "") -> str:
+    """`gpu-lost:dgx07:GPU-...`"""
+    return ":".join(part for part in (rule, subject.node or "site", subject.gpu_key, more) if part)
+
+
+def of_gpu(view: NodeView, gpu: Gpu) -> Subject:
+    return Subject(view.name, gpu.key, gpu.index)
+
+
+def of_node(view: NodeView) -> Subject:
+    return Subject(view.name)
+
+
+def finding(
+    rule: str,
+    severity: Severity,
+    subject: Subject,
+    claim: str,
+    since: float,
+    *,
+    evidence: Iterable[Evidence] = (),
+    cause: str | None = None,
+    hits: Iterable[Hit] = (),
+    steps: Iterable[NextStep] = (),
+    source: str = GPUDECK,
+    magnitude: float | None = None,
+    more: str = "",
+    slot: str | None = None,
+) -> Finding:
+    """A finding with its stable id; `more` tells two of one rule and subject apart.
+
+    `slot` stands for the GPU's key in the id where the key may be another after a restart: a lost GPU tells no UUID.
+    """
+    named = subject if slot is None else replace(subject, gpu_key=slot)
+    return Finding(
+        id=identity(rule, named, more),
+        rule=rule,
+        severity=severity,
+        subject=subject,
+        claim=clean(claim, CLAIM_LIMIT),
+        since=since,
+        evidence=tuple(evidence),
+        cause=cause,
+        hits=tuple(hits),
+        steps=tuple(steps),
+        advice_source=source,
+        magnitude=magnitude,
+    )
+
+
+def gpus_where(holds: Callable[[Gpu], bool]) -> Count:
+    """Counts the answering GPUs of a node for which `holds`."""
+    return lambda view: sum(holds(gpu) for gpu in view.gpus)
+
+
+def every_node(_view: NodeView) -> int:
+    return 1
+
+
+def current_nodes(view: NodeView) -> int:
+    return int(view.node is not None)

@@ -1,0 +1,154 @@
+"""The registry of rules.
+
+To add a rule: a function in a module here that takes a `NodeView` (or a `SiteState`, to compare nodes) and yields
+findings made with `backends.triage.rule.finding`, and one line below. It looks at `view.gpus` and `view.node`, which
+hold current values only, takes `None` for *not measured* and never for a fault, and compares with peers where what is
+right depends on how the machine was built. What it explains, or what explains it, is a line in
+`backends.triage.grouping.EXPLAINS`.
+"""
+
+from __future__ import annotations
+
+from backends.domain import Finding, Severity
+from backends.triage import radar
+from backends.triage.rule import Rule, current_nodes, every_node, gpus_where
+from backends.triage.rules import (
+    clocks,
+    connection,
+    drift,
+    fabric,
+    guest,
+    host,
+    lost,
+    memory_errors,
+    modes,
+    nvlink,
+    pcie,
+    recovery,
+    usage,
+    xid,
+)
+
+_C, _W, _I = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+
+
+def _same(text: str) -> str:
+    """`text` for the GPUs of a node."""
+    return "{count} of {total} GPUs " + text
+
+
+RULES: tuple[Rule, ...] = (
+    # The node and the way to it.
+    Rule("node-unreachable", "connections", (_C,), every_node, connection.unreachable, across=connection.across,
+         about_values=False, clear_seconds=5.0),
+    Rule("node-access", "SSH keys and host keys", (_W,), every_node, connection.access, across=connection.across,
+         about_values=False, clear_seconds=5.0),
+    Rule("node-unreadable", "probes", (_C, _W), every_node, connection.unreadable, across=connection.across,
+         about_values=False, clear_seconds=5.0),
+    Rule("nvml-stall", "NVML calls that hang", (_C, _W), every_node, connection.stalled, about_values=False,
+         clear_seconds=5.0, raise_seconds=0.0, first_seconds=0.0),
+    Rule("node-slow", "late readings", (_W, _I), every_node, connection.slow, timed=True, about_values=False,
+         clear_seconds=5.0, raise_seconds=5.0),
+    Rule("node-flapping", "connections that come and go", (_W,), every_node, connection.flapping, timed=True,
+         about_values=False, raise_seconds=0.0, first_seconds=0.0),
+    Rule("fallback-transport", "how nodes are read", (_I,), current_nodes, connection.fallback,
+         across=lambda _finding: "{count} of {total} nodes are read by nvidia-smi only"),
+    Rule("clock-skew", "clocks of the nodes", (_W,), current_nodes, judge_site=connection.clock_skew,
+         first_seconds=4.0),
+    # The GPU and the driver.
+    Rule("gpu-lost", "lost GPUs", (_C, _W), lambda view: 0 if view.node is None else len(view.node.gpus),
+         lost.gpu_lost, timed=True, raise_seconds=0.0, first_seconds=0.0, together=_same("are lost")),
+    Rule("xid", "XIDs", (_C, _W, _I), xid.xid_subjects, xid.told, timed=True, about_values=False, dated=True,
+         raise_seconds=0.0, first_seconds=0.0, together=_same("have {claim}")),
+    Rule("recovery-action", "what the driver asks for", (_C, _W), gpus_where(recovery.tells_action),
+         recovery.wanted, together=_same("need recovery, says the driver")),
+    Rule("ecc-uncorrected", "ECC errors", (_C, _W), gpus_where(lambda gpu: gpu.ecc.volatile.uncorrected is not None),
+         memory_errors.ecc_uncorrected, timed=True, together=_same("have uncorrectable memory errors (ECC)")),
+    Rule("row-remap-failed", "row remapping", (_C,), gpus_where(lambda gpu: gpu.remapped_rows.failed is not None),
+         memory_errors.row_remap_failed),
+    Rule("row-remap-pending", "row remaps that wait", (_W,),
+         gpus_where(lambda gpu: gpu.remapped_rows.pending is not None), memory_errors.row_remap_pending,
+         together=_same("wait for a reset to replace failed memory rows")),
+    Rule("hw-thermal", "hardware thermal slowdown", (_C, _W), gpus_where(clocks.has_reasons), clocks.hw_thermal,
+         clear_seconds=60.0, together=_same("are slowed down by their hardware because they are too hot")),
+    Rule("sw-thermal", "driver's thermal slowdown", (_C, _W, _I), gpus_where(clocks.has_reasons), clocks.sw_thermal,
+         clear_seconds=60.0, together=_same("are slowed down by the driver to stay within their temperature limit")),
+    Rule("power-brake", "power brake", (_C, _W), gpus_where(clocks.has_reasons), clocks.power_brake,
+         clear_seconds=60.0, together=_same("are slowed down by the power brake of their machine")),
+    Rule("hw-slowdown", "other hardware slowdown", (_C, _W), gpus_where(clocks.has_reasons), clocks.hw_other,
+         raise_seconds=5.0, clear_seconds=60.0, together=_same("are slowed down by their hardware")),
+    Rule("pcie-width", "PCIe width", (_W, _I), gpus_where(pcie.has_width), pcie.narrow, timed=True,
+         together=_same("run narrow PCIe links")),
+    Rule("pcie-generation", "PCIe generation under load", (_W, _I), gpus_where(pcie.has_generation),
+         pcie.slow_generation, timed=True, raise_seconds=30.0, first_seconds=4.0,
+         together=_same("run slow PCIe links")),
+    Rule("pcie-replays", "PCIe replays", (_W,), gpus_where(pcie.has_replays), pcie.replays, timed=True,
+         clear_seconds=120.0, together=_same("repeat packets on their PCIe links")),
+    Rule("nvlink-down", "NVLinks", (_C,), gpus_where(nvlink.has_links), nvlink.links_down,
+         together=_same("have NVLinks that are down")),
+    Rule("nvlink-errors", "NVLink errors", (_W,), gpus_where(nvlink.counts_errors), nvlink.link_errors, timed=True,
+         clear_seconds=120.0, together=_same("count NVLink errors")),
+    Rule("fabric-not-ready", "NVSwitch fabric", (_C,), gpus_where(fabric.in_fabric), fabric.not_ready, timed=True,
+         raise_seconds=5.0),
+    Rule("fabric-unhealthy", "health of the fabric", (_C, _W), gpus_where(fabric.tells_health), fabric.unhealthy,
+         raise_seconds=5.0, together=_same("are not healthy in the NVSwitch fabric")),
+    Rule("fabric-manager", "Fabric Manager", (_C, _W), fabric.has_service, fabric.manager_down, raise_seconds=15.0),
+    # Modes and use.
+    Rule("mig-pending", "MIG mode", (_I,), gpus_where(modes.has_mig), modes.mig_pending,
+         together=_same("wait for a reset to change their MIG mode")),
+    Rule("mig-stuck", "MIG changes that hang", (_W,), gpus_where(modes.has_mig), modes.mig_stuck,
+         raise_seconds=modes.STUCK_SECONDS, first_seconds=modes.STUCK_SECONDS,
+         together=_same("have waited long for a reset to change their MIG mode")),
+    Rule("ecc-pending", "ECC mode", (_I,), gpus_where(modes.has_ecc_mode), modes.ecc_pending,
+         together=_same("wait for a reset to change their ECC mode")),
+    Rule("persistence", "persistence mode", (_W, _I), gpus_where(modes.wants_persistence), modes.persistence,
+         across=lambda _finding: "persistence mode is off on {count} of {total} nodes"),
+    Rule("compute-prohibited", "compute mode", (_I,), gpus_where(modes.has_compute_mode), modes.prohibited,
+         together=_same("are closed to compute work")),
+    Rule("memory-held", "memory without a process", (_W,), gpus_where(usage.tells_processes), usage.memory_held,
+         raise_seconds=15.0, first_seconds=5.0, together=_same("have memory held by no live process")),
+    Rule("idle-with-memory", "idle GPUs with memory allocated", (_I,), gpus_where(usage.tells_idle),
+         usage.idle_with_memory, raise_seconds=usage.IDLE_SECONDS, first_seconds=usage.IDLE_SECONDS,
+         together=_same("have been idle for over an hour with memory allocated")),
+    Rule("vgpu-unlicensed", "vGPU licences", (_W,), gpus_where(guest.needs_licence), guest.unlicensed, timed=True),
+    # The machine.
+    Rule("disk-full", "scratch disks", (_C, _W), host.disk_count, host.disks),
+    Rule("rdma-port", "RDMA ports", (_W,), host.port_count, judge_site=host.rdma_ports, raise_seconds=20.0,
+         first_seconds=4.0),
+    # Against the peers.
+    Rule("driver-drift", "driver versions", (_I,), current_nodes, judge_site=drift.driver, first_seconds=4.0),
+    Rule("vbios-drift", "VBIOS versions", (_I,), drift.gpu_count, judge_site=drift.vbios, first_seconds=4.0),
+    Rule("gpu-missing", "missing GPUs", (_C,), drift.gpu_count, judge_site=drift.gpu_missing, first_seconds=4.0),
+    Rule("nvlink-node", "NVLinks of whole nodes", (_C,), gpus_where(nvlink.has_links), judge_site=drift.node_links,
+         raise_seconds=20.0, first_seconds=4.0),
+    Rule("ecc-off", "ECC against peers", (_W,), gpus_where(modes.has_ecc_mode), judge_site=radar.ecc_off,
+         raise_seconds=20.0, first_seconds=4.0, together=_same("run without ECC, their peers with it")),
+    Rule("radar-straggler", "clocks within a job", (_W,), gpus_where(clocks.has_reasons), radar.stragglers,
+         raise_seconds=60.0, first_seconds=60.0, clear_seconds=60.0),
+    Rule("radar-ecc", "corrected ECC errors", (_W,), gpus_where(lambda gpu: gpu.ecc.volatile.corrected is not None),
+         judge_site=radar.ecc_slope, timed=True, clear_seconds=300.0),
+    *(
+        Rule(metric.rule, f"{metric.label} against peers", (metric.severity,), radar.counts(metric),
+             judge_site=radar.judge(metric), raise_seconds=metric.raise_seconds, first_seconds=metric.first_seconds,
+             clear_seconds=60.0)
+        for metric in radar.METRICS
+    ),
+    *(
+        Rule(counter.rule, f"{counter.label} against peers", (_I,), radar.counts_of(counter),
+             judge_site=radar.judge_count(counter), first_seconds=4.0)
+        for counter in radar.COUNTERS
+    ),
+)  # fmt: skip
+"""All rules; an all-clear names them in this order."""
+
+_BY_ID = {rule.id: rule for rule in RULES}
+
+
+def rule_of(finding: Finding) -> Rule:
+    """The line of the registry a finding comes from; `xid-79` comes from `xid`."""
+    name = finding.rule
+    while name not in _BY_ID:
+        name, dash, _ = name.rpartition("-")
+        if not dash:
+            raise KeyError(finding.rule)
+    return _BY_ID[name]

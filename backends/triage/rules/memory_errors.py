@@ -1,0 +1,119 @@
+"""ECC errors and row remapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backends.domain import Evidence, Finding, Gpu, Severity
+from backends.triage import hits, steps, xids
+from backends.triage.rule import NVML_H, finding, of_gpu
+from backends.triage.state import NodeView
+from backends.triage.words import duration, plural
+
+RECENT_SECONDS = 86_400.0
+UNCORRECTED_XIDS = frozenset({48, 94, 95, 140, 171, 172})
+
+
+def ecc_uncorrected(view: NodeView) -> Iterator[Finding]:
+    """Uncorrectable errors since the driver was loaded or the GPU was reset; those of its life before are over."""
+    for gpu in view.gpus:
+        count = gpu.ecc.volatile.uncorrected
+        if count:
+            yield _uncorrected(view, gpu, count)
+
+
+def _uncorrected(view: NodeView, gpu: Gpu, count: int) -> Finding:
+    told = [
+        event
+        for event in view.events
+        if (event.code in UNCORRECTED_XIDS or event.kind == "ecc_double_bit")
+        and view.now - event.at <= RECENT_SECONDS
+        and event.at >= (view.booted_at or 0.0)
+        and view.gpu_of(event) is gpu
+    ]
+    grown = view.memory.increase(gpu.key, "ecc_uncorrected", view.now, RECENT_SECONDS)
+    is_new = bool(told) or (grown is not None and grown.count > 0) or gpu.recovery_action not in (None, "none")
+    evidence = [Evidence(f"{plural(count, 'uncorrectable error')} since the last reset or driver load", None, "nvml")]
+    if grown is not None and grown.count > 0:
+        evidence.append(Evidence(f"{grown.count:,} of them within {duration(grown.seconds)}", None, "nvml"))
+    if gpu.ecc.volatile.corrected:
+        evidence.append(Evidence(f"{plural(gpu.ecc.volatile.corrected, 'corrected error')} beside them", None, "nvml"))
+    if gpu.ecc.aggregate.uncorrected:
+        evidence.append(Evidence(f"{gpu.ecc.aggregate.uncorrected:,} over the board's life", None, "nvml"))
+    return finding(
+        "ecc-uncorrected",
+        Severity.CRITICAL if is_new else Severity.WARNING,
+        of_gpu(view, gpu),
+        f"has {plural(count, 'uncorrectable memory error')} (ECC)",
+        told[0].at if told else view.now,
+        evidence=evidence,
+        cause="likely memory cells that failed; work that read them was ended or has wrong data",
+        hits=hits.of_gpu(gpu),
+        steps=[
+            steps.drain(view),
+            steps.reset_gpu(view, gpu),
+            steps.advice("do they return after the reset? then it is for the vendor"),
+            steps.open_gpu(view, gpu),
+        ],
+        source=xids.CATALOGUE,
+        magnitude=float(count),
+    )
+
+
+def row_remap_failed(view: NodeView) -> Iterator[Finding]:
+    for gpu in view.gpus:
+        if gpu.remapped_rows.failed:
+            yield finding(
+                "row-remap-failed",
+                Severity.CRITICAL,
+                of_gpu(view, gpu),
+                "could not replace a failed memory row",
+                view.now,
+                evidence=_rows(gpu),
+                cause="likely no spare rows are left in that bank of memory",
+                hits=hits.of_gpu(gpu),
+                steps=[
+                    steps.drain(view),
+                    steps.reset_gpu(view, gpu),
+                    steps.bug_report(view),
+                    steps.advice("the board qualifies for an RMA check by the vendor"),
+                    steps.open_gpu(view, gpu),
+                ],
+                source=NVML_H,
+            )
+
+
+def row_remap_pending(view: NodeView) -> Iterator[Finding]:
+    for gpu in view.gpus:
+        if gpu.remapped_rows.pending:
+            yield finding(
+                "row-remap-pending",
+                Severity.WARNING,
+                of_gpu(view, gpu),
+                "waits for a reset to replace a failed memory row",
+                view.now,
+                evidence=_rows(gpu),
+                cause="likely a memory cell that failed; the GPU works on until the reset",
+                hits=hits.of_gpu(gpu),
+                steps=[steps.drain(view), steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
+                source=NVML_H,
+            )
+
+
+def _rows(gpu: Gpu) -> list[Evidence]:
+    rows = gpu.remapped_rows
+    said = [
+        f"{label} {value}"
+        for label, value in (
+            ("pending", _word(rows.pending)),
+            ("failed", _word(rows.failed)),
+            ("remapped after uncorrectable errors", rows.uncorrected),
+            ("after corrected ones", rows.corrected),
+        )
+        if value is not None
+    ]
+    return [Evidence(f"row remapping: {', '.join(said)}", None, "nvml")]
+
+
+def _word(value: bool | None) -> str | None:
+    return None if value is None else "yes" if value else "no"

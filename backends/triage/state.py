@@ -1,0 +1,149 @@
+"""What the rules look at.
+
+A rule about a node gets a `NodeView`, a rule that compares nodes a `SiteState`. The values of a node that does not
+answer now are in neither: `NodeView.node` is None then, so that no rule takes old values for current ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from backends.domain import Event, Gpu, Node, NodeReading, NodeSpec, NodeState, SiteSpec
+from backends.triage.memory import NodeMemory
+
+CURRENT_SECONDS = 30.0
+"""A value older than this, or than `CURRENT_BEATS` fast beats if that is more, is not judged."""
+CURRENT_BEATS = 15
+GIVEN_UP_CLASSES = frozenset({"vgpu", "passthrough"})
+"""Virtualization modes of a guest: what it sees of PCIe and the fabric is the hypervisor's making."""
+CONSUMER_WORDS = ("geforce", "titan", "quadro", "rtx")
+"""In the name of a board made for desks: no persistence daemon, and heat limits that are met every day."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as its rules see it."""
+
+    spec: NodeSpec
+    site: SiteSpec
+    reading: NodeReading
+    node: Node | None
+    """The values while they are current; None for a node that is stale, stalled, silent, down or still connecting."""
+    gpus: tuple[Gpu, ...]
+    """Those of `node` that answer; empty without current values."""
+    events: tuple[Event, ...]
+    """What happened on the node, oldest first: facts with a time, true whatever the node does now."""
+    now: float
+    memory: NodeMemory
+
+    @property
+    def name(self) -> str:
+        return self.reading.name
+
+    @property
+    def last(self) -> Node | None:
+        """The last good value, however old: for names and for whose work was there, never for what is so now."""
+        return self.reading.node
+
+    @property
+    def uptime(self) -> float | None:
+        """Seconds since the node booted; None where that is unknown."""
+        if self.node is None or self.node.boot_at is None:
+            return None
+        return self.now + (self.node.clock_skew_seconds or 0.0) - self.node.boot_at
+
+    @property
+    def booted_at(self) -> float | None:
+        """Seconds since the epoch by this machine's clock, of the node as it was last seen."""
+        if self.last is None or self.last.boot_at is None:
+            return None
+        return self.last.boot_at - (self.last.clock_skew_seconds or 0.0)
+
+    def gpu_of(self, event: Event) -> Gpu | None:
+        """The GPU that `event` is about, as it was last seen."""
+        gpus = () if self.last is None else self.last.gpus
+        for gpu in gpus:
+            if event.gpu_uuid is not None and gpu.uuid is not None:
+                if event.gpu_uuid == gpu.uuid:
+                    return gpu
+            elif event.pci_bus_id is not None and gpu.pci_bus_id is not None:
+                if event.pci_bus_id == gpu.pci_bus_id:
+                    return gpu
+            elif event.gpu_index is not None and event.gpu_index == gpu.index:
+                return gpu
+        return None
+
+
+class Peer(NamedTuple):
+    """A GPU among those it can be compared with."""
+
+    view: NodeView
+    gpu: Gpu
+
+
+class PeerClass(NamedTuple):
+    """GPUs of one class do the same thing on the same board."""
+
+    name: str
+    load: str
+    """idle, busy or power-capped; see `load_class`."""
+    mig: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """The whole site, for rules that compare."""
+
+    site: SiteSpec
+    views: tuple[NodeView, ...]
+    now: float
+    peers: Mapping[PeerClass, list[Peer]] = field(default_factory=dict)
+
+
+def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:
+    """Whether the values of `reading` may be judged as what is so now."""
+    if reading.state is not NodeState.LIVE or reading.node is None or reading.node.stall is not None:
+        return False
+    age = reading.age(now)
+    return age is not None and age <= max(CURRENT_SECONDS, CURRENT_BEATS * fast_seconds)
+
+
+def load_class(gpu: Gpu) -> str | None:
+    """What the driver says of the GPU's work by its clock event reasons; None where it says nothing.
+
+    Not the utilisation: a GPU that waits for its network shows 100 % of it and a MIG GPU shows none.
+    """
+    reasons = gpu.clocks.event_reasons
+    if reasons is None:
+        return None
+    if "gpu_idle" in reasons:
+        return "idle"
+    return "power-capped" if "sw_power_cap" in reasons else "busy"
+
+
+def peers_of(views: tuple[NodeView, ...]) -> dict[PeerClass, list[Peer]]:
+    """The answering GPUs of the site by class; a GPU without a name or a known load is in none."""
+    classes: defaultdict[PeerClass, list[Peer]] = defaultdict(list)
+    for view in views:
+        for gpu in view.gpus:
+            load = load_class(gpu)
+            if load is not None and gpu.name is not None:
+                classes[PeerClass(gpu.name, load, gpu.mig.enabled is True)].append(Peer(view, gpu))
+    return classes
+
+
+def is_guest(gpu: Gpu) -> bool:
+    return gpu.vgpu.mode in GIVEN_UP_CLASSES
+
+
+def is_consumer(gpu: Gpu) -> bool:
+    return gpu.name is not None and _is_consumer(gpu.name)
+
+
+@lru_cache(maxsize=256)
+def _is_consumer(name: str) -> bool:
+    return any(word in name.lower() for word in CONSUMER_WORDS)

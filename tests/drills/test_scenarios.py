@@ -1,0 +1,114 @@
+"""Each scripted fault: the top finding names the cause, once, and goes away with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends.domain import Finding, Severity
+from backends.lab.scenarios import SCENARIOS
+from screens.triage_jump import destination
+from tests.drills.expected import EXPECTED, Expected
+from tests.drills.inside import InsideSite
+
+SECONDS = 8.0
+"""From a cold start to the finding; `gpudeck check` looks as long."""
+
+
+def told(finding: Finding) -> Expected:
+    return Expected(finding.rule, str(finding.severity), finding.subject.node, finding.subject.gpu_index, finding.claim)
+
+
+def names(finding: Finding, expected: Expected) -> bool:
+    return told(finding)._replace(words="") == expected._replace(words="") and expected.words in finding.claim
+
+
+def test_every_scenario_of_the_lab_has_a_drill() -> None:
+    assert set(EXPECTED) == set(SCENARIOS) - {"quiet"}
+
+
+@pytest.mark.parametrize("scenario", EXPECTED)
+async def test_a_fault_that_is_there_at_the_start_is_one_finding_that_names_the_cause(scenario: str) -> None:
+    async with InsideSite(scenario) as inside:
+        triage = await inside.passes(SECONDS)
+        assert names(inside.top, EXPECTED[scenario]), told(inside.top)
+        assert len(triage.findings) == 1, [finding.id for finding in triage.findings]
+        assert inside.top.evidence
+        assert inside.top.cause
+        assert any(step.kind == "command" for step in inside.top.steps)
+        to = destination(inside.top)
+        assert to.node == inside.top.subject.node
+        assert to.gpu_key in (None, inside.top.subject.gpu_key)
+        assert inside.top.advice_source
+
+
+LATER_RULES = {
+    # Values stand still in the middle of a reading then, and a call that hangs is seen from inside.
+    "stall": Expected("nvml-stall", "warning", "dgx-a100-02", 3, "the driver hangs"),
+    # Read on the slow beat, and by a probe that is already there.
+    "gpu-lost": EXPECTED["gpu-lost"],
+}
+UNSEEN_LATER = {"no-python", "driver-drift", "vbios-drift", "clock-skew"}
+"""A probe that already runs reads these once, when it starts."""
+
+
+@pytest.mark.parametrize("scenario", [name for name in EXPECTED if name not in UNSEEN_LATER])
+async def test_a_fault_that_begins_later_is_told_and_recovers(scenario: str) -> None:
+    expected = LATER_RULES.get(scenario, EXPECTED[scenario])
+    async with InsideSite(fast_seconds=2.0) as inside:
+        quiet = await inside.passes(12)
+        assert quiet.findings == ()
+        inside.on(scenario)
+        triage = await inside.until(lambda now: any(names(finding, expected) for finding in now.findings), 100)
+        triage = await inside.passes(6)
+        assert names(inside.top, expected), told(inside.top)
+        assert len(triage.findings) == 1, [finding.id for finding in triage.findings]
+        assert inside.top.since <= inside.clock.now()
+        name = inside.top.id
+        inside.off(scenario)
+        triage = await inside.until(lambda now: not now.findings, 150)
+        assert triage.findings == (), [finding.id for finding in triage.findings]
+        (recovered,) = [finding for finding in triage.recovered if finding.id == name]
+        assert recovered.recovered_at is not None
+        assert recovered.since < recovered.recovered_at <= inside.clock.now()
+
+
+async def test_a_row_remap_that_fails_is_another_finding_with_the_first_folded_in() -> None:
+    async with InsideSite("row-remap") as inside:
+        await inside.passes(10)
+        assert inside.top.rule == "row-remap-pending"
+        triage = await inside.passes(45)
+        assert inside.top.rule == "row-remap-failed"
+        assert len(triage.findings) == 1
+        assert any("waits for a reset" in claim for claim in inside.top.folded)
+        assert triage.recovered == ()
+
+
+async def test_corrected_errors_that_grow_become_a_warning_of_the_radar() -> None:
+    async with InsideSite("ecc-corrected", fast_seconds=20.0, slow_seconds=60.0) as inside:
+        triage = await inside.passes(700)
+        assert (inside.top.rule, inside.top.severity) == ("radar-ecc", Severity.WARNING)
+        assert len(triage.findings) == 1
+
+
+PAIRS = [
+    ("gpu-lost", "nvlink-down"),
+    ("gpu-lost", "ecc"),
+    ("node-unreachable", "ssh-auth"),
+    ("ecc", "row-remap"),
+    ("pcie-narrow", "gsp-timeout"),
+    ("nvlink-down", "warm"),
+    ("app-fault", "memory-held"),
+    ("power-brake", "gpu-lost"),
+    ("mig-pending", "persistence-off"),
+    ("thermal", "driver-drift"),
+]
+"""Some of them on one node, all of different causes."""
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+async def test_two_faults_at_once_are_exactly_two_findings(first: str, second: str) -> None:
+    async with InsideSite(first, second) as inside:
+        triage = await inside.passes(SECONDS)
+        assert len(triage.findings) == 2, [finding.id for finding in triage.findings]
+        for scenario in (first, second):
+            assert any(names(finding, EXPECTED[scenario]) for finding in triage.findings), scenario

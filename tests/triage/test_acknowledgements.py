@@ -1,0 +1,128 @@
+"""Who has seen what, and why it may stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from backends.domain import Severity
+from backends.triage.acknowledgements import FILE_NAME, KEPT, LINES_BEFORE_REWRITE, Acknowledgements
+from tests.triage.makers import NOW, told
+
+FOUND = told("pcie-width", gpu_index=2, magnitude=None)
+
+
+def lines(directory: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (directory / FILE_NAME).read_text().splitlines()]
+
+
+def test_an_acknowledgement_outlives_the_process_with_who_and_why(tmp_path: Path) -> None:
+    Acknowledgements("prod", tmp_path / "state").add(FOUND, "alice", "riser ordered", NOW)
+    said = Acknowledgements("prod", tmp_path / "state").of(FOUND)
+    assert said is not None
+    assert (said.who, said.why, said.at) == ("alice", "riser ordered", NOW)
+    assert (tmp_path / "state" / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_it_holds_on_its_site_only(tmp_path: Path) -> None:
+    Acknowledgements("prod", tmp_path).add(FOUND, "alice", "", NOW)
+    assert Acknowledgements("test", tmp_path).of(FOUND) is None
+
+
+def test_taking_it_back_outlives_the_process_too(tmp_path: Path) -> None:
+    first = Acknowledgements("prod", tmp_path)
+    first.add(FOUND, "alice", "", NOW)
+    assert first.remove(FOUND.id)
+    assert not first.remove(FOUND.id)
+    assert Acknowledgements("prod", tmp_path).of(FOUND) is None
+
+
+def test_two_consoles_do_not_undo_each_other(tmp_path: Path) -> None:
+    one, two = Acknowledgements("prod", tmp_path), Acknowledgements("prod", tmp_path)
+    other = told("hw-thermal", gpu_index=1)
+    one.add(FOUND, "alice", "", NOW)
+    two.add(other, "bob", "", NOW)
+    assert one.refresh()
+    assert one.of(other) is not None
+    assert two.of(FOUND) is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"severity": Severity.WARNING}, {"severity": Severity.CRITICAL}),
+        ({"magnitude": 1.0}, {"magnitude": 2.0}),
+        ({"magnitude": None}, {"magnitude": 2.0}),
+    ],
+)
+def test_what_got_worse_is_open_again_for_good(before: dict[str, object], after: dict[str, object]) -> None:
+    kept = Acknowledgements("prod")
+    kept.add(dataclasses.replace(FOUND, **before), "alice", "", NOW)  # type: ignore[arg-type]
+    assert kept.of(dataclasses.replace(FOUND, **before)) is not None  # type: ignore[arg-type]
+    assert kept.of(dataclasses.replace(FOUND, **after)) is None  # type: ignore[arg-type]
+    assert kept.of(dataclasses.replace(FOUND, **before)) is None  # type: ignore[arg-type]
+
+
+def test_what_got_better_stays_acknowledged() -> None:
+    kept = Acknowledgements("prod")
+    kept.add(dataclasses.replace(FOUND, severity=Severity.CRITICAL, magnitude=3.0), "alice", "", NOW)
+    assert kept.of(dataclasses.replace(FOUND, severity=Severity.WARNING, magnitude=1.0)) is not None
+
+
+def test_what_began_after_the_acknowledgement_is_another_where_its_evidence_tells_when() -> None:
+    kept = Acknowledgements("prod")
+    kept.add(told("xid-31", gpu_index=1, since=NOW - 60), "alice", "", NOW)
+    assert kept.of(told("xid-31", gpu_index=1, since=NOW - 60), dated=True) is not None
+    assert kept.of(told("xid-31", gpu_index=1, since=NOW + 60), dated=False) is not None
+    assert kept.of(told("xid-31", gpu_index=1, since=NOW + 60), dated=True) is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x00\xff\xfe not json\n",
+        b'{"site": "prod"}\n',
+        b"[1, 2]\n",
+        b'{"site": 1, "id": 2, "who": "a", "why": "b", "at": 1, "severity": "warning"}\n',
+        b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": NaN, "severity": "warning"}\n',
+        b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": 1, "severity": "dreadful"}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_broken_line_costs_itself_and_is_told(tmp_path: Path, broken: bytes) -> None:
+    Acknowledgements("prod", tmp_path).add(FOUND, "alice", "", NOW)
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(broken)
+    kept = Acknowledgements("prod", tmp_path)
+    assert kept.of(FOUND) is not None
+    assert kept.warning is not None
+    assert "1 of 2 lines" in kept.warning
+
+
+def test_a_file_that_cannot_be_written_costs_the_memory_only(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    kept = Acknowledgements("prod", tmp_path / "state")
+    kept.add(FOUND, "alice", "", NOW)
+    assert kept.of(FOUND) is not None
+    assert "cannot be written" in (kept.warning or "")
+
+
+def test_hostile_words_are_made_inert(tmp_path: Path) -> None:
+    said = Acknowledgements("prod", tmp_path).add(FOUND, "\x1b[31malice\x07", "x" * 10_000 + "\n[@click=quit]", NOW)
+    assert said.who == "alice"
+    assert len(said.why) == 200
+    assert len(lines(tmp_path)) == 1
+
+
+def test_the_file_is_bounded(tmp_path: Path) -> None:
+    kept = Acknowledgements("prod", tmp_path)
+    for number in range(LINES_BEFORE_REWRITE + 2):
+        kept.add(told("hw-thermal", f"n{number}", 0), "alice", "", NOW + number)
+    again = Acknowledgements("prod", tmp_path)
+    assert len(lines(tmp_path)) == KEPT
+    assert again.of(told("hw-thermal", f"n{LINES_BEFORE_REWRITE + 1}", 0)) is not None
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,89 @@
+"""Findings over time."""
+
+from __future__ import annotations
+
+from backends.domain import Finding
+from backends.triage.rules import rule_of
+from backends.triage.tracker import RECOVERED_KEPT, RECOVERED_SECONDS, Recovered, Tracker
+from tests.triage.makers import NOW, told
+
+
+def slow() -> Finding:
+    """Of a rule that waits 3 s before it speaks and 60 s before it is silent."""
+    return told("hw-thermal", gpu_index=0, since=NOW)
+
+
+def at(tracker: Tracker, seconds: float, *found: Finding, **more: object) -> list[str]:
+    return [each.rule for each in tracker.update(found, NOW + seconds, **more)]  # type: ignore[arg-type]
+
+
+def test_what_lasts_becomes_a_finding_since_it_began() -> None:
+    tracker = Tracker(rule_of)
+    assert at(tracker, 0, slow()) == []
+    assert at(tracker, 2, slow()) == []
+    (found,) = tracker.update([told("hw-thermal", gpu_index=0, since=NOW + 3)], NOW + 3)
+    assert found.since == NOW
+
+
+def test_what_flickers_once_is_none() -> None:
+    tracker = Tracker(rule_of)
+    assert at(tracker, 0, slow()) == []
+    assert all(at(tracker, second) == [] for second in range(1, 20))
+    assert at(tracker, 20, told("hw-thermal", gpu_index=0, since=NOW + 20)) == []
+
+
+def test_what_comes_and_goes_every_second_is_one_that_stays() -> None:
+    tracker = Tracker(rule_of)
+    told_at = [bool(at(tracker, second, *([slow()] if second % 2 == 0 else []))) for second in range(120)]
+    assert told_at.index(True) <= 6
+    assert all(told_at[6:])
+
+
+def test_it_goes_after_its_time_and_only_then() -> None:
+    tracker = Tracker(rule_of)
+    at(tracker, 0, slow())
+    assert at(tracker, 5, slow())
+    assert at(tracker, 6)
+    assert tracker.gone_at(slow().id) == NOW + 6
+    assert at(tracker, 65)
+    assert at(tracker, 66) == []
+
+
+def test_what_its_own_evidence_dates_need_not_wait_again() -> None:
+    tracker = Tracker(rule_of)
+    assert at(tracker, 0, told("node-unreachable", since=NOW - 30)) == ["node-unreachable"]
+
+
+def test_one_reading_is_told_at_once() -> None:
+    assert at(Tracker(rule_of), 0, slow(), at_once=True) == ["hw-thermal"]
+
+
+def test_what_is_so_from_the_first_reading_waits_less_where_the_rule_says_so() -> None:
+    first, later = Tracker(rule_of), Tracker(rule_of)
+    narrow = told("pcie-generation", gpu_index=0, since=NOW)
+    at(first, 0, narrow, is_first=lambda node: True)
+    at(later, 0, narrow)
+    assert at(first, 5, narrow) == ["pcie-generation"]
+    assert at(later, 5, narrow) == []
+    assert at(later, 31, narrow) == ["pcie-generation"]
+
+
+def test_what_cannot_be_told_now_is_neither_so_nor_over() -> None:
+    tracker = Tracker(rule_of)
+    at(tracker, 0, slow())
+    at(tracker, 5, slow())
+    assert at(tracker, 500, is_held=lambda finding: True) == ["hw-thermal"]
+    assert at(tracker, 501) == ["hw-thermal"]
+    assert at(tracker, 561) == []
+
+
+def test_the_recovered_are_newest_first_and_bounded_in_number_and_time() -> None:
+    recovered = Recovered()
+    for number in range(RECOVERED_KEPT + 10):
+        recovered.add(told("hw-thermal", f"n{number}", 0), NOW + number)
+    kept = recovered.at(NOW + 60)
+    assert len(kept) == RECOVERED_KEPT
+    assert kept[0].recovered_at == NOW + RECOVERED_KEPT + 9
+    assert len(recovered.at(NOW + RECOVERED_SECONDS + 50)) == 10
+    recovered.drop(kept[0].id)
+    assert kept[0].id not in [finding.id for finding in recovered.at(NOW + 60)]

@@ -1,0 +1,101 @@
+"""`gpudeck check` as a document and as lines: built from a triage, no site needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from backends.check import document, exit_code, render
+from backends.domain import Acknowledgement, Check, Evidence, Finding, Fleet, Hit, NextStep, Severity, SiteSpec, Triage
+from tests.triage.makers import NOW, failed, gpu, live, node, told
+
+FLEET = Fleet((live(node(gpu())), failed("unreachable", name="n2")))
+
+
+def lost(**changes: Any) -> Finding:
+    return dataclasses.replace(
+        told("gpu-lost", "n1", 3, severity=Severity.CRITICAL, claim="has fallen off the bus (XID 79)", since=NOW - 60),
+        evidence=(Evidence("XID 79: GPU has fallen off the bus.", NOW - 60, "kernel log"),),
+        cause="likely its PCIe link",
+        hits=tuple(Hit(f"alice: python (pid {n})", "alice", n) for n in range(6)),
+        steps=(NextStep("command", "reboot n1", "systemctl reboot"), NextStep("screen", "look at it", "n1/GPU-n1-3")),
+        folded=("XID 45",),
+        **changes,
+    )
+
+
+def of(*findings: Finding, **more: Any) -> dict[str, Any]:
+    triage = Triage(
+        findings=findings,
+        checks=(Check("gpu-lost", "lost GPUs", 8), Check("rdma-port", "RDMA ports", 0)),
+        nodes_seen=1,
+        nodes_total=2,
+        oldest_reading_at=NOW - 2,
+        **more,
+    )
+    return document(SiteSpec("prod", platform="kubernetes"), FLEET, triage, NOW)
+
+
+def test_the_document_is_json_with_every_field_of_a_finding() -> None:
+    told_back = json.loads(json.dumps(of(lost()), allow_nan=False))
+    assert told_back["schema"] == "gpudeck/check/1"
+    assert (told_back["site"], told_back["nodes_seen"], told_back["nodes_total"]) == ("prod", 1, 2)
+    (finding,) = told_back["findings"]
+    assert set(finding) == {field.name for field in dataclasses.fields(Finding)}
+    assert finding["severity"] == "critical"
+    assert finding["subject"] == {"node": "n1", "gpu_key": "GPU-n1-3", "gpu_index": 3}
+    assert told_back["checks"][0] == {"rule": "gpu-lost", "title": "lost GPUs", "subjects": 8}
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"),
+    [
+        ((), 0),
+        ((told("vbios-drift", severity=Severity.INFO),), 0),
+        ((told("hw-thermal", gpu_index=0, severity=Severity.WARNING),), 1),
+        ((lost(),), 1),
+        ((lost(acknowledged=Acknowledgement("alice", "", NOW)),), 0),
+        ((lost(acknowledged=Acknowledgement("alice", "", NOW)), told("hw-thermal", gpu_index=0)), 1),
+    ],
+)
+def test_the_exit_code_says_whether_something_is_wrong_that_nobody_knows_of(
+    findings: tuple[Finding, ...], code: int
+) -> None:
+    assert exit_code(of(*findings)) == code
+
+
+def test_no_node_that_answers_is_exit_3() -> None:
+    dead = Fleet((failed("unreachable"),))
+    assert exit_code(document(SiteSpec("prod"), dead, Triage(nodes_total=1), NOW)) == 3
+    assert exit_code(document(SiteSpec("empty"), Fleet(), Triage(), NOW)) == 0
+
+
+def test_the_lines_are_aligned_and_the_evidence_is_indented() -> None:
+    text = render(of(lost(), told("driver-drift", "dgx-h100-04", severity=Severity.INFO, claim="its driver differs")))
+    lines = text.splitlines()
+    assert lines[0] == "prod: 1 of 2 nodes judged, oldest reading 2 s old"
+    heads = [line for line in lines if line.startswith(("critical", "info"))]
+    assert heads[0].index("has fallen") == heads[1].index("its driver")
+    assert any(line.startswith(" " * 10 + "- ") and "GPU has fallen off the bus." in line for line in lines)
+    assert "          > reboot n1: systemctl reboot" in lines
+    assert "          - with it: XID 45" in lines
+    assert sum("hits" in line for line in lines) == 5
+    assert any(line.endswith("hits 2 more") for line in lines)
+    assert "look at it" not in text
+    assert "checked: lost GPUs (8)" in lines
+    assert "nothing to judge: RDMA ports" in lines
+
+
+def test_an_all_clear_says_what_was_checked() -> None:
+    assert "nothing is wrong" in render(of())
+    recovered = dataclasses.replace(lost(), recovered_at=NOW - 5)
+    assert "recovered n1 gpu3: has fallen off the bus (XID 79)" in render(of(recovered=(recovered,)))
+
+
+def test_an_acknowledged_finding_says_by_whom_and_why() -> None:
+    text = render(of(lost(acknowledged=Acknowledgement("alice", "RMA 1234", NOW - 10))))
+    assert "acknowledged by alice" in text
+    assert "RMA 1234" in text
