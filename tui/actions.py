@@ -111,6 +111,9 @@ _KEY_WORDS = {
     "greater_than_sign": ">",
     "plus": "+",
     "minus": "-",
+    "equals_sign": "=",
+    "comma": ",",
+    "full_stop": ".",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
 }

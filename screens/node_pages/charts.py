@@ -13,8 +13,10 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from backends.domain.gpu_series import GPU_SERIES, GpuSeries
+from screens.node_pages import TIME_KEYS
 from screens.node_pages.chart_plots import marks, missing_series, plot, shown_series
 from screens.node_pages.view import NodePage, NodeView
+from tui.actions import keys_of
 from tui.widgets import units
 from tui.widgets.chart import Chart, TimeAxis, ink_of
 from tui.widgets.columns import Cell
@@ -29,7 +31,16 @@ AXIS_HEIGHT = 2
 MISSING_FROM = 26
 """Lines of the page from which on it has one for what is not measured."""
 
-HINTS = ("+ - zoom", ", . cursor", "e E events", "J K chart", "z alone", "left right earlier, later", "n now")
+HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("zoom_in", "zoom_out"), "zoom"),
+    (("cursor_left", "cursor_right"), "cursor"),
+    (("event_before", "event_after"), "events"),
+    (("chart_after", "chart_before"), "chart"),
+    (("only",), "alone"),
+    (("earlier", "later"), "time"),
+    (("present",), "now"),
+)
+"""Keys that the line over the charts tells, as far as it has room: names of `TIME_KEYS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +208,14 @@ class ChartsPage(NodePage, can_focus=True):
 
     def _hints(self, used: int) -> str:
         """As many keys as the line has room for."""
+        remapped = getattr(self.app, "remapped", {})
+        keys = {action.id: keys_of(action, remapped).partition(" ")[0] for action in TIME_KEYS}
         told = ""
-        for hint in HINTS:
-            if used + len(told) + 2 + len(hint) > self.size.width:
+        for names, word in HINTS:
+            hint = f"  {' '.join(keys[f'node.charts_{name}'] for name in names)} {word}"
+            if used + len(told) + len(hint) > self.size.width:
                 break
-            told += f"  {hint}"
+            told += hint
         return told
 
     # Keys

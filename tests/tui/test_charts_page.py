@@ -222,6 +222,15 @@ async def test_the_keys_of_the_charts_do_nothing_on_another_page() -> None:
         assert page.time != before
 
 
+async def test_the_line_tells_the_keys_that_work() -> None:
+    async with opened(build_on(STATES["normal"][0], keys={"node.charts_zoom_in": "f5"}), (200, 50)) as console:
+        await charted("normal")(console.pilot)
+        page = console.screen.query_one(ChartsPage)
+        assert "f5 - zoom  , . cursor  < > events  J K chart  z alone  left right time  n now" in console.text
+        await console.press("f5")
+        assert page.time.words == ZOOMS[0][1]
+
+
 async def test_the_cursor_goes_from_event_to_event() -> None:
     async with charts() as (console, page, _):
         await console.press("less_than_sign")
