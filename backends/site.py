@@ -13,13 +13,14 @@ from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState
 from backends.feed import Clock, Derived, Reading, SystemClock, Topic
 from backends.feed.gpu_history import GpuHistory
 from backends.nodes.stream import NodeStream
+from backends.nodes.transitions import LostGpus, transitions
 from backends.nodes.transport import Transport
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.watch import TriageWatch
 
-EVENTS_KEPT = 100
-"""Of each node; as many of its connection."""
-CONNECTION_KINDS = frozenset({"connected", "disconnected"})
+EVENTS_KEPT = 200
+"""Of each node and kind: an XID storm pushes out neither the loss of the GPU nor another node's events."""
+SITE_EVENTS_KEPT = 5_000
 SAME_EVENT_SECONDS = 5.0
 """NVML and the kernel log both tell of an XID; within this time it is one event."""
 
@@ -71,8 +72,13 @@ class Site:
         self.spec = spec
         self.clock = clock or SystemClock()
         self.history = GpuHistory()
-        self._recent: dict[tuple[str, bool], deque[Event]] = {}
-        """By node, and whether it is about the connection: a node that says much pushes out no other node's."""
+        self.listening_since = self.clock.now()
+        """When this site began to keep events, seconds since the epoch."""
+        self._recent: dict[tuple[str, str], deque[Event]] = {}
+        """By node and kind."""
+        self._recent_count = 0
+        self._lost: dict[str, LostGpus] = {node.name: LostGpus() for node in spec.nodes}
+        self._before: dict[str, Reading[Node]] = {}
         self._events = Derived("events", self._collect_events, clock=self.clock)
         self.events: Topic[tuple[Event, ...]] = self._events.topic
         self._transports = (transport_factory or NodeTransports)(spec)
@@ -181,15 +187,27 @@ class Site:
         )
 
     def _add_event(self, event: Event) -> None:
-        kept = self._recent.setdefault((event.node, event.kind in CONNECTION_KINDS), deque(maxlen=EVENTS_KEPT))
-        if not any(_same(known, event) for known in kept):
-            kept.append(event)
-            self._events.changed()
+        kept = self._recent.setdefault((event.node, event.kind), deque())
+        if any(_same(known, event) for known in kept) or not self._lost[event.node].is_news(event):
+            return
+        if len(kept) >= EVENTS_KEPT:
+            kept.popleft()
+        elif self._recent_count >= SITE_EVENTS_KEPT:
+            # Its own oldest first: who says much pays for it.
+            (kept or max(self._recent.values(), key=len)).popleft()
+        else:
+            self._recent_count += 1
+        kept.append(event)
+        self._events.changed()
 
     def _collect_events(self) -> tuple[Event, ...]:
         return tuple(sorted((event for kept in self._recent.values() for event in kept), key=lambda each: each.at))
 
     def _record(self, name: str, reading: Reading[Node]) -> None:
+        before = self._before.get(name, Reading())
+        self._before[name] = reading
+        for event in transitions(name, before, reading, self._lost[name], self.clock.now()):
+            self._add_event(event)
         if reading.error is not None or reading.value is None or reading.at is None or reading.value.stall is not None:
             return
         self.history.record_node(name, reading.value, reading.at)
@@ -215,9 +233,11 @@ def _state_of(reading: Reading[Node]) -> NodeState:
 
 
 def _same(known: Event, event: Event) -> bool:
-    """One XID told twice: by NVML and by the kernel log, or again by a restarted probe that re-reads the log."""
+    """One event told twice: an XID by NVML and by the kernel log, or again by a restarted probe that re-reads it."""
+    if abs(known.at - event.at) >= SAME_EVENT_SECONDS:
+        return False
+    if known.key == event.key:
+        return True
     if (known.node, known.kind, known.code) != (event.node, event.kind, event.code) or event.kind != "xid":
         return False
-    if known.gpu_uuid != event.gpu_uuid and known.pci_bus_id != event.pci_bus_id:
-        return False
-    return abs(known.at - event.at) < SAME_EVENT_SECONDS
+    return known.gpu_uuid == event.gpu_uuid or known.pci_bus_id == event.pci_bus_id

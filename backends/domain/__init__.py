@@ -42,13 +42,14 @@ if TYPE_CHECKING:
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
-    from backends.domain.node import Event, Node, ProbeCost, Stall
+    from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall
     from backends.domain.spec import NodeSpec, SiteSpec, SshSpec
     from backends.domain.text import clean
     from backends.domain.topology import PCIE_LEVELS, Topology
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
+    "EVENT_KINDS",
     "PCIE_LEVELS",
     "Acknowledgement",
     "Check",

@@ -64,6 +64,20 @@ class Node:
     probe: ProbeCost = ProbeCost()
 
 
+EVENT_KINDS: dict[str, str] = {
+    "xid": "the driver reported an error of a GPU",
+    "gpu_lost": "a GPU fell off the bus or is no longer listed",
+    "gpu_back": "a lost GPU answers again",
+    "ecc_double_bit": "an uncorrectable memory error",
+    "connected": "a node is read: its values are live",
+    "disconnected": "a node stopped answering: its values are stale",
+    "down": "a node did not answer the first time it was asked",
+    "stalled": "the driver of a node hangs: its values are from before",
+    "resumed": "the driver of a node answers again",
+}
+"""What an event can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened at a time: an XID, a lost GPU, a connection that came or went."""
@@ -72,7 +86,7 @@ class Event:
     """Seconds since the epoch."""
     node: str
     kind: str
-    """xid, gpu_lost, ecc_double_bit, connected, disconnected."""
+    """A key of `EVENT_KINDS`."""
     text: str
     gpu_index: int | None = None
     gpu_uuid: str | None = None
@@ -81,3 +95,14 @@ class Event:
     """The XID number."""
     source: str | None = None
     """nvml, kernel or console."""
+
+    @property
+    def gpu_key(self) -> str | None:
+        """`Gpu.key` of the GPU it is about; None where it is about the node."""
+        index = None if self.gpu_index is None else f"gpu{self.gpu_index}"
+        return self.gpu_uuid or self.pci_bus_id or index
+
+    @property
+    def key(self) -> str:
+        """Identity within its site: what happened to what at which time; a site keeps one event of a key."""
+        return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}"

@@ -184,3 +184,71 @@ async def test_a_site_keeps_nothing_unless_it_is_told_where(wired: Wired, nobody
     await wired.clock.advance(8)
     assert wired.site.acknowledge("node-unreachable:b", "alice", "")
     assert list(nobodys_machine.rglob("*")) == []
+
+
+LOST = {"t": "event", "at": STATE["at"], "kind": "gpu_lost", "gpu_index": 0, "text": "lost", "source": "nvml"}
+
+
+def kinds(site: Site) -> list[str]:
+    return [event.kind for event in site.events.reading.value or ()]
+
+
+async def test_what_happens_to_a_node_is_an_event(wired: Wired) -> None:
+    gone = channel({"t": "delta", "gpus": {"0": {"lost": True, "lost_reason": "lost"}}}, LOST)
+    wired.script("a", gone.end(), channel())
+    wired.script("b", Unreachable("no route to b", "check the cable"), channel())
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    assert sorted(kinds(wired.site)) == ["connected", "disconnected", "down", "gpu_lost"]
+    await wired.clock.advance(5)
+    assert sorted(kinds(wired.site)) == [
+        "connected",
+        "connected",
+        "connected",
+        "disconnected",
+        "down",
+        "gpu_back",
+        "gpu_lost",
+    ]
+
+
+async def test_every_event_has_a_key_of_its_own(wired: Wired) -> None:
+    storm = [{**XID, "code": code, "at": STATE["at"] + code * 10} for code in range(20)]
+    wired.script("a", channel(*storm, *storm, LOST))
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    events = wired.site.events.reading.value or ()
+    assert len(events) == 22
+    assert len({event.key for event in events}) == len(events)
+
+
+async def test_a_storm_of_xids_pushes_out_only_older_xids_of_its_node(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.site.EVENTS_KEPT", 5)
+    wired.script("b", channel(XID))
+    wired.script("a", channel(LOST, *({**XID, "at": STATE["at"] + number * 10} for number in range(50))))
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    events = wired.site.events.reading.value or ()
+    assert [event.node for event in events if event.kind == "xid"].count("b") == 1
+    assert [event.at - STATE["at"] for event in events if event.kind == "xid" and event.node == "a"] == [
+        450,
+        460,
+        470,
+        480,
+        490,
+    ]
+    assert "gpu_lost" in kinds(wired.site)
+
+
+async def test_the_events_of_a_site_are_bounded(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.site.SITE_EVENTS_KEPT", 20)
+    for node in "ab":
+        wired.script(node, channel(*({**XID, "at": STATE["at"] + number * 10} for number in range(50))))
+    wired.script("c", channel())
+    await wired.site.start()
+    await wired.clock.advance(0.5)
+    events = wired.site.events.reading.value or ()
+    assert len(events) == 20
+    assert [event.node for event in events if event.kind == "connected"] == ["a", "b", "c"]
