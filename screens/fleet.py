@@ -13,12 +13,14 @@ from textual.widgets import Static
 from backends.domain import Fleet
 from screens.aggregate import summary
 from screens.cells import COLUMNS
+from screens.gpu_items import NO_XIDS, Xids, xids_of
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
 from screens.triage_rows import state_of
 from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
-from tui.widgets.filter import parse, shortened
+from tui.widgets.filter import Filter, parse, shortened
+from tui.widgets.filter.lexer import equals
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -26,6 +28,7 @@ from tui.widgets.line import StyledLine
 if TYPE_CHECKING:
     from backends.domain import Finding, NodeReading
     from backends.feed import Topic
+    from tui.widgets.filter.fields import FieldTable
 
 FOLD_ABOVE_NODES = 12
 """A larger site starts with its nodes folded; a filter opens what it finds."""
@@ -52,10 +55,11 @@ class FleetScreen(LiveScreen):
     def __init__(self, node: str | None = None) -> None:
         """Opened narrowed to `node`, which is selected; None shows the whole fleet."""
         super().__init__()
-        self.opened_filter = self.filter_text = node or ""
+        self.opened_filter = self.filter_text = "" if node is None else equals("node", node)
         self._node = self._to_select = node
         self._view: FleetView | None = None
         self._cache = RowCache()
+        self._heard: tuple[object, Xids] | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="fleet-summary")
@@ -98,11 +102,33 @@ class FleetScreen(LiveScreen):
         self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")
         self._show_detail()
 
-    def apply_filter(self, text: str) -> str | None:
-        """Narrows the fleet to what `text` matches; returns None: every text is a filter."""
+    @property
+    def filter_fields(self) -> FieldTable:
+        from screens.gpu_fields import GPU_FIELDS
+
+        return GPU_FIELDS
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the fleet to what `text` matches; raises FilterError, and the filter before stays in force."""
+        match = self._parsed(text)
         self.filter_text = text.strip()
-        self._change(match=parse(text))
-        return None
+        self._change(match=match)
+
+    @property
+    def filter_found(self) -> bool:
+        return bool(self.grid.rows)
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """What the nodes and GPUs say for a field, where that is a short list."""
+        gpus = [gpu for reading in self.fleet.nodes if reading.node for gpu in reading.node.gpus]
+        match field:
+            case "node":
+                return [reading.name for reading in self.fleet.nodes]
+            case "model":
+                return sorted({gpu.name for gpu in gpus if gpu.name})
+            case "user":
+                return sorted({each.user for gpu in gpus for each in gpu.processes or () if each.user})
+        return ()
 
     # Actions
 
@@ -190,9 +216,21 @@ class FleetScreen(LiveScreen):
         if self._view is None and self.fleet.nodes:
             many = len(self.fleet.nodes) > FOLD_ABOVE_NODES
             names = frozenset(reading.name for reading in self.fleet.nodes) if many else frozenset[str]()
-            self._view = FleetView(folded=names, match=parse(self.filter_text), glyphs=self.glyphs)
+            self._view = FleetView(folded=names, match=self._parsed(self.filter_text), glyphs=self.glyphs)
         view = self._view or FleetView(glyphs=self.glyphs)
-        return replace(view, trends="spark" in self.grid.visible_columns)
+        return replace(view, trends="spark" in self.grid.visible_columns, xids=self._xids(view))
+
+    def _parsed(self, text: str) -> Filter:
+        return parse(text, self.filter_fields, self.saved_filters) if text else Filter()
+
+    def _xids(self, view: FleetView) -> Xids:
+        """Of the events heard so far, where the filter asks for them; the same object while they are the same."""
+        events = self.site.events.reading.value if self.site and "xid" in view.match.fields else None
+        if not events:
+            return NO_XIDS
+        if self._heard is None or self._heard[0] is not events:
+            self._heard = (events, xids_of(events))
+        return self._heard[1]
 
     def _change(self, **changes: Any) -> None:
         self._view = replace(self._current_view(), **changes)

@@ -25,9 +25,16 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", show=False),
     ]
 
-    def __init__(self, groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str], glyphs: Glyphs) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, Iterable[Action]],
+        remapped: Mapping[str, str],
+        glyphs: Glyphs,
+        filters: Text | None = None,
+    ) -> None:
+        """`filters` is the help about the filters of the screen below, where it has a list."""
         super().__init__()
-        self._text = help_text(groups, remapped, glyphs)
+        self._text = help_text(groups, remapped, glyphs, filters)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help-body"):
@@ -45,13 +52,18 @@ _LIST_KEYS = (
     ("up down k j", "Select; so does a click"),
     ("pgup pgdn", "A screenful; home g and end G go to the ends"),
     ("shift+left right", "Scroll the columns; H and L too"),
-    ("tab", "In the command line: the next completion"),
+    ("tab", "Behind : and / the next completion"),
     *((mode.key, f"Opens {mode.label}; so does a click on its tab") for mode in MODES),
 )
 
 
-def help_text(groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str], glyphs: Glyphs) -> Text:
-    """The whole help as text: keys by group, the signs, how keys are remapped."""
+def help_text(
+    groups: Mapping[str, Iterable[Action]],
+    remapped: Mapping[str, str],
+    glyphs: Glyphs,
+    filters: Text | None = None,
+) -> Text:
+    """The whole help as text: keys by group, the signs, the filters, how keys are remapped."""
     text = Text()
     for title, actions in groups.items():
         text.append(f"{title}\n", style="bold")
@@ -74,6 +86,8 @@ def help_text(groups: Mapping[str, Iterable[Action]], remapped: Mapping[str, str
         ("n/a", "not measured; never shown as 0"),
     ):
         text.append(f"  {sign:<16} {meaning}\n")
+    if filters is not None:
+        text.append(filters)
     text.append("\nKeys are changed in the configuration, by the grey ids above:\n")
     text.append('  [keys]\n  "fleet.flat" = "x"\n', style="bold")
     text.append("\nesc, q or ? closes this.\n")

@@ -10,9 +10,10 @@ from backends.domain import NodeState
 from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
 from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
+from screens.gpu_items import NO_XIDS, Xids, gpu_item, gpu_text
 from tui.widgets import units
 from tui.widgets.columns import Cell, LazyRows, Note, Row
-from tui.widgets.filter import Filter, Subject
+from tui.widgets.filter import Filter, Subject, Verdicts
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.spark import spark
 
@@ -41,6 +42,8 @@ class FleetView:
     reverse: bool = False
     layout: Literal["tree", "flat"] = "tree"
     match: Filter = EVERYTHING
+    xids: Xids = field(default_factory=lambda: NO_XIDS)
+    """What the site has heard of, where the filter asks for it."""
     trends: bool = True
     """False where the trend's column is not shown: it need not be drawn."""
     glyphs: Glyphs = UNICODE
@@ -55,11 +58,12 @@ class RowCache:
     trends: dict[str, tuple[int, str]] = field(default_factory=dict)
     subjects: dict[str, tuple[object, Subject]] = field(default_factory=dict)
     words: dict[str, tuple[object, frozenset[str]]] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
     def prune(self, limit: int) -> None:
         """Forgets everything once it holds more than `limit` GPUs: what is shown comes back at the next call."""
         if len(self.gpus) > limit:
-            for kept in (self.nodes, self.gpus, self.trends, self.subjects, self.words):
+            for kept in (self.nodes, self.gpus, self.trends, self.subjects, self.words, self.verdicts):
                 kept.clear()
 
 
@@ -157,26 +161,26 @@ class _Drawing:
 
     def _matching(self, reading: NodeReading) -> list[Gpu]:
         gpus = reading.node.gpus if reading.node else ()
-        match = self.view.match
-        return [gpu for gpu in gpus if match.matches(self._subject(reading, gpu))] if match else list(gpus)
+        if not self.view.match:
+            return list(gpus)
+        return [gpu for gpu in gpus if self._matches(row_key(reading.name, gpu), self._subject(reading, gpu))]
 
     def _node_matches(self, reading: NodeReading) -> bool:
         message = reading.problem.message if reading.problem else ""
-        return self.view.match.matches(Subject(f"{reading.name} {message}".lower(), self._words_of(reading)))
+        item = gpu_item(reading.name, reading.node, None, self._words_of(reading), self.view.xids)
+        return self.view.match.matches(Subject(f"{gpu_text(item)} {message.lower()}", item.words, item))
+
+    def _matches(self, key: str, subject: Subject) -> bool:
+        return self.cache.verdicts.holds(self.view.match, key, subject)
 
     def _subject(self, reading: NodeReading, gpu: Gpu) -> Subject:
         key = row_key(reading.name, gpu)
-        words_of_node = self._words_of(reading)
-        shown = (gpu, words_of_node)
+        item = gpu_item(reading.name, reading.node, gpu, self._words_of(reading), self.view.xids)
         known = self.cache.subjects.get(key)
-        if known is not None and _same(known[0], shown):
+        if known is not None and _same(known[0], item):
             return known[1]
-        users = {process.user for process in gpu.processes or () if process.user}
-        words = [reading.name, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
-        words.extend(instance.profile for instance in gpu.mig.instances)
-        words.append(gpu_condition(gpu).word)
-        subject = Subject(" ".join(word for word in words if word).lower(), state_words(gpu, words_of_node))
-        self.cache.subjects[key] = (shown, subject)
+        subject = Subject(gpu_text(item), state_words(gpu, item.words), item)
+        self.cache.subjects[key] = (item, subject)
         return subject
 
     def _words_of(self, reading: NodeReading) -> frozenset[str]:

@@ -8,7 +8,7 @@ import gc
 import importlib
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,8 @@ from tui.alerts import Alerts, alert_text
 from tui.chrome.header import Header, Summary, summarize
 from tui.chrome.modes import Alarm, alarm_of
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
+from tui.event_log import EventLog
+from tui.filter_line import FilterLine
 from tui.live import LiveScreen
 from tui.widgets.cells import inert
 from tui.widgets.glyphs import ASCII, Glyphs
@@ -113,6 +115,8 @@ class Console(App[None]):
         self.set_keymap(self.remapped)
         self.set_class(self.glyphs.ascii, "-ascii")
         ScrollBar.renderer = AsciiScrollBar if self.glyphs.ascii else ScrollBarRender
+        self.filters = FilterLine(self, settings.filters, settings.places)
+        self.event_log = EventLog(self)
         self.commands = Commands(self._commands())
 
     # The site
@@ -128,6 +132,7 @@ class Console(App[None]):
         gc.freeze()  # classes and style sheets live as long as the process: no later collection walks them
         gc.enable()
         self.set_interval(AGE_SECONDS, self._grow_old)
+        self.run_worker(self.filters.load(), group="saved-filters")
         if self._sites:
             # What reads nodes loads only now: imports hold the interpreter's lock, in a thread too.
             self.open_site(next((site for site in self._sites if site.name == self._first_site), self._sites[0]))
@@ -250,25 +255,16 @@ class Console(App[None]):
 
     # The command line
 
-    def complete(self, text: str) -> list[str]:
-        return self.commands.complete(text)
-
-    def run_command(self, text: str) -> str | None:
-        return self.commands.run(text)
-
-    def filter_screen(self, text: str) -> str | None:
-        """The filter of the current screen; an error in one sentence, or None."""
-        apply = getattr(self.screen, "apply_filter", None)
-        if apply is None:
-            return "this screen has no list to filter"
-        error = apply(text)
-        return error if isinstance(error, str) else None
+    @property
+    def saved_filters(self) -> Mapping[str, str]:
+        return self.filters.saved.all
 
     def _commands(self) -> list[Command]:
         return [
             *[Command(mode.id, f"go to {mode.label}", partial(self._to_mode, mode.id)) for mode in MODES],
             Command("node", "open a node", self._to_node, self._node_names, aliases=("n",), takes_text=True),
-            Command("filter", "filter the list", self.filter_screen, takes_text=True),
+            *self.filters.commands(),
+            self.event_log.command(),
             Command(
                 "site", "open another site", self._to_site, lambda: [spec.name for spec in self._sites], takes_text=True
             ),
@@ -358,9 +354,12 @@ class Console(App[None]):
     async def action_back(self) -> None:
         # A list that was opened with a filter is left with it: clearing it first would show what was not asked for.
         if getattr(self.screen, "filter_text", "") not in ("", getattr(self.screen, "opened_filter", "")):
-            self.filter_screen("")
+            self.filters.apply("")
         elif len(self.screen_stack) > 1 and isinstance(self.screen, LiveScreen):
             self.pop_screen()
+
+    def action_events(self) -> None:
+        self.event_log.open_here()
 
     async def action_help(self) -> None:
         from screens.help import HelpScreen
@@ -370,7 +369,7 @@ class Console(App[None]):
         groups: dict[str, list[Action]] = {}
         for action in self.actions_of(self.screen):
             groups.setdefault(action.group, []).append(action)
-        self.push_screen(HelpScreen(groups, self.remapped, self.glyphs))
+        self.push_screen(HelpScreen(groups, self.remapped, self.glyphs, self.filters.help_of(self.screen)))
 
     def action_palette(self) -> None:
         self.action_command_palette()

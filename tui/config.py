@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.saved_filters import line_of
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 LOCAL = "local"
@@ -27,10 +28,12 @@ class Settings:
     """Whether the terminal rings for a new critical finding."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> keys, separated by commas."""
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """Name -> filter; what they mean is checked by who knows the lists: see `tui.saved_filters`."""
     sites: tuple[SiteSpec, ...] = ()
     file: Path | None = None
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where `theme` and each action of `keys` are set, as "file:line"."""
+    """Where `theme`, each action of `keys` and each `filters.NAME` are set, as "file:line"."""
 
     def placed(self, key: str, error: ConfigError) -> ConfigError:
         """`error` with the place of `key`, where the file sets it."""
@@ -72,20 +75,32 @@ class _Reader:
         self._lines = text.splitlines()
 
     def settings(self, document: dict[str, Any]) -> Settings:
-        self._known(document, ("theme", "bell", "keys", "site"), "")
+        self._known(document, ("theme", "bell", "keys", "filters", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
             if not isinstance(key, str):
                 raise self._error(action, f'the key of "{action}" must be text, like "f"')
+        filters, filter_places = self._filters(document)
         sites = self._typed(document, "site", dict, "a table [site.NAME]", {})
         return Settings(
             theme=self._typed(document, "theme", str, "the name of a theme", None),
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
+            filters=filters,
             sites=tuple(self._site(name, table) for name, table in sites.items()),
             file=self._path,
-            places={key: f"{self._path}:{self._line(key)}" for key in (*document, *keys)},
+            places={key: f"{self._path}:{self._line(key)}" for key in (*document, *keys)} | filter_places,
         )
+
+    def _filters(self, document: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """Name -> text, and `filters.NAME` -> place."""
+        filters = self._typed(document, "filters", dict, "a table of name = filter", {})
+        places = {f"filters.{name}": f"{self._path}:{line_of(self._lines, name)}" for name in filters}
+        for name, text in filters.items():
+            if not isinstance(text, str):
+                place = places[f"filters.{name}"]
+                raise ConfigError(f'{place}: the filter {clean(name, 32)} must be text, like "temp>85"')
+        return filters, places
 
     def _site(self, name: str, table: Any) -> SiteSpec:
         if not isinstance(table, dict):

@@ -20,6 +20,7 @@ GLOBAL: tuple[Action, ...] = (
     Action(
         "app.back", "escape", "Back", "Back to the screen before; ends a filter first", show=False, group="Everywhere"
     ),
+    Action("app.events", "e", "Events", "What happened on the site or on this node", group="Everywhere", rank=2),
     Action("app.palette", "ctrl+p", "Palette", "Find anything by name", show=False, group="Everywhere"),
     Action(
         "app.next_site", "s", "Next site", "Open the next site of the configuration", show=False, group="Everywhere"
@@ -41,6 +42,8 @@ class Command:
     choices: Callable[[], Iterable[str]] = tuple
     aliases: tuple[str, ...] = ()
     takes_text: bool = False
+    endings: Callable[[str], Iterable[str]] | None = None
+    """What the rest of the line may become, where it is more than one of the choices."""
 
 
 class Commands:
@@ -74,7 +77,9 @@ class Commands:
         command = self._by_name.get(word)
         if command is None:
             return []
-        return [f"{word} {choice}" for choice in command.choices() if choice.startswith(rest)]
+        choices = [choice for choice in command.choices() if choice.startswith(rest)]
+        endings = command.endings(rest) if command.endings is not None else ()
+        return [f"{word} {ending}" for ending in dict.fromkeys([*choices, *endings])]
 
 
 class PaletteApp(Protocol):

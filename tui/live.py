@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.screen import Screen
@@ -30,6 +30,9 @@ class LiveApp(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def saved_filters(self) -> Mapping[str, str]: ...
 
 
 class LiveScreen(Screen[None]):
@@ -81,6 +84,11 @@ class LiveScreen(Screen[None]):
     def clock(self) -> Clock:
         return cast(LiveApp, self.app).clock
 
+    @property
+    def saved_filters(self) -> Mapping[str, str]:
+        """Name -> text, for `@name` in a filter."""
+        return cast(LiveApp, self.app).saved_filters
+
     def on_mount(self) -> None:
         self.mount(Header(), Footer())
 
@@ -127,6 +135,8 @@ class LiveScreen(Screen[None]):
 
     def redraw(self) -> None:
         """Draws the screen and where the user is now."""
+        if not self.app.is_running:
+            return  # the console is closing: its widgets go one by one
         self._shown_at = self.clock.monotonic()
         self.show()
         for header in self.query(Header):

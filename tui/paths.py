@@ -18,12 +18,17 @@ def config_file() -> Path:
 
 
 def state_path() -> Path:
-    """Where logs and acknowledgements are kept; it need not be there yet."""
+    """Where what the console keeps for the user lies; it need not be there yet."""
     return _base("XDG_STATE_HOME", ".local/state") / "gpudeck"
 
 
+def saved_filters_file() -> Path:
+    """The filters saved from the console; its directory need not be there."""
+    return state_path() / "filters.toml"
+
+
 def state_dir() -> Path:
-    """The same, made with 0700 on first use."""
+    """`state_path`, made with 0700 on first use."""
     directory = state_path()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory

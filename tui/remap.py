@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 def screen_actions() -> list[Action]:
     """Of all screens: imports them, which only a configuration with keys needs."""
+    from screens.events import EventsScreen
     from screens.fleet import FleetScreen
     from screens.node import NodeScreen
     from screens.triage import TriageScreen
 
-    return [*TriageScreen.ACTIONS, *FleetScreen.ACTIONS, *NodeScreen.ACTIONS]
+    return [*TriageScreen.ACTIONS, *FleetScreen.ACTIONS, *NodeScreen.ACTIONS, *EventsScreen.ACTIONS]
 
 
 def remapped(settings: Settings) -> dict[str, str]:

@@ -36,6 +36,7 @@ class ScriptedSite:
         self.fleet: Topic[Fleet] = Topic("fleet")
         self.events: Topic[tuple[Event, ...]] = Topic("events")
         self.triage: Topic[Triage] = Topic("triage")
+        self.listening_since = clock.now()
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         self.keep_error: GpudeckError | None = None
@@ -173,6 +174,8 @@ KEYS = {
     "enter": ("enter", "\r"),
     "escape": ("escape", "\x1b"),
     "tab": ("tab", "\t"),
+    "backspace": ("backspace", "\x7f"),
+    ">": ("greater_than_sign", ">"),
 }
 
 

@@ -155,7 +155,7 @@ async def test_escape_ends_the_filter_first_then_goes_back() -> None:
         below = console.screen
         await console.app.push_screen(FleetScreen())
         await console.until(lambda: len(node_names(console)) == 6, "a second fleet")
-        console.app.filter_screen("dgx02")
+        console.app.filters.apply("dgx02")
         assert node_names(console) == ["dgx02"]
         await console.press("escape")
         assert console.screen is not below

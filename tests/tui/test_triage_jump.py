@@ -50,5 +50,5 @@ def test_a_gpu_or_a_page_is_a_node_screen_and_a_node_the_fleet() -> None:
     assert (node.node_name, node.gpu_key, node.page.id) == ("dgx01", "GPU-1", "values")
     narrowed = screen_of(replace(LOST, subject=NODE, steps=()))
     assert isinstance(narrowed, FleetScreen)
-    assert narrowed.filter_text == "dgx01"
+    assert narrowed.filter_text == "node=dgx01"
     assert isinstance(screen_of(replace(LOST, subject=Subject(), steps=())), FleetScreen)

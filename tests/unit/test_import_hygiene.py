@@ -50,3 +50,19 @@ def test_the_snapshot_never_imports_textual_or_rich(tmp_path_factory: pytest.Tem
 )
 def test_backends_load_their_sdks_on_first_use(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["tui.widgets.filter.parser", "tui.widgets.filter.completion", "screens.filter_tables", "tui.saved_filters"],
+)
+def test_the_language_of_the_filters_is_free_of_the_terminal(module: str) -> None:
+    assert loaded_after(f"import {module}") == set()
+
+
+def test_a_console_without_a_filter_loads_nothing_that_reads_one() -> None:
+    code = "import sys, tui.app, screens.fleet\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    loaded = set(done.stdout.split())
+    assert "tui.widgets.filter" in loaded
+    assert not loaded & {"tui.widgets.filter.parser", "tui.widgets.filter.fields", "screens.gpu_fields"}

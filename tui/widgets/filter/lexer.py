@@ -25,6 +25,8 @@ OPERATORS: dict[str, str] = {
 CONNECTIVES: dict[str, Kind] = {"&&": "&", "||": "|", "&": "&", "|": "|", "(": "(", ")": ")"}
 NOT_MEASURED = ("na", "n/a")
 """Values that ask for what was not measured."""
+LONGEST_VALUE = 256
+"""Of a comparison that the console writes: as long as a name may be."""
 _ENDS_A_WORD = frozenset('()&|<>=~"')
 
 
@@ -60,6 +62,11 @@ def as_value(text: str) -> str:
     """`text` as the value of a comparison that means just this text; in quotes only where it needs them."""
     plain = is_bare_word(text) and "*" not in text and text.lower() not in NOT_MEASURED
     return text if plain else quoted(text)
+
+
+def equals(field: str, text: str) -> str:
+    """A comparison that holds for `text` alone; for a very long text for all that begin so."""
+    return f"{field}={as_value(text)}" if len(text) <= LONGEST_VALUE else f"{field}~{as_value(text[:LONGEST_VALUE])}"
 
 
 def quoted(text: str) -> str:

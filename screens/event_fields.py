@@ -1,0 +1,90 @@
+"""What a filter may ask an event for, and how a kind of event is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from backends.domain import EVENT_KINDS
+from screens.condition import Condition
+from tui.widgets.filter.fields import SECONDS, Field, FieldTable
+
+if TYPE_CHECKING:
+    from backends.domain import Event
+
+SHOWN: dict[str, Condition] = {
+    "xid": Condition("warn", "xid"),
+    "gpu_lost": Condition("bad", "lost"),
+    "gpu_back": Condition("good", "back"),
+    "ecc_double_bit": Condition("bad", "ecc"),
+    "connected": Condition("good", "live"),
+    "disconnected": Condition("stale", "stale"),
+    "down": Condition("bad", "down"),
+    "stalled": Condition("bad", "stall"),
+    "resumed": Condition("good", "resume"),
+}
+"""The words are those that the fleet has for the same state."""
+
+
+class EventItem(NamedTuple):
+    """An event, looked at at a time."""
+
+    event: Event
+    now: float
+    """Seconds since the epoch."""
+
+
+def condition_of(kind: str) -> Condition:
+    return SHOWN.get(kind, Condition("", kind[:6]))
+
+
+def _kinds(item: EventItem) -> frozenset[str]:
+    kind = item.event.kind
+    return frozenset({kind, condition_of(kind).word})
+
+
+EVENT_FIELDS = FieldTable(
+    (
+        Field(
+            "kind",
+            "text",
+            _kinds,
+            "what happened",
+            "kind=xid",
+            ("event", "state"),
+            choices=tuple(EVENT_KINDS),
+        ),
+        Field("node", "text", lambda item: item.event.node, "name of the node", "node~h100"),
+        Field("gpu", "number", lambda item: item.event.gpu_index, "index of the GPU on its node", "gpu=3", ("index",)),
+        Field("code", "number", lambda item: item.event.code, "number of the XID", "code=79", ("xid",)),
+        Field(
+            "age",
+            "number",
+            lambda item: max(0.0, item.now - item.event.at),
+            "how long ago: s, m, h or d",
+            "age<10m",
+            unit=SECONDS,
+            of_the_moment=True,
+        ),
+        Field("text", "text", lambda item: item.event.text, "what was said", 'text~"fallen off"'),
+        Field(
+            "source",
+            "text",
+            lambda item: item.event.source,
+            "who noticed it",
+            "source=kernel",
+            choices=("nvml", "kernel", "console"),
+        ),
+        Field("uuid", "text", lambda item: item.event.gpu_uuid, "UUID of the GPU", "uuid~8f3a"),
+        Field("bus", "text", lambda item: item.event.pci_bus_id, "PCI bus id of the GPU", "bus~9b:00"),
+    ),
+    words={},
+)
+
+
+def event_text(event: Event) -> str:
+    """What words look for in an event's row."""
+    gpu = "" if event.gpu_index is None else f"gpu{event.gpu_index}"
+    code = "" if event.code is None else f"xid{event.code}"
+    word = condition_of(event.kind).word
+    parts = (event.node, gpu, event.kind, word, code, event.source or "", event.text)
+    return " ".join(part for part in parts if part).lower()

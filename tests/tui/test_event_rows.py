@@ -1,0 +1,207 @@
+"""The rows of the event log: newest first, filtered, and nothing asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rich.cells import cell_len
+from rich.style import Style
+
+from backends.domain import EVENT_KINDS, Event, Fleet, clean
+from screens.event_fields import EVENT_FIELDS, SHOWN, event_text
+from screens.event_rows import (
+    COLUMNS,
+    EventCache,
+    event_rows,
+    gpu_key_of,
+    short_age,
+    shown_events,
+    when,
+)
+from tests.tui.events import CONNECTED, DOWN, FELL, LOST, NIGHT, STALE, YESTERDAY
+from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading
+from tui.widgets.columns import Cell, Row, place
+from tui.widgets.filter import Filter, Subject, parse
+from tui.widgets.glyphs import ASCII, UNICODE
+from tui.widgets.strips import row_strip
+
+
+def shown(text: str, now: float = NOW, events: tuple[Event, ...] = NIGHT) -> list[Event]:
+    return list(shown_events(events, parse(text, EVENT_FIELDS), now, EventCache()).values())
+
+
+def row_of(event: Event, now: float = NOW) -> Row:
+    return event_rows({event.key: event}, now, UNICODE)[0]
+
+
+def told(row: Row, column: str) -> str:
+    cell = row.cells[[each.key for each in COLUMNS].index(column)]
+    return cell.text if isinstance(cell, Cell) else cell
+
+
+def drawn(row: Row, width: int) -> str:
+    return row_strip(row, place(COLUMNS, width), UNICODE, lambda _token: Style()).text
+
+
+def test_the_newest_is_first() -> None:
+    assert shown("") == list(reversed(NIGHT))
+
+
+def test_a_row_says_what_happened_where_and_when() -> None:
+    row = row_of(FELL)
+    assert [told(row, column.key) for column in COLUMNS] == [
+        "      22:08:30",
+        "4 m",
+        "▲ xid",
+        "dgx01",
+        "2",
+        "79",
+        "kernel",
+        "GPU has fallen off the bus",
+    ]
+    assert told(row_of(DOWN), "gpu") == told(row_of(DOWN), "code") == ""
+
+
+def test_what_the_columns_say_is_not_said_again() -> None:
+    assert told(row_of(YESTERDAY), "text").startswith("pid=4242, name=python")
+    assert (
+        told(row_of(replace(FELL, text="NVRM: Xid (PCI:0000:61:00): 79, GPU has fallen")), "text") == "GPU has fallen"
+    )
+    assert told(row_of(replace(FELL, text="NVRM: Xid (PCI:0000:61:00): ")), "text").startswith("NVRM")
+
+
+@pytest.mark.parametrize("kind", EVENT_KINDS)
+def test_every_kind_has_a_sign_and_a_word(kind: str) -> None:
+    assert kind in SHOWN
+    assert len(SHOWN[kind].word) <= 6
+    row = row_of(replace(FELL, kind=kind))
+    assert told(row, "kind") == f"{UNICODE.of(SHOWN[kind].style)} {SHOWN[kind].word}"
+    plain = event_rows({"k": replace(FELL, kind=kind)}, NOW, ASCII)[0]
+    assert told(plain, "kind").isascii()
+
+
+def test_a_kind_of_a_later_version_is_told_by_its_name() -> None:
+    assert told(row_of(replace(FELL, kind="thermal_trip")), "kind") == "● therma"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kind=xid", [FELL, YESTERDAY]),
+        ("kind=gpu_lost", [LOST]),
+        ("kind=lost | state=stale", [STALE, LOST]),
+        ("kind=xid & code=79 & node~dgx0", [FELL]),
+        ("xid=31", [YESTERDAY]),
+        ("code!=79", [YESTERDAY]),
+        ("code=na & gpu!=na", [LOST]),
+        ("node=dgx01", [FELL, LOST, CONNECTED]),
+        ("dgx1 !xid", [LOST, CONNECTED]),
+        ("gpu=2", [FELL, LOST]),
+        ('text~"fallen off"', [FELL]),
+        ("source=kernel | source=nvml", [FELL, LOST, YESTERDAY]),
+        ("uuid~gpu-lost bus~9b:00", [LOST]),
+        ("age<5m", [DOWN, STALE, FELL]),
+        ("age>=1d", [YESTERDAY]),
+        ("fallen | mmu", [FELL, YESTERDAY]),
+        ("xid79", [FELL]),
+    ],
+)
+def test_a_filter_narrows_the_log(text: str, expected: list[Event]) -> None:
+    assert shown(text) == expected
+
+
+def test_ages_go_on_under_the_same_filter() -> None:
+    cache, match = EventCache(), parse("age<5m", EVENT_FIELDS)
+    assert DOWN.key in shown_events(NIGHT, match, NOW, cache)
+    assert DOWN.key in shown_events(NIGHT, match, NOW + 200, cache)
+    assert DOWN.key not in shown_events(NIGHT, match, NOW + 300, cache)
+
+
+def test_only_new_events_are_asked() -> None:
+    asked: list[Subject] = []
+
+    def test(subject: Subject) -> bool:
+        asked.append(subject)
+        return True
+
+    many = tuple(replace(FELL, at=NOW - 1000 + number) for number in range(900))
+    match = Filter(parse("kind=xid", EVENT_FIELDS).expression, test)
+    cache = EventCache()
+    first = shown_events(many, match, NOW, cache)
+    assert (len(first), len(asked)) == (900, 900)
+    assert shown_events(many, match, NOW + 60, cache) is first
+    shown_events((*many[5:], DOWN), match, NOW, cache)
+    assert len(asked) == 901
+
+
+def test_what_the_site_forgot_is_forgotten() -> None:
+    cache, match = EventCache(), parse("kind=xid", EVENT_FIELDS)
+    for batch in range(20):
+        events = tuple(replace(FELL, at=NOW + batch * 1000 + number) for number in range(100))
+        shown_events(events, match, NOW, cache)
+    assert len(cache.subjects) < 400
+
+
+def test_an_event_told_twice_is_one_row() -> None:
+    assert len(shown("", events=(FELL, FELL))) == 1
+    assert len({event.key for event in NIGHT}) == len(NIGHT)
+
+
+def test_times_are_local_with_the_date_when_it_is_another_day() -> None:
+    assert when(NOW - 60, NOW) == "22:12:20"
+    assert when(NOW - 86_400, NOW) == "11-13 22:13:20"
+    assert when(NOW - 400 * 86_400, NOW) == "2022-10-10"
+    assert when(1e30, NOW) == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "now"),
+        (59, "now"),
+        (60, "1 m"),
+        (3599, "59 m"),
+        (7200, "2 h"),
+        (86_400 * 99, "99 d"),
+        (86_400 * 120, "120d"),
+        (86_400 * 800, "2 y"),
+        (1e18, "long"),
+    ],
+)
+def test_an_age_takes_four_cells(seconds: float, said: str) -> None:
+    assert short_age(seconds) == said
+
+
+def test_an_event_leads_to_its_gpu_as_it_is_listed_now() -> None:
+    value = fleet()
+    assert gpu_key_of(FELL, value) == "GPU-lost"
+    assert gpu_key_of(STALE, value) is None
+    assert gpu_key_of(replace(FELL, gpu_uuid="GPU-gone"), value) is None, "another GPU has its index now"
+    assert gpu_key_of(replace(FELL, gpu_uuid=None, gpu_index=1), value) == "GPU-dgx01-1"
+    on_bus = replace(h100(0), pci_bus_id="00000000:9B:00.0")
+    assert gpu_key_of(replace(LOST, gpu_uuid=None), Fleet((reading("dgx01", h100(1), on_bus),))) == on_bus.key
+    assert gpu_key_of(replace(FELL, node="gone"), value) is None
+    assert gpu_key_of(FELL, None) is None
+
+
+def test_eighty_columns_hold_what_matters() -> None:
+    placed = place(COLUMNS, 79)
+    assert placed[-1].x + placed[-1].width == 79
+    assert "source" not in {each.column.key for each in placed}
+    assert len(place(COLUMNS, 199)) == len(COLUMNS)
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_hostile_events_keep_every_line_at_its_width(evil: str) -> None:
+    said = clean(evil)
+    row = row_of(Event(NOW, said or "x", said[:20] or "x", said, 10**9, said, said, 10**12, said))
+    for width in (80, 120, 200):
+        line, placed = drawn(row, width), place(COLUMNS, width)
+        assert cell_len(line) == placed[-1].x + placed[-1].width
+        assert line.isprintable()
+
+
+def test_words_look_for_all_that_a_row_shows() -> None:
+    assert event_text(FELL) == "dgx01 gpu2 xid xid xid79 kernel gpu has fallen off the bus"
+    assert event_text(DOWN) == "dgx08 down down console connection refused by 192.0.2.7"
