@@ -12,7 +12,7 @@ from textual.widgets import Input
 from backends.domain import Event
 from screens.events import EventsScreen
 from screens.help import HelpScreen
-from tests.tui.consoles import ScriptedSite, build_on, in_mode, settled
+from tests.tui.consoles import ScriptedSite, build_on, settled
 from tests.tui.events import NIGHT
 from tests.tui.fleets import NOW, fleet
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare, one_terminal
@@ -27,7 +27,6 @@ def drawn(
 
     async def run(pilot: Pilot[Any]) -> None:
         await settled(pilot)
-        await in_mode(pilot, "fleet")
         site = getattr(pilot.app, "site", None)
         assert isinstance(site, ScriptedSite)
         site.events.publish(events, NOW)
