@@ -62,8 +62,6 @@ class NodeScreen(LiveScreen):
         Action(
             "node.previous_gpu", "left_square_bracket", "GPU before", "Show the GPU before", show=False, group="Node"
         ),
-        Action("node.what_if", "w", "What if", "Type a MIG layout: before, after, who blocks, commands", False, "Node"),
-        Action("node.copy", "y", "Copy", "Copy the commands of the MIG plan on the page", False, "Node"),
         *(
             Action(
                 f"node.page_{page.id}",
@@ -163,21 +161,6 @@ class NodeScreen(LiveScreen):
 
     async def action_page(self, page_id: str) -> None:
         await self._open_page(next(page for page in PAGES if page.id == page_id))
-
-    async def action_what_if(self) -> None:
-        from screens.node_pages.mig import MigPage
-
-        await self.action_page("mig")
-        self.query_one(MigPage).ask()
-
-    def action_copy(self) -> None:
-        """To the clipboard of the terminal (OSC 52), where it takes such."""
-        commands = self._pages[self.page.id].commands
-        if not commands:
-            self.notify("No commands on this page.", timeout=2, markup=False)
-            return
-        self.app.copy_to_clipboard("\n".join(commands) + "\n")
-        self.notify(f"{len(commands)} commands sent to the terminal's clipboard.", timeout=4, markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "on_page":

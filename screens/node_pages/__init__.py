@@ -96,10 +96,17 @@ SORTING = _actions(
     ("unsort", "u", "Unsort", "Back to the order of the GPUs"),
 )
 
+MIG_KEYS = _actions(
+    "mig",
+    "MIG",
+    ("what_if", "w", "What if", "Type a layout: before and after, who blocks it, what it costs, the commands"),
+    ("copy", "y", "Copy", "Copy the commands of the layout that was typed"),
+)
+
 PAGES: tuple[Page, ...] = (
     Page("values", "v", "Values", "Every value of the GPU", _values),
     Page("charts", "c", "Charts", "What the GPU's values were over time", _charts, TIME_KEYS),
-    Page("mig", "m", "MIG", "How the GPUs are divided, and what if", _mig),
+    Page("mig", "m", "MIG", "How the GPUs are divided, and what if", _mig, MIG_KEYS),
     Page("topology", "x", "Links", "NVLink, PCIe and NICs: the matrix, what is down, a drawing", _topology),
     Page(
         "processes",

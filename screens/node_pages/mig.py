@@ -83,7 +83,7 @@ class MigPage(NodePage):
 
     # What if
 
-    def ask(self) -> None:
+    def action_what_if(self) -> None:
         """Opens the entry for a wish."""
         entry = self.query_one(Input)
         entry.suggester = SuggestFromList(self._names(), case_sensitive=False)
@@ -91,6 +91,14 @@ class MigPage(NodePage):
         self.screen.set_focus(entry)
         entry.cursor_position = len(entry.value)
         self._redraw_from_top()
+
+    def action_copy(self) -> None:
+        """To the clipboard of the terminal (OSC 52), where it takes such."""
+        if not self.commands:
+            self.notify("No commands on this page.", timeout=2, markup=False)
+            return
+        self.app.copy_to_clipboard("\n".join(self.commands) + "\n")
+        self.notify(f"{len(self.commands)} commands sent to the terminal's clipboard.", timeout=4, markup=False)
 
     def leave(self) -> None:
         """Forgets the plan; the map has the keys again."""

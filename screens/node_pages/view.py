@@ -45,11 +45,6 @@ class NodePage(Widget):
         raise TypeError(f"{type(self).__name__} draws nothing")
 
     @property
-    def commands(self) -> tuple[str, ...]:
-        """Command lines on the page that may be copied."""
-        return ()
-
-    @property
     def focus_target(self) -> Widget | None:
         """What scrolls or moves on this page; None where nothing does."""
         return None

@@ -236,15 +236,21 @@ async def test_escape_closes_what_if_first_and_the_screen_then() -> None:
         assert not isinstance(console.screen, NodeScreen)
 
 
-async def test_what_if_opens_the_page_from_any_other() -> None:
+async def test_letters_that_are_keys_elsewhere_are_letters_in_a_wish() -> None:
     async with opened(a_console(dgx(CUT))) as console:
-        await console.press("enter")
-        await console.until(lambda: isinstance(console.screen, NodeScreen), "the node screen")
-        await console.press("w")
-        assert console.screen.query_one(MigPage).is_asking
-        assert console.screen.query_one(Input).has_focus
-        await console.press(*"7g.80gb")
-        assert console.screen.query_one(Input).value == "7g.80gb", "letters that are keys elsewhere are letters here"
+        await to_mig(console)
+        await console.press("w", *"7g.80gb, m v o w y q")
+        assert console.screen.query_one(Input).value == "7g.80gb, m v o w y q"
+        assert console.app.is_running
+
+
+async def test_the_keys_of_the_page_mean_nothing_on_others() -> None:
+    async with opened(a_console(dgx(CUT))) as console:
+        page = await to_mig(console)
+        await console.press("o", "w")
+        assert not page.is_asking
+        await console.press("m", "w")
+        assert page.is_asking
 
 
 async def test_commands_are_copied_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,8 @@ def test_arrangements_are_bounded_and_pinned_ones_stand_where_they_must() -> Non
         ("all-1g.5gb", ["7x 1g.10gb", "2x 3g.40gb", "4g.40gb + 3g.40gb"]),
         ("2x 40gb", ["2x 3g.40gb", "3g.40gb + 4g.40gb"]),
         ("2x 3g", ["2x 3g.40gb"]),
+        ("9g", ["7g.80gb"]),
+        ("50gb", ["3g.40gb", "4g.40gb"]),
         ("10gb", ["1g.10gb"]),
         ("8x 1g.10gb", ["7x 1g.10gb"]),
         ("9999x 1g.10gb", ["7x 1g.10gb"]),

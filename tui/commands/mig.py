@@ -101,11 +101,7 @@ def _text(made: Plan, ascii_only: bool) -> str:
 
     target = made.target
     columns = shutil.get_terminal_size((80, 24)).columns
-    paper = Paper(
-        max(NARROWEST, min(columns, WIDEST)),
-        ASCII if ascii_only else for_environment(os.environ),
-        whole_commands=True,
-    )
+    paper = Paper(max(NARROWEST, min(columns, WIDEST)), ASCII if ascii_only else for_environment(os.environ))
     name = target.name or "n/a"
     on = f"GPU {target.index} of {target.node}: {name}" if target.node is not None else f"a GPU of the model {name}"
     lines = ["".join(cell.text for cell in line).rstrip() for line in plan_lines(made, paper)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.cells import cell_len
 
@@ -10,6 +11,7 @@ from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.mig_text import Paper
 from tui.widgets.sheet import GUTTER, TWO_COLUMNS_FROM, Line, Sheet, cropped
+from tui.widgets.wrap import wrapped, wrapped_command
 
 MOST_LINES = 2000
 Drawing = Callable[[Paper], Sequence[Line]]
@@ -36,12 +38,15 @@ class MigMap(Sheet):
 
     def _arranged(self, width: int) -> list[Line]:
         if width < TWO_COLUMNS_FROM:
-            paper = Paper(width, self._glyphs)
+            paper = self._paper(width)
             left, right = list(self._main(paper)), list(self._aside(paper))
             return [*left, *([()] if left and right else []), *right][:MOST_LINES]
         column = (width - GUTTER) // 2
-        paper = Paper(column, self._glyphs)
+        paper = self._paper(column)
         return side_by_side(self._main(paper), self._aside(paper), column)[:MOST_LINES]
+
+    def _paper(self, width: int) -> Paper:
+        return Paper(width, self._glyphs, partial(wrapped, most=MOST_LINES), wrapped_command)
 
 
 def side_by_side(left: Sequence[Line], right: Sequence[Line], column: int) -> list[Line]:

@@ -14,6 +14,8 @@ from tui.widgets.glyphs import NOT_MEASURED
 from tui.widgets.mig_cells import Box, Line, gaps, grid_lines, short_names, signs, slice_states
 from tui.widgets.mig_text import Paper, busy, paragraph, place_of, taken, title
 
+COMMAND_INDENT = 4
+
 
 def plan_lines(plan: Plan, paper: Paper) -> list[Line]:
     """A plan for people: the verdict, before and after, who blocks, what it costs, what to type."""
@@ -43,18 +45,26 @@ def _listed(heading: str, texts: Sequence[str], paper: Paper, style: str) -> lis
 def _verdict(plan: Plan, paper: Paper) -> Iterator[Line]:
     glyphs, where = paper.glyphs, "" if plan.target.node is None else f" on GPU {plan.target.index}"
     if not plan.possible:
-        yield (Cell(f"{glyphs.bad} not possible", "bad"), Cell(f"{where}: {plan.wish}"))
+        yield from _headed(f"{glyphs.bad} not possible", "bad", f"{where}: {plan.wish}", paper)
         yield from paragraph(plan.reason or "", paper)
         return
     if not plan.changes:
-        yield (Cell(f"{glyphs.good} nothing to do", "good"), Cell(f"{where}: {plan.wish} is what is there"))
+        said = f"{where}: {plan.wish} is what is there"
+        yield from _headed(f"{glyphs.good} nothing to do", "good", said, paper)
         return
-    yield (Cell(f"{glyphs.good} possible", "good"), Cell(f"{where}: {plan.wish}"))
+    yield from _headed(f"{glyphs.good} possible", "good", f"{where}: {plan.wish}", paper)
     for word, instances in (("stays", plan.keeps), ("goes", plan.destroys)):
         yield from _told(word, ((each.profile or NOT_MEASURED, place_of(each)) for each in instances), paper)
     yield from _told("new", ((each.profile.name, each.label) for each in plan.creates), paper)
     if plan.blocked_by:
         yield (Cell(f"{glyphs.warn} blocked now by {plan.blocked_by}: see below", "warn"),)
+
+
+def _headed(head: str, style: str, text: str, paper: Paper) -> list[Line]:
+    """`head` and `text` on one line where they have room."""
+    if len(head) + len(text) <= paper.width:
+        return [(Cell(head, style), Cell(text))]
+    return [(Cell(head, style),), *paragraph(text.removeprefix(": "), paper)]
 
 
 def _summary(plan: Plan) -> str:
@@ -178,9 +188,8 @@ def _nearest(nearest: Sequence[Near], paper: Paper) -> Iterator[Line]:
 
 
 def _command(command: str, paper: Paper) -> list[Line]:
-    if paper.whole_commands:
-        return [(Cell(f"    {command}", "accent"),)]
-    return paragraph(command, paper, "accent", "", 4)
+    lines = [command] if paper.fold_command is None else paper.fold_command(command, paper.width - COMMAND_INDENT)
+    return [(Cell(" " * COMMAND_INDENT + line, "accent"),) for line in lines]
 
 
 def _profiles(board: Board | None, paper: Paper) -> Iterator[Line]:
@@ -188,14 +197,18 @@ def _profiles(board: Board | None, paper: Paper) -> Iterator[Line]:
     if board is None:
         return
     yield title(f"PROFILES OF THE {board.key}")
-    yield (
-        Cell(f"  {'PROFILE':<14} {'ID':>3} {'MAX':>3} {'SLICES':>6} {'SIZE':>4} {'SM':>3} {'MiB':>6}  STARTS", "dim"),
-    )
+    yield (Cell(f"  {'PROFILE':<14} {'ID':>3} {'MAX':>3} {'SM':>3} {'MiB':>6} {'SIZE':>4}  STARTS", "dim"),)
     for each in board.profiles:
+        figures = f"{units.number(each.id):>3} {each.max_instances:>3} {units.number(each.multiprocessors):>3}"
         size = str(each.size) if each.size else NOT_MEASURED
-        starts = ",".join(map(str, each.starts)) or NOT_MEASURED
-        figures = f"{each.max_instances:>3} {each.compute_slices:>6} {size:>4} {units.number(each.multiprocessors):>3}"
         yield (
             Cell(f"  {each.name:<14}", "accent"),
-            Cell(f" {units.number(each.id):>3} {figures} {units.number(each.memory_mib):>6}  {starts}"),
+            Cell(f" {figures} {units.number(each.memory_mib):>6} {size:>4}  {_starts(each.starts)}"),
         )
+
+
+def _starts(starts: Sequence[int]) -> str:
+    """0-6, or 0,2,4"""
+    if len(starts) > 2 and list(starts) == list(range(starts[0], starts[-1] + 1)):
+        return f"{starts[0]}-{starts[-1]}"
+    return ",".join(map(str, starts)) or NOT_MEASURED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backends.domain import GpuProcess
@@ -18,26 +18,32 @@ PROCESSES_SHOWN = 8
 """Of one instance."""
 
 
+Fold = Callable[[str, int], Sequence[str]]
+
+
+def _fold(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Paper:
     """What is drawn on."""
 
     width: int
     glyphs: Glyphs
-    whole_commands: bool = False
-    """Command lines are never broken: they are copied from here."""
+    fold: Fold = _fold
+    """Breaks a sentence into lines of at most so many cells."""
+    fold_command: Fold | None = None
+    """Breaks a command likewise; None: commands stay whole, to be copied from here."""
 
 
 def paragraph(text: str, paper: Paper, style: str = "", head: str = "", indent: int = 2) -> list[Line]:
-    """`text` broken into lines under `head`; words are not cut while they fit."""
-    found = textwrap.wrap(
-        text,
-        max(20, paper.width - indent),
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_on_hyphens=False,
-    )
-    return [(Cell(" " * indent + each, style),) for each in found]
+    """`text` broken into lines behind `head`."""
+    found = paper.fold(text, max(20, paper.width - indent - len(head)))
+    return [
+        (Cell(" " * indent + (head if not number else " " * len(head)) + each, style),)
+        for number, each in enumerate(found)
+    ]
 
 
 def title(text: str) -> Line:

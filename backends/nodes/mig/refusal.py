@@ -137,7 +137,8 @@ def substitutes(board: Board, name: str) -> list[Profile]:
     if name.isdigit():
         return []
     if name.endswith("g") and name[:-1].isdigit():
-        return [each for each in plain if each.compute_slices == int(name[:-1])] or _by_memory(plain, None)
+        away = min(abs(each.compute_slices - int(name[:-1])) for each in plain)
+        return [each for each in plain if abs(each.compute_slices - int(name[:-1])) == away]
     same = [each for each in plain if f"{each.compute_slices}g" == name.partition(".")[0]]
     return _by_memory(same or plain, _figure(name))
 
@@ -165,7 +166,9 @@ def near_foreign(board: Board, known: Sequence[Profile], foreign: Sequence[Asked
     fitting = sorted((each for each in sets if _fits(board, each)), key=lambda each: len(set(each)))
     sizes = all("." not in each.name for each in foreign)
     for profiles in fitting:
-        yield Suggestion("profiles of that size" if sizes else "the same with the names of this board", profiles)
+        yield Suggestion(
+            "of that size, or nearest to it" if sizes else "the same with the names of this board", profiles
+        )
     if sets and not fitting:
         yield from near_set(board, Counter(sets[0]))
     if any(True for each in foreign for _ in profiles_called(each.name)):

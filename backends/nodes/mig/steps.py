@@ -16,6 +16,8 @@ from backends.nodes.mig.wish import attribute_config
 
 LABEL = "nvidia.com/mig.config"
 LABEL_LIMIT = 63
+LONG = 40
+"""Characters of profile names in one command; numbers are shorter."""
 
 
 def steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> tuple[Step, ...]:
@@ -106,6 +108,8 @@ def _mode(change: Change) -> Iterator[Step]:
 def _create(target: Target, board: Board, stays: Layout, creates: Layout) -> Step:
     if driver_ends_there(board, stays, creates):
         entries, said = ",".join(each.profile.name for each in creates), "each with its compute instance"
+        if len(entries) > LONG:
+            entries = ",".join(_called(board, each) for each in creates)
     else:
         entries = ",".join(f"{_called(board, each)}:{each.start}" for each in creates)
         said = "at the places given, since the driver's own choice may lead elsewhere; each with its compute instance"
