@@ -12,6 +12,9 @@ import pytest
 
 from tests.e2e.test_acceptance import GPUDECK, run
 
+MONITORING = {"nvidia-persistenced", "nvidia-dcgm", "nvsm"}
+"""What keeps the GPUs of the lab's DGX H100 open."""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -62,7 +65,12 @@ def test_a_gpu_with_mig_off_says_who_sits_on_it(site: str) -> None:
     code, document = planned(site, "--node", "dgx-h100-01", "--gpu", "0", "--want", "all-balanced")
     assert code == 0
     assert {each["pid"] for each in document["blockers"] if each["kind"] == "process"} == sitting
-    assert document["commands"][0] == "nvidia-smi -i 0 -mig 1"
+    assert {each["service"] for each in document["blockers"] if each["kind"] == "monitoring"} == MONITORING
+    stopped, switched = document["commands"][:2]
+    assert stopped.startswith("systemctl stop ")
+    assert set(stopped.split()[2:]) == MONITORING
+    assert document["commands"][-1] == stopped.replace("stop", "start")
+    assert switched == "nvidia-smi -i 0 -mig 1"
     assert "mode-not-persistent" in {each["code"] for each in document["costs"]}
 
 
