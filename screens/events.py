@@ -50,6 +50,14 @@ class EventsScreen(LiveScreen):
         self._cache = EventCache()
         self._shown: dict[str, Event] = {}
 
+    @classmethod
+    def of_node(cls, node: str | None) -> EventsScreen:
+        """The log of one node; of the whole site without."""
+        if node is None:
+            return cls()
+        only = equals("node", node)
+        return cls(only, parse(only, EVENT_FIELDS))
+
     def compose(self) -> ComposeResult:
         yield StyledLine(id="events-summary")
         yield Grid(COLUMNS, glyphs=self.glyphs, id="events-grid")

@@ -18,12 +18,14 @@ from backends.contract import GpudeckError
 from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
+from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.line import StyledLine
 
 if TYPE_CHECKING:
     from backends.domain import Finding, Fleet, Triage
     from backends.feed import Topic
     from screens.triage_body import Draw, TriageBody
+    from tui.widgets.filter.fields import FieldTable
     from tui.widgets.grid import Grid
     from tui.widgets.sheet import Section
 
@@ -63,6 +65,7 @@ class TriageScreen(LiveScreen):
     def __init__(self) -> None:
         super().__init__()
         self.filter_text = ""
+        self._match = Filter()
         self._show_settled = True
         self._body: TriageBody | None = None
         self._listed: dict[str, Finding] = {}
@@ -112,11 +115,25 @@ class TriageScreen(LiveScreen):
             self._show_list(triage, self._body)
             self._show_evidence()
 
-    def apply_filter(self, text: str) -> str | None:
-        """Narrows the findings to what `text` matches; returns None: every text is a filter."""
+    @property
+    def filter_fields(self) -> FieldTable:
+        from screens.finding_fields import FINDING_FIELDS
+
+        return FINDING_FIELDS
+
+    @property
+    def filter_found(self) -> bool:
+        return bool(self._listed) or self._body is None
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """The nodes of the site."""
+        return [reading.name for reading in self.fleet.nodes] if field == "node" and self.fleet else ()
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the findings to what `text` matches; raises FilterError, and the filter before stays in force."""
+        self._match = parse(text, self.filter_fields, self.saved_filters)
         self.filter_text = text.strip()
         self.show()
-        return None
 
     # Actions
 
@@ -205,13 +222,12 @@ class TriageScreen(LiveScreen):
     def _show_list(self, triage: Triage, body: TriageBody) -> None:
         from screens.triage_clear import summary_cells
         from screens.triage_rows import TriageView, shown, triage_row
-        from tui.widgets.filter import parse, shortened
 
         now, glyphs = self.clock.now(), self.glyphs
-        made_from = (triage, int(now // 60), self.filter_text, self._show_settled)
+        made_from = (triage, int(now // 60), self._match, self._show_settled)
         if self._listed_from[1:] != made_from[1:] or self._listed_from[0] is not triage:
             self._listed_from = made_from
-            findings = shown(triage, TriageView(parse(self.filter_text), self._show_settled))
+            findings = shown(triage, TriageView(self._match, self._show_settled, now))
             self._listed = {each.id: each for each in findings}
             body.show_rows(
                 LazyRows([each.id for each in findings], lambda index: triage_row(findings[index], now, glyphs))

@@ -1,4 +1,4 @@
-"""Where `enter` on a finding leads: the GPU, the page of its node, or the fleet narrowed to the node."""
+"""Where `enter` on a finding leads: the GPU, the page of its node, the event log, or the fleet narrowed to the node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tui.live import LiveScreen
 
 PAGE_IDS = frozenset(page.id for page in PAGES)
+EVENTS = "events"
+"""The step's target that is the event log, of the subject's node where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ def destination(finding: Finding) -> Destination:
     """What the first step to a screen names, else the subject."""
     subject = finding.subject
     target = next((step.target for step in finding.steps if step.kind == "screen" and step.target), "")
+    if target == EVENTS:
+        return Destination(subject.node, None, EVENTS)
     return _target(target, subject) or Destination(subject.node, subject.gpu_key)
 
 
@@ -48,6 +52,10 @@ def _target(target: str, subject: Subject) -> Destination | None:
 def screen_of(finding: Finding) -> LiveScreen:
     """The screen to push; leaving it comes back to the finding."""
     to = destination(finding)
+    if to.page == EVENTS:
+        from screens.events import EventsScreen
+
+        return EventsScreen.of_node(to.node)
     if to.node is not None and (to.gpu_key or to.page):
         from screens.node import NodeScreen
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
 from tui.widgets import units
 from tui.widgets.cells import fit, inert
 from tui.widgets.columns import Cell, Column, Row
-from tui.widgets.filter import STATE_WORDS, Filter, Subject
+from tui.widgets.filter import Filter, Subject
 from tui.widgets.glyphs import SEVERITIES, Glyphs
 
 if TYPE_CHECKING:
@@ -39,6 +39,23 @@ class TriageView:
     match: Filter = EVERYTHING
     settled: bool = True
     """Whether the acknowledged and the recovered ones are shown."""
+    now: float = 0.0
+    """For a filter that asks how old a finding is; seconds since the epoch."""
+
+
+class FindingItem(NamedTuple):
+    """A finding, looked at at a time."""
+
+    finding: Finding
+    now: float
+    """Seconds since the epoch."""
+
+
+def state_word(finding: Finding) -> str:
+    """open, acked or recovered."""
+    if finding.recovered_at is not None:
+        return "recovered"
+    return "open" if finding.acknowledged is None else "acked"
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
@@ -60,7 +77,9 @@ def shown(triage: Triage, view: TriageView) -> list[Finding]:
         current, over = [each for each in current if each.acknowledged is None], []
     every = {each.id: each for each in (*current, *over)}
     return (
-        [each for each in every.values() if view.match.matches(subject_of(each))] if view.match else [*every.values()]
+        [each for each in every.values() if view.match.matches(subject_of(each, view.now))]
+        if view.match
+        else [*every.values()]
     )
 
 
@@ -74,13 +93,12 @@ def state_of(finding: Finding, glyphs: Glyphs) -> Cell:
     return Cell(f"{glyphs.of(style)} {word}", style)
 
 
-def subject_of(finding: Finding) -> Subject:
+def subject_of(finding: Finding, now: float = 0.0) -> Subject:
     """What a filter finds a finding by: its words, its rule, its subject, whom it hits, and the state it is in."""
-    state = "recovered" if finding.recovered_at is not None else ("acked" if finding.acknowledged else "open")
-    words = [finding.subject.label, finding.claim, SEVERITIES[finding.severity][1], finding.rule, state]
+    words = [finding.subject.label, finding.claim, SEVERITIES[finding.severity][1], finding.rule, state_word(finding)]
     words += [finding.cause or "", *(hit.text for hit in finding.hits), *(hit.user or "" for hit in finding.hits)]
     text = " ".join(words)[:FILTERED_CHARACTERS].lower()
-    return Subject(text, frozenset(word for word in STATE_WORDS if word in text))
+    return Subject(text, frozenset(), FindingItem(finding, now))
 
 
 def hits_text(hits: tuple[Hit, ...]) -> str:

@@ -48,12 +48,11 @@ class EventLog:
     def open_here(self) -> None:
         """Of the node whose screen is on top, else of the site."""
         from screens.events import EventsScreen
-        from tui.widgets.filter.lexer import equals
 
-        if isinstance(self._app.screen, EventsScreen):
-            return
-        node = getattr(self._app.screen, "node_name", None)
-        self.open(equals("node", node) if isinstance(node, str) else "")
+        on_top = self._app.screen
+        if isinstance(on_top, LiveScreen) and not isinstance(on_top, EventsScreen):
+            node = getattr(on_top, "node_name", None)
+            self._app.push_screen(EventsScreen.of_node(node if isinstance(node, str) else None))
 
     def _run(self, text: str) -> str | None:
         try:

@@ -29,6 +29,7 @@ from backends.domain import (
 )
 from screens.event_fields import EVENT_FIELDS
 from screens.filter_tables import TABLES
+from screens.finding_fields import FINDING_FIELDS
 from screens.gpu_fields import GPU_FIELDS
 from screens.gpu_items import gpu_item, gpu_text, xids_of
 from screens.help_filter import HELP_WIDTH, LEFT_WIDTH, filter_help
@@ -152,7 +153,7 @@ def test_no_process_is_something_else_than_no_knowledge() -> None:
 # The tables
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["gpus", "events"])
+@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events"])
 def test_every_field_word_and_saved_filter_is_in_the_help(table: FieldTable) -> None:
     lines = filter_help(table, {"warm": "temp>80"}).plain.splitlines()
     for field in table.fields:
@@ -178,7 +179,7 @@ def test_every_field_is_documented(field: Field) -> None:
 
 
 def test_the_tables_are_those_of_the_screens() -> None:
-    assert TABLES == (GPU_FIELDS, EVENT_FIELDS)
+    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS)
 
 
 # On the fleet's rows

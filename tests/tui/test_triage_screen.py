@@ -567,6 +567,16 @@ async def test_the_filter_finds_by_subject_severity_words_and_user(text: str, id
         assert len(listed(console)) == 4
 
 
+async def test_the_filter_asks_for_fields_and_an_error_leaves_the_one_before() -> None:
+    async with triaged(SEVERAL) as console:
+        await console.press("slash", *"severity=warning", "enter")
+        assert listed(console) == [HOT.id, DISK.id]
+        await console.press("slash", *"x", "backspace", "space", *"nod=dgx01")
+        assert 'no field "nod": did you mean node?' in console.lines[-1]
+        assert listed(console) == [HOT.id, DISK.id]
+        assert console.screen.filter_text == "severity=warning"
+
+
 async def test_a_filter_without_a_match_says_so() -> None:
     async with triaged(SEVERAL) as console:
         await console.press("slash", *"zebra", "enter")

@@ -54,10 +54,14 @@ def test_backends_load_their_sdks_on_first_use(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["tui.widgets.filter.parser", "tui.widgets.filter.completion", "screens.filter_tables", "tui.saved_filters"],
+    ["tui.widgets.filter.parser", "tui.widgets.filter.completion", "tui.saved_filters"],
 )
 def test_the_language_of_the_filters_is_free_of_the_terminal(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
+
+
+def test_the_tables_of_fields_need_no_application() -> None:
+    assert "textual" not in loaded_after("import screens.filter_tables")
 
 
 def test_a_console_without_a_filter_loads_nothing_that_reads_one() -> None:

@@ -1,0 +1,65 @@
+"""What a filter may ask a finding for."""
+
+from __future__ import annotations
+
+from screens.triage_rows import FindingItem, state_word
+from tui.widgets.filter.fields import SECONDS, Field, FieldTable
+from tui.widgets.glyphs import SEVERITIES
+
+
+def _severity(item: FindingItem) -> frozenset[str]:
+    severity = item.finding.severity
+    return frozenset({str(severity), SEVERITIES[severity][1]})
+
+
+def _users(item: FindingItem) -> frozenset[str] | None:
+    """None where workloads are hit and nobody knows whose they are."""
+    hits = item.finding.hits
+    users = frozenset(hit.user for hit in hits if hit.user)
+    return users if users or not hits else None
+
+
+FINDING_FIELDS = FieldTable(
+    (
+        Field(
+            "severity",
+            "text",
+            _severity,
+            "how bad it is",
+            "severity=critical",
+            choices=tuple(word for _, word in SEVERITIES.values()),
+        ),
+        Field(
+            "state",
+            "text",
+            lambda item: state_word(item.finding),
+            "whether anybody has to look",
+            "state=open",
+            choices=("open", "acked", "recovered"),
+        ),
+        Field("node", "text", lambda item: item.finding.subject.node, "name of the node", "node~dgx-0"),
+        Field(
+            "gpu",
+            "number",
+            lambda item: item.finding.subject.gpu_index,
+            "index of the GPU on its node",
+            "gpu=3",
+            ("index",),
+        ),
+        Field("rule", "text", lambda item: item.finding.rule, "what found it", "rule~ecc"),
+        Field("claim", "text", lambda item: item.finding.claim, "what is so", "claim~slow", ("finding",)),
+        Field("cause", "text", lambda item: item.finding.cause, "what is likely behind it", "cause~cable"),
+        Field("user", "text", _users, "whose work it hits", "user=alice", ("users",)),
+        Field("hits", "number", lambda item: len(item.finding.hits), "how many workloads it hits", "hits>0"),
+        Field(
+            "age",
+            "number",
+            lambda item: max(0.0, item.now - item.finding.since),
+            "how long it lasts: s, m, h or d",
+            "age<1h",
+            unit=SECONDS,
+            of_the_moment=True,
+        ),
+    ),
+    words={},
+)
