@@ -144,7 +144,7 @@ class Api:
         response = await self._request(method, path, body, query, content_type, accept, read_seconds)
         if response.status == 401:
             generation = self._generation
-            response.close()
+            _hang_up(response)
             await self._renew(generation)
             response = await self._request(method, path, body, query, content_type, accept, read_seconds)
         try:
@@ -152,7 +152,7 @@ class Api:
                 raise await self._failure(response)
             yield response
         finally:
-            response.close()
+            _hang_up(response)
 
     async def exists(self, resource: Resource) -> bool:
         """Whether the server has that resource at that version at all."""
@@ -261,6 +261,16 @@ def _rest_client(who: Credentials) -> Any:
             return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_socket)
 
     return Rest(who.configuration)
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """Ends an answer that was not read to its end at once: a polite end of TLS would wait for a server that may be
+    dead. One that was read gives its connection back."""
+    connection = response.connection
+    transport = None if connection is None or response.content.at_eof() else connection.transport
+    response.close()
+    if transport is not None:
+        transport.abort()
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

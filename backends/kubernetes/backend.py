@@ -32,10 +32,13 @@ from backends.kubernetes.resources import NAMESPACES, Resource
 from backends.kubernetes.stack import DEFAULT_NAMESPACES, Builder, Objects
 from backends.kubernetes.watching import Sync
 from backends.kubernetes.watchset import Changes, WatchSet, end
-from backends.kubernetes.workloads import relevant, workloads_of
+from backends.kubernetes.workloads import Builder as WorkloadBuilder
+from backends.kubernetes.workloads import relevant
 
-QUIET_SECONDS = 0.3
-"""After a value, changes are gathered for so long: a burst of events is one value."""
+QUIET_SECONDS = 0.2
+"""After a change others are waited for: a burst of events is one value."""
+APART_SECONDS = 1.0
+"""Values are at least this far apart, however many events arrive."""
 BEAT_SECONDS = 10.0
 """Without a change the same value is told again: it is as fresh as the watches are, and times run out meanwhile."""
 DETAIL_SECONDS = 4.0
@@ -104,6 +107,7 @@ class Kubernetes:
                 await details.close()
 
     async def workloads(self) -> AsyncIterator[Workloads]:
+        builder = WorkloadBuilder(self._platform)
         async with self._watches.watching() as changes:
             climbing: asyncio.Task[None] | None = None
             try:
@@ -116,7 +120,7 @@ class Kubernetes:
                         climbing = asyncio.create_task(self._climb(pods, gpu_nodes), name="owners of pods")
                     if wait:
                         await asyncio.wait([climbing], timeout=wait)
-                    items = await asyncio.to_thread(workloads_of, self._platform, pods, gpu_nodes, self._owners.chain)
+                    items = await asyncio.to_thread(builder.build, pods, gpu_nodes, self._owners.chain)
                     fresh = Workloads(items, self._denied())
                     last = fresh if last is None or fresh != last else last
                     yield last
@@ -155,10 +159,19 @@ class Kubernetes:
     async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
         return await actions.start_driver_upgrade(self.api, node, dry_run=dry_run)
 
+    def namespaces_to_try(self) -> list[str]:
+        """Where to look when the whole cluster may not be read."""
+        return self._watches.namespaces_to_try()
+
+    def tell_again(self) -> None:
+        """Something beside Kubernetes changed: readers get a value again."""
+        self._watches.changed()
+
     async def _beat(self, changes: Changes) -> None:
         """Until the next burst of changes has ended, or for one beat. Raises in an outage."""
+        began = self.clock.monotonic()
         if await changes.wait(BEAT_SECONDS):
-            await self.clock.sleep(QUIET_SECONDS)
+            await self.clock.sleep(max(QUIET_SECONDS, APART_SECONDS - (self.clock.monotonic() - began)))
         outage = self._watches.outage()
         if outage is not None:
             raise outage

@@ -61,6 +61,14 @@ class Site:
     pods_complete: bool
     now: float
 
+    def same_but_time(self, other: Site) -> bool:
+        return (self.daemon_sets, self.deployed, self.step_limits, self.pods_complete) == (
+            other.daemon_sets,
+            other.deployed,
+            other.step_limits,
+            other.pods_complete,
+        )
+
 
 @dataclass(slots=True)
 class OnNode:

@@ -16,6 +16,7 @@ CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.
 DEFAULT_NAMESPACES = ("gpu-operator", "nvidia-gpu-operator")
 """Of the Helm chart and of OpenShift's bundle."""
 NAMES_IN_NOTE = 5
+RETHINK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,15 @@ class Objects:
 
 
 class Builder:
-    """Makes a `Stack` of `Objects`; a node whose objects did not change is the same object as before."""
+    """Makes a `Stack` of `Objects`; a node whose objects did not change is the same object as before.
+
+    Such a node is looked at again every `RETHINK_SECONDS` only, because then just the time has changed.
+    """
 
     def __init__(self, platform: str, namespace: str | None = None) -> None:
         self._platform = platform
         self._namespace = namespace
-        self._nodes: dict[str, StackNode] = {}
+        self._known: dict[str, _Known] = {}
 
     def build(self, objects: Objects, now: float) -> Stack:
         namespace = operator_namespace(objects, self._namespace)
@@ -54,20 +58,18 @@ class Builder:
         daemon_sets = _operand_sets(objects.daemon_sets, namespace)
         deployed = frozenset([kind.key for kind, _ in owned] + [kind.key for kind, _ in daemon_sets or ()])
         site = Site(daemon_sets, deployed, dict(_limits(objects.policies)), objects.pods_complete, now)
-        nodes = []
+        known: dict[str, _Known] = {}
         for node in sorted(objects.nodes, key=lambda each: each.name):
             on_node = by_node.get(node.name, OnNode())
             if is_gpu_node(node) or on_node.operands or node.name in objects.expected:
-                fresh = node_of_stack(node, on_node, site)
-                former = self._nodes.get(node.name)
-                nodes.append(former if former == fresh and former is not None else fresh)
-        self._nodes = {node.name: node for node in nodes}
+                known[node.name] = self._think(node, on_node, site)
+        self._known = known
         version = operator_version(objects.pods, namespace)
         return Stack(
             platform=self._platform,
             version=objects.version,
             operands=tuple(kind.operand() for kind in OPERANDS if kind.key in deployed),
-            nodes=tuple(nodes),
+            nodes=tuple(each.result for each in known.values()),
             policies=tuple(policy_state(policy) for policy in sorted(objects.policies, key=_oldest)),
             components=components(objects.pods, namespace),
             operator_namespace=namespace,
@@ -75,6 +77,34 @@ class Builder:
             support=_support(version, objects),
             notes=(*objects.troubles, *_notes(objects, deployed)),
             not_permitted=objects.not_permitted,
+        )
+
+    def _think(self, node: LeanNode, on_node: OnNode, site: Site) -> _Known:
+        former = self._known.get(node.name)
+        if former is not None and former.holds(node, on_node, site):
+            return former
+        result = node_of_stack(node, on_node, site)
+        if former is not None and former.result == result:
+            result = former.result
+        return _Known(node, on_node, site, result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A node of the stack, and what it was made of."""
+
+    node: LeanNode
+    on_node: OnNode
+    site: Site
+    result: StackNode
+
+    def holds(self, node: LeanNode, on_node: OnNode, site: Site) -> bool:
+        """Equal values of the API are the same objects here, so this compares few values more than once."""
+        return (
+            site.now - self.site.now < RETHINK_SECONDS
+            and self.node is node
+            and self.on_node == on_node
+            and self.site.same_but_time(site)
         )
 
 

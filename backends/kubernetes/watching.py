@@ -75,6 +75,8 @@ class Watch(Generic[V]):
         self.error: GpudeckError | None = None
         """What `problem` tells in words; None as soon as the server answers again."""
         self.denied: NotPermitted | None = None
+        self.polled: NotPermitted | None = None
+        """It may be listed and not watched: it is read anew at every recheck, and this right would spare that."""
         self.relists = 0
         """How often the whole collection was read."""
         self._api = api
@@ -118,9 +120,12 @@ class Watch(Generic[V]):
                 return self._backoff.next() if self._backoff.failures else self._count_failure()
             case NotAllowed():
                 verb = error.permission.verb if error.permission else "list"
-                permission = self.resource.permission(verb, self.namespace)
-                self.denied = NotPermitted(self._what(), permission)
-                self._forget(Sync.NOT_PERMITTED)
+                denied = NotPermitted(self._what(), self.resource.permission(verb, self.namespace))
+                if verb == "watch":
+                    self.polled, self._version = denied, None
+                else:
+                    self.denied, self.polled = denied, None
+                    self._forget(Sync.NOT_PERMITTED)
                 return RECHECK_SECONDS
             case Gone():
                 self._forget(Sync.ABSENT)
@@ -183,6 +188,7 @@ class Watch(Generic[V]):
         )
         heard = 0
         async with self._api.response("GET", self._path(), query=query, read_seconds=None) as response:
+            self.polled = None
             self._live()
             try:
                 async with asyncio.timeout(seconds + SILENCE_SECONDS):

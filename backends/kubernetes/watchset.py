@@ -202,8 +202,11 @@ class WatchSet:
     def denied(self) -> tuple[NotPermitted, ...]:
         """What may not be read; a resource that does not matter here is left out."""
         single = (self.nodes, self.policies, self.drivers)
-        return tuple(
-            [watch.denied for watch in single if watch.denied is not None] + self.pods.denied + self.daemon_sets.denied
+        return (
+            *(watch.denied for watch in single if watch.denied is not None),
+            *self.pods.denied,
+            *self.daemon_sets.denied,
+            *(watch.polled for watch in self.watches() if watch.polled is not None),
         )
 
     def troubles(self) -> tuple[str, ...]:

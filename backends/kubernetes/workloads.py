@@ -41,15 +41,30 @@ def requests_of(gpus: Iterable[tuple[str, int]]) -> tuple[GpuRequest, ...]:
     return tuple(GpuRequest(resource, count) for resource, count in gpus if count)
 
 
-def workloads_of(
-    platform: str,
-    pods: Iterable[LeanPod],
-    gpu_nodes: frozenset[str],
-    chain: Callable[[OwnerRef | None], tuple[Owner, ...]],
-) -> tuple[Workload, ...]:
-    """By namespace and name."""
-    chosen = sorted(relevant(pods, gpu_nodes), key=lambda pod: (pod.namespace, pod.name))
-    return tuple(workload_of(platform, pod, chain(pod.owner)) for pod in chosen)
+class Builder:
+    """Makes workloads of pods; one whose pod and owners did not change is the same object as before."""
+
+    def __init__(self, platform: str) -> None:
+        self._platform = platform
+        self._known: dict[str, tuple[LeanPod, Workload]] = {}
+
+    def build(
+        self,
+        pods: Iterable[LeanPod],
+        gpu_nodes: frozenset[str],
+        chain: Callable[[OwnerRef | None], tuple[Owner, ...]],
+    ) -> tuple[Workload, ...]:
+        """By namespace and name."""
+        chosen = sorted(relevant(pods, gpu_nodes), key=lambda pod: (pod.namespace, pod.name))
+        known: dict[str, tuple[LeanPod, Workload]] = {}
+        for pod in chosen:
+            owners = chain(pod.owner)
+            former = self._known.get(pod.uid)
+            if former is None or former[0] is not pod or former[1].owners != owners:
+                former = (pod, workload_of(self._platform, pod, owners))
+            known[pod.uid] = former
+        self._known = known
+        return tuple(workload for _, workload in known.values())
 
 
 def _container(container: LeanContainer) -> Container:

@@ -1,4 +1,4 @@
-"""The world of the backend `kubernetes`: a real kube-apiserver."""
+"""The worlds of the backends `kubernetes` and `openshift`: a real kube-apiserver, with OpenShift's resources on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from backends.contract import Backend
 from backends.kubernetes.backend import Kubernetes
-from tests.kube import objects
+from backends.openshift.backend import OpenShift
+from tests.kube import objects, openshift_objects
 from tests.kube.admin import Admin
 from tests.kube.fixtures import context
 from tests.kube.server import KubeApiserver, token, write_kubeconfig
@@ -63,10 +64,10 @@ class KubeWorld:
         write_kubeconfig(path, {"server": "https://127.0.0.1:1"}, {"token": token("admin")})
         return self._make(path)
 
-    def opened(self, user: str, **settings: Any) -> Kubernetes:
+    def opened(self, user: str, **settings: Any) -> Backend:
         return self._make(self._server.kubeconfig(user), **settings)
 
-    def _make(self, kubeconfig: Path, **settings: Any) -> Kubernetes:
+    def _make(self, kubeconfig: Path, **settings: Any) -> Backend:
         return Kubernetes.open(context(kubeconfig, nodes=(self.node,), **settings))
 
     async def break_stack(self) -> None:
@@ -88,3 +89,18 @@ class KubeWorld:
         raw = await self._admin.get(objects.node(self.node))
         layout: str | None = raw["metadata"]["labels"].get("nvidia.com/mig.config")
         return layout
+
+
+class OpenShiftWorld(KubeWorld):
+    async def prepare(self) -> OpenShiftWorld:
+        await super().prepare()
+        await self._admin.create(
+            openshift_objects.cluster_version(),
+            openshift_objects.subscription(),
+            openshift_objects.install_plan(),
+            openshift_objects.service_version(),
+        )
+        return self
+
+    def _make(self, kubeconfig: Path, **settings: Any) -> Backend:
+        return OpenShift.open(context(kubeconfig, nodes=(self.node,), **settings))

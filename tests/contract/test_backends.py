@@ -33,7 +33,7 @@ from backends.domain import (
     StackHealth,
     by_container,
 )
-from tests.contract.kube_world import KubeWorld
+from tests.contract.kube_world import KubeWorld, OpenShiftWorld
 from tests.contract.worlds import World
 from tests.kube.admin import Admin
 from tests.kube.fixtures import until
@@ -43,9 +43,12 @@ pytestmark = pytest.mark.real("kube-apiserver")
 T = TypeVar("T")
 
 
-@pytest.fixture(params=["kubernetes"])
-async def world(kube: Admin, kube_server: KubeApiserver) -> World:
-    return await KubeWorld(kube_server, kube).prepare()
+WORLDS = {"kubernetes": KubeWorld, "openshift": OpenShiftWorld}
+
+
+@pytest.fixture(params=sorted(WORLDS))
+async def world(request: pytest.FixtureRequest, kube: Admin, kube_server: KubeApiserver) -> World:
+    return await WORLDS[request.param](kube_server, kube).prepare()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from backends.domain import KubernetesSpec
 from backends.feed import SystemClock
 from backends.kubernetes.api import MERGE_PATCH, Api
 from backends.kubernetes.resources import Resource
+from tests.kube import objects
 
 CRDS = Path(__file__).parents[1] / "data" / "crds"
 DEFINITIONS = Resource("customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
@@ -73,6 +74,7 @@ class Admin:
     def __init__(self, kubeconfig: Path) -> None:
         self.api = Api(KubernetesSpec(kubeconfig=kubeconfig), SystemClock())
         self._namespaces: set[str] = set()
+        self._granted: list[Raw] = []
 
     async def close(self) -> None:
         await self.api.close()
@@ -91,17 +93,17 @@ class Admin:
                 while not await self.api.exists(resource):
                     await asyncio.sleep(0.1)
 
-    async def create(self, *objects: Raw) -> list[Raw]:
+    async def create(self, *wanted: Raw) -> list[Raw]:
         """Creates each with its status; returns what the server made of them, in their order."""
-        for namespace in {each["metadata"].get("namespace") for each in objects}:
+        for namespace in {each["metadata"].get("namespace") for each in wanted}:
             await self.namespace(namespace)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(wanted: Raw) -> Raw:
+        async def one(each: Raw) -> Raw:
             async with gate:
-                return await self._create(wanted)
+                return await self._create(each)
 
-        return list(await asyncio.gather(*(one(each) for each in objects)))
+        return list(await asyncio.gather(*(one(each) for each in wanted)))
 
     async def namespace(self, name: str | None) -> None:
         if name is None or name in self._namespaces:
@@ -134,6 +136,20 @@ class Admin:
                 path = resource.path(each["metadata"].get("namespace"), each["metadata"]["name"])
                 with contextlib.suppress(Gone):
                     await self.api.send("DELETE", path, query={"gracePeriodSeconds": 0})
+
+    async def grant(
+        self, user: str, namespace: str | None, resources: list[str], verbs: list[str], group: str = "", name: str = ""
+    ) -> None:
+        """Gives a right until `revoke_all`."""
+        made = objects.grant(user, namespace, resources, verbs, group, name)
+        await self.create(*made)
+        self._granted += made
+
+    async def revoke_all(self) -> None:
+        granted, self._granted = self._granted, []
+        for each in reversed(granted):
+            with contextlib.suppress(Gone):
+                await self.delete(each)
 
     async def _create(self, wanted: Raw) -> Raw:
         resource = KINDS[wanted["apiVersion"], wanted["kind"]]

@@ -375,3 +375,26 @@ def good_cluster(*nodes: str) -> list[Raw]:
     for name in nodes:
         found += [node(name), nfd_pod("worker", name), *operand_pods(name)]
     return found
+
+
+def grant(
+    user: str, namespace: str | None, resources: list[str], verbs: list[str], group: str = "", name: str = ""
+) -> list[Raw]:
+    """A role and its binding; in the whole cluster without a namespace."""
+    kind = "Role" if namespace else "ClusterRole"
+    title = (
+        name or f"{user}-{'-'.join(each.replace('/', '-') for each in resources)}-{group.replace('.', '-') or 'core'}"
+    )
+    metadata: Raw = {"name": title, **({"namespace": namespace} if namespace else {})}
+    api = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": resources, "verbs": verbs}]
+    return [
+        {"apiVersion": f"{api}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": api, "kind": kind, "name": title},
+            "subjects": [{"apiGroup": api, "kind": "User", "name": user}],
+        },
+    ]

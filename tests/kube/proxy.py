@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.kube import loopback
 from tests.kube.server import KubeApiserver
 
 HOP_BY_HOP = {"transfer-encoding", "content-length", "connection", "content-encoding", "host"}
@@ -67,25 +68,18 @@ class FaultProxy:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[FaultProxy]:
-        here = self._server.directory
         upstream = ssl.create_default_context(cafile=str(self._server.ca))
-        listening = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        listening.load_cert_chain(here / "server.crt", here / "server.key")
         application = web.Application(client_max_size=1 << 24)
         application.router.add_route("*", "/{tail:.*}", self._handle)
-        runner = web.AppRunner(application, shutdown_timeout=0.2)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=listening)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=upstream, limit=0)) as session:
-            self._session = session
-            await site.start()
-            self.port = runner.addresses[0][1]
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=upstream, limit=0)) as self._session,
+            loopback.serving(application, self._server.directory) as self.port,
+        ):
             try:
                 yield self
             finally:
                 for task in list(self._live):
                     task.cancel()
-                await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         task = asyncio.current_task()
@@ -111,27 +105,38 @@ class FaultProxy:
     async def _forward(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
         assert self._session is not None
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
-        async with self._session.request(
+        upstream = await self._session.request(
             request.method,
             self._server.url + request.raw_path,
             headers=headers,
             data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),
-        ) as upstream:
-            kept = {key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP}
-            response = web.StreamResponse(status=upstream.status, headers=kept)
-            await response.prepare(request)
-            left = fault.after_events if fault is not None else None
-            if left == 0:
-                return await self._break(request, response, fault)
-            async for line in upstream.content:
-                await response.write(line)
-                if left is not None:
-                    left -= 1
-                    if left <= 0:
-                        return await self._break(request, response, fault)
-            await response.write_eof()
-            return response
+        )
+        try:
+            return await self._pass_on(request, upstream, fault)
+        finally:
+            transport = upstream.connection.transport if upstream.connection is not None else None
+            upstream.close()
+            if transport is not None:
+                transport.abort()
+
+    async def _pass_on(
+        self, request: web.Request, upstream: aiohttp.ClientResponse, fault: Fault | None
+    ) -> web.StreamResponse:
+        kept = {key: value for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP}
+        response = web.StreamResponse(status=upstream.status, headers=kept)
+        await response.prepare(request)
+        left = fault.after_events if fault is not None else None
+        if left == 0:
+            return await self._break(request, response, fault)
+        async for line in upstream.content:
+            await response.write(line)
+            if left is not None:
+                left -= 1
+                if left <= 0:
+                    return await self._break(request, response, fault)
+        await response.write_eof()
+        return response
 
     async def _break(
         self, request: web.Request, response: web.StreamResponse, fault: Fault | None

@@ -12,9 +12,9 @@ set -euo pipefail
 cache="${GPUDECK_TESTBED:-${XDG_CACHE_HOME:-$HOME/.cache}/gpudeck-testbed}"
 jobs="${GPUDECK_BUILD_JOBS:-2}"
 go_bin=/usr/lib/go-1.19/bin
-recipe=2 # counted up when the server has to be built anew
+recipe=3 # counted up when the server has to be built anew
 packages=(golang-1.19-go etcd-server dpkg-dev make rsync
-  golang-github-modern-go-reflect2-dev golang-github-modern-go-concurrent-dev golang-github-json-iterator-go-dev)
+  golang-github-modern-go-reflect2-dev golang-github-modern-go-concurrent-dev)
 
 say() { echo "testbed: $*"; }
 
@@ -61,13 +61,16 @@ build_server() {
     say "this Debian's source package holds no cmd/kube-apiserver (Debian 12's does)" >&2
     exit 1
   fi
-  # Two vendored libraries misbehave on Go 1.18 and later: reflect2 1.0.1 crashes at the first custom resource, and
-  # json-iterator 1.1.10 reads an empty string as null. Debian's own, newer ones take their places.
-  local library
-  for library in modern-go/reflect2 json-iterator/go; do
-    rm -f "$tree/vendor/github.com/$library"/*.go "$tree/vendor/github.com/$library"/*.s
-    find "/usr/share/gocode/src/github.com/$library" -maxdepth 1 \( -name '*.go' -o -name '*.s' \) ! -name '*_test.go' \
-      -exec cp -L '{}' "$tree/vendor/github.com/$library/" ';'
+  # The vendored reflect2 1.0.1 crashes on Go 1.18 and later at the first custom resource; Debian's 1.0.2 does not.
+  local reflect2=github.com/modern-go/reflect2
+  rm -f "$tree/vendor/$reflect2"/*.go "$tree/vendor/$reflect2"/*.s
+  find "/usr/share/gocode/src/$reflect2" -maxdepth 1 \( -name '*.go' -o -name '*.s' \) ! -name '*_test.go' \
+    -exec cp -L '{}' "$tree/vendor/$reflect2/" ';'
+  # The schema validators take an empty string, 0 and false for null there, because their zero values share an address.
+  local validator zero='reflect.DeepEqual(reflect.Zero(reflect.TypeOf(data)), reflect.ValueOf(data))'
+  for validator in github.com/go-openapi/validate k8s.io/kube-openapi/pkg/validation/validate; do
+    sed -i "s/if data == nil || $zero {/if data == nil {/" "$tree/vendor/$validator/type.go"
+    grep -q 'if data == nil {' "$tree/vendor/$validator/type.go"
   done
   mkdir -p "$tree/.go/src/k8s.io" "$build/tmp"
   ln -sfn ../../.. "$tree/.go/src/k8s.io/kubernetes"

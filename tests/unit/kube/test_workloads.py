@@ -9,7 +9,7 @@ import pytest
 from backends.domain import GpuRequest, Owner, Workload, by_container
 from backends.kubernetes.keeping import container_id, pod_of
 from backends.kubernetes.objects import OwnerRef
-from backends.kubernetes.workloads import workloads_of
+from backends.kubernetes.workloads import Builder
 from tests.kube import objects as kube
 
 
@@ -18,7 +18,7 @@ def chain(reference: OwnerRef | None) -> tuple[Owner, ...]:
 
 
 def workloads(*pods: dict[str, Any], gpu_nodes: tuple[str, ...] = ("dgx01",)) -> dict[str, Workload]:
-    found = workloads_of("kubernetes", [pod_of(each) for each in pods], frozenset(gpu_nodes), chain)
+    found = Builder("kubernetes").build([pod_of(each) for each in pods], frozenset(gpu_nodes), chain)
     return {each.name: each for each in found}
 
 
@@ -112,3 +112,16 @@ def test_a_label_or_annotation_may_name_the_user(
     labels: dict[str, str], annotations: dict[str, str], user: str | None
 ) -> None:
     assert workloads(kube.pod("a", node="dgx01", labels=labels, annotations=annotations))["a"].user == user
+
+
+def test_a_workload_that_did_not_change_is_the_same_object() -> None:
+    builder = Builder("kubernetes")
+    pods = [pod_of(kube.pod(name, node="dgx01", owner=kube.controller("batch/v1", "Job", "train"))) for name in "ab"]
+    nodes = frozenset({"dgx01"})
+    before = builder.build(pods, nodes, chain)
+    pods[1] = pod_of(kube.pod("b", node="dgx01", phase="Pending"))
+    after = builder.build(pods, nodes, chain)
+    assert after[0] is before[0]
+    assert after[1] is not before[1]
+    owners = (Owner("Job", "train"), Owner("CronJob", "nightly"))
+    assert builder.build(pods, nodes, lambda reference: owners if reference else ())[0].owners == owners
