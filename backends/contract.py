@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from backends.domain import (
         AccessReview,
         DrainPlan,
+        Fleet,
         LogBatch,
         LogQuery,
         LogSource,
@@ -161,6 +162,8 @@ class SiteContext:
     clock: Clock
     node: Callable[[NodeSpec], NodeAccess]
     """The way to a node; what it shares with the site's own readers is closed by the site."""
+    fleet: Callable[[], Fleet]
+    """The nodes as they were read last."""
 
 
 @runtime_checkable

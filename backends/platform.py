@@ -11,7 +11,7 @@ from backends.contract import Backend, Clock, GpudeckError, ListsWorkloads, Node
 from backends.feed import Follow
 
 if TYPE_CHECKING:
-    from backends.domain import NodeSpec, SiteSpec, Stack, Workloads
+    from backends.domain import Fleet, NodeSpec, SiteSpec, Stack, Workloads
 
 T = TypeVar("T")
 
@@ -22,8 +22,10 @@ class Platform:
     Nothing is imported or connected before a topic has demand or `backend` is asked for.
     """
 
-    def __init__(self, spec: SiteSpec, clock: Clock, node: Callable[[NodeSpec], NodeAccess]) -> None:
-        self._context = SiteContext(spec, clock, node)
+    def __init__(
+        self, spec: SiteSpec, clock: Clock, node: Callable[[NodeSpec], NodeAccess], fleet: Callable[[], Fleet]
+    ) -> None:
+        self._context = SiteContext(spec, clock, node, fleet)
         self._opening = asyncio.Lock()
         self._backend: Backend | None = None
         self._stack = Follow("stack", self._read_stack, clock=clock)

@@ -85,7 +85,7 @@ class Site:
         self._transports = (transport_factory or NodeTransports)(spec)
         self._ways = {node.name: self._transports.transport(node) for node in spec.nodes}
         """The one connection to each node, for its stream and for the platform's backend."""
-        self.platform = Platform(spec, self.clock, lambda node: self._ways[node.name])
+        self.platform = Platform(spec, self.clock, lambda node: self._ways[node.name], self._collect_fleet)
         self.stack = self.platform.stack
         self.workloads = self.platform.workloads
         self._streams = tuple(self._stream(node) for node in spec.nodes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backends.domain.access import AccessReview, NotPermitted, Permission
+    from backends.domain.allocation import GpuUse, Mismatch, MismatchKind
     from backends.domain.cluster import ClusterRelease, OlmOperator, Route
     from backends.domain.drain import DrainPlan, DrainPod
     from backends.domain.finding import (
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         StackHealth,
         StackNode,
         Support,
+        node_named,
     )
     from backends.domain.text import clean
     from backends.domain.topology import PCIE_LEVELS, Topology
@@ -99,6 +101,7 @@ __all__ = [
     "Gpu",
     "GpuProcess",
     "GpuRequest",
+    "GpuUse",
     "Hit",
     "Host",
     "KubernetesSpec",
@@ -111,6 +114,8 @@ __all__ = [
     "Mig",
     "MigInstance",
     "MigManagerState",
+    "Mismatch",
+    "MismatchKind",
     "NextStep",
     "Node",
     "NodeGpuCapacity",
@@ -154,11 +159,12 @@ __all__ = [
     "Workloads",
     "by_container",
     "clean",
+    "node_named",
 ]
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "stack"),
+    *("access", "log", "workload", "drain", "cluster", "stack", "allocation"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

@@ -50,6 +50,8 @@ VALIDATION_SECONDS = 600.0
 LEFT_OVER_SECONDS = 600.0
 """Operands that are still paused this long after what they were paused for has ended, are forgotten."""
 
+Seen = Mapping[tuple[str, str], float]
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -60,6 +62,8 @@ class Site:
     step_limits: Mapping[str, float]
     pods_complete: bool
     now: float
+    seen: Seen = field(default_factory=dict)
+    """(node, label) -> since when the console knows its present value, seconds since the epoch."""
 
     def same_but_time(self, other: Site) -> bool:
         return (self.daemon_sets, self.deployed, self.step_limits, self.pods_complete) == (
@@ -89,7 +93,7 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
     states = operand_states(node, on_node.operands, site.daemon_sets, site.deployed, site.now)
     blocking = first_blocker(states)
     capacity = capacity_of(node, on_node.requested if site.pods_complete else None)
-    mig, upgrade = mig_of(node), upgrade_of(node, site.step_limits)
+    mig, upgrade = mig_of(node, site.seen), upgrade_of(node, site.step_limits, site.seen)
     notes = tuple(_node_notes(node, capacity, states, mig, upgrade, site))
     driver = next((state for state in states if state.operand == "driver"), None)
     return StackNode(
@@ -162,21 +166,21 @@ def capacity_of(node: LeanNode, requested: Mapping[str, int] | None) -> NodeGpuC
     )
 
 
-def mig_of(node: LeanNode) -> MigManagerState | None:
+def mig_of(node: LeanNode, seen: Seen) -> MigManagerState | None:
     requested, state = node.labels.get(MIG_CONFIG), node.labels.get(MIG_STATE)
     if requested is None and state is None:
         return None
-    return MigManagerState(requested, state, _label_since(node, MIG_STATE))
+    return MigManagerState(requested, state, _label_since(node, MIG_STATE, seen))
 
 
-def upgrade_of(node: LeanNode, limits: Mapping[str, float]) -> DriverUpgradeState | None:
+def upgrade_of(node: LeanNode, limits: Mapping[str, float], seen: Seen) -> DriverUpgradeState | None:
     step = node.labels.get(UPGRADE_STATE)
     if not step:
         return None
     noted = _number(node.annotations.get(STEP_TIMES.get(step, "")))
     return DriverUpgradeState(
         step=step,
-        since=Since(float(noted), exact=True) if noted is not None else _label_since(node, UPGRADE_STATE),
+        since=Since(float(noted), exact=True) if noted is not None else _label_since(node, UPGRADE_STATE, seen),
         limit_seconds=limits.get(step),
         skipped=node.labels.get(UPGRADE_SKIP) == "true",
         hint=STEP_HINTS.get(step),
@@ -198,9 +202,11 @@ def _left_over(
     return False
 
 
-def _label_since(node: LeanNode, label: str) -> Since | None:
+def _label_since(node: LeanNode, label: str, seen: Seen) -> Since | None:
+    """The earliest time at which the label is known to have had its present value."""
     times = [at for key, at in node.label_times if key == label]
-    return Since(min(times)) if times else None
+    observed = seen.get((node.name, label))
+    return Since(min(times + ([observed] if observed is not None else [])), False) if times or observed else None
 
 
 def _node_notes(
@@ -219,10 +225,13 @@ def _node_notes(
         yield "node feature discovery has not labelled it: no operand is put on it"
     elif not is_gpu_node(node):
         yield "no label says that it has GPUs"
+    plugin = next((state for state in states if state.operand == "device-plugin"), None)
+    runs = plugin.phase is OperandPhase.READY if plugin is not None else "device-plugin" not in site.deployed
     for count in capacity.resources:
         if count.allocatable < count.capacity:
+            why = "the device plugin took them out" if runs else "the device plugin does not run"
             gone = count.capacity - count.allocatable
-            yield f"{gone} of {count.capacity} {count.resource} not allocatable: the device plugin took them out"
+            yield f"{gone} of {count.capacity} {count.resource} not allocatable: {why}"
     if "MIG-INVALID" in (capacity.product or ""):
         yield "the single MIG strategy needs one profile on all GPUs of the node"
     plugin = next((state for state in states if state.operand == "device-plugin"), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backends.domain import NotPermitted, Stack, StackNode, Support
 from backends.kubernetes.node_state import VALIDATION_SECONDS, OnNode, Site, is_gpu_node, node_of_stack
-from backends.kubernetes.objects import LeanDaemonSet, LeanNode, LeanPod, LeanPolicy
+from backends.kubernetes.objects import TIMED_LABELS, LeanDaemonSet, LeanNode, LeanPod, LeanPolicy
 from backends.kubernetes.operands import OPERANDS, OperandKind, kind_of
 from backends.kubernetes.operator_state import components, operator_version, policy_state
 from backends.kubernetes.support import supported
@@ -51,13 +51,16 @@ class Builder:
         self._platform = platform
         self._namespace = namespace
         self._known: dict[str, _Known] = {}
+        self._labels: dict[tuple[str, str], tuple[str | None, float]] = {}
+        """(node, label) -> its value, and when it was first seen."""
 
     def build(self, objects: Objects, now: float) -> Stack:
         namespace = operator_namespace(objects, self._namespace)
         owned, by_node = _pods_by_node(objects.pods, namespace)
         daemon_sets = _operand_sets(objects.daemon_sets, namespace)
         deployed = frozenset([kind.key for kind, _ in owned] + [kind.key for kind, _ in daemon_sets or ()])
-        site = Site(daemon_sets, deployed, dict(_limits(objects.policies)), objects.pods_complete, now)
+        limits, seen = dict(_limits(objects.policies)), self._look_at_labels(objects.nodes, now)
+        site = Site(daemon_sets, deployed, limits, objects.pods_complete, now, seen)
         known: dict[str, _Known] = {}
         for node in sorted(objects.nodes, key=lambda each: each.name):
             on_node = by_node.get(node.name, OnNode())
@@ -78,6 +81,16 @@ class Builder:
             notes=(*objects.troubles, *_notes(objects, deployed)),
             not_permitted=objects.not_permitted,
         )
+
+    def _look_at_labels(self, nodes: Iterable[LeanNode], now: float) -> dict[tuple[str, str], float]:
+        former, self._labels = self._labels, {}
+        for node in nodes:
+            for label in TIMED_LABELS:
+                value = node.labels.get(label)
+                known = former.get((node.name, label))
+                same = known is not None and known[0] == value
+                self._labels[node.name, label] = known if same and known is not None else (value, now)
+        return {key: at for key, (value, at) in self._labels.items() if value}
 
     def _think(self, node: LeanNode, on_node: OnNode, site: Site) -> _Known:
         former = self._known.get(node.name)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from backends.contract import SiteContext
-from backends.domain import KubernetesSpec, NodeSpec, SiteSpec
+from backends.domain import Fleet, KubernetesSpec, NodeSpec, SiteSpec
 from backends.feed import SystemClock
 from tests.kube.admin import Admin
 from tests.kube.server import KubeApiserver
@@ -59,7 +59,7 @@ def context(kubeconfig: Path, *, nodes: tuple[str, ...] = (), **settings: Any) -
     def no_node(node: NodeSpec) -> Any:
         raise AssertionError(f"nobody asks for the node {node.name}")
 
-    return SiteContext(site, SystemClock(), no_node)
+    return SiteContext(site, SystemClock(), no_node, Fleet)
 
 
 async def until(values: AsyncIterator[T], holds: Callable[[T], object]) -> T:

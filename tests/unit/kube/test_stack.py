@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from backends.domain import NotPermitted, Permission, StackHealth, StackNode
-from backends.kubernetes.keeping import node_of
+from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import capacity_of
+from backends.kubernetes.stack import Builder, Objects
 from backends.kubernetes.support import supported
 from tests.kube import objects as kube
 from tests.unit.kube.test_waterfall import one_node, stack_of
@@ -76,6 +78,18 @@ def test_a_mig_change_that_is_pending_for_longer_than_the_manager_waits_is_stuck
     assert stuck.mig.since is not None
     assert not stuck.mig.since.exact
     assert any("pending for more than 6 min" in note for note in stuck.notes)
+
+
+def test_without_a_time_in_the_object_a_change_is_as_old_as_the_console_knows_it() -> None:
+    raw = kube.node("dgx01", labels={MIG_STATE: "pending"})
+    builder = Builder("kubernetes", kube.NAMESPACE)
+    objects = Objects((node_of(raw),), tuple(pod_of(each) for each in kube.operand_pods("dgx01")))
+    assert builder.build(objects, kube.NOW).nodes[0].health is StackHealth.CHANGING
+    assert builder.build(objects, kube.NOW + 300).nodes[0].health is StackHealth.CHANGING
+    assert builder.build(objects, kube.NOW + 400).nodes[0].health is StackHealth.BLOCKED
+    again = kube.node("dgx01", labels={MIG_STATE: "success"})
+    builder.build(dataclasses.replace(objects, nodes=(node_of(again),)), kube.NOW + 410)
+    assert builder.build(objects, kube.NOW + 420).nodes[0].health is StackHealth.CHANGING
 
 
 def test_a_failed_mig_change_blocks_the_node() -> None:
@@ -241,9 +255,6 @@ def test_a_good_cluster_is_ready() -> None:
 
 
 def test_a_node_that_did_not_change_is_the_same_object() -> None:
-    from backends.kubernetes.keeping import pod_of
-    from backends.kubernetes.stack import Builder, Objects
-
     raw = kube.good_cluster("dgx01", "dgx02")
     builder = Builder("kubernetes", kube.NAMESPACE)
 
