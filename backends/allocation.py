@@ -47,7 +47,7 @@ def mismatches(fleet: Fleet, stack: Stack | None, workloads: Workloads, now: flo
         mine = [item for item in workloads.items if _same(item.node, reading.name)]
         if not mine and not workloads.items:
             continue
-        if all(gpu.processes is not None for gpu in reading.node.gpus):
+        if all(gpu.processes is not None and not gpu.processes_omitted for gpu in reading.node.gpus):
             found += _idle(reading.name, mine, here, now)
         found += _unallocated(reading.name, here, stack)
         found += _twice(reading.name, here, stack)
