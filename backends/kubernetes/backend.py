@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Self
 
 from backends.contract import Clock, SiteContext
@@ -58,14 +58,11 @@ class Kubernetes:
         *,
         platform: str = "kubernetes",
         namespace_names: Resource = NAMESPACES,
-        release: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`release()` is the version of what runs on top of Kubernetes, for the support matrix."""
         self.site = site
         self.api = Api(site.kubernetes, clock)
         self.clock = clock
         self._platform = platform
-        self._release = release
         self._watches = WatchSet(
             self.api,
             site.kubernetes,
@@ -188,7 +185,6 @@ class Kubernetes:
             policies=(*watches.policies.objects.values(), *watches.drivers.objects.values()),
             pods_complete=watches.pods.complete,
             version=watches.version,
-            release=self._release(),
             expected=frozenset(node.name for node in self.site.nodes),
             not_permitted=watches.denied(),
             troubles=watches.troubles(),

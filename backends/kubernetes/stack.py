@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backends.domain import NotPermitted, Stack, StackNode, Support
+from backends.domain import NotPermitted, Stack, StackNode
 from backends.kubernetes.node_state import VALIDATION_SECONDS, OnNode, Site, is_gpu_node, node_of_stack
 from backends.kubernetes.objects import TIMED_LABELS, LeanDaemonSet, LeanNode, LeanPod, LeanPolicy
 from backends.kubernetes.operands import OPERANDS, OperandKind, kind_of
@@ -32,8 +32,6 @@ class Objects:
     """False: pods of some namespaces may not be read, so what is requested is not known."""
     version: str | None = None
     """Of the API server: v1.31.2."""
-    release: str | None = None
-    """Of OpenShift: 4.18.3."""
     expected: frozenset[str] = frozenset()
     """Names of the site's own nodes: they have GPUs, whatever their labels say."""
     not_permitted: tuple[NotPermitted, ...] = ()
@@ -77,7 +75,7 @@ class Builder:
             components=components(objects.pods, namespace),
             operator_namespace=namespace,
             operator_version=version,
-            support=_support(version, objects),
+            support=supported(version, kubernetes=objects.version),
             notes=(*objects.troubles, *_notes(objects, deployed)),
             not_permitted=objects.not_permitted,
         )
@@ -185,10 +183,6 @@ def _notes(objects: Objects, deployed: frozenset[str]) -> Iterable[str]:
         return
     named = ", ".join(sorted(unlabelled)[:NAMES_IN_NOTE]) + (", ..." if len(unlabelled) > NAMES_IN_NOTE else "")
     yield f"node feature discovery has not labelled {len(unlabelled)} nodes: {named}"
-
-
-def _support(version: str | None, objects: Objects) -> tuple[Support, ...]:
-    return supported(version, kubernetes=objects.version, openshift=objects.release)
 
 
 def _limits(policies: Iterable[LeanPolicy]) -> Iterable[tuple[str, float]]:

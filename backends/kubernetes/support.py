@@ -23,7 +23,9 @@ OPENSHIFT: Mapping[Release, Range] = {
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)")
 
 
-def supported(operator: str | None, *, kubernetes: str | None, openshift: str | None) -> tuple[Support, ...]:
+def supported(
+    operator: str | None, *, kubernetes: str | None = None, openshift: str | None = None
+) -> tuple[Support, ...]:
     """What the tables say; nothing for versions that they do not know. OpenShift's own table goes first."""
     release = _release(operator)
     if release is None:

@@ -122,10 +122,12 @@ class Watch(Generic[V]):
                 verb = error.permission.verb if error.permission else "list"
                 denied = NotPermitted(self._what(), self.resource.permission(verb, self.namespace))
                 if verb == "watch":
+                    # At once the first time: the right to list may have gone together with this one.
+                    wait = RECHECK_SECONDS if self.polled is not None else 0.0
                     self.polled, self._version = denied, None
-                else:
-                    self.denied, self.polled = denied, None
-                    self._forget(Sync.NOT_PERMITTED)
+                    return wait
+                self.denied, self.polled = denied, None
+                self._forget(Sync.NOT_PERMITTED)
                 return RECHECK_SECONDS
             case Gone():
                 self._forget(Sync.ABSENT)

@@ -39,11 +39,18 @@ class Scoped(Generic[V]):
     """A namespaced collection: of the whole cluster, else of each namespace where it is permitted."""
 
     def __init__(
-        self, make: Callable[[str | None, Callable[[], None]], Watch[V]], names: Callable[[], Iterable[str]]
+        self,
+        make: Callable[[str | None, Callable[[], None]], Watch[V]],
+        names: Callable[[], Iterable[str]],
+        guesses: frozenset[str] = frozenset(),
     ) -> None:
-        """`make(namespace, changed)` makes a watch; `names()` are the namespaces to try when the cluster is denied."""
+        """`make(namespace, changed)` makes a watch; `names()` are the namespaces to try when the cluster is denied.
+
+        Of those, nobody is told that `guesses` are denied: they may not even exist.
+        """
         self._make = make
         self._names = names
+        self._guesses = guesses
         self._changed = asyncio.Event()
         self._adjusted = False
         self._whole = make(None, self._changed.set)
@@ -69,7 +76,8 @@ class Scoped(Generic[V]):
 
     @property
     def denied(self) -> list[NotPermitted]:
-        return [watch.denied for watch in self.watches if watch.denied is not None]
+        told = (watch for watch in self.watches if watch.namespace not in self._guesses)
+        return [watch.denied for watch in told if watch.denied is not None]
 
     def nudge(self) -> None:
         """The namespaces to try are others."""
@@ -142,7 +150,8 @@ class WatchSet:
 
             return Watch(self.api, resource, keep, both, self.clock, namespace=namespace)
 
-        return Scoped(make, self.namespaces_to_try)
+        named = {self.spec.gpu_operator_namespace, *self.spec.namespaces}
+        return Scoped(make, self.namespaces_to_try, frozenset(self._likely) - named)
 
     def namespaces_to_try(self) -> list[str]:
         """Where to look when the cluster as a whole is denied: what was configured, what is likely, what is listed."""

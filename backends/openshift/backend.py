@@ -23,6 +23,7 @@ from backends.domain import (
 from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.fields import entries, word
 from backends.kubernetes.resources import PROJECTS
+from backends.kubernetes.support import supported
 from backends.kubernetes.watchset import end
 from backends.openshift.objects import CLUSTER_VERSIONS, ROUTES, THANOS, release_of, route_of, scc_notes
 from backends.openshift.watches import OpenShiftWatches
@@ -39,8 +40,7 @@ class OpenShift:
 
     def __init__(self, site: SiteSpec, clock: Clock) -> None:
         self.clock = clock
-        self._watches: OpenShiftWatches | None = None
-        self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS, release=self._release)
+        self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS)
         self.api = self._kubernetes.api
 
     @classmethod
@@ -68,7 +68,6 @@ class OpenShift:
         )
         running = asyncio.create_task(watches.run(), name="openshift watches")
         stacks = self._kubernetes.stack()
-        self._watches = watches
         try:
             last: Stack | None = None
             async for stack in stacks:
@@ -131,14 +130,13 @@ class OpenShift:
     async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
         return await self._kubernetes.start_driver_upgrade(node, dry_run=dry_run)
 
-    def _release(self) -> str | None:
-        release = None if self._watches is None else self._watches.release
-        return None if release is None else release.version
-
     def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
+        release = watches.release
+        version = None if release is None else release.version
         return dataclasses.replace(
             stack,
-            cluster=watches.release,
+            cluster=release,
+            support=supported(stack.operator_version, openshift=version),
             operators=watches.operators,
             notes=(*stack.notes, *scc_notes(stack)),
             not_permitted=(*stack.not_permitted, *watches.denied()),
