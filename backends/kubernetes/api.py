@@ -25,6 +25,7 @@ from backends.domain import KubernetesSpec
 from backends.kubernetes import credentials
 from backends.kubernetes.credentials import Credentials
 from backends.kubernetes.errors import Throttled, from_exception, from_status
+from backends.kubernetes.memory import no_collection, spare_what_is_there
 from backends.kubernetes.resources import Resource
 
 if TYPE_CHECKING:
@@ -242,13 +243,19 @@ class Api:
 
 async def load_sdk() -> None:
     """Imports the SDK off the event loop; its loggers stay silent, the errors say it all."""
-    for name in ("kubernetes.aio.client.rest", "kubernetes.aio.config"):
-        await asyncio.to_thread(importlib.import_module, name)
+    await asyncio.to_thread(_import_sdk)
     for name in ("kubernetes", "aiohttp", "aiohttp_retry", "client"):
         logger = logging.getLogger(name)
         logger.propagate = False
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
+
+
+def _import_sdk() -> None:
+    with no_collection():
+        for name in ("kubernetes.aio.client.rest", "kubernetes.aio.config"):
+            importlib.import_module(name)
+        spare_what_is_there()
 
 
 def _rest_client(who: Credentials) -> Any:

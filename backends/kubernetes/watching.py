@@ -20,6 +20,7 @@ from backends.domain import NotPermitted, Problem
 from backends.feed import Backoff, problem_of
 from backends.kubernetes.api import Api
 from backends.kubernetes.errors import Expired, Throttled, from_exception, from_status
+from backends.kubernetes.memory import no_collection, spare_what_is_there
 from backends.kubernetes.resources import Resource
 
 PAGE = 200
@@ -170,6 +171,7 @@ class Watch(Generic[V]):
             if not following:
                 break
             query = {"limit": PAGE, "continue": following}
+        spare_what_is_there()
         self.relists += 1
         self._version = version
         self._replace(fresh)
@@ -261,17 +263,16 @@ class Watch(Generic[V]):
 
 def _page(raw: bytes, keep: Callable[[Mapping[str, Any]], V]) -> tuple[str | None, str | None, list[tuple[str, V]]]:
     """Version, continuation and kept objects of one page. Runs in a thread."""
-    try:
-        document = json.loads(raw)
-        metadata, items = document["metadata"], document.get("items") or ()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Unreachable("the API server sent a list that cannot be read", "it is tried again") from None
-    kind = str(document.get("kind") or "").removesuffix("List")
-    return (
-        metadata.get("resourceVersion"),
-        metadata.get("continue"),
-        list(_kept(items, kind, keep)),
-    )
+    with no_collection():
+        try:
+            document = json.loads(raw)
+            metadata, items = document["metadata"], document.get("items") or ()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Unreachable("the API server sent a list that cannot be read", "it is tried again") from None
+        kind = str(document.get("kind") or "").removesuffix("List")
+        kept = list(_kept(items, kind, keep))
+        del document, items
+    return metadata.get("resourceVersion"), metadata.get("continue"), kept
 
 
 def _kept(items: Iterable[Any], kind: str, keep: Callable[[Mapping[str, Any]], V]) -> Iterable[tuple[str, V]]:
