@@ -27,7 +27,7 @@ check: $(STAMP) ## lint, format, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-testbed: ## install the real servers the tests talk to (Debian packages, needs root)
+testbed: ## get the real servers the tests talk to: Debian packages (needs root), and a kube-apiserver, built once
 	@missing=""; for package in $(DEBIAN_PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
@@ -35,6 +35,7 @@ testbed: ## install the real servers the tests talk to (Debian packages, needs r
 	echo "testbed: installs the Debian packages$$missing"; \
 	sudo=""; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi; \
 	$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $$missing
+	@bash tests/testbed/kube-apiserver.sh
 
 bench: $(STAMP) ## what it costs: start, CPU, memory, bytes, latency
 	$(BIN)/python -m tests.bench

@@ -28,7 +28,7 @@ def _import(point: EntryPoint) -> type[Backend]:
         backend = point.load()
     except (ImportError, AttributeError) as error:
         raise GpudeckError(f"the backend {point.name} cannot be loaded: {error}", f"it is {point.value}") from error
-    missing = [wanted for wanted in ("name", "summary", "probe", "close") if not hasattr(backend, wanted)]
+    missing = [wanted for wanted in ("name", "summary", "open", "probe", "close") if not hasattr(backend, wanted)]
     if missing:
         raise GpudeckError(f"{point.value} is no backend: it lacks {', '.join(missing)}", "see backends/contract.py")
     return backend  # type: ignore[no-any-return]

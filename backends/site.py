@@ -15,6 +15,7 @@ from backends.feed.gpu_history import GpuHistory
 from backends.nodes.stream import NodeStream
 from backends.nodes.transitions import LostGpus, transitions
 from backends.nodes.transport import Transport
+from backends.platform import Platform
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.watch import TriageWatch
 
@@ -57,7 +58,7 @@ class Site:
 
     `fleet` holds every node with its last good value and latest error; `events` the newest events, oldest first;
     `history` the last hours of each GPU's series (`backends.domain.gpu_series`); `triage` what is wrong, and what was
-    checked.
+    checked; `stack` and `workloads` are filled by the platform's backend while somebody watches them.
     """
 
     def __init__(
@@ -82,6 +83,11 @@ class Site:
         self._events = Derived("events", self._collect_events, clock=self.clock)
         self.events: Topic[tuple[Event, ...]] = self._events.topic
         self._transports = (transport_factory or NodeTransports)(spec)
+        self._ways = {node.name: self._transports.transport(node) for node in spec.nodes}
+        """The one connection to each node, for its stream and for the platform's backend."""
+        self.platform = Platform(spec, self.clock, lambda node: self._ways[node.name], self._collect_fleet)
+        self.stack = self.platform.stack
+        self.workloads = self.platform.workloads
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}
         self._unwatches = [
@@ -107,6 +113,7 @@ class Site:
         for stream in self._streams:
             stream.start()
         self._triage.start()
+        self.platform.start()
 
     async def close(self) -> None:
         """Ends every stream and connection; bounded in time."""
@@ -116,6 +123,7 @@ class Site:
         for unwatch in self._unwatches:
             unwatch()
         closing = [asyncio.create_task(stream.close()) for stream in self._streams]
+        closing.append(asyncio.create_task(self.platform.close()))
         if closing:
             _, late = await asyncio.wait(closing, timeout=5.0)
             for task in late:
@@ -179,7 +187,7 @@ class Site:
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(
             node,
-            self._transports.transport(node),
+            self._ways[node.name],
             fast_seconds=self.spec.fast_seconds,
             slow_seconds=self.spec.slow_seconds,
             on_event=self._add_event,

@@ -61,6 +61,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "snapshot": ("snapshot", "snapshot"),
     "mig": ("mig", "mig"),
     "check": ("check", "check"),
+    "stack": ("stack", "stack"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
 }
@@ -106,6 +107,11 @@ def parser() -> argparse.ArgumentParser:
 
     _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
     _check_parser(commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse"))
+
+    stack = commands.add_parser("stack", help="the GPU stack of the site's platform, and what blocks it")
+    stack.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/stack/1"')
+    stack.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="longest wait (default: 30)")
+    _site_arguments(stack)
 
     backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
     backends.add_argument("--json", action="store_true")

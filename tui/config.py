@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
-from backends.domain import NodeSpec, SiteSpec, SshSpec, clean
+from backends.domain import KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
 from tui.saved_filters import line_of
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
+"""Those of gpudeck itself; other parties' are asked for only where one is named."""
+CLUSTERS = frozenset({"kubernetes", "openshift"})
 LOCAL = "local"
 
 
@@ -107,9 +109,7 @@ class _Reader:
             raise self._error("site", "a site is a table: [site.NAME]")
         self._known(table, tuple(_SITE_KEYS), f"[site.{name}] ")
         values = {key: self._typed(table, key, kind, wanted, None) for key, (kind, wanted) in _SITE_KEYS.items()}
-        platform = values["platform"]
-        if platform is not None and platform not in PLATFORMS:
-            raise self._error("platform", f"platform {platform!r} is not one of {', '.join(PLATFORMS)}")
+        platform = self._platform(values["platform"])
         ssh_config = None
         if values["ssh_config"] is not None:
             ssh_config = (self._path.parent / Path(values["ssh_config"]).expanduser()).absolute()
@@ -120,6 +120,8 @@ class _Reader:
             name=clean(name, 64),
             nodes=self._nodes(name, values["nodes"] or [], ssh_config),
             platform=platform,
+            kubernetes=self._kubernetes(platform, values),
+            settings=values["settings"] or {},
             ssh=SshSpec(
                 config_file=ssh_config,
                 connect_timeout_seconds=self._seconds(
@@ -137,9 +139,38 @@ class _Reader:
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
             demo=bool(values["demo"]),
         )
-        if not site.nodes:
+        if not site.nodes and platform not in CLUSTERS:
             raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
         return site
+
+    def _platform(self, name: str | None) -> str | None:
+        if name is None or name in PLATFORMS:
+            return name
+        from backends import registry
+
+        known = sorted({*PLATFORMS, *registry.names()})
+        if name not in known:
+            raise self._error("platform", f"platform {clean(name, 64)!r} is not one of {', '.join(known)}")
+        return name
+
+    def _kubernetes(self, platform: str | None, values: dict[str, Any]) -> KubernetesSpec:
+        for key in _KUBERNETES_KEYS:
+            if values[key] is not None and platform not in CLUSTERS:
+                raise self._error(key, f"{key} needs a cluster", 'set platform = "kubernetes" or "openshift"')
+        namespaces = values["namespaces"] or []
+        if not all(isinstance(name, str) and name for name in namespaces):
+            raise self._error("namespaces", 'namespaces must be a list of names, ["team-a", "team-b"]')
+        kubeconfig = None
+        if values["kubeconfig"] is not None:
+            kubeconfig = (self._path.parent / Path(values["kubeconfig"]).expanduser()).absolute()
+            if not kubeconfig.is_file():
+                raise self._error("kubeconfig", f"there is no kubeconfig {kubeconfig}")
+        return KubernetesSpec(
+            kubeconfig=kubeconfig,
+            context=values["context"],
+            gpu_operator_namespace=values["gpu_operator_namespace"],
+            namespaces=tuple(namespaces),
+        )
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
         nodes: dict[str, tuple[NodeSpec, Any]] = {}
@@ -218,7 +249,12 @@ class _Reader:
 
 _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "nodes": (list, 'a list of nodes, ["dgx[01-32]", "ssh:h200-*", "local"]'),
-    "platform": (str, "one of " + ", ".join(PLATFORMS)),
+    "platform": (str, "the name of a backend: " + ", ".join(PLATFORMS)),
+    "kubeconfig": (str, "the path of a kubeconfig"),
+    "context": (str, "the name of a context of the kubeconfig"),
+    "gpu_operator_namespace": (str, "the name of a namespace"),
+    "namespaces": (list, 'a list of names, ["team-a", "team-b"]'),
+    "settings": (dict, "a table of what the platform's plug-in wants to know"),
     "ssh_config": (str, "the path of an OpenSSH configuration"),
     "fast_seconds": ((int, float), "a number of seconds"),
     "slow_seconds": ((int, float), "a number of seconds"),
@@ -226,6 +262,8 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "parallel_connects": (int, "a whole number"),
     "demo": (bool, "true or false"),
 }
+
+_KUBERNETES_KEYS = ("kubeconfig", "context", "gpu_operator_namespace", "namespaces")
 
 
 def _name(name: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backends.feed.clock import Clock, ManualClock, SystemClock
     from backends.feed.collector import Collector, problem_of
     from backends.feed.derived import Derived
+    from backends.feed.follow import Follow
     from backends.feed.history import History, Point, window_start
     from backends.feed.topic import Reading, Topic, Unwatch
     from backends.feed.track import Step
@@ -22,6 +23,7 @@ __all__ = [
     "Clock",
     "Collector",
     "Derived",
+    "Follow",
     "History",
     "ManualClock",
     "Point",
@@ -42,6 +44,7 @@ _HOMES = {
     "Collector": "collector",
     "problem_of": "collector",
     "Derived": "derived",
+    "Follow": "follow",
     "History": "history",
     "Point": "history",
     "window_start": "history",

@@ -80,7 +80,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_backends_says_what_there_is() -> None:
     done = run("backends")
     assert done.returncode == 0
-    assert "none installed" in done.stdout
+    assert "can: stack, workloads, logs" in done.stdout
     assert "nvidia-smi" in done.stdout
 
 

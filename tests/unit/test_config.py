@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import ConfigError
+from backends.domain import KubernetesSpec
 from backends.hosts import MOST_NAMES, concrete_hosts, expand_range, matching
 from tui.config import Settings, load
 
@@ -92,6 +93,10 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nnodes = [5]\n", 2, "not 5", ""),
         ("[site.a]\nnodes = [{ address = 'x' }]\n", 2, "needs a name", ""),
         ("[site.a]\nplatform = 'slurm'\n", 2, "not one of docker, kubernetes, openshift", ""),
+        ("[site.a]\nkubeconfig = 'x'\n", 2, "kubeconfig needs a cluster", "kubernetes"),
+        ("[site.a]\nplatform = 'kubernetes'\nkubeconfig = 'x'\n", 3, "there is no kubeconfig", ""),
+        ("[site.a]\nplatform = 'kubernetes'\nnamespaces = [1]\n", 3, "must be a list of names", ""),
+        ("[site.a]\nplatform = 'kubernetes'\nkube_config = 'x'\n", 3, "unknown key [site.a] kube_config", "kubeconfig"),
         ("[site.a]\nfast_seconds = 0.01\n", 2, "between 0.2 and 60", ""),
         ("[site.a]\nfast_seconds = true\n", 2, "must be a number", ""),
         ("[site.a]\ndemo = 1\n", 2, "true or false", ""),
@@ -108,6 +113,24 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: i
     assert error.message.startswith(f"{tmp_path / 'config.toml'}:{line}: ")
     assert words in error.message
     assert hint in error.hint
+
+
+def test_a_cluster_needs_no_nodes_and_says_how_it_is_reached(tmp_path: Path) -> None:
+    (tmp_path / "kube.yaml").write_text("")
+    text = """
+[site.a]
+platform = "openshift"
+kubeconfig = "kube.yaml"
+context = "prod"
+gpu_operator_namespace = "nvidia-gpu-operator"
+namespaces = ["team-a"]
+
+[site.a.settings]
+anything = 5
+"""
+    (site,) = load(written(tmp_path, text)).sites
+    spec = KubernetesSpec(tmp_path / "kube.yaml", "prod", "nvidia-gpu-operator", ("team-a",))
+    assert (site.platform, site.nodes, site.kubernetes, site.settings) == ("openshift", (), spec, {"anything": 5})
 
 
 def test_broken_toml_and_unreadable_files(tmp_path: Path) -> None:

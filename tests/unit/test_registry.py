@@ -15,6 +15,9 @@ GOOD = """
 class Toy:
     name = "toy"
     summary = "a toy platform"
+    @classmethod
+    def open(cls, context):
+        return cls()
     async def probe(self):
         return "1.0"
     async def close(self):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from backends import registry
-from backends.contract import GpudeckError
+from backends.contract import GpudeckError, capabilities
 
 TRANSPORTS = (
     ("nvml", "the probe: NVML over SSH or a local process, Python 3.6+ on the node, nothing installed"),
@@ -24,6 +25,8 @@ def backends(arguments: argparse.Namespace) -> int:
     print("Platforms")
     for platform in platforms:
         print(f"  {platform['name']:<14} {platform['error'] or platform['summary']}")
+        if platform["capabilities"]:
+            print(f"  {'':<14} can: {', '.join(platform['capabilities'])}")
     if not platforms:
         print("  none installed: nodes are read directly")
     print("How a node is read")
@@ -32,9 +35,9 @@ def backends(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(name: str) -> dict[str, str | None]:
+def _describe(name: str) -> dict[str, Any]:
     try:
         backend = registry.load(name)
     except GpudeckError as error:
-        return {"name": name, "summary": None, "error": error.message}
-    return {"name": name, "summary": backend.summary, "error": None}
+        return {"name": name, "summary": None, "capabilities": [], "error": error.message}
+    return {"name": name, "summary": backend.summary, "capabilities": list(capabilities(backend)), "error": None}

@@ -1,0 +1,115 @@
+"""What the API server answered, as errors of the console's tree."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from backends.contract import AuthRefused, Gone, GpudeckError, NotAllowed, Refused, Unreachable
+from backends.domain import Permission, clean
+
+MESSAGE_LIMIT = 300
+LONGEST_RETRY_AFTER = 120.0
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)")?'
+)
+
+
+class Expired(Gone):
+    """410: the resource version or the list's continuation is too old; the list has to be read anew."""
+
+    code = "expired"
+
+
+class Throttled(Unreachable):
+    """429: the API server, or a budget, asks to come back later."""
+
+    code = "throttled"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+        """Seconds, as the server wants it; bounded."""
+
+
+def from_status(status: int, body: bytes | dict[str, Any], retry_after: str | None = None) -> GpudeckError:
+    """The error for an HTTP status and the API's `Status` object; the server's own words are cleaned and bounded."""
+    message = _message(body)
+    said = f": {message}" if message else ""
+    match status:
+        case 401:
+            return AuthRefused(f"the API server does not accept the credentials{said}", "log in to the cluster again")
+        case 403:
+            permission = forbidden(message)
+            needs = f"needs: {permission}" if permission else "ask for the right"
+            return NotAllowed(message or "the API server forbids it", needs, permission=permission)
+        case 404:
+            return Gone(message or "the API server knows no such object", "")
+        case 409 | 422 | 400:
+            return Refused(message or f"the API server refused it (HTTP {status})", "")
+        case 410:
+            return Expired(message or "the resource version is too old", "it is read anew")
+        case 429:
+            return Throttled(
+                message or "the API server asks for fewer requests",
+                "it is tried again",
+                retry_after=_seconds(retry_after),
+            )
+    return Unreachable(f"the API server answered HTTP {status}{said}", "see the API server's own log")
+
+
+def forbidden(message: str) -> Permission | None:
+    """The right that a 403 names; None when it is worded in another way."""
+    match = _FORBIDDEN.search(message)
+    if match is None:
+        return None
+    resource = match["resource"]
+    if match["group"]:
+        plural, _, subresource = resource.partition("/")
+        resource = f"{plural}.{match['group']}" + (f"/{subresource}" if subresource else "")
+    return Permission(match["verb"], resource, match["namespace"])
+
+
+def from_exception(error: BaseException, host: str) -> GpudeckError:
+    """The error for what aiohttp or the sockets raised while talking to `host`."""
+    import ssl
+
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return Unreachable(
+            f"the certificate of {host} is not trusted: {_words(error)}",
+            "the kubeconfig's certificate-authority must have signed it",
+        )
+    if isinstance(error, TimeoutError):
+        return Unreachable(f"{host} does not answer in time", "is the network or a firewall in between?")
+    if isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError):
+        return Unreachable(f"{host} cannot be reached: {_words(error)}", "is the API server up, and the address right?")
+    return Unreachable(f"the connection to {host} was lost: {_words(error)}", "it is opened again")
+
+
+def _words(error: BaseException) -> str:
+    cause = getattr(error, "os_error", None) or error
+    text = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
+    return clean(text, 160)
+
+
+def _message(body: bytes | dict[str, Any]) -> str:
+    document: Any = body
+    if isinstance(body, bytes):
+        try:
+            document = json.loads(body)
+        except ValueError:
+            # A proxy in front of the API server speaks HTML; its first line says enough.
+            return clean(body[:MESSAGE_LIMIT].decode("utf-8", "replace"), 120)
+    message = document.get("message") if isinstance(document, dict) else None
+    return clean(message, MESSAGE_LIMIT) if isinstance(message, str) else ""
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return min(LONGEST_RETRY_AFTER, max(0.0, float(retry_after or 1)))
+    except ValueError:
+        return 1.0

@@ -1,0 +1,306 @@
+"""The collections that the console watches at a cluster, each no further than the user's rights go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from backends.contract import Clock, GpudeckError
+from backends.domain import KubernetesSpec, NotPermitted
+from backends.kubernetes.api import Api
+from backends.kubernetes.fields import table, word
+from backends.kubernetes.keeping import daemon_set_of, node_of, pod_of, policy_of
+from backends.kubernetes.objects import LeanDaemonSet, LeanNode, LeanPod, LeanPolicy
+from backends.kubernetes.resources import (
+    CLUSTER_POLICIES,
+    DAEMON_SETS,
+    NAMESPACES,
+    NODES,
+    NVIDIA_DRIVERS,
+    PODS,
+    Resource,
+)
+from backends.kubernetes.watching import Sync, Watch
+
+MOST_NAMESPACES = 64
+"""Watched one by one when the whole cluster may not be: each is a connection of its own."""
+GRACE_SECONDS = 10.0
+"""How long a lesser collection may keep the first value waiting."""
+OUTAGE_SECONDS = 20.0
+"""Nothing could be read for so long: that is no hiccup any more."""
+
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class Scoped(Generic[V]):
+    """A namespaced collection: of the whole cluster, else of each namespace where it is permitted."""
+
+    def __init__(
+        self,
+        make: Callable[[str | None, Callable[[], None]], Watch[V]],
+        names: Callable[[], Iterable[str]],
+        guesses: frozenset[str] = frozenset(),
+    ) -> None:
+        """`make(namespace, changed)` makes a watch; `names()` are the namespaces to try when the cluster is denied.
+
+        Of those, nobody is told that `guesses` are denied: they may not even exist.
+        """
+        self._make = make
+        self._names = names
+        self._guesses = guesses
+        self._changed = asyncio.Event()
+        self._adjusted = False
+        self._whole = make(None, self._changed.set)
+        self._parts: dict[str, tuple[Watch[V], asyncio.Task[None]]] = {}
+
+    @property
+    def objects(self) -> Iterable[V]:
+        for watch in self.watches:
+            yield from watch.objects.values()
+
+    @property
+    def watches(self) -> list[Watch[V]]:
+        return [self._whole, *(watch for watch, _ in self._parts.values())]
+
+    @property
+    def complete(self) -> bool:
+        """Everything in the cluster is seen."""
+        return self._whole.denied is None
+
+    @property
+    def settled(self) -> bool:
+        return (self.complete or self._adjusted) and all(watch.settled for watch in self.watches)
+
+    @property
+    def denied(self) -> list[NotPermitted]:
+        told = (watch for watch in self.watches if watch.namespace not in self._guesses)
+        return [watch.denied for watch in told if watch.denied is not None]
+
+    def nudge(self) -> None:
+        """The namespaces to try are others."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        whole = asyncio.create_task(self._whole.run(), name=f"watch {self._whole.resource.qualified}")
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                self._adjust()
+        finally:
+            await end([whole, *(task for _, task in self._parts.values())])
+
+    def _adjust(self) -> None:
+        wanted = set() if self.complete else set(list(self._names())[:MOST_NAMESPACES])
+        for gone in self._parts.keys() - wanted:
+            self._parts.pop(gone)[1].cancel()
+        for name in sorted(wanted - self._parts.keys()):
+            watch = self._make(name, self._changed.set)
+            task = asyncio.create_task(watch.run(), name=f"watch {watch.resource.qualified} in {name}")
+            self._parts[name] = (watch, task)
+        self._adjusted = not self.complete
+
+
+class WatchSet:
+    """Watched while somebody is `watching`; all start and end together."""
+
+    def __init__(
+        self,
+        api: Api,
+        spec: KubernetesSpec,
+        clock: Clock,
+        *,
+        namespace_names: Resource = NAMESPACES,
+        likely_namespaces: tuple[str, ...] = (),
+    ) -> None:
+        """`likely_namespaces` are tried when neither the cluster nor the list of namespaces may be read."""
+        self.api = api
+        self.spec = spec
+        self.clock = clock
+        self.version: str | None = None
+        self._namespace_names = namespace_names
+        self._likely = likely_namespaces
+        self._readers = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._listeners: set[asyncio.Event] = set()
+        self._make()
+
+    def _make(self) -> None:
+        self.nodes: Watch[LeanNode] = self._watch(NODES, node_of)
+        self.policies: Watch[LeanPolicy] = self._watch(CLUSTER_POLICIES, policy_of)
+        self.drivers: Watch[LeanPolicy] = self._watch(NVIDIA_DRIVERS, policy_of)
+        self.namespaces: Watch[str] = Watch(
+            self.api, self._namespace_names, _name, self._namespaces_changed, self.clock
+        )
+        self.pods: Scoped[LeanPod] = self._scoped(PODS, pod_of)
+        self.daemon_sets: Scoped[LeanDaemonSet] = self._scoped(DAEMON_SETS, daemon_set_of)
+
+    def _watch(self, resource: Resource, keep: Callable[[Mapping[str, Any]], T]) -> Watch[T]:
+        return Watch(self.api, resource, keep, self.changed, self.clock)
+
+    def _scoped(self, resource: Resource, keep: Callable[[Mapping[str, Any]], T]) -> Scoped[T]:
+        def make(namespace: str | None, changed: Callable[[], None]) -> Watch[T]:
+            def both() -> None:
+                changed()
+                self.changed()
+
+            return Watch(self.api, resource, keep, both, self.clock, namespace=namespace)
+
+        named = {self.spec.gpu_operator_namespace, *self.spec.namespaces}
+        return Scoped(make, self.namespaces_to_try, frozenset(self._likely) - named)
+
+    def namespaces_to_try(self) -> list[str]:
+        """Where to look when the cluster as a whole is denied: what was configured, what is likely, what is listed."""
+        spec = self.spec
+        first = (spec.gpu_operator_namespace, *spec.namespaces, *self._likely, self.api.namespace)
+        return list(dict.fromkeys([*(name for name in first if name), *sorted(self.namespaces.objects.values())]))
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[Changes]:
+        """Keeps the watches running; hears of their changes."""
+        listener = asyncio.Event()
+        self._listeners.add(listener)
+        self._readers += 1
+        if self._readers == 1:
+            self._start()
+        try:
+            yield Changes(self, listener)
+        finally:
+            self._listeners.discard(listener)
+            self._readers -= 1
+            if not self._readers:
+                await self.stop()
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        await end(tasks)
+
+    def changed(self) -> None:
+        for listener in self._listeners:
+            listener.set()
+
+    def _namespaces_changed(self) -> None:
+        self.pods.nudge()
+        self.daemon_sets.nudge()
+        self.changed()
+
+    def watches(self) -> list[Watch[Any]]:
+        return [self.nodes, self.policies, self.drivers, *self.pods.watches, *self.daemon_sets.watches]
+
+    @property
+    def settled(self) -> bool:
+        """Everything was read once, or it is known why not."""
+        single = (self.nodes, self.policies, self.drivers)
+        return all(watch.settled for watch in single) and self.pods.settled and self.daemon_sets.settled
+
+    @property
+    def essentials_settled(self) -> bool:
+        return self.nodes.settled and self.pods.settled
+
+    def first_error(self) -> GpudeckError | None:
+        """Why nodes and pods cannot be read, when each of them that was not read has failed."""
+        essential: list[Watch[Any]] = [self.nodes, *self.pods.watches]
+        unread = [watch for watch in essential if not watch.settled]
+        errors = [watch.error for watch in unread if watch.error is not None]
+        return errors[0] if errors and len(errors) == len(unread) else None
+
+    def denied(self) -> tuple[NotPermitted, ...]:
+        """What may not be read; a resource that does not matter here is left out."""
+        single = (self.nodes, self.policies, self.drivers)
+        return (
+            *(watch.denied for watch in single if watch.denied is not None),
+            *self.pods.denied,
+            *self.daemon_sets.denied,
+            *(watch.polled for watch in self.watches() if watch.polled is not None),
+        )
+
+    def troubles(self) -> tuple[str, ...]:
+        """One sentence for each collection that could not be read at all, or not lately."""
+        return tuple(
+            f"{watch.resource.qualified} cannot be read: {watch.problem.message}"
+            for watch in self.watches()
+            if watch.state is Sync.RETRYING and watch.problem is not None
+        )
+
+    def outage(self) -> GpudeckError | None:
+        """Why nothing at all can be read, once that has lasted; None while something can."""
+        watches = [watch for watch in self.watches() if watch.state is not Sync.ABSENT]
+        if any(watch.error is None for watch in watches):
+            return None
+        since = max((watch.problem.at for watch in watches if watch.problem is not None), default=None)
+        if since is None or self.clock.now() - since < OUTAGE_SECONDS:
+            return None
+        return watches[0].error
+
+    def _start(self) -> None:
+        # Made anew: what was read before nobody looked is old, and may be large.
+        self._make()
+        runs = (self.nodes.run(), self.policies.run(), self.drivers.run(), self.pods.run(), self.daemon_sets.run())
+        self._tasks = [asyncio.create_task(run, name="kubernetes watch") for run in runs]
+        self._tasks.append(asyncio.create_task(self._read_version(), name="kubernetes version"))
+        self._tasks.append(asyncio.create_task(self._namespaces_when_needed(), name="kubernetes namespaces"))
+
+    async def _namespaces_when_needed(self) -> None:
+        heard = asyncio.Event()
+        self._listeners.add(heard)
+        try:
+            while self.pods.complete:
+                await heard.wait()
+                heard.clear()
+        finally:
+            self._listeners.discard(heard)
+        await self.namespaces.run()
+
+    async def _read_version(self) -> None:
+        with contextlib.suppress(GpudeckError):
+            self.version = word(await self.api.get("/version"), "gitVersion") or None
+            self.changed()
+
+
+class Changes:
+    """What one reader hears of the collections."""
+
+    def __init__(self, watch_set: WatchSet, listener: asyncio.Event) -> None:
+        self._set = watch_set
+        self._listener = listener
+
+    async def settled(self) -> None:
+        """Until everything was read once, or it is known why not. Raises when nothing can be read."""
+        started = self._set.clock.monotonic()
+        while True:
+            if self._set.settled:
+                return
+            if self._set.essentials_settled:
+                if self._set.clock.monotonic() - started > GRACE_SECONDS:
+                    return
+            elif (error := self._set.first_error()) is not None:
+                raise error
+            await self.wait(GRACE_SECONDS)
+
+    async def wait(self, seconds: float) -> bool:
+        """Until something changes, at most `seconds`; whether something did."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._listener.wait()
+        except TimeoutError:
+            return False
+        self._listener.clear()
+        return True
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels the tasks and waits for their end."""
+    listed = list(tasks)
+    for task in listed:
+        task.cancel()
+    for task in listed:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _name(raw: Mapping[str, Any]) -> str:
+    return word(table(raw, "metadata"), "name")

@@ -1,0 +1,143 @@
+"""The backend `openshift`: Kubernetes with what OpenShift adds."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from typing import ClassVar, Self
+
+from backends.contract import Clock, Gone, NotAllowed, SiteContext
+from backends.domain import (
+    AccessReview,
+    DrainPlan,
+    LogBatch,
+    LogQuery,
+    LogSource,
+    Permission,
+    Route,
+    SiteSpec,
+    Stack,
+    Workloads,
+)
+from backends.kubernetes.backend import Kubernetes
+from backends.kubernetes.fields import entries, word
+from backends.kubernetes.resources import PROJECTS
+from backends.kubernetes.support import supported
+from backends.kubernetes.watchset import end
+from backends.openshift.objects import CLUSTER_VERSIONS, ROUTES, THANOS, release_of, route_of, scc_notes
+from backends.openshift.watches import OpenShiftWatches
+
+SETTLE_SECONDS = 5.0
+"""How long the first value waits for OLM."""
+
+
+class OpenShift:
+    """One cluster. Everything that Kubernetes can do is done by Kubernetes."""
+
+    name: ClassVar[str] = "openshift"
+    summary: ClassVar[str] = "an OpenShift cluster: Kubernetes with OLM's operators, routes, projects and SCCs"
+
+    def __init__(self, site: SiteSpec, clock: Clock) -> None:
+        self.clock = clock
+        self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS)
+        self.api = self._kubernetes.api
+
+    @classmethod
+    def open(cls, context: SiteContext) -> Self:
+        return cls(context.site, context.clock)
+
+    async def probe(self) -> str | None:
+        """OpenShift's version; None on a cluster without its API groups."""
+        listing = await self.api.get("/apis")
+        groups = {word(group, "name") for group in entries(listing, "groups")}
+        if CLUSTER_VERSIONS.group not in groups:
+            return None
+        try:
+            release = release_of(await self.api.get(CLUSTER_VERSIONS.path(name="version")))
+        except (NotAllowed, Gone):
+            return "version not permitted"
+        return release.version or release.desired or "version not told"
+
+    async def close(self) -> None:
+        await self._kubernetes.close()
+
+    async def stack(self) -> AsyncIterator[Stack]:
+        watches = OpenShiftWatches(
+            self.api, self.clock, self._kubernetes.namespaces_to_try, self._kubernetes.tell_again
+        )
+        running = asyncio.create_task(watches.run(), name="openshift watches")
+        stacks = self._kubernetes.stack()
+        try:
+            last: Stack | None = None
+            async for stack in stacks:
+                if last is None:
+                    await watches.until_settled(SETTLE_SECONDS)
+                fresh = self._with_openshift(stack, watches)
+                last = fresh if last is None or fresh != last else last
+                yield last
+        finally:
+            await end([running])
+            await stacks.aclose()  # type: ignore[attr-defined]
+
+    async def workloads(self) -> AsyncIterator[Workloads]:
+        stacks = self._kubernetes.workloads()
+        try:
+            async for workloads in stacks:
+                yield workloads
+        finally:
+            await stacks.aclose()  # type: ignore[attr-defined]
+
+    async def routes(self, namespace: str | None = None) -> tuple[Route, ...]:
+        """The routes of a namespace, or of the cluster, by namespace and name. Raises `GpudeckError`."""
+        listing = await self.api.get(ROUTES.path(namespace))
+        found = (route_of(raw) for raw in entries(listing, "items"))
+        return tuple(sorted(found, key=lambda route: (route.namespace, route.name)))
+
+    async def monitoring_url(self) -> str | None:
+        """Where thanos-querier answers PromQL from outside; None without such a route, or when it may not be read."""
+        namespace, name = THANOS
+        try:
+            route = route_of(await self.api.get(ROUTES.path(namespace, name)))
+        except (Gone, NotAllowed):
+            return None
+        return f"https://{route.host}" if route.host else None
+
+    def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
+        return self._kubernetes.logs(source, query)
+
+    async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
+        return await self._kubernetes.review(permissions)
+
+    async def restart_pod(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
+        await self._kubernetes.restart_pod(namespace, name, dry_run=dry_run)
+
+    async def cordon(self, node: str, on: bool, *, dry_run: bool = False) -> bool:
+        return await self._kubernetes.cordon(node, on, dry_run=dry_run)
+
+    async def drain_plan(self, node: str) -> DrainPlan:
+        return await self._kubernetes.drain_plan(node)
+
+    async def evict(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
+        await self._kubernetes.evict(namespace, name, dry_run=dry_run)
+
+    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
+        return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
+
+    async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
+        return await self._kubernetes.pause_driver_upgrade(node, paused, dry_run=dry_run)
+
+    async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
+        return await self._kubernetes.start_driver_upgrade(node, dry_run=dry_run)
+
+    def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
+        release = watches.release
+        version = None if release is None else release.version
+        return dataclasses.replace(
+            stack,
+            cluster=release,
+            support=supported(stack.operator_version, openshift=version),
+            operators=watches.operators,
+            notes=(*stack.notes, *scc_notes(stack)),
+            not_permitted=(*stack.not_permitted, *watches.denied()),
+        )

@@ -1,0 +1,189 @@
+"""The few fields that are kept of OpenShift's and OLM's objects, and what they mean together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.domain import ClusterRelease, Condition, OlmOperator, Route, Stack
+from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, word
+from backends.kubernetes.resources import Resource
+
+CLUSTER_VERSIONS = Resource("clusterversions", "config.openshift.io", namespaced=False)
+ROUTES = Resource("routes", "route.openshift.io")
+SUBSCRIPTIONS = Resource("subscriptions", "operators.coreos.com", "v1alpha1")
+INSTALL_PLANS = Resource("installplans", "operators.coreos.com", "v1alpha1")
+CLUSTER_SERVICE_VERSIONS = Resource("clusterserviceversions", "operators.coreos.com", "v1alpha1")
+PACKAGES = frozenset({"gpu-operator-certified", "gpu-operator", "nfd", "nvidia-network-operator"})
+"""What the GPU stack is installed from."""
+TROUBLE = frozenset(
+    {"CatalogSourcesUnhealthy", "ResolutionFailed", "BundleUnpackFailed", "InstallPlanFailed", "InstallPlanMissing"}
+)
+"""Conditions of a Subscription that are bad when they are true; InstallPlanPending is none."""
+SCC_WORDS = "unable to validate against any security context constraint"
+THANOS = ("openshift-monitoring", "thanos-querier")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    namespace: str
+    name: str
+    package: str
+    channel: str | None
+    approval: str | None
+    state: str | None
+    installed_csv: str | None
+    current_csv: str | None
+    install_plan: str | None
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallPlan:
+    namespace: str
+    name: str
+    phase: str | None
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceVersion:
+    """A ClusterServiceVersion."""
+
+    namespace: str
+    name: str
+    phase: str | None
+    reason: str | None
+    message: str | None
+
+
+def subscription_of(raw: Mapping[str, Any]) -> Subscription:
+    metadata, spec, status = maps(raw, "metadata", "spec", "status")
+    plan = table(status, "installPlanRef") or table(status, "installplan")
+    return Subscription(
+        namespace=word(metadata, "namespace"),
+        name=word(metadata, "name"),
+        package=word(spec, "name"),
+        channel=text(spec, "channel"),
+        approval=text(spec, "installPlanApproval"),
+        state=text(status, "state"),
+        installed_csv=text(status, "installedCSV"),
+        current_csv=text(status, "currentCSV"),
+        install_plan=text(plan, "name"),
+        conditions=conditions_of(status),
+    )
+
+
+def install_plan_of(raw: Mapping[str, Any]) -> InstallPlan:
+    metadata, status = maps(raw, "metadata", "status")
+    return InstallPlan(
+        word(metadata, "namespace"), word(metadata, "name"), text(status, "phase"), conditions_of(status)
+    )
+
+
+def service_version_of(raw: Mapping[str, Any]) -> ServiceVersion:
+    metadata, status = maps(raw, "metadata", "status")
+    return ServiceVersion(
+        namespace=word(metadata, "namespace"),
+        name=word(metadata, "name"),
+        phase=text(status, "phase"),
+        reason=text(status, "reason"),
+        message=text(status, "message", MESSAGE_LIMIT),
+    )
+
+
+def release_of(raw: Mapping[str, Any]) -> ClusterRelease:
+    (status,) = maps(raw, "status")
+    completed = (entry for entry in entries(status, "history") if entry.get("state") == "Completed")
+    conditions = {condition.type: condition for condition in conditions_of(status)}
+
+    def holds(kind: str) -> bool | None:
+        condition = conditions.get(kind)
+        return None if condition is None else {"True": True, "False": False}.get(condition.status)
+
+    failing = conditions.get("Failing") or conditions.get("Degraded")
+    telling = (
+        failing if failing is not None and failing.status == "True" else None,
+        conditions.get("Available") if holds("Available") is False else None,
+        conditions.get("Progressing") if holds("Progressing") else None,
+    )
+    return ClusterRelease(
+        version=next((text(entry, "version") for entry in completed), None),
+        desired=text(table(status, "desired"), "version"),
+        available=holds("Available"),
+        progressing=holds("Progressing"),
+        failing=None if failing is None else failing.status == "True",
+        message=next((condition.message for condition in telling if condition is not None), None),
+    )
+
+
+def route_of(raw: Mapping[str, Any]) -> Route:
+    metadata, spec, status = maps(raw, "metadata", "spec", "status")
+    ingresses = entries(status, "ingress")
+    admitted = [
+        condition.status == "True"
+        for ingress in ingresses
+        for condition in conditions_of(ingress)
+        if condition.type == "Admitted"
+    ]
+    target = table(spec, "to")
+    return Route(
+        namespace=word(metadata, "namespace"),
+        name=word(metadata, "name"),
+        host=next((word(ingress, "host") for ingress in ingresses), "") or word(spec, "host"),
+        service=text(target, "name") if target.get("kind", "Service") == "Service" else None,
+        tls=bool(table(spec, "tls")),
+        admitted=any(admitted) if admitted else None,
+    )
+
+
+def operators_of(
+    subscriptions: Iterable[Subscription],
+    plans: Iterable[InstallPlan],
+    versions: Iterable[ServiceVersion],
+) -> tuple[OlmOperator, ...]:
+    """Each Subscription of `PACKAGES` with its install plan and its ClusterServiceVersion, by package."""
+    plans_by_name = {(plan.namespace, plan.name): plan for plan in plans}
+    versions_by_name = {(version.namespace, version.name): version for version in versions}
+    chosen = sorted((each for each in subscriptions if each.package in PACKAGES), key=lambda each: each.package)
+    return tuple(
+        _operator(
+            each,
+            plans_by_name.get((each.namespace, each.install_plan or "")),
+            versions_by_name.get((each.namespace, each.installed_csv or each.current_csv or "")),
+        )
+        for each in chosen
+    )
+
+
+def _operator(subscription: Subscription, plan: InstallPlan | None, version: ServiceVersion | None) -> OlmOperator:
+    bad = [each for each in subscription.conditions if each.type in TROUBLE and each.status == "True"]
+    failed = [each for each in (plan.conditions if plan else ()) if each.status == "False" and each.message]
+    told = next((f"{each.type}: {each.message or each.reason or 'no reason given'}" for each in (*bad, *failed)), None)
+    return OlmOperator(
+        package=subscription.package,
+        namespace=subscription.namespace,
+        subscription=subscription.name,
+        channel=subscription.channel,
+        approval=subscription.approval,
+        state=subscription.state,
+        installed_csv=subscription.installed_csv,
+        current_csv=subscription.current_csv,
+        csv_phase=version.phase if version else None,
+        csv_reason=version.reason if version else None,
+        csv_message=version.message if version else None,
+        install_plan=subscription.install_plan,
+        install_plan_phase=plan.phase if plan else None,
+        message=told,
+    )
+
+
+def scc_notes(stack: Stack) -> tuple[str, ...]:
+    """Pods that security context constraints refuse never exist: only events of their DaemonSets tell."""
+    found: dict[str, str] = {}
+    for node in stack.nodes:
+        for event in node.blocker.events if node.blocker is not None else ():
+            if SCC_WORDS in event.text and node.blocker is not None:
+                found.setdefault(node.blocker.state.daemon_set or node.blocker.title, event.text)
+    return tuple(f"security context constraints refuse the pods of {name}: {told}" for name, told in found.items())

@@ -1,0 +1,131 @@
+"""What is watched of OpenShift beside Kubernetes' own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from backends.contract import Clock
+from backends.domain import ClusterRelease, NotPermitted, OlmOperator
+from backends.kubernetes.api import Api
+from backends.kubernetes.resources import Resource
+from backends.kubernetes.watching import Watch
+from backends.kubernetes.watchset import Scoped, end
+from backends.openshift.objects import (
+    CLUSTER_SERVICE_VERSIONS,
+    CLUSTER_VERSIONS,
+    INSTALL_PLANS,
+    PACKAGES,
+    SUBSCRIPTIONS,
+    InstallPlan,
+    ServiceVersion,
+    Subscription,
+    install_plan_of,
+    operators_of,
+    release_of,
+    service_version_of,
+    subscription_of,
+)
+
+T = TypeVar("T")
+
+
+class OpenShiftWatches:
+    """The cluster's release, and OLM's objects of the namespaces that the GPU stack is installed in.
+
+    OLM copies a ClusterServiceVersion into every namespace: those of a few namespaces are read, never all.
+    """
+
+    def __init__(self, api: Api, clock: Clock, names: Callable[[], list[str]], changed: Callable[[], None]) -> None:
+        """`names()` are the namespaces to try when the subscriptions of the cluster may not be read."""
+        self._api = api
+        self._clock = clock
+        self._tell = changed
+        self._changed = asyncio.Event()
+        self._waiting: asyncio.Event | None = None
+        self._releases: Watch[ClusterRelease] = self._watch(CLUSTER_VERSIONS, release_of)
+        self._subscriptions: Scoped[Subscription] = Scoped(
+            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge), names
+        )
+        self._parts: dict[str, tuple[Watch[InstallPlan], Watch[ServiceVersion], list[asyncio.Task[None]]]] = {}
+
+    @property
+    def release(self) -> ClusterRelease | None:
+        return next(iter(self._releases.objects.values()), None)
+
+    @property
+    def operators(self) -> tuple[OlmOperator, ...]:
+        plans = [plan for watch, _, _ in self._parts.values() for plan in watch.objects.values()]
+        versions = [version for _, watch, _ in self._parts.values() for version in watch.objects.values()]
+        return operators_of(self._subscriptions.objects, plans, versions)
+
+    @property
+    def settled(self) -> bool:
+        parts = [watch for plans, versions, _ in self._parts.values() for watch in (plans, versions)]
+        known = self._subscriptions.settled and self._wanted() == self._parts.keys()
+        return self._releases.settled and known and all(watch.settled for watch in parts)
+
+    def denied(self) -> tuple[NotPermitted, ...]:
+        parts: list[Watch[Any]] = [watch for plans, csvs, _ in self._parts.values() for watch in (plans, csvs)]
+        single = [self._releases, *parts]
+        return (*(watch.denied for watch in single if watch.denied is not None), *self._subscriptions.denied)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        tasks = [
+            asyncio.create_task(self._releases.run(), name="watch clusterversions"),
+            asyncio.create_task(self._subscriptions.run(), name="watch subscriptions"),
+        ]
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                self._adjust()
+        finally:
+            await end([*tasks, *(task for _, _, started in self._parts.values() for task in started)])
+
+    async def until_settled(self, seconds: float) -> None:
+        """Until all was read once or is known not to be readable, at most `seconds`."""
+        waited = asyncio.Event()
+        self._waiting = waited
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.settled:
+                    waited.clear()
+                    await waited.wait()
+        except TimeoutError:
+            return
+
+    def _wanted(self) -> set[str]:
+        return {each.namespace for each in self._subscriptions.objects if each.package in PACKAGES}
+
+    def _adjust(self) -> None:
+        wanted = self._wanted()
+        for gone in self._parts.keys() - wanted:
+            for task in self._parts.pop(gone)[2]:
+                task.cancel()
+        for namespace in sorted(wanted - self._parts.keys()):
+            plans = self._watch(INSTALL_PLANS, install_plan_of, namespace)
+            versions = self._watch(CLUSTER_SERVICE_VERSIONS, service_version_of, namespace)
+            started = [
+                asyncio.create_task(run, name=f"watch OLM in {namespace}") for run in (plans.run(), versions.run())
+            ]
+            self._parts[namespace] = (plans, versions, started)
+
+    def _watch(
+        self,
+        resource: Resource,
+        keep: Callable[[Mapping[str, Any]], T],
+        namespace: str | None = None,
+        nudge: Callable[[], None] | None = None,
+    ) -> Watch[T]:
+        def changed() -> None:
+            if nudge is not None:
+                nudge()
+            self._changed.set()
+            if self._waiting is not None:
+                self._waiting.set()
+            self._tell()
+
+        return Watch(self._api, resource, keep, changed, self._clock, namespace=namespace)

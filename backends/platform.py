@@ -1,0 +1,92 @@
+"""The platform of one site: its backend, loaded when it is first needed, and the topics it fills."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from backends.contract import Backend, Clock, GpudeckError, ListsWorkloads, NodeAccess, ReportsStack, SiteContext
+from backends.feed import Follow
+
+if TYPE_CHECKING:
+    from backends.domain import Fleet, NodeSpec, SiteSpec, Stack, Workloads
+
+T = TypeVar("T")
+
+
+class Platform:
+    """Without a configured platform the topics are there, and stay empty.
+
+    Nothing is imported or connected before a topic has demand or `backend` is asked for.
+    """
+
+    def __init__(
+        self, spec: SiteSpec, clock: Clock, node: Callable[[NodeSpec], NodeAccess], fleet: Callable[[], Fleet]
+    ) -> None:
+        self._context = SiteContext(spec, clock, node, fleet)
+        self._opening = asyncio.Lock()
+        self._backend: Backend | None = None
+        self._stack = Follow("stack", self._read_stack, clock=clock)
+        self._workloads = Follow("workloads", self._read_workloads, clock=clock)
+        self.stack = self._stack.topic
+        """The GPU stack."""
+        self.workloads = self._workloads.topic
+        """Whose work uses the GPUs."""
+
+    @property
+    def configured(self) -> bool:
+        return self._context.site.platform is not None
+
+    async def backend(self) -> Backend:
+        """The site's backend, opened once. Raises `GpudeckError`, BackendMissing when it is not installed."""
+        name = self._context.site.platform
+        if name is None:
+            raise GpudeckError("the site has no platform", "set platform in the site's configuration")
+        async with self._opening:
+            if self._backend is None:
+                from backends import registry
+
+                # In a thread: reading the entry points and importing a backend take longer than a frame.
+                self._backend = (await asyncio.to_thread(registry.load, name)).open(self._context)
+            return self._backend
+
+    def start(self) -> None:
+        """Lets demand open the backend."""
+        if self.configured:
+            self._stack.start()
+            self._workloads.start()
+
+    async def close(self) -> None:
+        await self._stack.close()
+        await self._workloads.close()
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close()
+
+    async def _read_stack(self) -> AsyncIterator[Stack]:
+        backend = await self.backend()
+        if not isinstance(backend, ReportsStack):
+            raise GpudeckError(f"the backend {backend.name} reports no GPU stack", "")
+        async with closing(backend.stack()) as stacks:
+            async for stack in stacks:
+                yield stack
+
+    async def _read_workloads(self) -> AsyncIterator[Workloads]:
+        backend = await self.backend()
+        if not isinstance(backend, ListsWorkloads):
+            raise GpudeckError(f"the backend {backend.name} lists no workloads", "")
+        async with closing(backend.workloads()) as values:
+            async for workloads in values:
+                yield workloads
+
+
+@contextlib.asynccontextmanager
+async def closing(values: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Closes a generator when its reader leaves; another kind of iterator is left alone."""
+    try:
+        yield values
+    finally:
+        if (close := getattr(values, "aclose", None)) is not None:
+            await close()

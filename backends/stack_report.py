@@ -1,0 +1,162 @@
+"""`gpudeck stack`: the GPU stack as a document, and as text for people.
+
+The document's schema is `gpudeck/stack/1`: times are seconds since the epoch, what is not known is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from backends.domain import Blocker, OperandPhase, SiteSpec, Stack, StackHealth, StackNode
+
+SCHEMA = "gpudeck/stack/1"
+WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
+"""Nothing is in the way: a change that is under way is none."""
+
+
+def document(site: SiteSpec, stack: Stack, now: float) -> dict[str, Any]:
+    """The whole stack as JSON values."""
+    values = dataclasses.asdict(stack)
+    del values["nodes"]
+    return {
+        "schema": SCHEMA,
+        "site": site.name,
+        "at": now,
+        **values,
+        "health": str(stack.health),
+        "blocked": is_blocked(stack),
+        "counts": counts(stack),
+        "policies": [{**dataclasses.asdict(each), "health": str(each.health)} for each in stack.policies],
+        "operators": [
+            {**dataclasses.asdict(each), "healthy": each.healthy, "waits_for_approval": each.waits_for_approval}
+            for each in stack.operators
+        ],
+        "nodes": [_node(node, now) for node in stack.nodes],
+    }
+
+
+def is_blocked(stack: Stack) -> bool:
+    """Something keeps GPUs from being used, or may: whatever is not well, changing or off."""
+    return stack.health not in WELL
+
+
+def counts(stack: Stack) -> dict[str, Any]:
+    """Nodes by health, and for each operand how many nodes have it in which phase."""
+    health = {str(each): 0 for each in StackHealth}
+    for node in stack.nodes:
+        health[str(node.health)] += 1
+    operands: dict[str, dict[str, int]] = {operand.key: {} for operand in stack.operands}
+    for node in stack.nodes:
+        for state in node.operands:
+            of = operands.setdefault(state.operand, {})
+            of[str(state.phase)] = of.get(str(state.phase), 0) + 1
+    return {"nodes": health, "operands": operands}
+
+
+def _node(node: StackNode, now: float) -> dict[str, Any]:
+    values = dataclasses.asdict(node)
+    values["health"] = str(node.health)
+    values["operands"] = [{**dataclasses.asdict(each), "phase": str(each.phase)} for each in node.operands]
+    values["waiting"] = node.waiting
+    if node.blocker is not None:
+        state = {**dataclasses.asdict(node.blocker.state), "phase": str(node.blocker.state.phase)}
+        values["blocker"] |= {"operand": node.blocker.state.operand, "state": state, "log_line": node.blocker.log_line}
+    if node.mig is not None:
+        values["mig"] |= {"stuck": node.mig.stuck(now)}
+    if node.upgrade is not None:
+        values["upgrade"] |= {"stuck": node.upgrade.stuck(now), "running": node.upgrade.running}
+    return values
+
+
+_MARKS = {
+    OperandPhase.READY: "ok",
+    OperandPhase.STARTING: "start",
+    OperandPhase.WAITING: "wait",
+    OperandPhase.FAILING: "FAIL",
+    OperandPhase.MISSING: "MISS",
+    OperandPhase.PAUSED: "pause",
+    OperandPhase.OFF: "off",
+    OperandPhase.UNKNOWN: "?",
+}
+
+
+def render(site: SiteSpec, stack: Stack, now: float) -> str:
+    """Aligned plain text: what is wrong first, then a line for each node."""
+    title = f"{site.name}: {stack.platform}" + (f" {stack.version}" if stack.version else "")
+    lines = [f"{title}, GPU stack {stack.health}"]
+    lines += [f"  {line}" for line in _about(stack)]
+    for node in stack.nodes:
+        if node.blocker is not None:
+            lines += _blocker(node, node.blocker)
+        lines += [f"  {node.name}: {note}" for note in node.notes]
+    if stack.nodes:
+        lines += ["", *_table(stack)]
+    return "\n".join(lines)
+
+
+def _about(stack: Stack) -> list[str]:
+    lines = [
+        f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
+        + (f", {policy.reason}" if policy.reason else "")
+        + (f": {policy.message}" if policy.message else "")
+        for policy in stack.policies
+    ]
+    lines += [
+        f"{component.name}: {component.ready} of {component.wanted} ready"
+        + (f", {component.reason}" if component.reason else "")
+        for component in stack.components
+        if component.ready < component.wanted
+    ]
+    for operator in stack.operators:
+        state = operator.csv_phase or operator.install_plan_phase or operator.state or "n/a"
+        said = operator.csv_message if operator.csv_phase != "Succeeded" else None
+        waits = f", install plan {operator.install_plan} waits for approval" if operator.waits_for_approval else ""
+        trouble = operator.message or said
+        lines.append(f"operator {operator.package}: {state}{waits}" + (f": {trouble}" if trouble else ""))
+    lines += [f"{each.what} is outside of {each.wanted}" for each in stack.support if not each.supported]
+    lines += list(stack.notes)
+    lines += [f"not permitted: {denied.what} (needs: {denied.permission})" for denied in stack.not_permitted]
+    return lines
+
+
+def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
+    state = blocker.state
+    where = f", container {state.container}" if state.container else ""
+    reason = f": {state.reason}" if state.reason else ""
+    lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}"]
+    if state.message:
+        lines.append(f"    {state.message}")
+    if blocker.log_line:
+        lines.append(f"    log: {blocker.log_line}")
+    elif blocker.log_problem:
+        lines.append(f"    log: n/a, {blocker.log_problem}")
+    if blocker.events and blocker.events[-1].warning:
+        lines.append(f"    event: {blocker.events[-1].text}")
+    if node.waiting:
+        lines.append(f"    {node.waiting} operands wait for it")
+    return lines
+
+
+def _table(stack: Stack) -> list[str]:
+    header = ["NODE", "STATE", *(operand.key for operand in stack.operands), "GPU", "ALLOC", "USED"]
+    rows = [header]
+    for node in stack.nodes:
+        states = {state.operand: _MARKS[state.phase] for state in node.operands}
+        count = node.capacity.get("nvidia.com/gpu") or next(iter(node.capacity.resources), None)
+        numbers = ("n/a", "n/a", "n/a")
+        if count is not None:
+            requested = "n/a" if count.requested is None else str(count.requested)
+            numbers = (str(count.capacity), str(count.allocatable), requested)
+        rows.append(
+            [node.name, str(node.health), *(states.get(operand.key, "-") for operand in stack.operands), *numbers]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    right = {len(header) - 3, len(header) - 2, len(header) - 1}
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,79 @@
+"""OpenShift's resources on a real API server: detected, watched, merged into the stack."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from backends.domain import StackHealth
+from backends.openshift.backend import OpenShift
+from tests.kube import objects, openshift_objects
+from tests.kube.admin import Admin
+from tests.kube.fixtures import context, until
+from tests.kube.server import KubeApiserver
+
+pytestmark = pytest.mark.real("kube-apiserver")
+
+
+@pytest.fixture
+async def openshift(kube: Admin, kube_server: KubeApiserver) -> AsyncIterator[OpenShift]:
+    await kube.create(*objects.good_cluster("dgx01"), openshift_objects.cluster_version())
+    made = OpenShift.open(context(kube_server.kubeconfig()))
+    yield made
+    await made.close()
+
+
+async def test_it_is_detected_by_its_api_groups(openshift: OpenShift) -> None:
+    assert await openshift.probe() == "4.18.3"
+
+
+async def test_an_install_plan_without_approval_is_in_the_stack_until_it_is_approved(
+    openshift: OpenShift, kube: Admin
+) -> None:
+    plan = openshift_objects.install_plan("RequiresApproval")
+    await kube.create(openshift_objects.subscription(installed=None), plan)
+    stacks = openshift.stack()
+    stack = await until(stacks, lambda stack: stack.operators and stack.operators[0].waits_for_approval)
+    assert stack.cluster is not None
+    assert (stack.platform, stack.cluster.version) == ("openshift", "4.18.3")
+    assert stack.health is StackHealth.BLOCKED
+    await kube.patch(plan, {"status": {"phase": "Complete"}}, "status")
+    sub = openshift_objects.subscription()
+    await kube.create(openshift_objects.service_version())
+    await kube.patch(sub, {"status": sub["status"]}, "status")
+    stack = await until(stacks, lambda stack: stack.operators and stack.operators[0].healthy)
+    assert stack.health is StackHealth.READY
+    await stacks.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_operator_is_held_against_openshift_s_own_matrix(openshift: OpenShift, kube: Admin) -> None:
+    await kube.patch(
+        openshift_objects.cluster_version(),
+        {"status": openshift_objects.cluster_version(version="4.12.1")["status"]},
+        "status",
+    )
+    stack = await until(openshift.stack(), lambda stack: stack.support)
+    (support,) = stack.support
+    assert (support.what, support.supported) == ("GPU Operator 26.7 on OpenShift 4.12", False)
+
+
+async def test_routes_and_the_monitoring_url_are_found(openshift: OpenShift, kube: Admin) -> None:
+    assert await openshift.monitoring_url() is None
+    await kube.create(
+        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
+        openshift_objects.route("triton", "team-a", "triton.apps.example.com"),
+    )
+    assert await openshift.monitoring_url() == "https://thanos.apps.example.com"
+    assert [(route.namespace, route.host) for route in await openshift.routes("team-a")] == [
+        ("team-a", "triton.apps.example.com")
+    ]
+
+
+async def test_without_rights_openshift_s_own_is_told_as_not_permitted(kube: Admin, kube_server: KubeApiserver) -> None:
+    backend = OpenShift.open(context(kube_server.kubeconfig("nobody")))
+    assert await backend.probe() == "version not permitted"
+    stack = await until(backend.stack(), lambda stack: True)
+    await backend.close()
+    missing = {str(denied.permission) for denied in stack.not_permitted}
+    assert {"list clusterversions.config.openshift.io", "list subscriptions.operators.coreos.com"} <= missing

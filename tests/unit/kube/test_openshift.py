@@ -1,0 +1,117 @@
+"""OpenShift's objects and what they mean together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from backends.domain import OlmOperator, StackEvent, StackHealth
+from backends.openshift.objects import (
+    SCC_WORDS,
+    install_plan_of,
+    operators_of,
+    release_of,
+    route_of,
+    scc_notes,
+    service_version_of,
+    subscription_of,
+)
+from tests.kube import objects as kube
+from tests.kube import openshift_objects as openshift
+from tests.unit.kube.test_waterfall import stack_of
+
+
+def operators(*raw: dict[str, Any]) -> tuple[OlmOperator, ...]:
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [each for each in raw if each["kind"] == kind]
+
+    return operators_of(
+        [subscription_of(each) for each in of("Subscription")],
+        [install_plan_of(each) for each in of("InstallPlan")],
+        [service_version_of(each) for each in of("ClusterServiceVersion")],
+    )
+
+
+def test_an_installed_operator_is_healthy() -> None:
+    (found,) = operators(openshift.subscription(), openshift.install_plan(), openshift.service_version())
+    assert found.healthy
+    assert (found.package, found.channel, found.approval) == ("gpu-operator-certified", "stable", "Manual")
+    assert (found.installed_csv, found.csv_phase) == (openshift.CSV, "Succeeded")
+
+
+def test_an_install_plan_that_waits_for_its_approval_is_told() -> None:
+    (found,) = operators(openshift.subscription(installed=None), openshift.install_plan("RequiresApproval"))
+    assert found.waits_for_approval
+    assert not found.healthy
+    assert found.csv_phase is None
+
+
+def test_an_upgrade_that_waits_for_approval_is_no_fault_of_what_runs() -> None:
+    (found,) = operators(
+        openshift.subscription(plan="install-new"),
+        openshift.install_plan("RequiresApproval", "install-new"),
+        openshift.service_version(),
+    )
+    assert found.waits_for_approval
+    assert found.healthy
+
+
+def test_a_failed_csv_tells_why() -> None:
+    (found,) = operators(
+        openshift.subscription(), openshift.service_version("Failed", "install strategy failed: deadline exceeded")
+    )
+    assert (found.healthy, found.csv_message) == (False, "install strategy failed: deadline exceeded")
+
+
+def test_a_catalogue_that_is_down_is_told() -> None:
+    bad = {"type": "CatalogSourcesUnhealthy", "status": "True", "message": "targeted catalogsource is missing"}
+    (found,) = operators(openshift.subscription(conditions=[bad]), openshift.service_version())
+    assert not found.healthy
+    assert found.message == "CatalogSourcesUnhealthy: targeted catalogsource is missing"
+
+
+def test_other_operators_are_left_out() -> None:
+    assert operators(openshift.subscription("pipelines")) == ()
+
+
+def test_the_release_is_the_newest_that_was_installed_completely() -> None:
+    release = release_of(openshift.cluster_version(progressing=True))
+    assert (release.version, release.desired) == ("4.18.3", "4.19.1")
+    assert (release.available, release.progressing, release.failing) == (True, True, False)
+    assert release.message == "Working towards 4.19.1: 120 of 902 done"
+
+
+def test_a_failing_release_says_why_first() -> None:
+    release = release_of(openshift.cluster_version(progressing=True, failing="Cluster operator etcd is degraded"))
+    assert (release.failing, release.message) == (True, "Cluster operator etcd is degraded")
+
+
+@pytest.mark.parametrize("raw", [{}, {"status": {"history": "x", "conditions": [5]}}])
+def test_a_release_that_tells_nothing_is_not_known(raw: dict[str, Any]) -> None:
+    release = release_of(raw)
+    assert (release.version, release.available, release.failing, release.message) == (None, None, None, None)
+
+
+def test_a_route_tells_its_host_service_and_whether_it_is_served() -> None:
+    route = route_of(openshift.route("triton", "team", "triton.apps.example.com", admitted=False))
+    assert (route.host, route.service, route.tls, route.admitted) == ("triton.apps.example.com", "triton", True, False)
+
+
+def test_pods_that_security_constraints_refuse_are_told_once() -> None:
+    refused = StackEvent(f"pods is forbidden: {SCC_WORDS}: [privileged: not allowed]", "FailedCreate", warning=True)
+    names = ("dgx01", "dgx02")
+    raw = [
+        *(kube.daemon_set(key) for key in kube.OPERANDS),
+        kube.cluster_policy(),
+        *(kube.node(name) for name in names),
+    ]
+    stack = stack_of(*raw)
+    nodes = tuple(
+        dataclasses.replace(node, blocker=dataclasses.replace(node.blocker, events=(refused,)))  # type: ignore[type-var]
+        for node in stack.nodes
+    )
+    (note,) = scc_notes(dataclasses.replace(stack, nodes=nodes))
+    assert "nvidia-driver-daemonset" in note
+    assert stack.health is StackHealth.BLOCKED

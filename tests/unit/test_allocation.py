@@ -1,0 +1,160 @@
+"""Allocation against reality: what the nodes see, held against what the platform gave out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from backends.allocation import SETTLE_SECONDS, mismatches, uses_of
+from backends.domain import (
+    Container,
+    Fleet,
+    Gpu,
+    GpuProcess,
+    GpuRequest,
+    Mismatch,
+    Node,
+    NodeGpuCapacity,
+    NodeReading,
+    NodeState,
+    NotPermitted,
+    Permission,
+    Stack,
+    StackHealth,
+    StackNode,
+    Workload,
+    Workloads,
+)
+
+NOW = 1_764_060_000.0
+WHOLE = (GpuRequest("nvidia.com/gpu", 1),)
+
+
+def container(name: str) -> str:
+    return f"{name:0<64}"
+
+
+def workload(
+    name: str, gpus: tuple[GpuRequest, ...] = WHOLE, *, namespace: str = "team", age: float = 3600.0
+) -> Workload:
+    return Workload(
+        platform="kubernetes",
+        name=name,
+        uid=name,
+        namespace=namespace,
+        node="dgx01.example.com",
+        phase="Running",
+        gpus=gpus,
+        containers=(Container("main", container(name)),),
+        started_at=NOW - age,
+    )
+
+
+def process(of: str | None, pid: int = 1, **more: object) -> GpuProcess:
+    base = GpuProcess(pid=pid, kind="compute", command="python", container_id=None if of is None else container(of))
+    return dataclasses.replace(base, **more)  # type: ignore[arg-type]
+
+
+def fleet(*gpus: tuple[GpuProcess, ...] | None, state: NodeState = NodeState.LIVE) -> Fleet:
+    made = tuple(Gpu(index=index, uuid=f"GPU-{index}", processes=processes) for index, processes in enumerate(gpus))
+    return Fleet((NodeReading("dgx01", state, Node(name="dgx01", gpus=made), NOW, None),))
+
+
+def stack(sharing: str | None = None) -> Stack:
+    node = StackNode("dgx01.example.com", StackHealth.READY, capacity=NodeGpuCapacity(sharing=sharing))
+    return Stack("kubernetes", nodes=(node,), operator_namespace="gpu-operator")
+
+
+def found(seen: Fleet, *workloads: Workload, of: Stack | None = None) -> list[tuple[str, str]]:
+    made = mismatches(seen, of or stack(), Workloads(workloads), NOW)
+    return [(str(each.kind), each.claim) for each in made]
+
+
+def test_a_workload_that_uses_what_it_was_given_is_no_mismatch() -> None:
+    assert found(fleet((process("a"),), (process("b"),)), workload("a"), workload("b")) == []
+
+
+def test_a_process_is_joined_to_its_workload_across_a_node_s_two_names() -> None:
+    (use,) = uses_of(fleet((process("a", pid=7),)), Workloads((workload("a"),)))
+    assert use.workload is not None
+    assert (use.node, use.gpu_index, use.process.pid, use.workload.title) == ("dgx01", 0, 7, "team/a")
+
+
+def test_gpus_that_are_held_and_not_used() -> None:
+    idle = workload("a", (GpuRequest("nvidia.com/gpu", 4),))
+    assert found(fleet(()), idle) == [("idle", "team/a holds 4 nvidia.com/gpu and uses none")]
+
+
+@pytest.mark.parametrize(
+    "young",
+    [
+        workload("a", age=SETTLE_SECONDS - 1),
+        dataclasses.replace(workload("a"), phase="Pending"),
+        dataclasses.replace(workload("a"), started_at=None),
+        workload("a", ()),
+    ],
+)
+def test_what_has_just_started_or_asked_for_nothing_is_not_idle(young: Workload) -> None:
+    assert found(fleet(()), young) == []
+
+
+def test_a_gpu_whose_processes_are_not_known_makes_nobody_idle() -> None:
+    assert found(fleet((), None), workload("a")) == []
+
+
+def test_a_gpu_that_is_used_without_having_been_asked_for() -> None:
+    assert found(fleet((process("a"), process("a", pid=2))), workload("a", ())) == [
+        ("unallocated", "team/a uses gpu0 without having asked for one")
+    ]
+
+
+def test_the_operator_s_own_pods_may_look_at_every_gpu() -> None:
+    assert found(fleet((process("dcgm"),)), workload("dcgm", (), namespace="gpu-operator")) == []
+
+
+def test_a_gpu_that_two_workloads_use_and_that_nobody_shared() -> None:
+    seen = fleet((process("a"), process("b", pid=2)), (process("a"),))
+    assert found(seen, workload("a"), workload("b")) == [
+        ("twice", "gpu0 is used by 2 workloads and is not shared: team/a, team/b")
+    ]
+
+
+@pytest.mark.parametrize("sharing", ["time-slicing", "mps"])
+def test_sharing_by_configuration_is_told_apart(sharing: str) -> None:
+    seen = fleet((process("a"), process("b", pid=2)))
+    assert found(seen, workload("a"), workload("b"), of=stack(sharing)) == []
+    shared = (GpuRequest("nvidia.com/gpu.shared", 1),)
+    assert found(seen, workload("a", shared), workload("b", shared)) == []
+
+
+def test_two_instances_of_one_gpu_are_two_places() -> None:
+    mig = (GpuRequest("nvidia.com/mig-3g.40gb", 1),)
+    seen = fleet((process("a", gi=1), process("b", pid=2, gi=2)))
+    assert found(seen, workload("a", mig), workload("b", mig)) == []
+    seen = fleet((process("a", gi=1), process("b", pid=2, gi=1)))
+    assert [kind for kind, _ in found(seen, workload("a", mig), workload("b", mig))] == ["twice"]
+
+
+def test_a_process_in_a_container_that_nobody_knows_and_one_in_none() -> None:
+    seen = fleet((process("a"), process("gone", pid=2)), (process(None, pid=3, user="jane"),))
+    assert found(seen, workload("a")) == [
+        ("orphan", "gpu0 is used by python in a container that the platform does not know"),
+        ("host", "gpu1 is used by python of jane outside of any container"),
+    ]
+
+
+def test_without_all_pods_no_container_is_called_unknown() -> None:
+    seen = fleet((process("a"), process("hidden", pid=2)))
+    denied = (NotPermitted("pods of the cluster", Permission("list", "pods")),)
+    assert mismatches(seen, stack(), Workloads((workload("a"),), denied), NOW) == ()
+
+
+def test_a_node_that_does_not_answer_is_not_judged() -> None:
+    assert found(fleet((), state=NodeState.STALE), workload("a")) == []
+    assert found(fleet((), state=NodeState.DOWN), workload("a")) == []
+
+
+def test_without_a_platform_nothing_is_judged() -> None:
+    judged: tuple[Mismatch, ...] = mismatches(fleet((process(None),)), None, Workloads(), NOW)
+    assert judged == ()

@@ -1,0 +1,103 @@
+"""`gpudeck stack` as a document and as text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from backends import stack_report
+from backends.domain import Blocker, NotPermitted, OperandPhase, OperandState, Permission, SiteSpec, Stack, StackEvent
+from tests.kube import objects as kube
+from tests.unit.kube.test_waterfall import stack_of
+
+SITE = SiteSpec("prod", platform="kubernetes")
+
+
+def broken() -> Stack:
+    wait = kube.operand("toolkit", "dgx02", driver_validation=kube.starting())
+    driver = kube.operand("driver", "dgx02", nvidia_driver_ctr=kube.crashing("exit 1"))
+    raw = [*kube.good_cluster("dgx01"), kube.node("dgx02"), driver, wait]
+    return stack_of(*raw, version="v1.31.2")
+
+
+def with_log(stack: Stack) -> Stack:
+    import dataclasses
+
+    nodes = tuple(
+        dataclasses.replace(
+            node,
+            blocker=dataclasses.replace(
+                node.blocker,
+                log=("building", "no kernel headers", ""),
+                events=(StackEvent("Back-off restarting failed container", "BackOff", kube.NOW, 12, True),),
+            ),
+        )
+        if node.blocker
+        else node
+        for node in stack.nodes
+    )
+    return dataclasses.replace(stack, nodes=nodes)
+
+
+def document(stack: Stack) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(json.dumps(stack_report.document(SITE, stack, kube.NOW), allow_nan=False))
+    return parsed
+
+
+def test_the_document_names_the_first_blocker_of_each_node_and_its_log_line() -> None:
+    found = document(with_log(broken()))
+    assert (found["schema"], found["site"], found["health"], found["blocked"]) == (
+        "gpudeck/stack/1",
+        "prod",
+        "blocked",
+        True,
+    )
+    nodes = {node["name"]: node for node in found["nodes"]}
+    assert nodes["dgx01"]["blocker"] is None
+    blocker = nodes["dgx02"]["blocker"]
+    assert (blocker["operand"], blocker["log_line"]) == ("driver", "no kernel headers")
+    assert blocker["state"]["phase"] == "failing"
+    assert nodes["dgx02"]["waiting"] == 1
+    assert found["counts"]["nodes"]["ready"] == 1
+    assert found["counts"]["operands"]["driver"] == {"ready": 1, "failing": 1}
+
+
+def test_the_text_says_what_is_wrong_before_the_table() -> None:
+    lines = stack_report.render(SITE, with_log(broken()), kube.NOW).splitlines()
+    assert lines[0] == "prod: kubernetes v1.31.2, GPU stack blocked"
+    assert "  dgx02: driver is failing, container nvidia-driver-ctr: CrashLoopBackOff" in lines
+    assert "    log: no kernel headers" in lines
+    assert "    event: Back-off restarting failed container" in lines
+    table = [line for line in lines if line.startswith(("NODE", "dgx"))]
+    assert table[0].split()[:4] == ["NODE", "STATE", "driver", "toolkit"]
+    assert table[1].split() == ["dgx01", "ready", *["ok"] * 7, "8", "8", "0"]
+    assert table[2].split()[:4] == ["dgx02", "blocked", "FAIL", "wait"]
+
+
+def test_what_is_not_permitted_is_told_with_the_right_that_is_missing() -> None:
+    stack = Stack("kubernetes", not_permitted=(NotPermitted("pods of the cluster", Permission("list", "pods")),))
+    assert "  not permitted: pods of the cluster (needs: list pods)" in stack_report.render(SITE, stack, 0.0)
+    assert document(stack)["not_permitted"][0]["permission"]["verb"] == "list"
+
+
+def test_a_log_that_was_not_read_is_not_available_and_no_invention() -> None:
+    state = OperandState("driver", OperandPhase.FAILING, container="nvidia-driver-ctr")
+    blocker = Blocker(state, "driver", log_problem="pods/log is forbidden")
+    assert blocker.log_line is None
+    assert Blocker(state, "driver", log=("", " ")).log_line is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "blocked"),
+    [
+        ({}, False),
+        ({"nvidia.com/gpu-driver-upgrade-state": "cordon-required"}, False),
+        ({"nvidia.com/mig.config.state": "failed"}, True),
+    ],
+)
+def test_a_change_that_is_under_way_blocks_nothing(labels: dict[str, str], blocked: bool) -> None:
+    raw = [each for each in kube.good_cluster("dgx01") if each["kind"] != "Node"]
+    stack = stack_of(*raw, kube.node("dgx01", labels=labels))
+    assert stack_report.is_blocked(stack) is blocked

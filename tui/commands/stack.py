@@ -1,0 +1,65 @@
+"""`gpudeck stack`"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+from backends.contract import ConfigError, ReportsStack, Unreachable
+from backends.domain import SiteSpec, Stack
+from tui import cli
+
+
+def stack(arguments: argparse.Namespace) -> int:
+    """Prints the GPU stack: 0 when all is well, 1 when something blocks, 3 when the platform cannot be reached."""
+    if not 0 < arguments.timeout <= 600:
+        raise ConfigError("--timeout must be between 0 and 600 seconds", "")
+    spec = _site(arguments)
+    found, now = asyncio.run(_read(spec, arguments.timeout))
+    from backends import stack_report
+
+    if arguments.json:
+        print(json.dumps(stack_report.document(spec, found, now), indent=1, allow_nan=False))
+    else:
+        print(stack_report.render(spec, found, now))
+    return int(stack_report.is_blocked(found))
+
+
+def _site(arguments: argparse.Namespace) -> SiteSpec:
+    """The configured site; without a configuration the cluster of the kubeconfig."""
+    path = cli.settings_path(arguments)
+    if path is not None:
+        from tui.config import load
+
+        spec = load(path).site(arguments.site)
+        if spec.platform is None:
+            raise ConfigError(f"the site {spec.name} has no platform", 'set platform = "kubernetes" for it')
+        return spec
+    from backends.discovery import discover
+
+    found = discover()
+    if found.kubeconfig is None:
+        raise ConfigError(
+            "there is no configuration and no kubeconfig",
+            "write a configuration (see README), name one with --config, or log in to a cluster",
+        )
+    return SiteSpec(found.kube_context or "cluster", platform="kubernetes")
+
+
+async def _read(spec: SiteSpec, timeout: float) -> tuple[Stack, float]:
+    """The stack as soon as all of it was read once, and when that was."""
+    from backends.platform import closing
+    from backends.site import Site
+
+    site = Site(spec)
+    try:
+        backend = await site.platform.backend()
+        if not isinstance(backend, ReportsStack):
+            raise ConfigError(f"the backend {backend.name} reports no GPU stack", "see: gpudeck backends")
+        async with asyncio.timeout(timeout), closing(backend.stack()) as stacks:
+            return await anext(stacks), site.clock.now()
+    except TimeoutError:
+        raise Unreachable(f"the platform of {spec.name} did not answer within {timeout:.0f} s", "") from None
+    finally:
+        await site.close()
