@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import struct
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ API_VERSION, MIN_API_VERSION, ENGINE_VERSION = "1.47", "1.24", "27.5.1"
 IMAGE = "registry.example/llm/runtime:26.07"
 IMAGE_ID = "sha256:" + "5e" * 32
 TICK_SECONDS = 1.0
+EVENTS_KEPT = 1000
 STDOUT = 1
 
 Object = dict[str, Any]
@@ -43,7 +45,9 @@ class DockerApi:
         self._restarts: dict[str, float] = {}
         self.followers = 0
         """Clients that follow the events."""
-        self._events: list[Object] = []
+        self._events: deque[tuple[int, Object]] = deque(maxlen=EVENTS_KEPT)
+        """Each with its number."""
+        self._told = 0
         self._news = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -95,20 +99,23 @@ class DockerApi:
 
     def _tell(self, action: str, job: Job, more: dict[str, str] | None = None) -> None:
         at = self.clock.now()
+        self._told += 1
         self._events.append(
-            {
-                "Type": "container",
-                "Action": action,
-                "status": action,
-                "id": job.container_id,
-                "from": IMAGE,
-                "scope": "local",
-                "Actor": {"ID": job.container_id, "Attributes": {"name": job.name, **labels(job), **(more or {})}},
-                "time": int(at),
-                "timeNano": int(at * 1e9),
-            }
+            (
+                self._told,
+                {
+                    "Type": "container",
+                    "Action": action,
+                    "status": action,
+                    "id": job.container_id,
+                    "from": IMAGE,
+                    "scope": "local",
+                    "Actor": {"ID": job.container_id, "Attributes": {"name": job.name, **labels(job), **(more or {})}},
+                    "time": int(at),
+                    "timeNano": int(at * 1e9),
+                },
+            )
         )
-        del self._events[:-1000]
         self._wake()
 
     def _wake(self) -> None:
@@ -184,17 +191,16 @@ class DockerApi:
     async def events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        after = len(self._events)
+        seen = self._told
         since = request.query.get("since", "")
         if since.isdecimal():
-            after = next((at for at, each in enumerate(self._events) if each["time"] >= int(since)), after)
-        seen = self._events[after - 1]["timeNano"] if after else 0
+            seen = next((number - 1 for number, each in self._events if each["time"] >= int(since)), seen)
         self.followers += 1
         try:
             while self._runner is not None:
                 news = self._news
-                for each in [each for each in self._events if each["timeNano"] > seen]:
-                    seen = each["timeNano"]
+                for number, each in [told for told in self._events if told[0] > seen]:
+                    seen = number
                     await response.write(json.dumps(each).encode() + b"\n")
                 await news.wait()
         except ConnectionError:

@@ -11,11 +11,12 @@ from typing import Any
 import asyncssh
 import pytest
 
-from backends.feed import SystemClock
+from backends.feed import ManualClock
 from backends.lab.docker import DockerApi
 from backends.lab.hardware import fleet
 from backends.lab.listener import NodeListener
 from backends.lab.session import Node
+from tests.lab.client import busy_moment
 
 aiodocker = pytest.importorskip("aiodocker")
 WAIT = 20.0
@@ -24,8 +25,8 @@ WAIT = 20.0
 @asynccontextmanager
 async def docker_of_a_node(tmp_path: Path) -> AsyncIterator[tuple[Any, DockerApi]]:
     """aiodocker on the socket of a simulated node, forwarded over SSH."""
-    clock = SystemClock()
-    hardware = fleet(1, 7)[0]
+    (hardware,) = fleet(1, 7)
+    clock = ManualClock(busy_moment([hardware]))
     key = asyncssh.generate_private_key("ssh-ed25519")
     api = DockerApi(hardware, clock)
     listener = NodeListener(Node(hardware, clock, 0.0), key, api)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from backends.feed import SystemClock
+from backends.feed import ManualClock, SystemClock
 from backends.lab.hardware import fleet
 from backends.lab.kube.access import PROFILES
 from backends.lab.kube.operands import ClusterFaults, OperandFault
 from backends.lab.kube.service import KubeService
 from backends.lab.kube.store import Store
+from tests.lab.client import busy_moment
 
 aio = pytest.importorskip("kubernetes.aio")
 aiohttp = pytest.importorskip("aiohttp")
@@ -26,7 +27,8 @@ WAIT = 20.0
 async def serving(
     platform: str = "kubernetes", nodes: int = 3, faults: ClusterFaults | None = None
 ) -> AsyncIterator[KubeService]:
-    service = KubeService(fleet(nodes, 7), SystemClock(), platform, faults)
+    hardware = fleet(nodes, 7)
+    service = KubeService(hardware, ManualClock(busy_moment(hardware)), platform, faults)
     await service.start()
     try:
         yield service
@@ -207,7 +209,6 @@ async def test_faults_on_demand() -> None:
 
 
 def test_a_driver_that_does_not_build_keeps_every_later_operand_in_its_init_container() -> None:
-    from backends.feed import ManualClock
     from backends.lab.kube.cluster import KINDS, Cluster
 
     clock, faults = ManualClock(), ClusterFaults()
