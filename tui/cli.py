@@ -119,6 +119,11 @@ def _lab_arguments(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a scripted fault, may be repeated; 'list' shows them",
     )
+    command.add_argument(
+        "--platform",
+        choices=("docker", "kubernetes", "openshift"),
+        help="what the simulated nodes run (default: what the scenarios need)",
+    )
     command.add_argument("--seed", type=int, default=7, metavar="N", help="the same seed, the same site")
 
 

@@ -6,16 +6,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.contract import GpudeckError
 from backends.feed import ManualClock, SystemClock
 from backends.lab.hardware import fleet
 from backends.lab.kube.access import PROFILES
+from backends.lab.kube.cluster import KINDS, Cluster
 from backends.lab.kube.operands import ClusterFaults, OperandFault
 from backends.lab.kube.service import KubeService
 from backends.lab.kube.store import Store
+from backends.lab.scenarios import SCENARIOS, Scenario, Stage
+from backends.lab.server import Lab, LabSpec
 from tests.lab.client import busy_moment
 
 aio = pytest.importorskip("kubernetes.aio")
@@ -209,7 +214,6 @@ async def test_faults_on_demand() -> None:
 
 
 def test_a_driver_that_does_not_build_keeps_every_later_operand_in_its_init_container() -> None:
-    from backends.lab.kube.cluster import KINDS, Cluster
 
     clock, faults = ManualClock(), ClusterFaults()
     cluster = Cluster(fleet(3, 7), clock, "kubernetes", faults)
@@ -247,7 +251,6 @@ def test_a_driver_that_does_not_build_keeps_every_later_operand_in_its_init_cont
 
 
 def test_a_store_forgets_old_changes_and_says_so() -> None:
-    from backends.lab.kube.cluster import KINDS
     from backends.lab.kube.status import Refusal
 
     store = Store(SystemClock(), kept=2)
@@ -257,3 +260,62 @@ def test_a_store_forgets_old_changes_and_says_so() -> None:
     with pytest.raises(Refusal) as refused:
         store.changes_after(1, KINDS["namespaces"])
     assert refused.value.code == 410
+
+
+OPERATOR_SCENARIOS = [each for each in SCENARIOS.values() if each.platform is not None]
+
+
+def looks(cluster: Cluster) -> dict[str, Any]:
+    """What a client would notice: pods that are not ready, labels of nodes, the policy, OLM."""
+    pods = cluster.store.select(KINDS["pods"], cluster.space)
+    ready = {"type": "Ready", "status": "True"}
+    return {
+        "pods": sorted(
+            (each["spec"]["nodeName"], each["metadata"]["labels"]["app"])
+            for each in pods
+            if not any(ready.items() <= condition.items() for condition in each["status"]["conditions"])
+        ),
+        "nodes": {
+            each["metadata"]["name"]: (each["metadata"]["labels"], each["spec"].get("unschedulable"))
+            for each in cluster.store.select(KINDS["nodes"])
+        },
+        "policy": [
+            each["status"]["conditions"][0]["reason"] for each in cluster.store.select(KINDS["clusterpolicies"])
+        ],
+        "plans": [each["status"]["phase"] for each in cluster.store.select(KINDS["installplans"])],
+    }
+
+
+@pytest.mark.parametrize("each", OPERATOR_SCENARIOS, ids=lambda each: each.name)
+async def test_an_operator_scenario_shows_and_is_over_when_it_is_switched_off(each: Scenario) -> None:
+    clock = ManualClock(1_763_000_000.0)
+    cluster = Cluster(fleet(8, 7), clock, each.platform or "")
+    before = looks(cluster)
+    stage = Stage(fleet(8, 7), clock.now(), cluster)
+    each.play(stage)
+
+    async def minutes() -> None:
+        for _ in range(120):
+            await clock.advance(1.0)
+            cluster.tick()
+
+    await minutes()
+    assert looks(cluster) != before
+    stage.undo()
+    await minutes()
+    assert looks(cluster) == before
+
+
+async def test_a_lab_takes_the_platform_its_scenario_needs(tmp_path: Path) -> None:
+    async with Lab(LabSpec(out=tmp_path, nodes=3, scenarios=("operator-nfd-down",))) as lab:
+        assert lab.platform == "kubernetes"
+        assert 'platform = "kubernetes"' in lab.site_file.read_text()
+        assert json.loads(lab.files.kubeconfig.read_text())["current-context"] == "admin"
+        assert lab.files.kubeconfig.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_cluster_scenario_is_refused_where_there_is_no_cluster(tmp_path: Path) -> None:
+    async with Lab(LabSpec(out=tmp_path, nodes=3)) as lab:
+        with pytest.raises(GpudeckError, match="needs a Kubernetes cluster"):
+            lab.activate("operator-driver-build")
+        assert lab.scenarios_active == ()

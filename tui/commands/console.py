@@ -48,6 +48,8 @@ def demo(arguments: argparse.Namespace) -> int:
     options = ["--nodes", str(arguments.nodes), "--seed", str(arguments.seed)]
     for name in scenarios:
         options += ["--scenario", name]
+    if arguments.platform is not None:
+        options += ["--platform", arguments.platform]
     with _lab(options) as site_file:
         return _open(arguments, load(site_file))
 

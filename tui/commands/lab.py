@@ -38,6 +38,7 @@ async def _serve(arguments: argparse.Namespace, scenarios: tuple[str, ...]) -> N
         scenarios=scenarios,
         seed=arguments.seed,
         hostile=arguments.hostile,
+        platform=arguments.platform,
         changing_percent=arguments.changing,
     )
 

@@ -16,7 +16,7 @@ from backends.lab.jobs import TEAMS, jobs
 from backends.lab.kube import objects, openshift, workloads
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
-from backends.lab.kube.operands import BY_NAME, OPERANDS, ClusterFaults, Operand, OperandPod
+from backends.lab.kube.operands import BY_NAME, OPERANDS, ClusterFaults, Operand, OperandFault, OperandPod
 from backends.lab.kube.store import Change, Object, Store, rfc3339
 
 OPERATOR_SPACE = {"kubernetes": "gpu-operator", "openshift": "nvidia-gpu-operator"}
@@ -24,6 +24,13 @@ POLICY_NAME = {"kubernetes": "cluster-policy", "openshift": "gpu-cluster-policy"
 SETTLED_SECONDS = 3 * 86400.0
 """How long the cluster has run when the lab starts."""
 MIG_CHANGE_SECONDS = 8.0
+MIG_FAILURE_LOG = (
+    "Updating to MIG config: all-1g.10gb",
+    "Asserting that the requested configuration is present in the configuration file",
+    "Applying the MIG mode change from the selected config to the node",
+    "Unable to enable MIG mode: In use by another client",
+    "Changing the 'nvidia.com/mig.config.state' node label to 'failed'",
+)
 IMAGE = "registry.example/nvidia/gpu-operator-operand:v26.7.0"
 
 KINDS = {kind.plural: kind for kind in (*KUBERNETES, *OPENSHIFT)}
@@ -51,6 +58,7 @@ class Cluster:
         self._born = 0
         self._mig_since: dict[str, float] = {}
         self._mig_wish: dict[str, str | None] = {}
+        self._mig_before: str | None = None
         self._build()
         for each in self.store.select(KINDS["nodes"]):
             self._node_changed(each)
@@ -203,8 +211,6 @@ class Cluster:
             labels["nvidia.com/mig.config"] = self.faults.mig_wanted
             labels["nvidia.com/mig.config.state"] = "failed"
             return
-        if labels.get("nvidia.com/mig.config.state") == "failed":
-            labels["nvidia.com/mig.config.state"] = "success"
         began = self._mig_since.get(name)
         if began is None or not manager_ready:
             return
@@ -337,10 +343,77 @@ class Cluster:
                 objects.event(self.space, name, about, reason=word, said=said, kind=kind, at=rfc3339(at), count=4),
             )
 
+    # What scenarios do
+
+    def fail_operand(self, node: str, fault: OperandFault) -> None:
+        """The operands of `node` start again from the driver on, as after a reboot, and one gets no further."""
+        self.faults.operands[node] = fault
+        self.restart_operands(node)
+
+    def mend_operand(self, node: str) -> None:
+        self.faults.operands.pop(node, None)
+
     def restart_operands(self, node: str) -> None:
-        """The node's operands start again from the driver on, as after a reboot."""
         for operand in list(self._pods[node]):
             self._drop_pod(node, BY_NAME[operand])
+
+    def fail_mig(self, node: str | None) -> None:
+        """The MIG manager of `node` cannot apply what is wanted; None lets it succeed again."""
+        failed, self.faults.mig_failed = self.faults.mig_failed, node
+        if node is not None:
+            self._mig_before = self._mig_wish.get(node)
+            manager = self._pods[node].get("mig-manager")
+            if manager is not None:
+                self._say(manager, manager.operand.containers[0], self.clock.now(), MIG_FAILURE_LOG)
+        elif failed is not None:
+
+            def relabel(each: Object) -> None:
+                each["metadata"]["labels"]["nvidia.com/mig.config"] = self._mig_before or "all-disabled"
+                each["metadata"]["labels"]["nvidia.com/mig.config.state"] = "success"
+
+            self.store.update(KINDS["nodes"], None, failed, relabel)
+
+    def hold_upgrade(self, node: str | None) -> None:
+        """The driver upgrade of `node` waits for its drain; None lets it go on."""
+        before, self.faults.upgrade_stuck = self.faults.upgrade_stuck, node
+        if before is not None and node is None:
+
+            def finish(each: Object) -> None:
+                each["metadata"]["labels"]["nvidia.com/gpu-driver-upgrade-state"] = "upgrade-done"
+                each["spec"].pop("unschedulable", None)
+
+            self.store.update(KINDS["nodes"], None, before, finish)
+
+    def stop_discovery(self, down: bool) -> None:
+        """Without node feature discovery no node has GPU labels, and so no operand."""
+        self.faults.nfd_down = down
+        for name, hardware in self._hardware.items():
+            own = {**objects.discovered(hardware), **objects.gpu_labels(hardware, "mixed")}
+            own |= {f"nvidia.com/gpu.deploy.{operand.name}": "true" for operand in self._operands(hardware)}
+
+            def relabel(each: Object, own: dict[str, str] = own) -> None:
+                labels = each["metadata"]["labels"]
+                for key in own:
+                    labels.pop(key, None)
+                if not down:
+                    labels.update(own)
+
+            self.store.update(KINDS["nodes"], None, name, relabel)
+
+    def hold_install_plan(self, waiting: bool) -> None:
+        """OpenShift: the newest version of the operator waits for somebody to approve its InstallPlan."""
+        self.faults.install_plan_waits = waiting
+        installed = openshift.PREVIOUS_CSV if waiting else openshift.CSV
+        name = "gpu-operator-certified"
+        told = openshift.subscription(name, self.space, openshift.CHANNEL, installed, openshift.CSV, waiting=waiting)
+        plan = openshift.install_plan(self.space, openshift.CSV, approved=not waiting)
+        self.store.update(KINDS["subscriptions"], self.space, name, lambda each: each.update(status=told["status"]))
+        self.store.update(
+            KINDS["installplans"],
+            self.space,
+            plan["metadata"]["name"],
+            lambda each: each.update(spec=plan["spec"], status=plan["status"]),
+        )
 
 
 _WELL = "All resources have been successfully reconciled"
