@@ -91,16 +91,17 @@ async def test_a_watch_tells_changes_bookmarks_and_objects_that_leave_the_select
         seen: list[tuple[str, str]] = []
 
         async def look() -> None:
-            watch = aio.watch.Watch()
-            async for event in watch.stream(
-                core.list_node,
-                label_selector="mark=1",
-                resource_version=listed.metadata.resource_version,
-                allow_watch_bookmarks=True,
-            ):
-                seen.append((event["type"], "" if event["type"] == "BOOKMARK" else event["object"].metadata.name))
-                if event["type"] == "DELETED":
-                    return
+            async with aio.watch.Watch() as watch:
+                async for event in watch.stream(
+                    core.list_node,
+                    label_selector="mark=1",
+                    resource_version=listed.metadata.resource_version,
+                    allow_watch_bookmarks=True,
+                ):
+                    name = "" if event["type"] == "BOOKMARK" else event["object"].metadata.name
+                    seen.append((event["type"], name))
+                    if event["type"] == "DELETED":
+                        return
 
         looking = asyncio.create_task(look())
         while not seen:
@@ -113,7 +114,7 @@ async def test_a_watch_tells_changes_bookmarks_and_objects_that_leave_the_select
 
 
 async def test_a_watch_that_starts_too_far_back_is_gone() -> None:
-    async with serving() as service, aiohttp.ClientSession() as session:
+    async with serving() as service, aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         service.cluster.store.compact()
         headers = {"Authorization": f"Bearer {service.users[0].token}"}
         url = f"{service.api.url}/api/v1/nodes?watch=1&resourceVersion=2"
