@@ -13,12 +13,34 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 │   ├── ProbeCut                the probe ended or sent half a line
 │   ├── ProbeSilent             the probe stopped sending
 │   └── VersionMismatch         the probe speaks another protocol
+├── NotAllowed                  the platform's API forbids it; names the permission
+├── Refused                     the platform's API will not do it: a conflict, an invalid value, a full quota
+├── Gone                        the object is not there (any more)
 └── BackendMissing              no installed backend has that name
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backends.domain import (
+        AccessReview,
+        DrainPlan,
+        Fleet,
+        LogBatch,
+        LogQuery,
+        LogSource,
+        NodeSpec,
+        Permission,
+        SiteSpec,
+        Stack,
+        Workloads,
+    )
 
 
 class GpudeckError(Exception):
@@ -84,23 +106,180 @@ class VersionMismatch(ProbeFailed):
     code = "version-mismatch"
 
 
+class NotAllowed(GpudeckError):
+    """The user lacks a right; `permission` is the one, where it is known."""
+
+    code = "not-permitted"
+
+    def __init__(self, message: str, hint: str = "", *, permission: Permission | None = None) -> None:
+        super().__init__(message, hint)
+        self.permission = permission
+
+
+class Refused(GpudeckError):
+    code = "refused"
+
+
+class Gone(GpudeckError):
+    code = "gone"
+
+
 class BackendMissing(GpudeckError):
     code = "backend-missing"
     exit_code = 2
+
+
+class Clock(Protocol):
+    """Time as a dependency, so that tests own it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class NodeAccess(Protocol):
+    """The way to one node that the site already has: SSH, or this machine. See `backends.nodes.transport`."""
+
+    async def open(self, command: str) -> object: ...
+
+    async def run(self, command: str, *, timeout: float, limit: int) -> object: ...
+
+    async def socket(self, path: str) -> Path:
+        """A unix socket on this machine that leads to `path` on the node; raises `GpudeckError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SiteContext:
+    """What a backend is opened with."""
+
+    site: SiteSpec
+    clock: Clock
+    node: Callable[[NodeSpec], NodeAccess]
+    """The way to a node; what it shares with the site's own readers is closed by the site."""
+    fleet: Callable[[], Fleet]
+    """The nodes as they were read last."""
 
 
 @runtime_checkable
 class Backend(Protocol):
     """A platform plug-in, registered in the entry-point group `gpudeck.backend`.
 
-    What a backend can do beyond this is told by the one-method capability protocols it also implements.
+    It makes no connection before it is first asked for something, and imports its SDK no earlier. What a backend can do
+    beyond this is told by the capability protocols below that it also implements: one that it lacks hides its actions.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+
+    @classmethod
+    def open(cls, context: SiteContext) -> Self:
+        """A backend for one site; looks at nothing yet. Raises ConfigError for settings that cannot be right."""
+        ...
 
     async def probe(self) -> str | None:
         """The platform's version when it is there, None when it is not; raises `GpudeckError` when it cannot tell."""
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class ReportsStack(Protocol):
+    def stack(self) -> AsyncIterator[Stack]:
+        """The GPU stack as soon as all of it was read once, then whenever it changed, until the reader leaves.
+
+        What may not be read is told in `Stack.not_permitted`. Raises `GpudeckError` when the platform cannot be
+        reached at first; later failures are outlived, and raised only while nothing can be read any more.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsWorkloads(Protocol):
+    def workloads(self) -> AsyncIterator[Workloads]:
+        """What uses or asks for GPUs; the same promises as `ReportsStack.stack`."""
+        ...
+
+
+@runtime_checkable
+class TailsLogs(Protocol):
+    def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
+        """Batches until the log ends or the reader leaves; bounded however fast the log is. Raises `GpudeckError`."""
+        ...
+
+
+@runtime_checkable
+class ReviewsAccess(Protocol):
+    async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
+        """Whether this user has each of these rights, in their order; asked, never guessed."""
+        ...
+
+
+@runtime_checkable
+class RestartsPods(Protocol):
+    async def restart_pod(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
+        """Deletes the pod, so that its controller makes it anew. Raises `GpudeckError`, `Gone` without such a pod."""
+        ...
+
+
+@runtime_checkable
+class CordonsNodes(Protocol):
+    async def cordon(self, node: str, on: bool, *, dry_run: bool = False) -> bool:
+        """Keeps new pods off the node, or lets them on again; returns whether it was otherwise before."""
+        ...
+
+
+@runtime_checkable
+class DrainsNodes(Protocol):
+    async def drain_plan(self, node: str) -> DrainPlan:
+        """What a drain would evict, what it would leave, and what forbids it. Changes nothing."""
+        ...
+
+    async def evict(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
+        """Asks for one pod's eviction; raises `Refused` while a PodDisruptionBudget forbids it."""
+        ...
+
+
+@runtime_checkable
+class PartitionsGpus(Protocol):
+    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
+        """Asks for a MIG layout of the whole node by its name; returns the former one, None where there was none."""
+        ...
+
+
+@runtime_checkable
+class UpgradesDrivers(Protocol):
+    async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
+        """Leaves the node out of driver upgrades, or takes it in again; returns whether it was left out before."""
+        ...
+
+    async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
+        """Sets the node's upgrade to its first step, also after a failure; returns the step it was at."""
+        ...
+
+
+CAPABILITIES: dict[str, type] = {
+    "stack": ReportsStack,
+    "workloads": ListsWorkloads,
+    "logs": TailsLogs,
+    "access reviews": ReviewsAccess,
+    "restart": RestartsPods,
+    "cordon": CordonsNodes,
+    "drain": DrainsNodes,
+    "mig": PartitionsGpus,
+    "driver upgrade": UpgradesDrivers,
+}
+"""By the word that `gpudeck backends` lists them under."""
+
+
+def capabilities(backend: Backend | type[Backend]) -> tuple[str, ...]:
+    """The words of what `backend` can do, a class or an opened one, in the order of `CAPABILITIES`."""
+    kind = backend if isinstance(backend, type) else type(backend)
+    return tuple(word for word, protocol in CAPABILITIES.items() if issubclass(kind, protocol))

@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backends.domain.access import AccessReview, NotPermitted, Permission
+    from backends.domain.cluster import ClusterRelease, OlmOperator, Route
+    from backends.domain.drain import DrainPlan, DrainPod
     from backends.domain.finding import (
         Acknowledgement,
         Check,
@@ -42,19 +45,50 @@ if TYPE_CHECKING:
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
+    from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import Event, Node, ProbeCost, Stall
-    from backends.domain.spec import NodeSpec, SiteSpec, SshSpec
+    from backends.domain.spec import DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
+    from backends.domain.stack import (
+        Blocker,
+        Component,
+        Condition,
+        DriverUpgradeState,
+        MigManagerState,
+        NodeGpuCapacity,
+        Operand,
+        OperandPhase,
+        OperandState,
+        PolicyState,
+        ResourceCount,
+        Since,
+        Stack,
+        StackEvent,
+        StackHealth,
+        StackNode,
+        Support,
+    )
     from backends.domain.text import clean
     from backends.domain.topology import PCIE_LEVELS, Topology
+    from backends.domain.workload import Container, GpuRequest, Owner, Workload, Workloads, by_container
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
     "PCIE_LEVELS",
+    "AccessReview",
     "Acknowledgement",
+    "Blocker",
     "Check",
     "Clocks",
+    "ClusterRelease",
+    "Component",
+    "Condition",
+    "Container",
     "ContainerRuntime",
     "Disk",
+    "DockerSpec",
+    "DrainPlan",
+    "DrainPod",
+    "DriverUpgradeState",
     "Ecc",
     "EccCounts",
     "Event",
@@ -64,38 +98,68 @@ __all__ = [
     "Fleet",
     "Gpu",
     "GpuProcess",
+    "GpuRequest",
     "Hit",
     "Host",
+    "KubernetesSpec",
     "Link",
+    "LogBatch",
+    "LogLine",
+    "LogQuery",
+    "LogSource",
     "Memory",
     "Mig",
     "MigInstance",
+    "MigManagerState",
     "NextStep",
     "Node",
+    "NodeGpuCapacity",
     "NodeReading",
     "NodeSpec",
     "NodeState",
+    "NotPermitted",
+    "OlmOperator",
+    "Operand",
+    "OperandPhase",
+    "OperandState",
+    "Owner",
     "Pcie",
+    "Permission",
+    "PolicyState",
     "Power",
     "ProbeCost",
     "Problem",
     "RdmaPort",
     "RemappedRows",
+    "ResourceCount",
+    "Route",
     "Service",
     "Severity",
+    "Since",
     "SiteSpec",
     "SshSpec",
+    "Stack",
+    "StackEvent",
+    "StackHealth",
+    "StackNode",
     "Stall",
     "Subject",
+    "Support",
     "Temperature",
     "Topology",
     "Triage",
     "Utilization",
     "Vgpu",
+    "Workload",
+    "Workloads",
+    "by_container",
     "clean",
 ]
 
-_MODULES = ("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding")
+_MODULES = (
+    *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
+    *("access", "log", "workload", "drain", "cluster", "stack"),
+)
 """In the order in which a name is looked for: the cheap ones first."""
 
 

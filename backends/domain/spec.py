@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,42 @@ class SshSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesSpec:
+    """How the site's Kubernetes or OpenShift API is reached, and where its GPU stack lies."""
+
+    kubeconfig: Path | None = None
+    """None: $KUBECONFIG, ~/.kube/config, or the service account of the pod that gpudeck runs in."""
+    context: str | None = None
+    """None: the kubeconfig's current one."""
+    gpu_operator_namespace: str | None = None
+    """None: the one that the ClusterPolicy tells."""
+    namespaces: tuple[str, ...] = ()
+    """Where workloads are looked for when the pods of the whole cluster may not be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSpec:
+    """How the nodes' container engines are reached."""
+
+    socket: str = "/var/run/docker.sock"
+    """On the node, forwarded over its SSH connection; Podman's is /run/podman/podman.sock."""
+    url: str | None = None
+    """An engine on TCP instead: tcp://{node}:2376, with TLS by the files below."""
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SiteSpec:
     name: str
     nodes: tuple[NodeSpec, ...] = ()
     platform: str | None = None
-    """docker, kubernetes or openshift; None where none is configured."""
+    """The name of a backend: docker, kubernetes, openshift or a plug-in's; None where none is configured."""
+    kubernetes: KubernetesSpec = KubernetesSpec()
+    docker: DockerSpec = DockerSpec()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """[site.NAME.settings]: what a plug-in of another party wants to know; it checks them itself."""
     ssh: SshSpec = SshSpec()
     fast_seconds: float = 1.0
     """Beat of utilisation, memory, power, temperature, clocks, processes."""

@@ -6,19 +6,10 @@ import asyncio
 import heapq
 import itertools
 import time
-from typing import Protocol
 
+from backends.contract import Clock
 
-class Clock(Protocol):
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
+__all__ = ["Clock", "ManualClock", "SystemClock"]
 
 
 class SystemClock:

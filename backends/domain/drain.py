@@ -1,0 +1,48 @@
+"""What taking the work off a node would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.domain.access import NotPermitted
+from backends.domain.workload import GpuRequest, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class DrainPod:
+    """A pod on the node, and what a drain does with it."""
+
+    namespace: str
+    name: str
+    owner: Owner | None = None
+    """What a person deployed; None for a bare pod, which nothing makes anew."""
+    gpus: tuple[GpuRequest, ...] = ()
+    user: str | None = None
+    reason: str | None = None
+    """Why it is left, or why it is not to be evicted without being asked for: DaemonSet, mirror pod, finished; no
+    controller; emptyDir data would be lost."""
+    budgets: tuple[str, ...] = ()
+    """PodDisruptionBudgets over it that allow no disruption now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainPlan:
+    """A drain, looked at before it is done."""
+
+    node: str
+    evicts: tuple[DrainPod, ...] = ()
+    """Those that the drain asks the API to evict."""
+    held: tuple[DrainPod, ...] = ()
+    """Those of `evicts` whose budget forbids it now: the drain would wait for them."""
+    needs_force: tuple[DrainPod, ...] = ()
+    """Not evicted unless that is asked for: they come back nowhere, or lose their data."""
+    stays: tuple[DrainPod, ...] = ()
+    """Not touched by a drain: DaemonSets, mirror pods, pods that have ended."""
+    budgets_known: bool = True
+    """False: the PodDisruptionBudgets may not be read, so `held` may be too short."""
+    not_permitted: tuple[NotPermitted, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """GPUs, replicas or MIG instances that the evicted pods hold."""
+        return sum(request.count or 0 for pod in self.evicts for request in pod.gpus)
