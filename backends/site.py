@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
+from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Stack, Triage
 from backends.feed import Clock, Derived, History, Reading, SystemClock, Topic
 from backends.nodes.stream import NodeStream
 from backends.nodes.transport import Transport
@@ -71,6 +71,7 @@ class Site:
         self.events: Topic[tuple[Event, ...]] = self._events.topic
         self.triage: Topic[Triage] = Topic("triage")
         """What is wrong, and what was checked."""
+        self.stack: Topic[Stack] = Topic("stack")
         self._transports = (transport_factory or NodeTransports)(spec)
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}

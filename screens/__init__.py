@@ -24,4 +24,10 @@ def _fleet() -> LiveScreen:
     return FleetScreen()
 
 
-MODES: tuple[Mode, ...] = (Mode("fleet", "2", "Fleet", _fleet),)
+def _stack() -> LiveScreen:
+    from screens.stack import StackScreen
+
+    return StackScreen()
+
+
+MODES: tuple[Mode, ...] = (Mode("fleet", "2", "Fleet", _fleet), Mode("stack", "3", "Stack", _stack))

@@ -355,8 +355,9 @@ class Console(App[None]):
 def _screen_actions() -> list[Action]:
     from screens.fleet import FleetScreen
     from screens.node import NodeScreen
+    from screens.stack import StackScreen
 
-    return [*FleetScreen.ACTIONS, *NodeScreen.ACTIONS]
+    return [*FleetScreen.ACTIONS, *NodeScreen.ACTIONS, *StackScreen.ACTIONS]
 
 
 def _remapped(settings: Settings) -> dict[str, str]:

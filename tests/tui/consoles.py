@@ -11,7 +11,7 @@ from typing import Any, cast
 from textual import events
 from textual.pilot import Pilot
 
-from backends.domain import Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
+from backends.domain import Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Stack, Triage
 from backends.feed import History, ManualClock, Topic
 from backends.site import Site
 from screens.node import NodeScreen
@@ -33,6 +33,7 @@ class ScriptedSite:
         self.fleet: Topic[Fleet] = Topic("fleet")
         self.events: Topic[tuple[Event, ...]] = Topic("events")
         self.triage: Topic[Triage] = Topic("triage")
+        self.stack: Topic[Stack] = Topic("stack")
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         connecting = (NodeReading(node.name, NodeState.CONNECTING, None, None, None) for node in spec.nodes)
