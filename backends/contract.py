@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backends.domain import (
         AccessReview,
         DrainPlan,
@@ -152,6 +154,10 @@ class NodeAccess(Protocol):
     async def open(self, command: str) -> object: ...
 
     async def run(self, command: str, *, timeout: float, limit: int) -> object: ...
+
+    async def socket(self, path: str) -> Path:
+        """A unix socket on this machine that leads to `path` on the node; raises `GpudeckError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,15 @@ def _fleet() -> LiveScreen:
     return FleetScreen()
 
 
+def _stack() -> LiveScreen:
+    from screens.stack import StackScreen
+
+    return StackScreen()
+
+
 MODES: tuple[Mode, ...] = (
     Mode("triage", "1", "Triage", _triage),
     Mode("fleet", "2", "Fleet", _fleet),
+    Mode("stack", "3", "Stack", _stack),
 )
 """In the order of the header; the first is the home screen, which a click on what is wrong opens."""

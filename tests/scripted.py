@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from backends.contract import GpudeckError
@@ -72,6 +73,9 @@ class ScriptedTransport:
         if isinstance(item, GpudeckError):
             raise item
         return item
+
+    async def socket(self, path: str) -> Path:
+        raise GpudeckError(f"{path} is not there", "")
 
     async def close(self) -> None:
         self.closed = True

@@ -143,6 +143,11 @@ def _lab_arguments(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a scripted fault, may be repeated; 'list' shows them",
     )
+    command.add_argument(
+        "--platform",
+        choices=("docker", "kubernetes", "openshift"),
+        help="what the simulated nodes run (default: what the scenarios need)",
+    )
     command.add_argument("--seed", type=int, default=7, metavar="N", help="the same seed, the same site")
 
 
@@ -195,13 +200,17 @@ def settings_path(arguments: argparse.Namespace) -> Path | None:
     return default if default.is_file() else None
 
 
-def check_scenarios(names: Sequence[str]) -> tuple[str, ...] | None:
-    """The scenarios to run; None after 'list' was asked for and printed. Raises ConfigError for an unknown one."""
+def check_scenarios(names: Sequence[str], platform: str | None = None) -> tuple[str, ...] | None:
+    """The scenarios to run; None after 'list' was asked for and printed. Raises ConfigError for an unknown one.
+
+    The list holds what happens to nodes, and with `platform` what happens to that platform too.
+    """
     from backends.lab.scenarios import SCENARIOS
 
     if "list" in names:
         for scenario in SCENARIOS.values():
-            print(f"{scenario.name:<18} {scenario.summary}")
+            if scenario.platform in (None, platform):
+                print(f"{scenario.name:<24} {scenario.summary}")
         return None
     for name in names:
         if name not in SCENARIOS:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
-from backends.domain import KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
+from backends.domain import DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
 from tui.saved_filters import line_of
 
@@ -121,6 +121,7 @@ class _Reader:
             nodes=self._nodes(name, values["nodes"] or [], ssh_config),
             platform=platform,
             kubernetes=self._kubernetes(platform, values),
+            docker=self._docker(platform, values),
             settings=values["settings"] or {},
             ssh=SshSpec(
                 config_file=ssh_config,
@@ -170,6 +171,24 @@ class _Reader:
             context=values["context"],
             gpu_operator_namespace=values["gpu_operator_namespace"],
             namespaces=tuple(namespaces),
+        )
+
+    def _docker(self, platform: str | None, values: dict[str, Any]) -> DockerSpec:
+        for key in _DOCKER_KEYS:
+            if values[key] is not None and platform != "docker":
+                raise self._error(key, f"{key} needs Docker", 'set platform = "docker"')
+        files: dict[str, Path | None] = {}
+        for key in ("docker_ca", "docker_cert", "docker_key"):
+            named = values[key]
+            files[key] = None if named is None else (self._path.parent / Path(named).expanduser()).absolute()
+        if any(files.values()) and not all(files.values()):
+            raise self._error("docker_ca", "TLS needs docker_ca, docker_cert and docker_key together")
+        return DockerSpec(
+            socket=values["docker_socket"] or DockerSpec().socket,
+            url=values["docker_url"],
+            ca=files["docker_ca"],
+            cert=files["docker_cert"],
+            key=files["docker_key"],
         )
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
@@ -254,6 +273,11 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "context": (str, "the name of a context of the kubeconfig"),
     "gpu_operator_namespace": (str, "the name of a namespace"),
     "namespaces": (list, 'a list of names, ["team-a", "team-b"]'),
+    "docker_socket": (str, "the path of the engine's socket on the nodes"),
+    "docker_url": (str, "the address of the engines, tcp://{node}:2376"),
+    "docker_ca": (str, "the path of a CA certificate"),
+    "docker_cert": (str, "the path of a client certificate"),
+    "docker_key": (str, "the path of its key"),
     "settings": (dict, "a table of what the platform's plug-in wants to know"),
     "ssh_config": (str, "the path of an OpenSSH configuration"),
     "fast_seconds": ((int, float), "a number of seconds"),
@@ -263,6 +287,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "demo": (bool, "true or false"),
 }
 
+_DOCKER_KEYS = ("docker_socket", "docker_url", "docker_ca", "docker_cert", "docker_key")
 _KUBERNETES_KEYS = ("kubeconfig", "context", "gpu_operator_namespace", "namespaces")
 
 

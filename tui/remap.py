@@ -19,9 +19,16 @@ def screen_actions() -> list[Action]:
     from screens.events import EventsScreen
     from screens.fleet import FleetScreen
     from screens.node import NodeScreen
+    from screens.stack import StackScreen
     from screens.triage import TriageScreen
 
-    return [*TriageScreen.ACTIONS, *FleetScreen.ACTIONS, *NodeScreen.ACTIONS, *EventsScreen.ACTIONS]
+    return [
+        *TriageScreen.ACTIONS,
+        *FleetScreen.ACTIONS,
+        *NodeScreen.ACTIONS,
+        *StackScreen.ACTIONS,
+        *EventsScreen.ACTIONS,
+    ]
 
 
 def remapped(settings: Settings) -> dict[str, str]:

@@ -52,12 +52,26 @@ class KubernetesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DockerSpec:
+    """How the nodes' container engines are reached."""
+
+    socket: str = "/var/run/docker.sock"
+    """On the node, forwarded over its SSH connection; Podman's is /run/podman/podman.sock."""
+    url: str | None = None
+    """An engine on TCP instead: tcp://{node}:2376, with TLS by the files below."""
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SiteSpec:
     name: str
     nodes: tuple[NodeSpec, ...] = ()
     platform: str | None = None
     """The name of a backend: docker, kubernetes, openshift or a plug-in's; None where none is configured."""
     kubernetes: KubernetesSpec = KubernetesSpec()
+    docker: DockerSpec = DockerSpec()
     settings: Mapping[str, Any] = field(default_factory=dict)
     """[site.NAME.settings]: what a plug-in of another party wants to know; it checks them itself."""
     ssh: SshSpec = SshSpec()

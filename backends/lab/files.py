@@ -42,6 +42,10 @@ class LabFiles:
         return self.out / "known_hosts"
 
     @property
+    def kubeconfig(self) -> Path:
+        return self.out / "kubeconfig"
+
+    @property
     def socket(self) -> Path:
         return self.out / "ctl.sock"
 
@@ -56,12 +60,20 @@ def make_directory(out: Path) -> None:
         out.mkdir(mode=0o700, parents=True)
 
 
-def write_files(files: LabFiles, private_key: bytes, addresses: Sequence[Address]) -> None:
+def write_files(
+    files: LabFiles,
+    private_key: bytes,
+    addresses: Sequence[Address],
+    platform: str | None = None,
+    kubeconfig: str | None = None,
+) -> None:
     """Writes everything a client needs to reach the nodes. All files are readable by their owner only."""
     _write(files.key, private_key)
     _write(files.known_hosts, "".join(f"[127.0.0.1]:{a.port} {a.host_key}\n" for a in addresses).encode())
     _write(files.ssh_config, "\n".join(_host(files, address) for address in addresses).encode())
-    _write(files.site, _site([address.name for address in addresses]).encode())
+    if kubeconfig is not None:
+        _write(files.kubeconfig, kubeconfig.encode())
+    _write(files.site, _site([address.name for address in addresses], platform, kubeconfig is not None).encode())
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -91,9 +103,15 @@ def _quoted(path: Path) -> str:
     return f'"{path.absolute()}"'
 
 
-def _site(nodes: Sequence[str]) -> str:
+def _site(nodes: Sequence[str], platform: str | None, kubeconfig: bool) -> str:
     names = "".join(f'    "{name}",\n' for name in nodes)
+    files = LabFiles(Path())
+    lines = [f'ssh_config = "{files.ssh_config.name}"', "demo = true"]
+    if platform is not None:
+        lines.append(f'platform = "{platform}"')
+    if kubeconfig:
+        lines.append(f'kubeconfig = "{files.kubeconfig.name}"')
     return (
         "# Written by `gpudeck lab`: a simulated site on this machine.\n"
-        f'[site.lab]\nnodes = [\n{names}]\nssh_config = "{LabFiles(Path()).ssh_config.name}"\ndemo = true\n'
+        f"[site.lab]\nnodes = [\n{names}]\n" + "\n".join(lines) + "\n"
     )

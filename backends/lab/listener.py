@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
 from backends.lab.session import Node, handle
+
+if TYPE_CHECKING:
+    from backends.lab.docker import DockerApi
+
+DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 # Few and fast algorithms: a hundred handshakes at once share one core with the client.
 _KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"]
@@ -31,8 +39,10 @@ def bind(port: int = 0) -> socket.socket:
 class NodeListener:
     """Listens while the node is reachable; holds the port while it is not, so that it can come back on the same one."""
 
-    def __init__(self, node: Node, user_key: asyncssh.SSHKey) -> None:
+    def __init__(self, node: Node, user_key: asyncssh.SSHKey, docker: DockerApi | None = None) -> None:
         self.node = node
+        self.docker = docker
+        """Behind the node's Docker socket; it is started when somebody asks for it. None on a node without Docker."""
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._allowed = user_key.public_data
@@ -89,12 +99,34 @@ class NodeListener:
         acceptor = self._acceptor
         self._shut()
         self.drop()
+        if self.docker is not None:
+            await self.docker.close()
         if self._held is not None:
             self._held.close()
             self._held = None
         if acceptor is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(acceptor.wait_closed(), 2)
+
+
+async def _to_docker(docker: DockerApi, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
+    """One connection to the node's Docker socket, carried to the API until either side ends it."""
+    await docker.start()
+    inward, outward = await asyncio.open_connection("127.0.0.1", docker.port)
+
+    async def carry(source: Any, target: Any) -> None:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            while data := await source.read(1 << 16):
+                target.write(data)
+                await target.drain()
+        with contextlib.suppress(OSError, asyncssh.Error):
+            target.write_eof()
+
+    try:
+        await asyncio.gather(carry(reader, outward), carry(inward, writer))
+    finally:
+        outward.close()
+        writer.close()
 
 
 class _Gate(asyncssh.SSHServer):
@@ -117,6 +149,12 @@ class _Gate(asyncssh.SSHServer):
 
     def public_key_auth_supported(self) -> bool:
         return True
+
+    def unix_connection_requested(self, dest_path: str) -> bool | Callable[[Any, Any], Awaitable[None]]:
+        docker = self._listener.docker
+        if docker is None or dest_path not in DOCKER_SOCKETS:
+            return False
+        return partial(_to_docker, docker)
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return self._listener.accepts(key)

@@ -10,10 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.contract import GpudeckError
 from backends.lab.hardware import LogLine, SimGpu, SimNode
+from backends.lab.kube.operands import OperandFault
+
+if TYPE_CHECKING:
+    from backends.lab.kube.cluster import Cluster
 
 _BOARD_ORDER = ("dgx-h100", "hgx-h200", "dgx-a100")
 _CONNECTION_ORDER = ("hgx-h200", "l40s", "vm", "dgx-a100", "dgx-h100")
@@ -27,6 +31,8 @@ class Stage:
 
     nodes: Sequence[SimNode]
     now: float
+    cluster: Cluster | None = None
+    """The Kubernetes cluster, on a lab that has one."""
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _rebooting: list[SimNode] = field(default_factory=list)
 
@@ -65,6 +71,10 @@ class Stage:
         self._undo.append(lambda: node.log.remove(line))
         if node not in self._rebooting:
             self._rebooting.append(node)
+
+    def undone_by(self, undo: Callable[[], None]) -> None:
+        """What puts back what the scenario did besides `put` and `log`."""
+        self._undo.append(undo)
 
     def undo(self, now: float | None = None) -> None:
         """Puts everything back; nodes with XIDs reboot at `now` (seconds since the epoch, default: the start)."""
@@ -236,11 +246,83 @@ def _vgpu_unlicensed(stage: Stage) -> None:
     stage.put(stage.machine("vm"), licensed=False)
 
 
+def _cluster(stage: Stage) -> Cluster:
+    if stage.cluster is None:
+        raise GpudeckError("this scenario needs a Kubernetes cluster", "Start the lab with --platform kubernetes.")
+    return stage.cluster
+
+
+def _fail_operand(stage: Stage, slot: int, fault: OperandFault) -> None:
+    cluster, (node, _) = _cluster(stage), stage.board(slot, 0)
+    cluster.fail_operand(node.name, fault)
+    stage.undone_by(lambda: cluster.mend_operand(node.name))
+
+
+def _operator_driver_build(stage: Stage) -> None:
+    node, _ = stage.board(0, 0)
+    kernel, driver = node.machine.kernel, node.machine.driver
+    said = (
+        f"Starting installation of NVIDIA driver version {driver} for Linux kernel version {kernel}",
+        "Stopping NVIDIA persistence daemon...",
+        "Unloading NVIDIA driver kernel modules...",
+        "Updating the package cache...",
+        "Installing Linux kernel headers...",
+        f"E: Unable to locate package linux-headers-{kernel}",
+        "Could not install the kernel headers: the driver cannot be built",
+    )
+    message = "back-off 5m0s restarting failed container=nvidia-driver-ctr"
+    _fail_operand(stage, 0, OperandFault("driver", "nvidia-driver-ctr", "CrashLoopBackOff", message, said, restarts=6))
+
+
+def _operator_driver_slow(stage: Stage) -> None:
+    said = ("Building NVIDIA driver package nvidia-modules...", "Compiling kernel modules with 16 processes...")
+    message = "Startup probe failed: the driver is not ready"
+    _fail_operand(stage, 1, OperandFault("driver", "nvidia-driver-ctr", "", message, said, restarts=0))
+
+
+def _operator_validator_crash(stage: Stage) -> None:
+    said = (
+        "[Vector addition of 50000 elements]",
+        "Failed to allocate device vector A (error code system not yet initialized)!",
+    )
+    message = "back-off 2m40s restarting failed container=cuda-validation"
+    fault = OperandFault("operator-validator", "cuda-validation", "CrashLoopBackOff", message, said, restarts=5)
+    _fail_operand(stage, 2, fault)
+
+
+def _operator_mig_failed(stage: Stage) -> None:
+    cluster, (node, _) = _cluster(stage), stage.board(3, 0)
+    cluster.fail_mig(node.name)
+    stage.undone_by(lambda: cluster.fail_mig(None))
+
+
+def _operator_upgrade_drain(stage: Stage) -> None:
+    cluster, (node, _) = _cluster(stage), stage.board(4, 0)
+    cluster.hold_upgrade(node.name)
+    stage.undone_by(lambda: cluster.hold_upgrade(None))
+
+
+def _operator_nfd_down(stage: Stage) -> None:
+    cluster = _cluster(stage)
+    cluster.stop_discovery(True)
+    stage.undone_by(lambda: cluster.stop_discovery(False))
+
+
+def _operator_olm_unapproved(stage: Stage) -> None:
+    cluster = _cluster(stage)
+    if cluster.platform != "openshift":
+        raise GpudeckError("this scenario needs OpenShift", "Start the lab with --platform openshift.")
+    cluster.hold_install_plan(True)
+    stage.undone_by(lambda: cluster.hold_install_plan(False))
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
     summary: str
     play: Callable[[Stage], None]
+    platform: str | None = None
+    """What a lab plays it on when no platform is named."""
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -274,6 +356,48 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("clock-skew", "the clock of a node is five minutes ahead", _clock_skew),
         Scenario("stall", "an NVML call on a node does not come back", _stall),
         Scenario("vgpu-unlicensed", "a vGPU guest without a licence", _vgpu_unlicensed),
+        Scenario(
+            "operator-driver-build",
+            "the driver of a node does not build: no kernel headers",
+            _operator_driver_build,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-driver-slow",
+            "the driver of a node still compiles: the toolkit waits for it",
+            _operator_driver_slow,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-validator-crash",
+            "the CUDA validation of a node crashes: system not yet initialized",
+            _operator_validator_crash,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-mig-failed",
+            "the MIG manager of a node failed: the GPU is in use",
+            _operator_mig_failed,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-upgrade-drain",
+            "the driver upgrade of a node is stuck at its drain",
+            _operator_upgrade_drain,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-nfd-down",
+            "node feature discovery is down: no node has GPU labels",
+            _operator_nfd_down,
+            "kubernetes",
+        ),
+        Scenario(
+            "operator-olm-unapproved",
+            "OpenShift: the operator's InstallPlan waits for approval",
+            _operator_olm_unapproved,
+            "openshift",
+        ),
     )
 }
 

@@ -24,6 +24,8 @@ from backends.lab.hardware import SimNode, fleet
 from backends.lab.scenarios import SCENARIOS, Stage, scenario
 
 if TYPE_CHECKING:
+    from backends.lab.docker import DockerApi
+    from backends.lab.kube.service import KubeService
     from backends.lab.listener import NodeListener
 
 CLOSE_SECONDS = 5.0
@@ -40,6 +42,8 @@ class LabSpec:
     """The same seed gives the same machines, jobs and figures."""
     hostile: bool = False
     """Process commands, users and one GPU name are hostile text."""
+    platform: str | None = None
+    """docker, kubernetes or openshift: what the nodes run besides SSH. None: what the scenarios need."""
     changing_percent: int = 100
     """Share of the nodes whose values move; the others stand still, for measuring what an idle fleet costs."""
     clock: Clock = field(default_factory=SystemClock)
@@ -56,6 +60,10 @@ class Lab:
         self.spec = spec
         self.files = LabFiles(spec.out)
         self.nodes: tuple[SimNode, ...] = fleet(spec.nodes, spec.seed, hostile=spec.hostile)
+        needed = next((each for name in spec.scenarios if (each := scenario(name).platform) is not None), None)
+        self.platform = spec.platform or needed
+        self.kube: KubeService | None = None
+        """The cluster and its API, on a lab with Kubernetes or OpenShift."""
         self._stages: dict[str, Stage] = {}
         self._listeners: list[NodeListener] = []
         self._control = ControlServer(self.files.socket, self._answer)
@@ -106,7 +114,12 @@ class Lab:
         count = len(self.nodes)
         for index, hardware in enumerate(self.nodes):
             node = Node(hardware, self.spec.clock, (index + 1) / count, still=self._stands_still(index))
-            self._listeners.append(NodeListener(node, user_key))
+            self._listeners.append(NodeListener(node, user_key, self._docker(hardware)))
+        if self.platform in ("kubernetes", "openshift"):
+            from backends.lab.kube.service import KubeService
+
+            self.kube = KubeService(self.nodes, self.spec.clock, self.platform)
+            await self.kube.start()
         for name in self.spec.scenarios:
             self._play(name)
         await self._refresh()
@@ -118,8 +131,16 @@ class Lab:
             )
             for listener in self._listeners
         ]
-        write_files(self.files, user_key.export_private_key(), addresses)
+        kubeconfig = None if self.kube is None else self.kube.kubeconfig()
+        write_files(self.files, user_key.export_private_key(), addresses, self.platform, kubeconfig)
         await self._control.start()
+
+    def _docker(self, hardware: SimNode) -> DockerApi | None:
+        if self.platform != "docker":
+            return None
+        from backends.lab.docker import DockerApi
+
+        return DockerApi(hardware, self.spec.clock)
 
     def _stands_still(self, index: int) -> bool:
         return index * 100 >= self.spec.changing_percent * len(self.nodes)
@@ -144,7 +165,8 @@ class Lab:
     def _play(self, name: str) -> None:
         chosen = scenario(name)
         if name not in self._stages:
-            stage = Stage(self.nodes, self.spec.clock.now())
+            cluster = None if self.kube is None else self.kube.cluster
+            stage = Stage(self.nodes, self.spec.clock.now(), cluster)
             chosen.play(stage)
             self._stages[name] = stage
 
@@ -187,6 +209,9 @@ class Lab:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*(listener.close() for listener in self._listeners))
         self._listeners.clear()
+        if self.kube is not None:
+            await self.kube.close()
+            self.kube = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 from backends.contract import ProbeFailed
 from backends.nodes.pipes import Lines, Tail, read_bounded
@@ -31,6 +32,9 @@ class LocalTransport:
             raise ProbeFailed(f"the command took more than {timeout:.0f} s", "") from None
         finally:
             await channel.close()
+
+    async def socket(self, path: str) -> Path:
+        return Path(path)
 
     async def close(self) -> None:
         return

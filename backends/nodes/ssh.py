@@ -11,11 +11,12 @@ import contextlib
 import importlib
 import logging
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import GpudeckError, ProbeFailed, Unreachable
-from backends.domain import NodeSpec, SshSpec
+from backends.domain import NodeSpec, SshSpec, clean
 from backends.nodes.pipes import Lines, Tail, read_bounded
 from backends.nodes.ssh_errors import OfferedKey, explain
 from backends.nodes.transport import Channel, Completed
@@ -60,6 +61,9 @@ class SshTransport:
         self._lock = asyncio.Lock()
         self._connection: asyncssh.SSHClientConnection | None = None
         self._hops: list[asyncssh.SSHClientConnection] = []
+        self._sockets: dict[str, tuple[asyncssh.SSHClientConnection, Path]] = {}
+        """Path on the node -> the connection that carries it, and its end on this machine."""
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     async def open(self, command: str) -> Channel:
         await self._channels.acquire()
@@ -83,7 +87,38 @@ class SshTransport:
         finally:
             await channel.close()
 
+    async def socket(self, path: str) -> Path:
+        connection = await self._connect()
+        known = self._sockets.get(path)
+        if known is not None and known[0] is connection:
+            return known[1]
+        import asyncssh
+
+        try:
+            async with asyncio.timeout(self._spec.connect_timeout_seconds):
+                # Asked once by itself: through a forwarded socket a refusal would be a connection that just ends.
+                _, writer = await connection.open_unix_connection(path, encoding=None)
+                writer.close()
+                if self._directory is None:
+                    self._directory = tempfile.TemporaryDirectory(prefix="gpudeck-")
+                end = Path(self._directory.name) / str(len(self._sockets))
+                end.unlink(missing_ok=True)
+                await connection.forward_local_path(str(end), path)
+        except asyncssh.ChannelOpenError as error:
+            said = clean(error.reason, 120)
+            raise GpudeckError(
+                f"{path} of {self._node.name} cannot be reached: {said}",
+                "is it there, may this login open it, and does sshd allow AllowStreamLocalForwarding?",
+            ) from None
+        except (TimeoutError, OSError, asyncssh.Error) as error:
+            raise explain(error, self._node, self._spec, None) from None
+        self._sockets[path] = (connection, end)
+        return end
+
     async def close(self) -> None:
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            directory.cleanup()
         connection, self._connection = self._connection, None
         hops, self._hops = self._hops, []
         await _close([*hops, connection] if connection is not None else hops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -52,6 +53,13 @@ class Transport(Protocol):
 
     async def run(self, command: str, *, timeout: float, limit: int) -> Completed:
         """Runs `command` to its end; `timeout` in seconds, `limit` in bytes of stdout, both raise `GpudeckError`."""
+        ...
+
+    async def socket(self, path: str) -> Path:
+        """A unix socket on this machine that leads to the socket `path` of the node while the transport lives.
+
+        Raises `Unreachable` and its kin, and `GpudeckError` when nothing listens at `path` or the way is forbidden.
+        """
         ...
 
     async def close(self) -> None: ...

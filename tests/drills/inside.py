@@ -116,6 +116,9 @@ class _Transport:
         await handle(self.node, cast(Any, process))
         return Completed(process.said[:limit], process.complaints.decode(), process.status)
 
+    async def socket(self, path: str) -> Path:
+        raise Unreachable(f"{path} of {self.hardware.name} is not there", "")
+
     async def close(self) -> None:
         for channel in tuple(self.channels):
             await channel.close()

@@ -23,7 +23,7 @@ def names(finding: Finding, expected: Expected) -> bool:
 
 
 def test_every_scenario_of_the_lab_has_a_drill() -> None:
-    assert set(EXPECTED) == set(SCENARIOS) - {"quiet"}
+    assert set(EXPECTED) == {each.name for each in SCENARIOS.values() if each.platform is None} - {"quiet"}
 
 
 @pytest.mark.parametrize("scenario", EXPECTED)

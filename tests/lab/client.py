@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncssh
 
+from backends.lab.dynamics import Meter
+from backends.lab.hardware import SimNode
+from backends.lab.jobs import jobs
 from backends.lab.server import Lab
 from tests.lab.standin import SOURCE
+
+
+def busy_moment(nodes: Sequence[SimNode]) -> float:
+    """A time at which something runs on every node; seconds since the epoch, the same in every run."""
+    meters = {node.name: Meter(node) for node in nodes}
+    return next(
+        float(at)
+        for at in range(1_763_000_000, 1_763_100_000, 30)
+        if all(jobs(node, meters[node.name], at) for node in nodes)
+    )
+
 
 BOOT = "sh -c 'python3 -u -c \"import sys,zlib; exec(zlib.decompress(sys.stdin.buffer.read()))\"'"
 WAIT = 20.0

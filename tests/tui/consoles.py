@@ -12,7 +12,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from backends.contract import GpudeckError
-from backends.domain import Acknowledgement, Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
+from backends.domain import Acknowledgement, Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Stack, Triage
 from backends.feed import ManualClock, Topic
 from backends.feed.gpu_history import GpuHistory
 from backends.site import Site
@@ -37,6 +37,7 @@ class ScriptedSite:
         self.events: Topic[tuple[Event, ...]] = Topic("events")
         self.triage: Topic[Triage] = Topic("triage")
         self.listening_since = clock.now()
+        self.stack: Topic[Stack] = Topic("stack")
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         self.keep_error: GpudeckError | None = None

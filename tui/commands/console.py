@@ -37,7 +37,7 @@ def console(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Starts a lab in a process of its own, opens the console on it, and ends both together."""
-    scenarios = cli.check_scenarios(arguments.scenario)
+    scenarios = cli.check_scenarios(arguments.scenario, arguments.platform)
     if scenarios is None:
         return 0
     _need_terminal()
@@ -48,6 +48,8 @@ def demo(arguments: argparse.Namespace) -> int:
     options = ["--nodes", str(arguments.nodes), "--seed", str(arguments.seed)]
     for name in scenarios:
         options += ["--scenario", name]
+    if arguments.platform is not None:
+        options += ["--platform", arguments.platform]
     with _lab(options) as site_file:
         return _open(arguments, load(site_file))
 

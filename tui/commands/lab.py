@@ -16,7 +16,7 @@ def lab(arguments: argparse.Namespace) -> int:
     """Runs the lab until it is interrupted, or switches a scenario of a running one."""
     if arguments.lab_command == "ctl":
         return _control(arguments)
-    scenarios = cli.check_scenarios(arguments.scenario)
+    scenarios = cli.check_scenarios(arguments.scenario, arguments.platform)
     if scenarios is None:
         return 0
     if arguments.out is None:
@@ -38,6 +38,7 @@ async def _serve(arguments: argparse.Namespace, scenarios: tuple[str, ...]) -> N
         scenarios=scenarios,
         seed=arguments.seed,
         hostile=arguments.hostile,
+        platform=arguments.platform,
         changing_percent=arguments.changing,
     )
 

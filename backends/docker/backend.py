@@ -1,0 +1,163 @@
+"""The Docker platform of a site: the engines of its nodes taken together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from typing import Any, ClassVar, Self
+
+from backends.contract import GpudeckError, NotAllowed, SiteContext
+from backends.docker import checks
+from backends.docker.containers import moment, workload
+from backends.docker.engine import Engine, Tls
+from backends.domain import NodeReading, NodeSpec, NodeState, clean
+from backends.domain.access import NotPermitted, Permission
+from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
+from backends.domain.stack import Stack
+from backends.domain.workload import Workload, Workloads
+
+STACK_SECONDS = 15.0
+RETRY_SECONDS = 10.0
+BATCH_LINES = 500
+LINE_LIMIT = 4096
+READ_CONTAINERS = Permission("list", "containers")
+
+
+class DockerBackend:
+    name: ClassVar[str] = "docker"
+    summary: ClassVar[str] = "Docker Engine (or Podman's API) of each node, over the node's SSH connection or TLS"
+
+    def __init__(self, context: SiteContext) -> None:
+        self._context = context
+        self._engines = {node.name: self._engine(node) for node in context.site.nodes}
+
+    @classmethod
+    def open(cls, context: SiteContext) -> Self:
+        return cls(context)
+
+    def _engine(self, node: NodeSpec) -> Engine:
+        spec = self._context.site.docker
+        if spec.url is not None:
+            address = spec.url.replace("{node}", node.name)
+            tls = (
+                None if spec.ca is None or spec.cert is None or spec.key is None else Tls(spec.ca, spec.cert, spec.key)
+            )
+
+            async def fixed() -> str:
+                return address
+
+            return Engine(node.name, fixed, tls)
+        access = self._context.node(node)
+
+        async def forwarded() -> str:
+            return f"unix://{await access.socket(spec.socket)}"
+
+        return Engine(node.name, forwarded)
+
+    async def probe(self) -> str | None:
+        """The version of the first engine that answers; raises the last error when none does."""
+        problem: GpudeckError | None = None
+        for engine in self._engines.values():
+            try:
+                return clean(str((await engine.version()).get("Version") or ""), 64) or None
+            except GpudeckError as error:
+                problem = error
+        if problem is not None:
+            raise problem
+        return None
+
+    async def close(self) -> None:
+        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+
+    # Workloads
+
+    async def workloads(self) -> AsyncGenerator[Workloads, None]:
+        """Once every engine has answered or failed, then whenever a container changed."""
+        found: dict[str, tuple[Workload, ...]] = {}
+        refused: dict[str, NotPermitted] = {}
+        news = asyncio.Event()
+
+        async def follow(name: str, engine: Engine) -> None:
+            while True:
+                try:
+                    async with contextlib.aclosing(engine.changes()) as changes:
+                        async for _ in changes:
+                            documents = await engine.containers()
+                            found[name] = tuple(workload(each, name) for each in documents)
+                            refused.pop(name, None)
+                            news.set()
+                except NotAllowed as error:
+                    refused[name] = NotPermitted(f"the containers of {name}: {error.message}", READ_CONTAINERS)
+                except GpudeckError:
+                    pass  # the stack tells of an engine that does not answer; its last containers stay
+                found.setdefault(name, ())
+                news.set()
+                await self._context.clock.sleep(RETRY_SECONDS)
+
+        async with _running(follow(name, engine) for name, engine in self._engines.items()):
+            while True:
+                await news.wait()
+                news.clear()
+                if len(found) == len(self._engines):
+                    items = tuple(item for name in self._engines for item in found[name])
+                    yield Workloads(items, tuple(refused.values()))
+
+    # The stack
+
+    async def stack(self) -> AsyncGenerator[Stack, None]:
+        """Each node's checks, every `STACK_SECONDS`; yielded when something is another."""
+        last: Stack | None = None
+        while True:
+            facts = await asyncio.gather(*(self._facts(name, engine) for name, engine in self._engines.items()))
+            now = checks.stack(list(facts))
+            if now != last:
+                last = now
+                yield now
+            await self._context.clock.sleep(STACK_SECONDS)
+
+    async def _facts(self, name: str, engine: Engine) -> checks.Facts:
+        reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
+        try:
+            info = await engine.info()
+        except GpudeckError as error:
+            return checks.Facts(reading, None, problem=error.message, hint=error.hint)
+        return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
+
+    # Logs
+
+    async def logs(self, source: LogSource, query: LogQuery) -> AsyncGenerator[LogBatch, None]:
+        """Batches of what arrived together, at most `BATCH_LINES` lines each."""
+        engine = self._engines.get(source.node or "")
+        if engine is None:
+            raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "")
+        if query.previous:
+            raise GpudeckError(
+                "Docker keeps no log of a container's former run", "the log of all runs is one: scroll up"
+            )
+        wanted = {"follow": "1" if query.follow else "0", "tail": str(query.tail_lines or "all")}
+        if query.since_seconds is not None:
+            wanted["since"] = str(int(self._context.clock.now()) - query.since_seconds)
+        async with contextlib.aclosing(engine.log(source.name, wanted)) as arriving:
+            async for lines in arriving:
+                for start in range(0, len(lines), BATCH_LINES):
+                    yield LogBatch(tuple(_line(line, source.name) for line in lines[start : start + BATCH_LINES]))
+
+
+def _line(received: bytes, container: str) -> LogLine:
+    text = received.decode("utf-8", "replace")
+    stamp, space, rest = text.partition(" ")
+    at = moment(stamp) if space else None
+    return LogLine(clean(rest if at is not None else text, LINE_LIMIT), container, at)
+
+
+@contextlib.asynccontextmanager
+async def _running(works: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Tasks that end with the block."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

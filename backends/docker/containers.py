@@ -1,0 +1,138 @@
+"""What the engine says of a container, as a `Workload`. Pure; keys are those of the Engine API's inspect document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from backends.domain import clean
+from backends.domain.workload import Container, GpuRequest, Owner, Workload
+
+PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+USER_LABELS = ("gpudeck.user", "user", "owner", "maintainer")
+"""Labels in which sites name the person; the first that is there."""
+LABELS_KEPT = 32
+PHASES: dict[str, str] = {
+    "created": "Pending",
+    "restarting": "Pending",
+    "running": "Running",
+    "paused": "Running",
+    "removing": "Succeeded",
+    "dead": "Failed",
+}
+"""State.Status -> phase; `exited` is told by its exit code."""
+NOTHING = frozenset({"", "none", "void"})
+"""NVIDIA_VISIBLE_DEVICES that gives no GPU."""
+
+
+def workload(inspected: Mapping[str, Any], node: str) -> Workload:
+    """One container of `node`. What the engine leaves out or says in another shape is None."""
+    config, state = _table(inspected, "Config"), _table(inspected, "State")
+    labels = {clean(str(key), 128): clean(str(value)) for key, value in _table(config, "Labels").items()}
+    status = str(state.get("Status") or "unknown")
+    exit_code = state.get("ExitCode")
+    requests = tuple(gpu_requests(inspected))
+    name = clean(str(inspected.get("Name") or "").removeprefix("/"), 128)
+    identity = str(inspected.get("Id") or "")
+    reason = _reason(state, status, exit_code)
+    container = Container(
+        name=name,
+        id=identity or None,
+        image=clean(str(config.get("Image") or ""), 256) or None,
+        state={"exited": "terminated", "dead": "terminated"}.get(status, status),
+        reason=reason,
+        restarts=_count(inspected.get("RestartCount")),
+        gpus=requests,
+    )
+    return Workload(
+        platform="docker",
+        name=name,
+        uid=identity,
+        namespace=labels.get(PROJECT),
+        node=node,
+        phase=PHASES.get(status, "Failed" if exit_code else "Succeeded"),
+        reason=reason,
+        message=clean(str(state.get("Error") or ""), 256) or None,
+        owners=(Owner("compose", labels[SERVICE]),) if SERVICE in labels else (),
+        user=next((labels[key] for key in USER_LABELS if labels.get(key)), None),
+        labels=tuple(sorted(labels.items()))[:LABELS_KEPT],
+        gpus=requests,
+        containers=(container,),
+        created_at=moment(inspected.get("Created")),
+        started_at=moment(state.get("StartedAt")),
+    )
+
+
+def gpu_requests(inspected: Mapping[str, Any]) -> Iterable[GpuRequest]:
+    """How a container asked for GPUs: `--gpus`, a CDI device, or the environment of the NVIDIA runtime.
+
+    The environment counts only where nothing else was asked for: `--gpus` sets it too.
+    """
+    host, config = _table(inspected, "HostConfig"), _table(inspected, "Config")
+    found = [request for entry in _list(host, "DeviceRequests") if (request := _device_request(entry)) is not None]
+    if found:
+        return found
+    runtime = str(host.get("Runtime") or "")
+    environment = dict(str(entry).partition("=")[::2] for entry in _list(config, "Env"))
+    visible = environment.get("NVIDIA_VISIBLE_DEVICES")
+    if visible is None or visible in NOTHING or "nvidia" not in runtime:
+        return ()
+    if visible == "all":
+        return (GpuRequest("environment"),)
+    devices = tuple(clean(device, 64) for device in visible.split(",") if device)
+    return (GpuRequest("environment", len(devices), devices),)
+
+
+def _device_request(entry: Any) -> GpuRequest | None:
+    if not isinstance(entry, Mapping):
+        return None
+    driver = str(entry.get("Driver") or "")
+    devices = tuple(clean(str(device), 128) for device in entry.get("DeviceIDs") or ())
+    if driver == "cdi":
+        wanted = tuple(device for device in devices if "nvidia.com/gpu" in device)
+        every = any(device.endswith("=all") for device in wanted)
+        return GpuRequest("cdi", None if every else len(wanted), wanted) if wanted else None
+    able = {word for words in entry.get("Capabilities") or () for word in words}
+    if "gpu" not in able and driver != "nvidia":
+        return None
+    if devices:
+        return GpuRequest("device-request", len(devices), devices)
+    count = entry.get("Count")
+    return GpuRequest("device-request", None if count in (-1, None) else _count(count))
+
+
+def _reason(state: Mapping[str, Any], status: str, exit_code: Any) -> str | None:
+    if state.get("OOMKilled"):
+        return "OOMKilled"
+    if status in ("exited", "dead") and isinstance(exit_code, int):
+        return "Completed" if exit_code == 0 else f"Error (exit {exit_code})"
+    return status if status in ("paused", "restarting", "created") else None
+
+
+def moment(text: Any) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None for Docker's zero time and for what is no time."""
+    if not isinstance(text, str) or text.startswith("0001-"):
+        return None
+    head, dot, rest = text.partition(".")
+    if dot:  # nanoseconds; Python reads microseconds
+        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+        text = f"{head}.{digits[:6]:0<6}{rest[len(digits) :]}"
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    found = value.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

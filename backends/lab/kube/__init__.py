@@ -1,0 +1,1 @@
+"""A small Kubernetes API on loopback: real protocol, simulated cluster."""

@@ -1,0 +1,182 @@
+"""The GPU stack: nodes by operands, and the waterfall of the chosen node with what blocks first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from backends.domain import Operand, Stack
+from backends.feed import Topic
+from screens import stack_rows
+from tui.actions import Action
+from tui.live import LiveScreen
+from tui.widgets.columns import Cell
+from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.grid import Grid
+from tui.widgets.line import StyledLine
+from tui.widgets.sheet import Sheet
+
+
+class StackScreen(LiveScreen):
+    """The grid over the sheet; the sheet is about the selected node."""
+
+    CSS_PATH = "stack.tcss"
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("stack.blocked", "n", "Next blocked", "Select the next node that is not ready", group="Stack"),
+        Action("stack.node", "o", "Node", "Open the node itself", group="Stack", rank=2),
+        Action("stack.switch", "tab", "Switch", "To the waterfall, and back to the list", group="Stack", rank=2),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._operands: tuple[Operand, ...] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield StyledLine(id="stack-summary")
+        yield Vertical(id="stack-list")
+        yield Static(id="stack-empty", markup=False)
+        yield Sheet(id="stack-sheet")
+
+    @property
+    def glyphs(self) -> Glyphs:
+        signs = getattr(self.app, "glyphs", UNICODE)
+        return signs if isinstance(signs, Glyphs) else UNICODE
+
+    @property
+    def stack(self) -> Stack | None:
+        """The last good value; None before the first."""
+        return self.site.stack.reading.value if self.site else None
+
+    @property
+    def grid(self) -> Grid | None:
+        """None while no stack was read: its columns are the operands."""
+        return next(iter(self.query(Grid)), None)
+
+    def topics(self) -> Iterable[Topic[Any]]:
+        return () if self.site is None else (self.site.stack,)
+
+    def crumbs(self) -> tuple[str, ...]:
+        return ("Stack",)
+
+    def show(self) -> None:
+        """Draws the stack as it is now; costs what changed."""
+        stack = self.stack
+        self._show_empty(stack)
+        if stack is None or not stack.nodes:
+            return
+        if stack.operands != self._operands:
+            self._operands = stack.operands
+            self.run_worker(self._make_grid(stack), exclusive=True, group="stack-grid", description="columns")
+            return
+        grid = self.grid
+        if grid is not None:
+            grid.set_rows(stack_rows.rows(stack, self.glyphs))
+        self._show_summary(stack)
+        self._show_node(stack)
+
+    async def _make_grid(self, stack: Stack) -> None:
+        """Other operands are other columns."""
+        holder = self.query_one("#stack-list", Vertical)
+        await holder.remove_children()
+        grid = Grid(stack_rows.columns(stack.operands), glyphs=self.glyphs, id="stack-grid")
+        await holder.mount(grid)
+        grid.focus()
+        self.show()
+
+    def _show_summary(self, stack: Stack) -> None:
+        cells = [*stack_rows.summary(stack, self.glyphs)]
+        error = self.site.stack.reading.error if self.site else None
+        if error is not None:
+            cells.insert(0, Cell(f"{self.glyphs.stale} {error.message}", "stale"))
+        self.query_one("#stack-summary", StyledLine).set_cells(cells, separator="  ")
+
+    def _show_node(self, stack: Stack) -> None:
+        grid = self.grid
+        row = grid.cursor_row if grid is not None else None
+        node = stack.get(row.key) if row is not None else None
+        sections = stack_rows.site_sections(stack)
+        if node is not None:
+            sections = [*stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs), *sections]
+        self.query_one("#stack-sheet", Sheet).set_sections(sections)
+
+    def _show_empty(self, stack: Stack | None) -> None:
+        empty = self.query_one("#stack-empty", Static)
+        any_nodes = stack is not None and bool(stack.nodes)
+        for widget in (self.query_one("#stack-list"), self.query_one("#stack-sheet")):
+            widget.display = any_nodes
+        empty.display = not any_nodes
+        text = "" if any_nodes else self._nothing(stack)
+        if str(empty.content) != text:
+            empty.update(Text(text))
+        if not any_nodes:
+            self.query_one("#stack-summary", StyledLine).set_cells(())
+
+    def _nothing(self, stack: Stack | None) -> str:
+        """Why there is nothing to see, and what to do."""
+        if self.site is None:
+            return getattr(self.app, "site_error", None) or "Opening the site."
+        platform = self.site.spec.platform
+        if platform is None:
+            return (
+                "This site names no platform.\n"
+                'Set platform = "docker", "kubernetes" or "openshift" in its settings to see its GPU stack.'
+            )
+        error = self.site.stack.reading.error
+        if error is not None:
+            return f"{self.glyphs.bad} {platform} cannot be read: {error.message}\n{error.hint}".strip()
+        if stack is None:
+            return f"Reading the GPU stack of {platform}."
+        if stack.not_permitted:
+            return "\n".join(f"{each.what}: needs {each.permission}" for each in stack.not_permitted)
+        return f"{platform} tells of no node with GPUs."
+
+    # Actions
+
+    def action_blocked(self) -> None:
+        """The next node below the cursor, round the end, that is neither ready nor off."""
+        stack, grid = self.stack, self.grid
+        if stack is None or grid is None or not grid.rows:
+            return
+        unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] in ("bad", "warn", "stale")}
+        order = [*range(grid.cursor + 1, len(grid.rows)), *range(grid.cursor + 1)]
+        found = next((index for index in order if grid.rows[index].key in unwell), None)
+        if found is None:
+            self.notify("Every node here is ready.", timeout=2)
+        else:
+            grid.cursor = found
+
+    def action_node(self) -> None:
+        from screens.node import NodeScreen
+
+        row = self.grid.cursor_row if self.grid is not None else None
+        reading = self._node_of(row.key) if row is not None else None
+        if reading is None:
+            self.notify("No node of this site has that name: it cannot be opened.", timeout=3, markup=False)
+            return
+        self.app.push_screen(NodeScreen(reading))
+
+    def _node_of(self, name: str) -> str | None:
+        """The site's node that the platform calls `name`: `dgx07` and `dgx07.example.com` are one."""
+        names = [node.name for node in self.site.spec.nodes] if self.site else []
+        short = name.partition(".")[0]
+        return name if name in names else next((each for each in names if each.partition(".")[0] == short), None)
+
+    def action_switch(self) -> None:
+        sheet = self.query_one("#stack-sheet", Sheet)
+        target = self.grid if sheet.has_focus else sheet
+        if target is not None:
+            target.focus()
+
+    def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
+        event.stop()
+        if self.stack is not None:
+            self._show_node(self.stack)
+
+    def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
+        event.stop()
+        self.action_switch()

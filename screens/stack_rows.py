@@ -1,0 +1,329 @@
+"""The GPU stack as rows of a grid and as sections of a sheet. Pure."""
+
+from __future__ import annotations
+
+from backends.domain import (
+    NodeGpuCapacity,
+    Operand,
+    OperandPhase,
+    OperandState,
+    Stack,
+    StackEvent,
+    StackHealth,
+    StackNode,
+)
+from screens.cells import MISSING
+from tui.widgets import units
+from tui.widgets.cells import fit
+from tui.widgets.columns import Cell, Column, Row
+from tui.widgets.glyphs import NOT_MEASURED, Glyphs
+from tui.widgets.sheet import Line, Section
+
+PHASES: dict[OperandPhase, tuple[str, str]] = {
+    OperandPhase.READY: ("good", "ok"),
+    OperandPhase.STARTING: ("warn", "start"),
+    OperandPhase.WAITING: ("stale", "wait"),
+    OperandPhase.FAILING: ("bad", "fail"),
+    OperandPhase.MISSING: ("bad", "none"),
+    OperandPhase.PAUSED: ("accent", "pause"),
+    OperandPhase.OFF: ("dim", "off"),
+    OperandPhase.UNKNOWN: ("dim", NOT_MEASURED),
+}
+"""Style token and word of each phase."""
+HEALTH: dict[StackHealth, tuple[str, str]] = {
+    StackHealth.BLOCKED: ("bad", "blocked"),
+    StackHealth.STARTING: ("warn", "starting"),
+    StackHealth.CHANGING: ("accent", "changing"),
+    StackHealth.WARNING: ("warn", "warning"),
+    StackHealth.UNKNOWN: ("stale", "unknown"),
+    StackHealth.READY: ("good", "ready"),
+    StackHealth.OFF: ("dim", "off"),
+}
+SHORT: dict[str, str] = {
+    "driver": "DRIVER",
+    "toolkit": "TOOLKIT",
+    "validator": "VALID",
+    "device-plugin": "PLUGIN",
+    "gfd": "GFD",
+    "dcgm": "DCGM",
+    "dcgm-exporter": "EXPORT",
+    "mig-manager": "MIG",
+    "node-status-exporter": "STATUS",
+    "engine": "ENGINE",
+    "fabric-manager": "FABRIC",
+    "persistenced": "PERSIST",
+    "cdi": "CDI",
+}
+"""Titles of the columns; another operand is titled by its key."""
+OPERAND_WIDTH = 7
+LOG_LINES, EVENT_LINES = 8, 5
+LABEL = 18
+
+
+def columns(operands: tuple[Operand, ...]) -> tuple[Column, ...]:
+    """Node, state, one column for each operand, GPUs as the scheduler counts them."""
+    return (
+        Column("node", "NODE", 12, grow=20),
+        Column("state", "STATE", 10),
+        *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
+        Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
+        Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),
+        Column("blocker", "WHAT BLOCKS", 24, grow=60, min_terminal_width=150, sortable=False),
+    )
+
+
+def _short(key: str) -> str:
+    return SHORT.get(key, key.upper()[:OPERAND_WIDTH])
+
+
+def rows(stack: Stack, glyphs: Glyphs) -> list[Row]:
+    """A row a node, the worst first, else by name."""
+    order = list(HEALTH)
+    listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
+    return [Row(node.name, _cells(node, stack, glyphs)) for node in listed]
+
+
+def _cells(node: StackNode, stack: Stack, glyphs: Glyphs) -> tuple[str | Cell, ...]:
+    style, word = HEALTH[node.health]
+    name = node.name if node.schedulable else f"{node.name} (cordoned)"
+    return (
+        name,
+        Cell(f"{glyphs.of(style)} {word}", style),
+        *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
+        gpus_cell(node.capacity),
+        node.driver_version or MISSING,
+        Cell(blocker_text(node), style),
+    )
+
+
+def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
+    """`✓ ok`; blank for an operand that this node has nothing to do with."""
+    if state is None:
+        return Cell("")
+    style, word = PHASES[state.phase]
+    return Cell(word if style == "dim" else f"{glyphs.of(style)} {word}", style)
+
+
+def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
+    """What may be allocated of what is there, whole GPUs and MIG instances alike."""
+    if not capacity.resources:
+        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
+    allocatable = sum(count.allocatable for count in capacity.resources)
+    total = sum(count.capacity for count in capacity.resources)
+    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
+
+
+def blocker_text(node: StackNode) -> str:
+    """The first blocker in a line; a note where nothing blocks."""
+    if node.blocker is None:
+        return node.notes[0] if node.notes else ""
+    state = node.blocker.state
+    where = f" in {state.container}" if state.container else ""
+    return f"{node.blocker.title}{where}: {state.reason or state.message or PHASES[state.phase][1]}"
+
+
+# The sheet of one node
+
+
+def node_sections(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> list[Section]:
+    """What blocks first, then the waterfall, then the rest."""
+    return [
+        *_blocker(node, glyphs),
+        _waterfall(stack, node, now, glyphs),
+        _gpus(node.capacity),
+        *_changes(node, now),
+        Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes)),
+        _facts(node),
+    ]
+
+
+def _blocker(node: StackNode, glyphs: Glyphs) -> list[Section]:
+    blocker = node.blocker
+    if blocker is None:
+        return []
+    state = blocker.state
+    style, _ = PHASES[state.phase]
+    kind = "init container" if state.init else "container"
+    head = f"{glyphs.of(style)} {blocker.title} {state.phase.value}"
+    lines: list[Line] = [(Cell(f"{head}: {state.reason}" if state.reason else head, style),)]
+    if state.container:
+        lines.append(_pair(kind, f"{state.container}" + (f", {state.restarts} restarts" if state.restarts else "")))
+    if state.pod:
+        lines.append(_pair("pod", f"{state.namespace}/{state.pod}" if state.namespace else state.pod))
+    if state.message:
+        lines.append(_pair("says", state.message))
+    if node.waiting:
+        lines.append(_pair("waiting for it", f"{node.waiting} operands"))
+    told = [(Cell(line),) for line in (blocker.log or ())[-LOG_LINES:]]
+    if not told:
+        told = [(Cell(blocker.log_problem or "not read yet", "dim"),)]
+    found = [Section("WHAT BLOCKS", tuple(lines)), Section("ITS LAST LOG LINES", tuple(told))]
+    if blocker.events:
+        found.append(Section("ITS EVENTS", tuple(_event(each) for each in blocker.events[-EVENT_LINES:])))
+    return found
+
+
+def _event(event: StackEvent) -> Line:
+    times = f" x{event.count}" if event.count > 1 else ""
+    head = f"{units.moment(event.at)} {event.reason or ''}{times} "
+    return Cell(head, "dim"), Cell(event.text, "warn" if event.warning else "")
+
+
+def _waterfall(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> Section:
+    lines = [_step(stack, state, now, glyphs) for state in node.operands]
+    return Section("THE STACK, IN THE ORDER IT COMES UP", tuple(lines) or ((Cell("nothing runs here", "dim"),),))
+
+
+def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs) -> Line:
+    style, _ = PHASES[state.phase]
+    operand = stack.operand(state.operand)
+    title = operand.title if operand is not None else state.operand
+    said = [str(state.phase.value)]
+    if state.waits_for is not None:
+        before = stack.operand(state.waits_for)
+        said = [f"waits for the {before.title if before is not None else state.waits_for}"]
+    elif state.reason:
+        said.append(state.reason)
+    elif state.phase is not OperandPhase.READY and state.message:
+        said.append(state.message)
+    if state.restarts:
+        said.append(f"{state.restarts} restarts")
+    if state.since is not None and state.phase is not OperandPhase.READY:
+        said.append(f"for {units.age(now - state.since)}")
+    if state.version and state.phase is OperandPhase.READY:
+        said.append(state.version)
+    mark = glyphs.of(style) if style != "dim" else " "
+    return (
+        Cell(f"{mark} ", style),
+        Cell(fit(title, LABEL) + " "),
+        Cell(", ".join(said), style if style != "good" else ""),
+    )
+
+
+def _gpus(capacity: NodeGpuCapacity) -> Section:
+    if not capacity.resources:
+        return Section("GPUS", ())
+    lines: list[Line] = [(Cell(f"{'RESOURCE':<28} HAS  MAY GIVE  REQUESTED", "dim"),)]
+    for each in capacity.resources:
+        short = each.allocatable < each.capacity
+        asked = NOT_MEASURED if each.requested is None else str(each.requested)
+        text = f"{fit(each.resource, 28)} {each.capacity:>3}  {each.allocatable:>8}  {asked:>9}"
+        lines.append((Cell(text, "warn" if short else ""),))
+    if capacity.sharing is not None:
+        lines.append(_pair("shared by", f"{capacity.sharing}, {capacity.replicas or '?'} replicas of each GPU"))
+    if capacity.mig_strategy not in (None, "none"):
+        lines.append(_pair("MIG strategy", capacity.mig_strategy))
+    return Section("GPUS, AS THE SCHEDULER COUNTS THEM", tuple(lines))
+
+
+def _changes(node: StackNode, now: float) -> list[Section]:
+    found = []
+    if node.mig is not None and (node.mig.requested or node.mig.state):
+        stuck = node.mig.stuck(now)
+        style = "bad" if node.mig.state == "failed" or stuck else ("" if node.mig.state == "success" else "accent")
+        lines = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
+        if node.mig.since is not None and node.mig.state != "success":
+            lines.append(_pair("since", _since(node.mig.since.seconds(now), node.mig.since.exact)))
+        found.append(Section("MIG MANAGER", tuple(lines)))
+    upgrade = node.upgrade
+    if upgrade is not None and upgrade.step not in ("", "upgrade-done"):
+        style = "bad" if upgrade.step == "upgrade-failed" or upgrade.stuck(now) else "accent"
+        lines = [_pair("step", upgrade.step, style)]
+        if upgrade.since is not None:
+            lines.append(_pair("since", _since(upgrade.since.seconds(now), upgrade.since.exact)))
+        if upgrade.hint:
+            lines.append(_pair("often", upgrade.hint))
+        found.append(Section("DRIVER UPGRADE", tuple(lines)))
+    return found
+
+
+def _since(seconds: float, exact: bool) -> str:
+    return units.age(seconds) if exact else f"{units.age(seconds)} or longer"
+
+
+def _facts(node: StackNode) -> Section:
+    return Section(
+        "NODE",
+        (
+            _pair("driver", node.driver_version),
+            _pair("kernel", node.kernel),
+            _pair("system", node.os),
+            _pair("runtime", node.runtime),
+            _pair(
+                "takes new pods",
+                units.yes_no(node.schedulable, "yes", "no: cordoned"),
+                "" if node.schedulable else "warn",
+            ),
+        ),
+    )
+
+
+def _pair(label: str, value: str | None, style: str = "") -> Line:
+    if value is None:
+        return Cell(fit(label, LABEL) + " ", "dim"), Cell(NOT_MEASURED, "dim")
+    return Cell(fit(label, LABEL) + " ", "dim"), Cell(value, style)
+
+
+# The site
+
+
+def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
+    """One line over all: the operator's own verdict, then how many nodes are how."""
+    parts = [Cell(f"{stack.platform} {stack.version}" if stack.version else stack.platform)]
+    for policy in stack.policies:
+        style, _ = HEALTH[policy.health]
+        said = policy.state or "unknown"
+        if policy.reason and style != "good":
+            said += f" ({policy.reason})"
+        parts.append(Cell(f"{glyphs.of(style)} {policy.kind} {said}", style))
+    for health, (style, word) in HEALTH.items():
+        number = sum(node.health is health for node in stack.nodes)
+        if number:
+            parts.append(Cell(f"{number} {word}", style if style != "good" else ""))
+    if stack.not_permitted:
+        parts.append(Cell(f"{glyphs.warn} {len(stack.not_permitted)} not permitted", "warn"))
+    return tuple(parts)
+
+
+def site_sections(stack: Stack) -> list[Section]:
+    """What is not about one node: OLM, components, versions, what may not be read."""
+    sections = [
+        Section(
+            "OPERATORS, BY OLM",
+            tuple(
+                _pair(each.package, _operator(each), "" if each.healthy and not each.waits_for_approval else "warn")
+                for each in stack.operators
+            ),
+        ),
+        Section(
+            "COMPONENTS",
+            tuple(
+                _pair(each.name, f"{each.ready} of {each.wanted} ready" + (f": {each.reason}" if each.reason else ""),
+                      "" if each.ready >= each.wanted else "warn")
+                for each in stack.components
+            ),
+        ),
+        Section(
+            "VERSIONS",
+            tuple(
+                _pair(each.what, f"supported: {each.wanted}", "" if each.supported else "warn")
+                for each in stack.support
+            ),
+        ),
+        Section("NOTES ON THE SITE", tuple((Cell(note, "warn"),) for note in stack.notes)),
+        Section(
+            "NOT PERMITTED",
+            tuple((Cell(f"{each.what}: needs {each.permission}", "warn"),) for each in stack.not_permitted),
+        ),
+    ]  # fmt: skip
+    return [section for section in sections if section.lines]
+
+
+def _operator(each: object) -> str:
+    from backends.domain import OlmOperator
+
+    assert isinstance(each, OlmOperator)
+    said = f"{each.installed_csv or 'not installed'}: {each.csv_phase or 'no CSV'}"
+    if each.waits_for_approval:
+        said += f"; {each.current_csv} waits for somebody to approve {each.install_plan}"
+    return f"{said}; {each.message}" if each.message else said

@@ -1,0 +1,88 @@
+"""The Docker API of a simulated node, through its SSH server, asked by aiodocker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from backends.feed import ManualClock
+from backends.lab.docker import DockerApi
+from backends.lab.hardware import fleet
+from backends.lab.listener import NodeListener
+from backends.lab.session import Node
+from tests.lab.client import busy_moment
+
+aiodocker = pytest.importorskip("aiodocker")
+WAIT = 20.0
+
+
+@asynccontextmanager
+async def docker_of_a_node(tmp_path: Path) -> AsyncIterator[tuple[Any, DockerApi]]:
+    """aiodocker on the socket of a simulated node, forwarded over SSH."""
+    (hardware,) = fleet(1, 7)
+    clock = ManualClock(busy_moment([hardware]))
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    api = DockerApi(hardware, clock)
+    listener = NodeListener(Node(hardware, clock, 0.0), key, api)
+    await listener.refresh()
+    try:
+        async with (
+            asyncio.timeout(WAIT),
+            asyncssh.connect(
+                "127.0.0.1", listener.port, known_hosts=None, client_keys=[key], agent_path=None, config=None
+            ) as connection,
+            connection.forward_local_path(str(tmp_path / "d.sock"), "/var/run/docker.sock"),
+        ):
+            docker = aiodocker.Docker(url=f"unix://{tmp_path / 'd.sock'}")
+            try:
+                yield docker, api
+            finally:
+                await docker.close()
+    finally:
+        await listener.close()
+
+
+async def test_containers_are_those_of_the_jobs_with_their_gpus(tmp_path: Path) -> None:
+    async with docker_of_a_node(tmp_path) as (docker, api):
+        info = await docker.system.info()
+        assert "nvidia" in info["Runtimes"]
+        containers = await docker.containers.list()
+        assert containers
+        seen = await containers[0].show()
+        uuids = {gpu.uuid for gpu in api.node.gpus} | {mig.uuid for gpu in api.node.gpus for mig in gpu.mig}
+        (request,) = seen["HostConfig"]["DeviceRequests"]
+        assert set(request["DeviceIDs"]) <= uuids
+        assert seen["Config"]["Labels"]["com.docker.compose.service"]
+
+
+async def test_logs_stop_start_and_events(tmp_path: Path) -> None:
+    async with docker_of_a_node(tmp_path) as (docker, api):
+        container = (await docker.containers.list())[0]
+        lines = await container.log(stdout=True, stderr=True, tail=2)
+        assert all(line.startswith("step ") for line in lines)
+        events = docker.events.subscribe()
+        while not api.followers:
+            await asyncio.sleep(0.01)
+        await container.stop()
+        told = await events.get()
+        while told["Action"] != "stop":
+            told = await events.get()
+        assert told["Actor"]["ID"] == container.id
+        running = {each.id for each in await docker.containers.list()}
+        assert container.id not in running
+        assert container.id in {each.id for each in await docker.containers.list(all=True)}
+        await container.start()
+        assert container.id in {each.id for each in await docker.containers.list()}
+
+
+async def test_an_unknown_container_is_a_404(tmp_path: Path) -> None:
+    async with docker_of_a_node(tmp_path) as (docker, _):
+        with pytest.raises(aiodocker.exceptions.DockerError) as refused:
+            await docker.containers.get("nothing")
+        assert refused.value.status == 404

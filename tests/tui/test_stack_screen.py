@@ -1,0 +1,151 @@
+"""The stack screen: what blocks first is seen first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from backends.domain import Fleet, Problem, Stack
+from screens.node import NodeScreen
+from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
+from tests.tui.fleets import HOSTILE, NOW, h100, reading
+from tests.tui.stacks import blocked, changing, stack, well
+from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
+from tui.app import Console
+from tui.widgets.sheet import Sheet
+
+FLEET = Fleet((reading("dgx01", h100()), reading("dgx02", h100()), reading("dgx03", h100())))
+
+
+def console(platform: str | None = "kubernetes") -> Console:
+    return build(spec_of(FLEET, platform=platform), values={"lab": FLEET})
+
+
+async def to_stack(on: Opened, value: Stack | None) -> None:
+    await on.press("3")
+    if value is not None:
+        on.site.stack.publish(value, NOW)
+        await on.until(lambda: on.screen.query("#stack-grid"), "the grid")
+        await on.until(lambda: len(grid(on).rows) == len(value.nodes), "the rows")
+
+
+def selected(on: Opened) -> str | None:
+    row = grid(on).cursor_row
+    return None if row is None else row.key
+
+
+def page(on: Opened) -> str:
+    return "\n".join(on.screen.query_one(Sheet).text_lines)
+
+
+async def test_the_blocked_node_comes_first_with_its_log_line() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx01"), blocked("dgx02"), changing("dgx03")))
+        assert [row.key for row in grid(on).rows] == ["dgx02", "dgx03", "dgx01"]
+        assert "WHAT BLOCKS" in page(on)
+        assert "Unable to locate package linux-headers" in page(on)
+        assert "nvidia-driver-ctr, 6 restarts" in page(on)
+        assert "waits for the driver" in page(on)
+
+
+async def test_the_selection_stays_on_its_node_when_others_get_worse() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx01"), well("dgx02")))
+        await on.press("down")
+        on.site.stack.publish(stack(well("dgx01"), well("dgx02"), blocked("dgx03")), NOW)
+        await on.until(lambda: len(grid(on).rows) == 3, "three rows")
+        assert selected(on) == "dgx02"
+        await on.press("n")
+        assert selected(on) == "dgx03"
+
+
+async def test_the_node_opens_though_the_platform_calls_it_by_its_long_name() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx02.example.com")))
+        await on.press("o")
+        await on.until(lambda: isinstance(on.screen, NodeScreen), "the node screen")
+        assert on.screen.node_name == "dgx02"
+
+
+async def test_mig_and_driver_upgrade_say_how_long() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(changing("dgx03")))
+        assert "8 m or longer" in page(on)
+        assert "drain-required" in page(on)
+        assert "a pod with a disruption budget" in page(on)
+        assert "approve install-2631" in page(on)
+        assert "list pods in team-a" in page(on)
+
+
+async def test_nothing_to_see_says_why() -> None:
+    async with opened(console(None)) as on:
+        await to_stack(on, None)
+        assert "names no platform" in on.text
+    async with opened(console()) as on:
+        await to_stack(on, None)
+        assert "Reading the GPU stack of kubernetes" in on.text
+        on.site.stack.fail(Problem("unreachable", "connection refused by 127.0.0.1:6443", "is it up?", NOW))
+        await on.until(lambda: "connection refused" in on.text, "the error")
+        assert "is it up?" in on.text
+
+
+async def test_an_error_after_a_value_stands_beside_it() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx01")))
+        on.site.stack.fail(Problem("unreachable", "the watch was cut", "", NOW))
+        await on.until(lambda: "the watch was cut" in on.text, "the error")
+        assert "dgx01" in on.text
+
+
+async def test_hostile_text_is_inert() -> None:
+    from backends.domain import clean
+
+    for evil in HOSTILE:
+        said = clean(evil)
+        async with opened(console(), size=LARGE) as on:
+            await to_stack(on, stack(blocked(said[:60] or "x", said, (said,))))
+            assert all(line.isprintable() for line in on.lines)
+
+
+async def test_an_equal_stack_repaints_nothing() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx01"), blocked("dgx02")))
+        before = grid(on).repaints
+        on.site.stack.publish(stack(well("dgx01"), blocked("dgx02")), NOW)
+        await on.pilot.pause(0.4)
+        assert grid(on).repaints == before
+
+
+# Looks
+
+
+def shown(value: Stack | None) -> Any:
+    async def run(pilot: Pilot[Any]) -> None:
+        await settled(pilot)
+        on = Opened(pilot.app, pilot)  # type: ignore[arg-type]
+        await to_stack(on, value)
+        await pilot.pause()
+
+    return run
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x50"])
+@pytest.mark.parametrize(
+    "value",
+    [stack(well("dgx01"), blocked("dgx02"), changing("dgx03")), stack(well("dgx01"), well("dgx02")), None],
+    ids=["blocked", "well", "waiting"],
+)
+def test_looks(snap_compare: SnapCompare, size: tuple[int, int], value: Stack | None) -> None:
+    assert snap_compare(console(), terminal_size=size, run_before=shown(value))
+
+
+def test_looks_ascii(snap_compare: SnapCompare) -> None:
+    app = build(spec_of(FLEET, platform="kubernetes"), values={"lab": FLEET}, ascii_only=True)
+    value = stack(well("dgx01"), blocked("dgx02"), changing("dgx03"))
+    assert snap_compare(app, terminal_size=SMALL, run_before=shown(value))
+
+
+def test_looks_without_a_platform(snap_compare: SnapCompare) -> None:
+    assert snap_compare(build_on(FLEET), terminal_size=SMALL, run_before=shown(None))
