@@ -20,9 +20,10 @@ from backends.domain import Acknowledgement, Finding, Severity, clean
 FILE_NAME = "acknowledgements.jsonl"
 KEPT = 500
 """Acknowledgements of all sites; the oldest go first."""
-SIZE_LIMIT = 1 << 20
-"""Bytes that are read of the file; a longer one is rewritten."""
+SIZE_LIMIT = 4 << 20
+"""Bytes that are read of the file, from its beginning."""
 LINES_BEFORE_REWRITE = 2000
+"""A longer file is rewritten when a console starts."""
 WHY_LIMIT = 200
 WHO_LIMIT = 60
 
@@ -37,14 +38,20 @@ class _Record:
 class Acknowledgements:
     """Of one site. Without a directory they last as long as the process."""
 
+    file: Path | None
+    """Where they are kept."""
+
     def __init__(self, site: str, directory: Path | None = None) -> None:
         self.site = site
         self.warning: str | None = None
         """What is wrong with the file, in words; None when it is well."""
-        self._file = None if directory is None else directory / FILE_NAME
+        self.file = None if directory is None else directory / FILE_NAME
         self._records: dict[tuple[str, str], _Record] = {}
         self._signature: tuple[int, int, int] | None = None
+        self._lines = 0
         self.refresh()
+        if self.file is not None and self._lines > LINES_BEFORE_REWRITE and self.warning is None:
+            self._rewrite(self.file)
 
     def add(self, finding: Finding, who: str, why: str, at: float) -> Acknowledgement:
         """`finding` is acknowledged as grave as it is now; an empty `why` is allowed."""
@@ -79,21 +86,21 @@ class Acknowledgements:
         return record.said
 
     def refresh(self) -> bool:
-        """Reads the file again if it is another than before; whether it was."""
-        if self._file is None:
+        """Reads the file again if it is another than before; whether it was. May run in a thread beside the rest."""
+        if self.file is None:
             return False
         signature = self._sign()
         if signature == self._signature:
             return False
         self._signature = signature
         if signature is not None:
-            self._read(self._file)
+            self._read(self.file)
         return True
 
     def _sign(self) -> tuple[int, int, int] | None:
-        assert self._file is not None
+        assert self.file is not None
         try:
-            status = self._file.stat()
+            status = self.file.stat()
         except OSError:
             return None
         return (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -123,21 +130,20 @@ class Acknowledgements:
         self.warning = None
         if broken:
             self.warning = f"{broken} of {len(lines)} lines of {file} cannot be read: they are left out"
-        elif len(lines) > LINES_BEFORE_REWRITE or len(content) > SIZE_LIMIT:
-            self._rewrite(file)
+        self._lines = len(lines)
 
     def _append(self, record: dict[str, Any]) -> None:
-        if self._file is None:
+        if self.file is None:
             return
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(descriptor, json.dumps(record).encode("ascii") + b"\n")
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self.warning = f"{self._file} cannot be written: {error.strerror or error}; this lasts until gpudeck ends"
+            self.warning = f"{self.file} cannot be written: {error.strerror or error}; this lasts until gpudeck ends"
         else:
             self._signature = self._sign()
 

@@ -16,6 +16,7 @@ from backends.domain import (
     Evidence,
     Finding,
     Fleet,
+    NextStep,
     Node,
     NodeReading,
     NodeSpec,
@@ -286,8 +287,8 @@ class Triager:
                 Subject(),
                 warning,
                 now,
-                steps=(),
-                cause="likely another program, or a full disk",
+                cause="likely another program wrote there, or the disk is full",
+                steps=[NextStep("command", "look at the file; without it only the acknowledgements are forgotten")],
             )
 
     def _is_first(self, now: float) -> Callable[[str | None], bool]:

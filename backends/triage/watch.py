@@ -7,7 +7,7 @@ import contextlib
 import time
 
 from backends.domain import Event, Fleet, SiteSpec, Triage
-from backends.feed import Clock, Topic
+from backends.feed import Clock, Topic, problem_of
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.engine import TIMED_SECONDS, Triager
 
@@ -81,13 +81,18 @@ class TriageWatch:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._run()
+            try:
+                await self._run()
+            except Exception as error:  # noqa: BLE001 - a triage that fails is told, and tried again
+                self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))
             await self._clock.sleep(QUIET_SECONDS)
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TIMED_SECONDS)
-            self._acknowledgements.refresh()
+            if self._acknowledgements.file is not None:
+                # A home directory on a network may take its time.
+                await asyncio.to_thread(self._acknowledgements.refresh)
             self._changed.set()
 
     async def _run(self, *, at_once: bool = False, look_again: bool = False) -> Triage:

@@ -201,9 +201,6 @@ def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
         lines.append(Evidence(f"XID {event.code}{many}: {said}", event.at, source))
     if incidents[-1][-1].at - incidents[-1][0].at >= 1.0:
         lines.append(Evidence("the last XID of this incident", incidents[-1][-1].at, "kernel log"))
-    note = xids.lookup(code).note
-    if note is not None:
-        lines = [*lines[: EVIDENCE_KEPT - 1], Evidence(note, None, "catalogue")]
     return lines[:EVIDENCE_KEPT]
 
 
@@ -231,5 +228,7 @@ def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Eve
     else:
         todo.append(steps.advice("NVIDIA's catalogue names no action for it"))
         todo.append(steps.bug_report(view))
+    if xid.note is not None and not xid.is_app_fault:
+        todo.append(steps.advice(xid.note))
     todo.append(steps.open_events() if gpu is None else steps.open_gpu(view, gpu))
     return todo
