@@ -71,11 +71,18 @@ class NodeView:
                 if event.gpu_uuid == gpu.uuid:
                     return gpu
             elif event.pci_bus_id is not None and gpu.pci_bus_id is not None:
-                if event.pci_bus_id == gpu.pci_bus_id:
+                if slot(event.pci_bus_id) == slot(gpu.pci_bus_id):
                     return gpu
             elif event.gpu_index is not None and event.gpu_index == gpu.index:
                 return gpu
         return None
+
+
+@lru_cache(maxsize=8192)
+def slot(bus_id: str) -> str:
+    """NVML's 00000000:9B:00.0 and the kernel log's 0000:9b:00 are one slot: 0000:9b:00."""
+    domain, _, rest = bus_id.lower().partition(":")
+    return f"{domain[-4:]}:{rest.partition('.')[0]}"
 
 
 class Peer(NamedTuple):

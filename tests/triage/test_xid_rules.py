@@ -124,6 +124,11 @@ def test_an_xid_of_a_gpu_that_nobody_listed_is_told_of_the_node() -> None:
     assert found.id == "xid-79:n1:00000000:F0:00.0"
 
 
+def test_the_kernels_way_of_writing_a_slot_finds_its_gpu() -> None:
+    early = Event(NOW - 5, "n1", "xid", "GPU has fallen off the bus.", pci_bus_id="0000:01:00", code=79)
+    assert only(view(gpu(0), events=[early]), "xid").subject.gpu_index == 0
+
+
 def test_application_faults_are_notes_for_an_hour() -> None:
     assert only(view(gpu(), events=[xid(31, at=NOW - 3000)]), "xid").severity is INFO
     assert findings(view(gpu(), events=[xid(31, at=NOW - 4000)]), "xid") == []
