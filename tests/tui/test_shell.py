@@ -132,7 +132,7 @@ async def test_a_node_has_breadcrumbs_and_escape_goes_back() -> None:
     async with opened(build_on(fleet())) as console:
         await console.press("down")
         await to_node(console)
-        assert "[2 Fleet] › dgx01 › GPU 0" in console.lines[1]
+        assert "[2 Fleet] 3 Stack  › dgx01 › GPU 0" in console.lines[1]
         await console.press("escape")
         assert isinstance(console.screen, FleetScreen)
         assert "›" not in console.lines[1]

@@ -30,10 +30,16 @@ def test_the_version_from_any_directory() -> None:
 
 
 def test_scenarios_are_listed() -> None:
-    for arguments in (("lab", "--scenario", "list"), ("demo", "--scenario", "list")):
+    asked = ("--scenario", "list")
+    for arguments, platform in (
+        (("lab", *asked), None),
+        (("demo", *asked), None),
+        (("lab", "--platform", "kubernetes", *asked), "kubernetes"),
+    ):
         done = run(*arguments)
         assert done.returncode == 0
-        assert [line.split()[0] for line in done.stdout.splitlines()] == list(SCENARIOS)
+        wanted = [each.name for each in SCENARIOS.values() if each.platform in (None, platform)]
+        assert [line.split()[0] for line in done.stdout.splitlines()] == wanted
 
 
 @pytest.mark.parametrize(
