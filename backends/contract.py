@@ -17,6 +17,9 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 ├── NotAllowed                  the platform's API forbids it; names the permission
 ├── Refused                     the platform's API will not do it: a conflict, an invalid value, a full quota
 ├── Gone                        the object is not there (any more)
+├── ChangeRefused               a change may not be made: window, permission, limit, another console
+├── StepFailed                  a step of a change did not do what it should
+├── JournalFailed               a change cannot be written down: nothing is done that is not
 └── BackendMissing              no installed backend has that name
 """
 
@@ -127,6 +130,24 @@ class Refused(GpudeckError):
 
 class Gone(GpudeckError):
     code = "gone"
+
+
+class ChangeRefused(GpudeckError):
+    code = "change-refused"
+
+
+class StepFailed(GpudeckError):
+    """`untouched` says that nothing was changed; without it the effect is not known."""
+
+    code = "step-failed"
+
+    def __init__(self, message: str, hint: str = "", *, untouched: bool = False) -> None:
+        super().__init__(message, hint)
+        self.untouched = untouched
+
+
+class JournalFailed(GpudeckError):
+    code = "journal-failed"
 
 
 class BackendMissing(GpudeckError):

@@ -7,8 +7,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from backends.contract import GpudeckError
 from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
 from backends.feed import Clock, Derived, Reading, SystemClock, Topic
 from backends.feed.gpu_history import GpuHistory
@@ -183,6 +184,17 @@ class Site:
     def _publish_now(self) -> None:
         self._events.publish_now()
         self._fleet.publish_now()
+
+    def transport(self, node: str) -> Transport:
+        """The way to a node; raises GpudeckError for a name the site does not have."""
+        way = self._ways.get(node)
+        if way is None:
+            raise GpudeckError(f"{self.spec.name} has no node {node!r}", "its nodes are in the configuration")
+        return way
+
+    def client(self, name: str) -> Any:
+        """A platform's client by name; raises GpudeckError where the site has none."""
+        raise GpudeckError(f"{self.spec.name} has no {name}", "no platform is connected")
 
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(

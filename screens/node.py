@@ -18,6 +18,7 @@ from screens.node_pages import PAGES, Page
 from screens.node_pages.view import NodePage, NodeView
 from screens.rows import problem_text
 from tui.actions import Action
+from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets import units
 from tui.widgets.columns import Cell, Column, Row
@@ -94,6 +95,11 @@ class NodeScreen(LiveScreen):
                 yield self._pages.setdefault(self.page.id, self.page.widget())
 
     @property
+    def filtered(self) -> NodePage | None:
+        """The page in sight, whose list a filter narrows; None before it is made."""
+        return self._pages.get(self.page.id)
+
+    @property
     def reading(self) -> NodeReading | None:
         """The node's; None when the site no longer has it."""
         fleet = self.site.fleet.reading.value if self.site else None
@@ -158,6 +164,8 @@ class NodeScreen(LiveScreen):
         for name, widget in self._pages.items():
             widget.display = name == page.id
         self.redraw()
+        for footer in self.query(Footer):
+            footer.repaint_line()  # not every page can be filtered
 
     async def action_page(self, page_id: str) -> None:
         await self._open_page(next(page for page in PAGES if page.id == page_id))

@@ -32,8 +32,8 @@ PHASES: dict[OperandPhase, tuple[str, str]] = {
 """Style token and word of each phase."""
 HEALTH: dict[StackHealth, tuple[str, str]] = {
     StackHealth.BLOCKED: ("bad", "blocked"),
-    StackHealth.STARTING: ("warn", "starting"),
-    StackHealth.CHANGING: ("accent", "changing"),
+    StackHealth.STARTING: ("warn", "start"),
+    StackHealth.CHANGING: ("accent", "change"),
     StackHealth.WARNING: ("warn", "warning"),
     StackHealth.UNKNOWN: ("stale", "unknown"),
     StackHealth.READY: ("good", "ready"),
@@ -63,8 +63,8 @@ LABEL = 18
 def columns(operands: tuple[Operand, ...]) -> tuple[Column, ...]:
     """Node, state, one column for each operand, GPUs as the scheduler counts them."""
     return (
-        Column("node", "NODE", 12, grow=20),
-        Column("state", "STATE", 10),
+        Column("node", "NODE", 13, grow=20),
+        Column("state", "STATE", 9),
         *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
         Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
         Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),

@@ -26,7 +26,8 @@ from screens import MODES
 from themes import THEMES, for_environment
 from tui.actions import Action, bindings
 from tui.alerts import Alerts, alert_text
-from tui.chrome.header import Header, Summary, summarize
+from tui.changing import Changing, ChangingConsole
+from tui.chrome.header import Summary, summarize
 from tui.chrome.modes import Alarm, alarm_of
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
 from tui.event_log import EventLog
@@ -49,7 +50,7 @@ AGE_SECONDS = 5.0
 SiteFactory = Callable[[SiteSpec], "Site"]
 
 
-class Console(App[None]):
+class Console(ChangingConsole):
     """The application. It owns the site; the screens watch the site's topics."""
 
     TITLE = "gpudeck"
@@ -93,6 +94,7 @@ class Console(App[None]):
         """What the header says of the findings; None before the first."""
         self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
         self.read_only = read_only
+        self.changing = Changing(self)
         self._sites = sites
         self._first_site = site_name
         self._site_factory = site_factory
@@ -139,6 +141,8 @@ class Console(App[None]):
 
     def open_site(self, spec: SiteSpec) -> None:
         """Leaves the site that is open and opens `spec`."""
+        if not self.changing.may_leave():
+            return
         if spec not in self._sites:
             self._sites = (*self._sites, spec)
         self.run_worker(self._open_site(spec), exclusive=True, group="site", description=f"site {spec.name}")
@@ -158,6 +162,7 @@ class Console(App[None]):
             if isinstance(self.screen, LiveScreen):
                 self.screen.watch_again()
             await site.start()
+            self.run_worker(self.changing.tell_unfinished(), group="unfinished", exit_on_error=False)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one site, the console stays
             from backends.feed import problem_of
 
@@ -170,6 +175,7 @@ class Console(App[None]):
                 self.screen.watch_again()
 
     async def _close_site(self) -> None:
+        await self.changing.close()
         site, self.site = self.site, None
         for unwatch in self._unwatches:
             unwatch()
@@ -187,7 +193,7 @@ class Console(App[None]):
         self._alerts.reading(summary.connecting, self.clock.monotonic())
         if summary != self.summary:
             self.summary = summary
-            self._repaint_header()
+            self.header_changed()
 
     def _triage_changed(self, _reading: object) -> None:
         triage = self.site.triage.reading.value if self.site is not None else None
@@ -196,13 +202,9 @@ class Console(App[None]):
         alarm = alarm_of(triage)
         if alarm != self.alarm:
             self.alarm = alarm
-            self._repaint_header()
+            self.header_changed()
         self._alerts.hear(triage, self.clock.monotonic())
         self._alert()
-
-    def _repaint_header(self) -> None:
-        for header in self.screen.query(Header):
-            header.repaint_lines()
 
     def _alert(self) -> None:
         """Tells of new critical findings whoever does not look at them."""
@@ -230,7 +232,7 @@ class Console(App[None]):
 
     def actions_of(self, screen: Screen[Any]) -> tuple[Action, ...]:
         own = screen.ACTIONS if isinstance(screen, LiveScreen) else ()
-        lists = hasattr(screen, "apply_filter")
+        lists = self.filters.target(screen) is not None
         return (*own, *(action for action in GLOBAL if lists or action.id != "app.filter"))
 
     @property
@@ -271,6 +273,7 @@ class Console(App[None]):
             Command(
                 "theme", "change the colours", self._to_theme, lambda: [each.name for each in THEMES], takes_text=True
             ),
+            *self.changing.commands(),
             Command("help", "the keys", self._to_help),
             Command("quit", "leave gpudeck", self._to_exit, aliases=("q", "exit")),
         ]
@@ -280,7 +283,7 @@ class Console(App[None]):
         return None
 
     def _to_exit(self, _rest: str) -> str | None:
-        self.exit()
+        self.action_leave()
         return None
 
     def _to_mode(self, mode: str, _rest: str) -> str | None:
@@ -325,7 +328,7 @@ class Console(App[None]):
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("command", "filter"):
+        if action in ("command", "filter", "write_window", "changes"):
             # In an entry they are characters; on a screen without a command line they mean nothing.
             return isinstance(self.screen, LiveScreen) and not isinstance(self.focused, Input)
         if action == "open_mode":
@@ -346,16 +349,14 @@ class Console(App[None]):
     async def action_filter(self) -> None:
         if not isinstance(self.screen, LiveScreen):
             return
-        if hasattr(self.screen, "apply_filter"):
-            (await self.screen.command_line()).open("/", getattr(self.screen, "filter_text", ""))
+        target = self.filters.target()
+        if target is not None:
+            (await self.screen.command_line()).open("/", target.filter_text)
         else:
             self.notify("This screen has no list to filter.", markup=False)
 
     async def action_back(self) -> None:
-        # A list that was opened with a filter is left with it: clearing it first would show what was not asked for.
-        if getattr(self.screen, "filter_text", "") not in ("", getattr(self.screen, "opened_filter", "")):
-            self.filters.apply("")
-        elif len(self.screen_stack) > 1 and isinstance(self.screen, LiveScreen):
+        if not self.filters.end() and len(self.screen_stack) > 1 and isinstance(self.screen, LiveScreen):
             self.pop_screen()
 
     def action_events(self) -> None:
@@ -387,9 +388,6 @@ class Console(App[None]):
             return  # one is being opened
         at = self._sites.index(self.site.spec)
         self.open_site(self._sites[(at + 1) % len(self._sites)])
-
-    def action_leave(self) -> None:
-        self.exit()
 
 
 def _load_site_factory() -> SiteFactory:

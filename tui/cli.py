@@ -62,6 +62,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "mig": ("mig", "mig"),
     "check": ("check", "check"),
     "stack": ("stack", "stack"),
+    "changes": ("changes", "changes"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
 }
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
     _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
     _check_parser(commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse"))
+    _changes(commands)
 
     stack = commands.add_parser("stack", help="the GPU stack of the site's platform, and what blocks it")
     stack.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/stack/1"')
@@ -132,6 +134,34 @@ def _check_parser(check: argparse.ArgumentParser) -> None:
         help="how long to look after all have answered: what lasts is told, what flickers is not (default: 6)",
     )
     _site_arguments(check)
+
+
+def _changes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    changes = commands.add_parser("changes", help="what was changed, what was cut off, and how to end it")
+    changes.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/changes/1"')
+    _site_arguments(changes)
+    kinds = changes.add_subparsers(dest="changes_command", metavar="[list|show|resume|undo|abandon]")
+    for name, text in (
+        ("list", "every change and its state (what it does without a word)"),
+        ("show", "one change in full"),
+        ("resume", "go on with a change; a step in doubt is looked at first"),
+        ("undo", "take back what a change has done, the last step first"),
+        ("abandon", "close a change without touching anything"),
+    ):
+        kind = kinds.add_parser(name, help=text)
+        kind.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        _site_arguments(kind)
+        if name != "list":
+            kind.add_argument("id", metavar="ID")
+        if name not in ("list", "show"):
+            change_arguments(kind)
+
+
+def change_arguments(command: argparse.ArgumentParser) -> None:
+    """What every command has that changes something."""
+    command.add_argument("--yes", action="store_true", help="do it; without, nothing is changed")
+    command.add_argument("--dry-run", action="store_true", help="only tell what would be done, and whom it hits")
+    command.add_argument("--reason", metavar="TEXT", help="why, for the journal and the audit log")
 
 
 def _lab_arguments(command: argparse.ArgumentParser) -> None:
@@ -171,6 +201,17 @@ def _mig_parser(mig: argparse.ArgumentParser) -> None:
     plan.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/mig-plan/1"')
     plan.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
     _site_arguments(plan)
+    apply = verbs.add_parser(
+        "apply",
+        help="make a layout on a node, by nvidia-smi over SSH; it can be undone",
+        epilog="Exit codes: 0 done, 1 not possible or failed, 2 usage, 3 the node cannot be read.",
+    )
+    apply.add_argument("--node", required=True, metavar="NAME", help="a node of the site")
+    apply.add_argument("--gpu", type=int, required=True, metavar="INDEX", help="the GPU's number on its node")
+    apply.add_argument("--want", required=True, metavar="WISH", help="as for plan")
+    apply.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/changes/1"')
+    change_arguments(apply)
+    _site_arguments(apply)
 
 
 def _site_arguments(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
-from backends.domain import DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
+from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
 from tui.saved_filters import line_of
 
@@ -138,6 +138,7 @@ class _Reader:
             ),
             fast_seconds=self._seconds("fast_seconds", values["fast_seconds"], 1.0, 0.2, 60),
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
+            changes=self._changes(values),
             demo=bool(values["demo"]),
         )
         if not site.nodes and platform not in CLUSTERS:
@@ -189,6 +190,19 @@ class _Reader:
             ca=files["docker_ca"],
             cert=files["docker_cert"],
             key=files["docker_key"],
+        )
+
+    def _changes(self, values: dict[str, Any]) -> ChangeSpec:
+        default = ChangeSpec()
+        limit, longest, reason = (
+            values[key] for key in ("change_limit", "write_window_max_minutes", "write_window_reason")
+        )
+        return ChangeSpec(
+            limit=None if limit is None else int(self._seconds("change_limit", limit, 0, 1, 100_000)),
+            window_max_minutes=int(
+                self._seconds("write_window_max_minutes", longest, default.window_max_minutes, 1, 480)
+            ),
+            require_reason=default.require_reason if reason is None else reason,
         )
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
@@ -284,6 +298,9 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "slow_seconds": ((int, float), "a number of seconds"),
     "connect_timeout_seconds": ((int, float), "a number of seconds"),
     "parallel_connects": (int, "a whole number"),
+    "change_limit": (int, "a whole number of workloads or GPUs"),
+    "write_window_max_minutes": (int, "a whole number of minutes"),
+    "write_window_reason": (bool, "true or false"),
     "demo": (bool, "true or false"),
 }
 

@@ -26,6 +26,17 @@ GLOBAL: tuple[Action, ...] = (
         "app.next_site", "s", "Next site", "Open the next site of the configuration", show=False, group="Everywhere"
     ),
     Action("app.next_theme", "t", "Theme", "Change the colours", show=False, group="Everywhere"),
+    Action(
+        "app.write_window",
+        "w,W",
+        "Write",
+        "Open or close the write window: while it is closed nothing can be changed",
+        show=False,
+        group="Everywhere",
+    ),
+    Action(
+        "app.changes", "C", "Changes", "What was changed, what runs, what was cut off", show=False, group="Everywhere"
+    ),
     Action("app.leave", "q,ctrl+c", "Quit", "Leave gpudeck", group="Everywhere", rank=0),
     Action("app.help", "question_mark", "Help", "The keys of this screen", group="Everywhere", rank=0),
 )

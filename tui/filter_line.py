@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from textual.screen import Screen
 
@@ -31,12 +31,23 @@ class FilterApp(Protocol):
     def run_worker(self, work: Any, *, exclusive: bool = ..., group: str = ...) -> Any: ...
 
 
-class FilterLine:
-    """A screen with a list has `apply_filter(text)`, which raises FilterError, and `filter_text`, what is in force.
+class Filtered(Protocol):
+    """A screen with a list; or what a screen names as `filtered`, where the list is a part of it.
 
     One whose rows have fields also has their table as `filter_fields`, `filter_values(field)` for completion, and
-    `filter_found`, whether any row is shown.
+    `filter_found`, whether any row is shown; one that opens filtered, `opened_filter`, the text it opened with.
     """
+
+    filter_text: str
+    """What is in force."""
+
+    def apply_filter(self, text: str) -> object:
+        """Raises FilterError, and leaves the filter before in force."""
+        ...
+
+
+class FilterLine:
+    """The filters of whatever screen is on top."""
 
     def __init__(self, app: FilterApp, configured: Mapping[str, str], places: Mapping[str, str]) -> None:
         """`configured` and `places` are those of the settings; raises ConfigError."""
@@ -50,16 +61,33 @@ class FilterLine:
             Command("forget", "forget a saved filter", self._forget, lambda: sorted(self.saved.own), takes_text=True),
         ]
 
+    def target(self, screen: Screen[Any] | None = None) -> Filtered | None:
+        """What a filter narrows on `screen`, else on the screen on top; None where there is no list."""
+        on = screen or self._app.screen
+        found = getattr(on, "filtered", on)
+        return cast(Filtered, found) if hasattr(found, "apply_filter") else None
+
     def apply(self, text: str) -> FilterError | None:
         """Filters the screen on top; the error leaves the filter before in force."""
-        apply = getattr(self._app.screen, "apply_filter", None)
-        if apply is None:
+        target = self.target()
+        if target is None:
             return FilterError("this screen has no list to filter")
         try:
-            said = apply(text)
+            target.apply_filter(text)
         except FilterError as error:
             return error
-        return FilterError(said) if isinstance(said, str) else None
+        return None
+
+    def end(self) -> bool:
+        """Ends the filter of the screen on top; False where there is none to end.
+
+        A list that was opened with a filter is left with it: ending it first would show what was not asked for.
+        """
+        target = self.target()
+        if target is None or target.filter_text in ("", getattr(target, "opened_filter", "")):
+            return False
+        target.apply_filter("")
+        return True
 
     def typed(self, text: str) -> FilterError | None:
         """As `apply`, of a text that is not finished.
@@ -70,8 +98,8 @@ class FilterLine:
         from tui.widgets.filter.completion import ending
 
         error = self.apply(text)
-        if error is None and not getattr(self._app.screen, "filter_found", True):
-            fields = self.fields_of(self._app.screen)
+        if error is None and not getattr(self.target(), "filter_found", True):
+            fields = self.fields_of(self.target())
             end = ending(text, fields)
             if end and end.field is None and any(name.startswith(end.word.lower()) for name in fields.names):
                 self.apply(text[: end.start].rstrip(" !&|"))
@@ -81,27 +109,28 @@ class FilterLine:
         """Whole filters that `text` may become on the screen on top, best first."""
         from tui.widgets.filter.completion import complete
 
-        screen = self._app.screen
-        values = getattr(screen, "filter_values", lambda _field: ())
-        return complete(text, self.fields_of(screen), sorted(self.saved.all), values)
+        target = self.target()
+        values = getattr(target, "filter_values", lambda _field: ())
+        return complete(text, self.fields_of(target), sorted(self.saved.all), values)
 
     def hint(self, text: str) -> str:
         """What helps to go on after `text`."""
         from tui.widgets.filter.completion import hint
 
-        return hint(text, self.fields_of(self._app.screen))
+        return hint(text, self.fields_of(self.target()))
 
-    def fields_of(self, screen: Screen[Any]) -> FieldTable:
+    def fields_of(self, target: Filtered | None) -> FieldTable:
         from tui.widgets.filter.fields import WORDS_ONLY, FieldTable
 
-        fields = getattr(screen, "filter_fields", None)
+        fields = getattr(target, "filter_fields", None)
         return fields if isinstance(fields, FieldTable) else WORDS_ONLY
 
     def help_of(self, screen: Screen[Any]) -> Text | None:
         """What may be typed for that screen; None where it has no list."""
         from screens.help_filter import filter_help
 
-        return filter_help(self.fields_of(screen), self.saved.all) if hasattr(screen, "apply_filter") else None
+        target = self.target(screen)
+        return None if target is None else filter_help(self.fields_of(target), self.saved.all)
 
     async def load(self) -> None:
         """Reads the filters saved before; what is wrong with them is told, and they are left alone."""
@@ -126,7 +155,7 @@ class FilterLine:
 
     def _save(self, rest: str) -> str | None:
         name, _, text = rest.partition(" ")
-        meant = text.strip() or getattr(self._app.screen, "filter_text", "")
+        meant = text.strip() or getattr(self.target(), "filter_text", "")
         if not name:
             return "under which name? :save NAME"
         if not meant:

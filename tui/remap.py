@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def screen_actions() -> list[Action]:
     """Of all screens: imports them, which only a configuration with keys needs."""
+    from screens.changes import ChangesScreen
     from screens.events import EventsScreen
     from screens.fleet import FleetScreen
     from screens.node import NodeScreen
@@ -28,6 +29,7 @@ def screen_actions() -> list[Action]:
         *NodeScreen.ACTIONS,
         *StackScreen.ACTIONS,
         *EventsScreen.ACTIONS,
+        *ChangesScreen.ACTIONS,
     ]
 
 

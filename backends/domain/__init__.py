@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall
-    from backends.domain.spec import DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
+    from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
     from backends.domain.stack import (
         Blocker,
         Component,
@@ -80,6 +80,7 @@ __all__ = [
     "AccessReview",
     "Acknowledgement",
     "Blocker",
+    "ChangeSpec",
     "Check",
     "Clocks",
     "ClusterRelease",

@@ -65,6 +65,18 @@ class DockerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSpec:
+    """What may be changed on a site."""
+
+    limit: int | None = None
+    """Most workloads, or GPUs, that one change may touch; None: no limit."""
+    window_max_minutes: int = 60
+    """Longest write window."""
+    require_reason: bool = True
+    """A write window is opened with a reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteSpec:
     name: str
     nodes: tuple[NodeSpec, ...] = ()
@@ -79,5 +91,6 @@ class SiteSpec:
     """Beat of utilisation, memory, power, temperature, clocks, processes."""
     slow_seconds: float = 10.0
     """Beat of ECC, remaps, links, fabric, MIG, PCIe."""
+    changes: ChangeSpec = ChangeSpec()
     demo: bool = False
     """Set by the lab's site.toml; the header says DEMO."""

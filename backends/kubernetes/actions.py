@@ -5,15 +5,20 @@ Nothing here asks a person, limits the harm or writes a journal: that is the bus
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-from backends.contract import Refused
-from backends.domain import Permission
+from backends.contract import Clock, Gone, Refused
+from backends.domain import MigManagerState, Permission
 from backends.kubernetes.api import MERGE_PATCH, Api
 from backends.kubernetes.errors import Throttled
 from backends.kubernetes.fields import table, word
-from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_SKIP, UPGRADE_STATE
+from backends.kubernetes.keeping import node_of
+from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.resources import NODES, PODS
+from backends.kubernetes.watching import Watch
+from backends.kubernetes.watchset import end
 
 FIRST_STEP = "upgrade-required"
 FIELD_MANAGER = "gpudeck"
@@ -89,6 +94,47 @@ async def start_driver_upgrade(api: Api, node: str, *, dry_run: bool) -> str:
         raise Refused(f"the driver upgrade of {node} is under way: {former}", "wait for it to end, or to fail")
     await _patch(api, node, {"metadata": {"labels": {UPGRADE_STATE: FIRST_STEP}}}, dry_run)
     return former
+
+
+async def pod_uid(api: Api, namespace: str, name: str) -> str | None:
+    """Tells a pod from its successor of the same name; None when there is none."""
+    try:
+        return word(table(await api.get(PODS.path(namespace, name)), "metadata"), "uid") or None
+    except Gone:
+        return None
+
+
+async def mig_state(api: Api, node: str) -> MigManagerState | None:
+    """What the node's labels say of its MIG layout now. Raises `GpudeckError`, Gone without such a node."""
+    return mig_of(node_of(await api.get(NODES.path(name=node))), {})
+
+
+async def upgrade_step(api: Api, node: str) -> str:
+    """The step of the node's driver upgrade; empty when there is none."""
+    return await _label(api, node, UPGRADE_STATE) or ""
+
+
+async def follow_mig(api: Api, clock: Clock, node: str) -> AsyncIterator[MigManagerState | None]:
+    """The node's MIG state now and at every change, watched. Begin before the layout is set: the label tells success of
+    the former change until the MIG manager has taken up the new one."""
+    changed = asyncio.Event()
+    watch = Watch(api, NODES, node_of, changed.set, clock, selector={"fieldSelector": f"metadata.name={node}"})
+    running = asyncio.create_task(watch.run(), name=f"watch node {node}")
+    last: MigManagerState | None = None
+    first = True
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            if watch.error is not None:
+                raise watch.error
+            if watch.settled:
+                found = next((mig_of(each, {}) for each in watch.objects.values()), None)
+                if first or found != last:
+                    yield found
+                last, first = found, False
+    finally:
+        await end([running])
 
 
 async def _label(api: Api, node: str, label: str) -> str | None:

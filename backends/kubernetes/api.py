@@ -208,11 +208,16 @@ class Api:
         async with self._lock:
             if self._closed:
                 raise from_exception(ConnectionError("it was closed"), self.host)
-            expires = None if self._credentials is None else self._credentials.expires_at
-            if self._rest is None or (expires is not None and expires - RENEW_SECONDS <= self._clock.now()):
+            if self._rest is None or self._expires_soon():
                 await self._load()
             assert self._credentials is not None
             return self._rest, self._credentials
+
+    def _expires_soon(self) -> bool:
+        """A login plug-in may hand out the same short-lived token again: it is not asked with every request."""
+        expires = None if self._credentials is None else self._credentials.expires_at
+        young = self._clock.monotonic() - self._loaded_at < RENEW_AGAIN_SECONDS
+        return expires is not None and not young and expires - RENEW_SECONDS <= self._clock.now()
 
     async def _renew(self, generation: int) -> None:
         """Loads the credentials again, once for all who were refused with those of `generation`, and not in a loop."""

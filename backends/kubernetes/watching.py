@@ -63,11 +63,12 @@ class Watch(Generic[V]):
         clock: Clock,
         *,
         namespace: str | None = None,
-        selector: str | None = None,
+        selector: Mapping[str, str] | None = None,
         on_object: Callable[[V | None, V | None], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        """`on_object(before, after)` hears of every object that came, changed or went (None)."""
+        """`on_object(before, after)` hears of every object that came, changed or went (None); `selector` is added to
+        the query: labelSelector, fieldSelector."""
         self.resource = resource
         self.namespace = namespace
         self.objects: dict[str, V] = {}
@@ -255,7 +256,7 @@ class Watch(Generic[V]):
         return self.resource.path(self.namespace)
 
     def _query(self, query: Mapping[str, str | int]) -> dict[str, str | int]:
-        return {**query, **({"labelSelector": self._selector} if self._selector else {})}
+        return {**query, **(self._selector or {})}
 
     def _what(self) -> str:
         return f"{self.resource.qualified} of {self.namespace or 'the cluster'}"

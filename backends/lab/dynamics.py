@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from backends.lab.boards import MIB, Board
-from backends.lab.hardware import GpuFaults, SimGpu, SimNode
+from backends.lab.hardware import GpuFaults, SimGpu, SimNode, devices
 
 TAU_SECONDS = 35.0
 """Time constant of the heat sink: the temperature covers 63 % of a step of power in this time."""
@@ -113,7 +113,7 @@ def segment(node: SimNode, gpu: SimGpu, window: int) -> Segment:
     faults = gpu.faults
     # An idle GPU neither overheats nor shows what holds it back, so that one with such a fault always has work.
     hot = faults.hot_since is not None or faults.warm or faults.braked
-    node_wide = len(node.gpus) == 8 and not gpu.mig and shared % 100 < 60
+    node_wide = len(node.gpus) == 8 and not gpu.mig_on and shared % 100 < 60
     kind = "training" if node_wide or hot else _own_kind(gpu, own)
     if faults.serves:
         kind, node_wide = "serving", False
@@ -147,7 +147,7 @@ def _vocabulary(node: SimNode, training: bool) -> tuple[tuple[str, ...], tuple[s
 
 def _own_kind(gpu: SimGpu, own: int) -> str:
     dice = own % 100
-    if gpu.mig or dice < 50:
+    if gpu.mig_on or dice < 50:
         return "serving"
     return "training" if dice < 72 else "idle"
 
@@ -161,7 +161,7 @@ def sample(node: SimNode, gpu: SimGpu, at: float) -> Sample:
 
 def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment) -> Sample:
     board = gpu.board
-    running = now.kind != "idle" and at >= now.starts_at
+    running = now.kind != "idle" and at >= now.starts_at and _has_room(gpu, now)
     noise = (mix(gpu.seed ^ 0x5DEECE66D, int(at)) % 1000) / 1000
     load = 0.0
     if running:
@@ -188,6 +188,13 @@ def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment
         energy_joules=mean_watts * max(0.0, at - node.boot_at),
         processes=processes,
     )
+
+
+def _has_room(gpu: SimGpu, now: Segment) -> bool:
+    """Work that began before the GPU was cut up anew has ended with it."""
+    if gpu.changed_at > now.starts_at:
+        return False
+    return not gpu.mig_on or any(mig.created_at <= now.starts_at for mig in devices(gpu))
 
 
 def _utilization(now: Segment, load: float, noise: float, running: bool, checkpoint: bool) -> int:
@@ -246,7 +253,7 @@ def _temperature(gpu: SimGpu, at: float, heat: float) -> int:
 
 def _processes(node: SimNode, gpu: SimGpu, at: float, now: Segment) -> tuple[SimProcess, ...]:
     board = gpu.board
-    if not gpu.mig:
+    if not gpu.mig_on:
         usable = (board.memory_mib - board.reserved_mib - 64) * MIB
         # A training job fills its memory over the first seconds.
         grown = min(1.0, 0.1 + (at - now.starts_at) / 30) if now.kind == "training" else 1.0
@@ -254,8 +261,10 @@ def _processes(node: SimNode, gpu: SimGpu, at: float, now: Segment) -> tuple[Sim
         return (SimProcess(now.pid, now.user, now.command, memory, now.starts_at),)
     processes = []
     users, commands = _vocabulary(node, training=False)
-    for instance in gpu.mig:
-        own = mix(gpu.seed + instance.position + 1, int(now.starts_at))
+    for instance in devices(gpu):
+        if instance.created_at > now.starts_at:
+            continue
+        own = mix(gpu.seed + instance.number + 1, int(now.starts_at))
         if own % 4 == 0:
             continue
         memory = int(instance.profile.memory_mib * (0.3 + (own >> 8) % 100 / 200)) * MIB
@@ -269,9 +278,10 @@ _Faults = tuple[object, ...]
 
 
 def _faults(gpu: SimGpu) -> _Faults:
-    """Those that change what the GPU does."""
+    """Those that change what the GPU does, and how it is cut up."""
     faults = gpu.faults
-    return (faults.hot_since, faults.warm, faults.braked, faults.serves, faults.slow_percent, faults.leaked_bytes)
+    behaviour = (faults.hot_since, faults.warm, faults.braked, faults.serves, faults.slow_percent, faults.leaked_bytes)
+    return (*behaviour, gpu.mig_on, gpu.changed_at, gpu.mig)
 
 
 class Meter:

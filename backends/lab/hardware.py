@@ -37,6 +37,12 @@ class SimMig:
     gi: int
     start: int
     uuid: str
+    number: int = 0
+    """Stays when the devices are numbered anew: its work follows from it."""
+    compute: bool = True
+    """False: a GPU instance without its compute instance, which is no MIG device yet."""
+    created_at: float = 0.0
+    """Work comes into it with the next window of its node's schedule."""
 
 
 @dataclass(slots=True)
@@ -97,7 +103,17 @@ class SimGpu:
     pci_bus: int
     seed: int
     mig: tuple[SimMig, ...] = ()
+    mig_on: bool = False
+    mig_made: int = 0
+    """Instances made at run time, to give each a UUID of its own."""
+    changed_at: float = 0.0
+    """When the MIG mode was changed last; work comes back with the next window."""
     faults: GpuFaults = field(default_factory=GpuFaults)
+
+    @property
+    def mig_wanted(self) -> bool:
+        """The mode that was asked for; another one than `mig_on` is pending."""
+        return self.mig_on if self.faults.mig_pending is None else self.faults.mig_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +163,8 @@ class SimNode:
     """GPU and NVML call that does not come back: the values stand still."""
     boots: int = 0
     """Boots since the lab began: each ends what ran on the node, its connections too."""
+    stopped: set[str] = field(default_factory=set)
+    """Services that somebody has stopped."""
     log: list[LogLine] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -167,6 +185,11 @@ class SimNode:
         )
         self.log.append(line)
         return line
+
+
+def devices(gpu: SimGpu) -> tuple[SimMig, ...]:
+    """The MIG devices: GPU instances with a compute instance."""
+    return tuple(mig for mig in gpu.mig if mig.compute)
 
 
 def fleet(nodes: int, seed: int, *, hostile: bool = False) -> tuple[SimNode, ...]:
@@ -214,6 +237,7 @@ def _gpu(node: str, machine: Machine, index: int, bus: str, node_seed: int) -> S
         pci_bus=int(bus, 16),
         seed=seed,
         mig=mig,
+        mig_on=bool(mig),
     )
 
 
@@ -224,8 +248,12 @@ def _cut(seed: int, layout: tuple[tuple[str, int], ...]) -> tuple[SimMig, ...]:
         profile = A100_80GB_PROFILES[name]
         gi = profile.first_gi + used[profile.first_gi]
         used[profile.first_gi] += 1
-        instances.append(SimMig(position, profile, gi, start, f"MIG-{_uuid(seed, 'mig', position)}"))
+        instances.append(SimMig(position, profile, gi, start, mig_uuid(seed, position), number=position))
     return tuple(instances)
+
+
+def mig_uuid(*parts: object) -> str:
+    return f"MIG-{_uuid(parts[0], 'mig', *parts[1:])}"
 
 
 def _uuid(*parts: object) -> uuid.UUID:

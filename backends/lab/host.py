@@ -11,6 +11,7 @@ from backends.feed import Clock
 from backends.lab.dynamics import Meter, SimProcess, mix
 from backends.lab.equipment import EQUIPMENT, Equipment, Nic, SimDisk
 from backends.lab.hardware import SimNode
+from backends.lab.systemd import state_of
 
 FACTS_SECONDS = 60.0
 BLOCK_BYTES = 4096
@@ -90,7 +91,8 @@ class SimHost:
         """Disks, RDMA, services and the like, read once a minute; the same object in between."""
         window = int(self._jobs_clock.now() // FACTS_SECONDS)
         faults = self._node.host_faults
-        state = (window, faults.services_down, faults.ports_down, faults.scratch_used_percent)
+        stopped = frozenset(self._node.stopped)
+        state = (window, faults.services_down, faults.ports_down, faults.scratch_used_percent, stopped)
         if self._facts is None or self._facts[0] != state:
             self._facts = (state, self._read_facts(window))
         return self._facts[1]
@@ -102,7 +104,7 @@ class SimHost:
         return {
             "disks": [self._disk(disk, window) for disk in equipment.disks],
             "rdma": [self._port(nic) for nic in equipment.nics],
-            "services": [{"name": name, "state": self._service(name)} for name in SERVICES],
+            "services": [{"name": name, "state": state_of(self._node, name)} for name in SERVICES],
             "runtimes": [{"name": name, "socket": path} for name, path in equipment.runtimes],
             "kernel_modules": equipment.kernel_modules,
             "peermem": equipment.peermem,
@@ -140,10 +142,6 @@ class SimHost:
             "pci_bus_id": nic.slot.bus_id,
         }
         return port if nic.slot.numa is None else {**port, "numa_node": nic.slot.numa}
-
-    def _service(self, name: str) -> str:
-        state = self._equipment.services.get(name, "missing")
-        return "failed" if name in self._node.host_faults.services_down and state == "active" else state
 
     def place(self, bus_id: str | None) -> tuple[tuple[str, ...], int | None]:
         """Path in /sys and NUMA node of a device by its bus id, as NVML or /sys writes it."""

@@ -18,7 +18,7 @@ import pynvml
 from backends.feed import Clock
 from backends.lab.boards import MIB
 from backends.lab.dynamics import Meter, Sample
-from backends.lab.hardware import SimGpu, SimMig, SimNode
+from backends.lab.hardware import SimGpu, SimMig, SimNode, devices
 
 NOT_MIG = 0xFFFFFFFF
 """GPU instance id of a process outside MIG."""
@@ -55,7 +55,7 @@ class SimNvml:
         self.clock = clock
         self.meter = meter
         self.handles = [Handle(gpu) for gpu in node.gpus]
-        self.mig_handles = {gpu.index: [Handle(gpu, mig) for mig in gpu.mig] for gpu in node.gpus}
+        self._mig_handles: dict[int, tuple[tuple[SimMig, ...], list[Handle]]] = {}
 
     def __getattr__(self, name: str) -> Any:
         function = FUNCTIONS.get(name)
@@ -67,6 +67,13 @@ class SimNvml:
                 value = value if name in PURE_HELPERS else missing
         self.__dict__[name] = value
         return value
+
+    def mig_handles(self, gpu: SimGpu) -> list[Handle]:
+        """The MIG devices of a GPU as it is cut up now; the same objects while it is not changed."""
+        known = self._mig_handles.get(gpu.index)
+        if known is None or known[0] is not gpu.mig:
+            known = self._mig_handles[gpu.index] = (gpu.mig, [Handle(gpu, mig) for mig in devices(gpu)])
+        return known[1]
 
     def sample(self, gpu: SimGpu) -> Sample:
         return self.meter.read(gpu, self.clock.now())
@@ -141,7 +148,7 @@ def _sensors(gpu: SimGpu) -> bool:
 
 
 def _undivided(gpu: SimGpu) -> bool:
-    return not gpu.mig
+    return not gpu.mig_on
 
 
 def _always(_gpu: SimGpu) -> bool:
@@ -150,8 +157,7 @@ def _always(_gpu: SimGpu) -> bool:
 
 def _mig_modes(gpu: SimGpu) -> list[int]:
     """[now, after the next reset]"""
-    pending = gpu.faults.mig_pending
-    return [int(bool(gpu.mig)), int(bool(gpu.mig) if pending is None else pending)]
+    return [int(gpu.mig_on), int(gpu.mig_wanted)]
 
 
 Supported = Callable[[SimGpu], bool]

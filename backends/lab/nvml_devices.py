@@ -11,7 +11,7 @@ import pynvml
 
 from backends.lab.dynamics import Sample
 from backends.lab.equipment import EQUIPMENT, Slot, ancestor, cpu_mask
-from backends.lab.hardware import SimGpu, SimMig
+from backends.lab.hardware import SimGpu, SimMig, devices
 from backends.lab.nvml_core import NOT_MIG, EventSet, Handle, SimNvml, device, either, fail, need, system
 
 _FLIT, _DATA, _REPLAY, _RECOVERY = (
@@ -30,7 +30,7 @@ _ERROR_SHARE = {_FLIT: 4, _DATA: 1, _REPLAY: 2, _RECOVERY: 1}
 @device("nvmlDeviceGetMigDeviceHandleByIndex")
 def _mig_handle(nvml: SimNvml, gpu: SimGpu, index: int) -> Handle:
     need(gpu.board.mig)
-    handles = nvml.mig_handles[gpu.index]
+    handles = nvml.mig_handles(gpu)
     if not 0 <= index < len(handles):
         fail(pynvml.NVML_ERROR_NOT_FOUND)
     return handles[index]
@@ -82,7 +82,7 @@ def _attributes(_nvml: SimNvml, handle: Handle) -> SimpleNamespace:
 
 def _as_root(nvml: SimNvml, gpu: SimGpu) -> None:
     """nvml.h: GPU instances are listed for root only."""
-    if not gpu.mig:
+    if not gpu.mig_on:
         fail(pynvml.NVML_ERROR_NOT_SUPPORTED)
     if not nvml.node.machine.privileged:
         fail(pynvml.NVML_ERROR_NO_PERMISSION)
@@ -91,7 +91,7 @@ def _as_root(nvml: SimNvml, gpu: SimGpu) -> None:
 @device("nvmlDeviceGetGpuInstanceById")
 def _gpu_instance(nvml: SimNvml, gpu: SimGpu, gi: int) -> Handle:
     _as_root(nvml, gpu)
-    found = [handle for handle in nvml.mig_handles[gpu.index] if _mig_of(handle).gi == gi]
+    found = [handle for handle in nvml.mig_handles(gpu) if _mig_of(handle).gi == gi]
     if not found:
         fail(pynvml.NVML_ERROR_NOT_FOUND)
     return found[0]
@@ -118,10 +118,10 @@ def _profile_info(_nvml: SimNvml, gpu: SimGpu, profile: int, _version: int = 2) 
 @device("nvmlDeviceGetGpuInstances")
 def _gpu_instances(nvml: SimNvml, gpu: SimGpu, profile_id: int, instances: Any, count: Any) -> int:
     _as_root(nvml, gpu)
-    wanted = [mig for mig in gpu.mig if mig.profile.profile_id == profile_id]
+    wanted = [mig for mig in devices(gpu) if mig.profile.profile_id == profile_id]
     for position, mig in enumerate(wanted):
         # The opaque pointer carries the position of the instance: it is never followed.
-        token = 1 + gpu.index * 16 + mig.position
+        token = 1 + gpu.index * 16 + devices(gpu).index(mig)
         instances[position] = ctypes.cast(ctypes.c_void_p(token), pynvml.c_nvmlGpuInstance_t)
     _target(count).value = len(wanted)
     return int(pynvml.NVML_SUCCESS)
@@ -133,7 +133,7 @@ def _gpu_instance_info(nvml: SimNvml, instance: Any) -> SimpleNamespace:
         handle = instance
     else:
         gpu_index, position = divmod((ctypes.cast(instance, ctypes.c_void_p).value or 1) - 1, 16)
-        handle = nvml.mig_handles[gpu_index][position]
+        handle = nvml.mig_handles(nvml.node.gpus[gpu_index])[position]
     mig = _mig_of(handle)
     placement = SimpleNamespace(start=mig.start, size=mig.profile.size)
     return SimpleNamespace(
@@ -158,7 +158,7 @@ def _remapped(nvml: SimNvml, gpu: SimGpu) -> tuple[int, int, int, int]:
 
 
 def _check_link(gpu: SimGpu, link: int) -> None:
-    need(gpu.board.links > 0 and not gpu.mig)
+    need(gpu.board.links > 0 and not gpu.mig_on)
     if not 0 <= link < gpu.board.links:
         fail(pynvml.NVML_ERROR_INVALID_ARGUMENT)
 
@@ -319,7 +319,7 @@ def _field(now: Sample, gpu: SimGpu, field: int, scope: int) -> int | None:
     }
     if field in simple:
         return simple[field]
-    if not board.links or gpu.mig:
+    if not board.links or gpu.mig_on:
         return None
     if field == pynvml.NVML_FI_DEV_NVLINK_LINK_COUNT:
         return board.links

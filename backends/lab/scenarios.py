@@ -40,7 +40,7 @@ class Stage:
         """The machine of a board fault, and its GPU: `gpu`, or the next one that is not cut into MIG instances."""
         node = self._pick(_BOARD_ORDER, slot)
         order = [node.gpus[(gpu + step) % len(node.gpus)] for step in range(len(node.gpus))]
-        return node, next((candidate for candidate in order if not candidate.mig), order[0])
+        return node, next((candidate for candidate in order if not candidate.mig_on), order[0])
 
     def connection(self, slot: int) -> SimNode:
         """The machine of a connection fault."""

@@ -15,11 +15,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from backends.feed import Clock, ManualClock
+from backends.lab import smi_mig as smi
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode
 from backends.lab.host import SimHost
 from backends.lab.nvml import SimNvml
 from backends.lab.smi_xml import render
+from backends.lab.systemd import systemctl
 
 if TYPE_CHECKING:
     from asyncssh import SSHServerProcess
@@ -211,6 +213,39 @@ async def query_xml(node: Node, process: SSHServerProcess[bytes]) -> int:
     return 0
 
 
+async def smi_mig(node: Node, process: SSHServerProcess[bytes]) -> int:
+    """The MIG commands and queries of nvidia-smi; the usage of it for any other option."""
+    line = process.command or ""
+    if smi.changes(line):
+        await asyncio.sleep(smi.CHANGE_SECONDS)
+    found = smi.answer(node, line)
+    if found is None:
+        return await smi_usage(node, process)
+    status, text = found
+    process.stdout.write(text.encode())
+    await process.stdout.drain()
+    return status
+
+
+async def service(node: Node, process: SSHServerProcess[bytes]) -> int:
+    """`systemctl stop|start|is-active`"""
+    status, text, error = systemctl(node.hardware, process.command or "")
+    process.stdout.write(text.encode())
+    process.stderr.write(error.encode())
+    return status
+
+
+async def whoami(node: Node, process: SSHServerProcess[bytes]) -> int:
+    """`id -u`"""
+    process.stdout.write(b"0\n" if node.hardware.machine.privileged else b"1000\n")
+    return 0
+
+
+async def nothing(_node: Node, _process: SSHServerProcess[bytes]) -> int:
+    """`true`"""
+    return 0
+
+
 async def smi_usage(_node: Node, process: SSHServerProcess[bytes]) -> int:
     process.stdout.write(b"Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n")
     return 1
@@ -227,7 +262,10 @@ Command = Callable[[Node, "SSHServerProcess[bytes]"], Awaitable[int]]
 COMMANDS: tuple[tuple[Callable[[str], bool], Command], ...] = (
     (lambda line: "python3" in line, boot),
     (lambda line: _XML_QUERY.search(line) is not None, query_xml),
-    (lambda line: line.split(None, 1)[:1] == ["nvidia-smi"], smi_usage),
+    (lambda line: line.split(None, 1)[:1] == ["nvidia-smi"], smi_mig),
+    (lambda line: line.split(None, 1)[:1] == ["systemctl"], service),
+    (lambda line: line == "id -u", whoami),
+    (lambda line: line == "true", nothing),
     (lambda _line: True, not_found),
 )
 """The first test that holds names the command."""

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from backends.lab.boards import MIB
 from backends.lab.dynamics import Meter, Sample
-from backends.lab.hardware import SimGpu, SimNode
+from backends.lab.hardware import SimGpu, SimNode, devices
 
 Element: TypeAlias = "tuple[str, str | int | list[Element]]"
 
@@ -103,8 +103,7 @@ def _gpu(node: SimNode, gpu: SimGpu, now: Sample, at: float, version: int) -> li
 
 def _identity(node: SimNode, gpu: SimGpu) -> list[Element]:
     board = gpu.board
-    mode = ("Enabled" if gpu.mig else "Disabled") if board.mig else NA
-    pending = mode if gpu.faults.mig_pending is None else "Enabled" if gpu.faults.mig_pending else "Disabled"
+    mode, pending = ((("Enabled" if on else "Disabled") if board.mig else NA) for on in (gpu.mig_on, gpu.mig_wanted))
     return [
         ("product_name", gpu.name),
         ("product_brand", "NVIDIA"),
@@ -112,7 +111,7 @@ def _identity(node: SimNode, gpu: SimGpu) -> list[Element]:
         ("persistence_mode", "Enabled" if gpu.faults.persistence else "Disabled"),
         ("addressing_mode", "None"),
         ("mig_mode", [("current_mig", mode), ("pending_mig", pending)]),
-        ("mig_devices", _mig_devices(gpu) if gpu.mig else "None"),
+        ("mig_devices", _mig_devices(gpu) if devices(gpu) else "None"),
         ("accounting_mode", "Disabled"),
         ("serial", NA if board.virtual else gpu.serial),
         ("uuid", gpu.uuid),
@@ -148,7 +147,7 @@ def _mig_devices(gpu: SimGpu) -> list[Element]:
                 ),
             ],
         )
-        for mig in gpu.mig
+        for mig in devices(gpu)
     ]
 
 
@@ -252,7 +251,7 @@ def _utilization(gpu: SimGpu, now: Sample) -> list[Element]:
     return [
         (
             "utilization",
-            [(name, NA if gpu.mig else f"{value} %") for name, value in zip(names, values, strict=True)],
+            [(name, NA if gpu.mig_on else f"{value} %") for name, value in zip(names, values, strict=True)],
         )
     ]
 

@@ -76,7 +76,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "radar-clock", "SM clock", "MHz", _working_clock, ("busy",), True, 0.2, 100.0, Severity.WARNING,
         "runs at {value} MHz where its {peers} run at {median}",
-        "likely a board that is ill or starved of power: the driver gives no reason for the low clock",
+        "likely a board that is ill or starved of power, or clocks locked by hand: the driver gives no reason",
     ),
     Metric(
         "radar-memory-clock", "memory clock", "MHz", _working_memory_clock, ("busy",), True, 0.1, 100.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,6 +19,7 @@ from backends.domain import Gpu, NodeState
 from backends.nodes.mig.catalogue import UnknownBoard, board_for
 from backends.nodes.mig.picture import picture
 from screens.node_pages.view import NodePage, NodeView
+from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
 from tui.widgets.line import StyledLine
 from tui.widgets.mig_cells import Line
@@ -26,13 +27,35 @@ from tui.widgets.mig_map import MigMap, nothing
 from tui.widgets.mig_text import Paper, map_lines, others_lines, paragraph
 
 if TYPE_CHECKING:
+    from backends.changes.change import Change
+    from backends.feed import Clock
     from backends.nodes.mig.plan import Plan
+    from backends.site import Site
 
 # The planner is imported when a wish is typed: the map alone opens in half the time.
 
 WISH_LIMIT = 400
 STALE_NOTE = "the node does not answer now: this starts from its last values"
 PLACEHOLDER = "3g.40gb,3g.40gb   +1g.10gb   all-balanced"
+
+
+class Changer(Protocol):
+    def propose(self, change: Change) -> None:
+        """Asks about a change, and makes it when the answer is yes."""
+        ...
+
+
+class MigApp(Protocol):
+    """What this page needs of the application."""
+
+    @property
+    def site(self) -> Site | None: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def changing(self) -> Changer: ...
 
 
 class MigPage(NodePage):
@@ -153,6 +176,26 @@ class MigPage(NodePage):
         except UnknownBoard:
             return []
 
+    def action_apply(self) -> None:
+        """Asks about the plan on the page as a change."""
+        from backends.repartition import repartition
+
+        node, shell = self._view.reading.node if self._view is not None else None, cast(MigApp, self.app)
+        if self._plan is None or node is None or shell.site is None:
+            self.notify("There is no plan on this page: i asks for a layout.", timeout=3, markup=False)
+            return
+        if self._view is not None and self._view.reading.state is not NodeState.LIVE:
+            self.notify("The node does not answer now: whom a change hits is not known.", timeout=4, markup=False)
+            return
+        gpu = _numbered(node.gpus, self._plan.target.index)
+        assert gpu is not None, "the plan was made for a GPU of this node"
+        try:
+            change = repartition(self._plan, gpu, site=shell.site.spec.name, reason="", now=shell.clock.now())
+        except GpudeckError as wrong:
+            self.notify(inert(f"{wrong.message} {wrong.hint}".strip()), severity="warning", markup=False)
+            return
+        shell.changing.propose(change)
+
     # Drawing
 
     def _redraw_from_top(self) -> None:
@@ -203,11 +246,11 @@ class MigPage(NodePage):
     def _say(self) -> None:
         """The line under the entry: what the keys do here."""
         if self.commands:
-            cells = _keys(("y", "copy commands"), ("w", "change"), ("esc", "close"))
+            cells = _keys(("A", "apply ..."), ("y", "copy commands"), ("i", "change"), ("esc", "close"))
         elif self.is_asking:
             cells = _keys(("tab", "take what is nearest"), ("enter", "read"), ("esc", "close"))
         else:
-            cells = _keys(("w", "what if: try a layout"))
+            cells = _keys(("i", "what if: try a layout"))
         self.query_one("#mig-said", StyledLine).set_cells(cells)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,9 +15,14 @@ from backends.domain import NodeState
 from screens.node_pages.view import NodePage, NodeView
 from screens.process_rows import COLUMNS, DESCENDING, SORTABLE, Listed, Order, details, empty_text, listed, process_row
 from screens.process_rows import summary as summary_of
-from tui.widgets.columns import LazyRows
+from tui.live import LiveScreen
+from tui.widgets.columns import Cell, LazyRows
+from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
+
+if TYPE_CHECKING:
+    from tui.widgets.filter.fields import FieldTable
 
 DETAILS = ("processes-where", "processes-container", "processes-command")
 
@@ -34,6 +41,8 @@ class ProcessesPage(NodePage):
     def __init__(self) -> None:
         super().__init__()
         self.order = Order()
+        self.filter_text = ""
+        self._match = Filter()
         self._view: NodeView | None = None
         self._listed: dict[str, Listed] = {}
 
@@ -52,6 +61,27 @@ class ProcessesPage(NodePage):
     def focus_target(self) -> Widget | None:
         return self.grid if self.grid.display else None
 
+    @property
+    def filter_fields(self) -> FieldTable:
+        from screens.process_fields import PROCESS_FIELDS
+
+        return PROCESS_FIELDS
+
+    @property
+    def filter_found(self) -> bool:
+        return bool(self._listed)
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the list to what `text` matches; raises FilterError, and the filter before stays in force."""
+        saved = self.screen.saved_filters if isinstance(self.screen, LiveScreen) else {}
+        self._match = parse(text, self.filter_fields, saved)
+        self.filter_text = text.strip()
+        self._show()
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """The users of the processes listed."""
+        return sorted({each.process.user for each in self._listed.values() if each.process.user and field == "user"})
+
     def show_node(self, view: NodeView) -> None:
         self._view = view
         if self.is_mounted:
@@ -62,19 +92,29 @@ class ProcessesPage(NodePage):
         if view is None:
             return
         node, stale = view.reading.node, view.reading.state is not NodeState.LIVE
-        found = [] if node is None else listed(node, self.order)
-        self._listed = {each.key: each for each in found}
+        every = [] if node is None else listed(node, self.order)
         # Ages are counted on the clock that told the starts, and stand still with the last reading.
         at = view.reading.at if stale and view.reading.at is not None else view.now
         now = at + ((node.clock_skew_seconds or 0.0) if node is not None else 0.0)
+        found = self._matching(every, now)
+        self._listed = {each.key: each for each in found}
         self.grid.glyphs = view.glyphs
         self.grid.set_sort(self.order.column, self.order.reverse)
         self.grid.set_rows(LazyRows([each.key for each in found], lambda index: process_row(found[index], now, stale)))
-        self.query_one("#processes-summary", StyledLine).set_cells(
-            [] if node is None else summary_of(node, found, view.glyphs), separator="  "
-        )
-        self._show_empty("" if found else empty_text(node))
+        line = [] if node is None else summary_of(node, every, view.glyphs)
+        if self.filter_text:
+            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(found)} of", "accent"))
+        self.query_one("#processes-summary", StyledLine).set_cells(line, separator="  ")
+        nothing = f"Nothing matches /{shortened(self.filter_text)}/ here." if every else empty_text(node)
+        self._show_empty("" if found else nothing)
         self._show_details()
+
+    def _matching(self, every: list[Listed], now: float) -> list[Listed]:
+        if not self._match:
+            return every
+        from screens.process_fields import process_subject
+
+        return [each for each in every if self._match.matches(process_subject(each, now))]
 
     def _show_empty(self, text: str) -> None:
         empty = self.query_one("#processes-empty", Static)

@@ -185,6 +185,11 @@ class InsideSite:
         self._stages.pop(name).undo(self.clock.now())
         self._drop()
 
+    def cut(self, node: str) -> None:
+        """The connection to `node` breaks; the node itself is well."""
+        for channel in tuple(self._transports[node].channels):
+            channel.cut()
+
     def _drop(self) -> None:
         """As the lab's listeners do: a node that is gone, that refuses or that reboots cuts its connections."""
         for transport in self._transports.values():

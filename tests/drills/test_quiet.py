@@ -50,3 +50,11 @@ async def test_an_all_clear_says_what_was_looked_at() -> None:
         assert looked["gpu-lost"] == 85
         assert looked["ecc-uncorrected"] == 84  # a vGPU tells nothing of ECC
         assert looked["vgpu-unlicensed"] == 1
+
+
+async def test_a_connection_that_breaks_once_is_no_finding() -> None:
+    async with InsideSite(nodes=5) as inside:
+        await inside.passes(10)
+        inside.cut("dgx-h100-01")
+        seen = [await inside.passes(1) for _ in range(30)]
+        assert all(triage.findings == () and triage.recovered == () for triage in seen)

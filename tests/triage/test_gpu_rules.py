@@ -208,6 +208,8 @@ def test_a_board_about_to_shut_down_is_critical_by_absolute_and_by_relative_limi
 def test_the_driver_holding_a_desktop_board_at_its_limit_is_a_note() -> None:
     board = gpu(name="NVIDIA GeForce RTX 4090", clocks=clocks("sw_thermal_slowdown"))
     assert only(view(board), "sw-thermal").severity is INFO
+    braked = gpu(name="NVIDIA GeForce RTX 4090", clocks=clocks("hw_slowdown"))
+    assert only(view(braked), "hw-slowdown").severity is INFO
 
 
 # --- PCIe ------------------------------------------------------------------------------------------------------------
@@ -379,8 +381,12 @@ def held(**changes: Any) -> Gpu:
 
 
 def test_memory_that_no_process_holds_is_a_warning() -> None:
-    found = only(view(held()), "memory-held")
+    found = only(view(held(), gpu(1)), "memory-held")
     assert (found.severity, found.claim) == (WARNING, "41.0 GiB of its memory are held by no live process")
+
+
+def test_where_no_process_is_seen_at_all_the_login_may_be_blind() -> None:
+    assert only(view(held()), "memory-held").severity is INFO
 
 
 @pytest.mark.parametrize(

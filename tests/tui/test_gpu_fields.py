@@ -33,6 +33,7 @@ from screens.finding_fields import FINDING_FIELDS
 from screens.gpu_fields import GPU_FIELDS
 from screens.gpu_items import gpu_item, gpu_text, xids_of
 from screens.help_filter import HELP_WIDTH, LEFT_WIDTH, filter_help
+from screens.process_fields import PROCESS_FIELDS
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
 from tests.tui.fleets import GIB, NOW, fleet, h100, reading, refused
 from tui.widgets.filter import Filter, Subject, parse
@@ -153,7 +154,7 @@ def test_no_process_is_something_else_than_no_knowledge() -> None:
 # The tables
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events"])
+@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events", "processes"])
 def test_every_field_word_and_saved_filter_is_in_the_help(table: FieldTable) -> None:
     lines = filter_help(table, {"warm": "temp>80"}).plain.splitlines()
     for field in table.fields:
@@ -179,7 +180,7 @@ def test_every_field_is_documented(field: Field) -> None:
 
 
 def test_the_tables_are_those_of_the_screens() -> None:
-    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS)
+    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS)
 
 
 # On the fleet's rows

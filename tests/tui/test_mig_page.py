@@ -79,7 +79,7 @@ async def to_mig(console: Opened) -> MigPage:
 
 
 async def typed(console: Opened, text: str) -> None:
-    await console.press("w")
+    await console.press("i")
     console.screen.query_one(Input).value = text
     await console.pilot.pause()
 
@@ -154,7 +154,7 @@ async def test_hostile_names_stay_text() -> None:
 async def test_a_wish_is_answered_while_it_is_typed() -> None:
     async with opened(a_console(dgx(CUT))) as console:
         page = await to_mig(console)
-        await console.press("w", *"3g.40gb,3g.40gb")
+        await console.press("i", *"3g.40gb,3g.40gb")
         text = said(console)
         assert text.startswith("✓ possible on GPU 1: 2x 3g.40gb")
         for each in ("BEFORE", "AFTER", "stays  3g.40gb 0:4", "1 compute slice is stranded", "pid 77 svc-search"):
@@ -197,7 +197,7 @@ async def test_tab_takes_what_is_nearest() -> None:
 async def test_tab_completes_the_names_of_configurations() -> None:
     async with opened(a_console(dgx(CUT))) as console:
         await to_mig(console)
-        await console.press("w", *"all-b", "tab")
+        await console.press("i", *"all-b", "tab")
         assert console.screen.query_one(Input).value == "all-balanced"
         assert "✓ possible on GPU 1: all-balanced" in said(console)
 
@@ -228,7 +228,7 @@ async def test_escape_closes_what_if_first_and_the_screen_then() -> None:
         assert not page.is_asking
         assert page.commands == ()
         assert said(console).startswith("GPU 1")
-        await console.press("w")
+        await console.press("i")
         assert console.screen.query_one(Input).value == "3g.40gb", "the wish is still there"
         await console.press("enter", "escape")
         assert not page.is_asking
@@ -239,7 +239,7 @@ async def test_escape_closes_what_if_first_and_the_screen_then() -> None:
 async def test_letters_that_are_keys_elsewhere_are_letters_in_a_wish() -> None:
     async with opened(a_console(dgx(CUT))) as console:
         await to_mig(console)
-        await console.press("w", *"7g.80gb, m v o w y q")
+        await console.press("i", *"7g.80gb, m v o w y q")
         assert console.screen.query_one(Input).value == "7g.80gb, m v o w y q"
         assert console.app.is_running
 
@@ -247,9 +247,9 @@ async def test_letters_that_are_keys_elsewhere_are_letters_in_a_wish() -> None:
 async def test_the_keys_of_the_page_mean_nothing_on_others() -> None:
     async with opened(a_console(dgx(CUT))) as console:
         page = await to_mig(console)
-        await console.press("o", "w")
+        await console.press("o", "i")
         assert not page.is_asking
-        await console.press("m", "w")
+        await console.press("m", "i")
         assert page.is_asking
 
 
@@ -329,7 +329,7 @@ def page(*keys: str, wish: str | None = None) -> Callable[[Pilot[Any]], Awaitabl
         await pilot.pause()
         assert pilot.app.screen.query(MigPage)
         if wish is not None:
-            await pilot.press("w")
+            await pilot.press("i")
             entry = pilot.app.screen.query_one(Input)
             entry.cursor_blink = False
             entry.value = wish

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import ConfigError
-from backends.domain import KubernetesSpec
+from backends.domain import ChangeSpec, KubernetesSpec
 from backends.hosts import MOST_NAMES, concrete_hosts, expand_range, matching
 from tui.config import Settings, load
 
@@ -32,6 +32,9 @@ fast_seconds = 2
 slow_seconds = 20.5
 connect_timeout_seconds = 5
 parallel_connects = 8
+change_limit = 12
+write_window_max_minutes = 20
+write_window_reason = false
 
 [site.spare]
 nodes = ["local"]
@@ -64,6 +67,8 @@ def test_everything_that_may_be_set(tmp_path: Path) -> None:
     ]
     assert (prod.platform, prod.fast_seconds, prod.slow_seconds) == ("kubernetes", 2.0, 20.5)
     assert (prod.ssh.connect_timeout_seconds, prod.ssh.parallel_connects) == (5.0, 8)
+    assert prod.changes == ChangeSpec(limit=12, window_max_minutes=20, require_reason=False)
+    assert spare.changes == ChangeSpec(limit=None, window_max_minutes=60, require_reason=True)
     assert (len(spare.nodes), spare.demo, spare.platform) == (1, True, None)
 
 
@@ -100,6 +105,12 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nfast_seconds = 0.01\n", 2, "between 0.2 and 60", ""),
         ("[site.a]\nfast_seconds = true\n", 2, "must be a number", ""),
         ("[site.a]\ndemo = 1\n", 2, "true or false", ""),
+        ("[site.a]\nchange_limit = 0\n", 2, "between 1 and 100000", ""),
+        ("[site.a]\nchange_limit = true\n", 2, "must be a whole number of workloads or GPUs", ""),
+        ("[site.a]\nchange_limits = 5\n", 2, "unknown key [site.a] change_limits", "change_limit"),
+        ("[site.a]\nwrite_window_max_minutes = 999\n", 2, "between 1 and 480", ""),
+        ("[site.a]\nwrite_window_max_minutes = 1.5\n", 2, "a whole number of minutes", ""),
+        ("[site.a]\nwrite_window_reason = 'yes'\n", 2, "true or false", ""),
         ("[site.a]\nssh_config = 'nowhere'\n", 2, "there is no SSH configuration", ""),
         ("[site.a]\nnodes = ['n[3-1]']\n", 2, "runs backwards", ""),
         ("[site.a]\nnodes = ['n1', 'n[1-2]']\n", 2, "names n1 twice: in 'n1' and in 'n[1-2]'", ""),

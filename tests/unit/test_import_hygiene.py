@@ -31,7 +31,10 @@ def loaded_after(code: str) -> set[str]:
         ["completion", "bash"],
         ["lab", "--scenario", "list"],
         ["snapshot", "--help"],
+        ["stack", "--help"],
         ["check", "--help"],
+        ["changes"],
+        ["changes", "--json"],
     ],
 )
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
@@ -46,7 +49,15 @@ def test_the_snapshot_never_imports_textual_or_rich(tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.parametrize(
-    "module", ["backends.registry", "backends.site", "backends.snapshot", "backends.check", "backends.discovery"]
+    "module",
+    [
+        "backends.registry",
+        "backends.site",
+        "backends.snapshot",
+        "backends.check",
+        "backends.discovery",
+        "backends.changes.desk",
+    ],
 )
 def test_backends_load_their_sdks_on_first_use(module: str) -> None:
     assert loaded_after(f"import {module}") == set()

@@ -155,6 +155,12 @@ def test_switching_mig_on_is_blocked_by_everybody_on_the_gpu() -> None:
     assert made.commands[-1] == "systemctl start nvidia-dcgm"
 
 
+def test_a_mig_manager_of_the_node_itself_is_named() -> None:
+    there, missing = ({"nvidia-mig-manager": state} for state in ("inactive", "missing"))
+    assert "mig-manager-service" in codes(planned(plain_gpu(), "3g.40gb", services=there))
+    assert "mig-manager-service" not in codes(planned(plain_gpu(), "3g.40gb", services=missing))
+
+
 def test_services_that_were_not_read_are_said_to_be_unknown() -> None:
     (unknown,) = planned(plain_gpu(), "3g.40gb").blockers
     assert unknown.kind == "unknown"

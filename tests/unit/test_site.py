@@ -252,3 +252,28 @@ async def test_the_events_of_a_site_are_bounded(wired: Wired, monkeypatch: pytes
     events = wired.site.events.reading.value or ()
     assert len(events) == 20
     assert [event.node for event in events if event.kind == "connected"] == ["a", "b", "c"]
+
+
+async def test_a_triage_that_fails_is_told_beside_the_last_one_and_tried_again(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backends.triage.engine import Triager
+
+    first = channel()
+    wired.script("a", first)
+    await wired.site.start()
+    await wired.clock.advance(3)
+    works = Triager.steps
+
+    def fails(*_arguments: object, **_options: object) -> Any:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(Triager, "steps", fails)
+    await wired.clock.advance(6)
+    reading = wired.site.triage.reading
+    assert reading.value is not None
+    assert reading.error is not None
+    assert "no such thing" in reading.error.message
+    monkeypatch.setattr(Triager, "steps", works)
+    await wired.clock.advance(6)
+    assert wired.site.triage.reading.error is None

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.suggester import Suggester
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui.widgets.cells import inert
@@ -148,6 +149,8 @@ class CommandLine(Vertical):
         self._kind: Kind = ":"
         self._back = 0
         self._cycle: list[str] = []
+        self._focused_before: Widget | None = None
+        """What has the keys again when the line closes."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -177,14 +180,17 @@ class CommandLine(Vertical):
         with entry.prevent(Input.Changed):
             entry.value = text
         entry.cursor_position = len(text)
+        self._focused_before = self.screen.focused
         # At once, not by a message: what is typed ahead over a slow line belongs to the entry.
         self.screen.set_focus(entry)
 
     def close(self) -> None:
         """Hides the line; the screen has the keys again."""
         self.display = False
-        self.screen.set_focus(None)
-        self.screen.focus_next()
+        before = self._focused_before
+        self.screen.set_focus(before if before in self.screen.focus_chain else None)
+        if self.screen.focused is None:
+            self.screen.focus_next()
 
     def cancel(self) -> None:
         """Esc: a filter goes back to none, a command is forgotten."""

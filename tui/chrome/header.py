@@ -59,6 +59,13 @@ def summarize(spec: SiteSpec, fleet: Fleet, now: float) -> Summary:
     )
 
 
+class Marked(Protocol):
+    @property
+    def mark(self) -> Cell | None:
+        """What stands in the place of READ-ONLY while the write window is open; None while it is closed."""
+        ...
+
+
 class HeaderApp(Protocol):
     """What the header needs of the application."""
 
@@ -73,6 +80,9 @@ class HeaderApp(Protocol):
 
     @property
     def glyphs(self) -> Glyphs: ...
+
+    @property
+    def changing(self) -> Marked: ...
 
     async def action_open_mode(self, mode: str) -> None: ...
 
@@ -119,7 +129,7 @@ class Header(Vertical):
         """Draws what the application says now; nothing when it says the same."""
         app = cast(HeaderApp, self.app)
         for line in self.query("#header-site").results(HeaderLine):
-            line.set_cells(site_cells(app.summary, self.size.width, app.glyphs))
+            line.set_cells(site_cells(app.summary, self.size.width, app.glyphs, app.changing.mark))
         for line in self.query("#header-modes").results(HeaderLine):
             cells, self._spans = mode_line(app.tabs, self._crumbs[1:], app.alarm, self.size.width, app.glyphs)
             line.set_cells(cells)
@@ -134,20 +144,24 @@ class Header(Vertical):
 _READ_ONLY = Cell("READ-ONLY", "accent")
 
 
-def site_cells(summary: Summary | None, width: int, glyphs: Glyphs) -> list[Cell]:
-    """gpudeck  prod  kubernetes  DEMO  31/32 nodes  live ... READ-ONLY; too narrow, the least important go first."""
+def site_cells(summary: Summary | None, width: int, glyphs: Glyphs, mark: Cell | None = None) -> list[Cell]:
+    """gpudeck  prod  kubernetes  DEMO  31/32 nodes  live ... READ-ONLY; too narrow, the least important go first.
+
+    `mark` stands in the place of READ-ONLY while the site may be changed.
+    """
+    mark = mark or _READ_ONLY
     parts: list[tuple[int, Cell]] = [(9, Cell("gpudeck", "name"))]
     if summary is None:
         parts.append((9, Cell("no site", "dim")))
     else:
         parts += _site_parts(summary, glyphs)
-    while len(parts) > 1 and _length(parts) + len(_READ_ONLY.text) + 1 > width:
+    while len(parts) > 1 and _length(parts) + len(mark.text) + 1 > width:
         parts.remove(min(parts, key=lambda part: part[0]))
     cells = [Cell(" ")]
     for _, cell in parts:
         cells += [cell, Cell("  ")]
-    gap = width - _length(parts) - len(_READ_ONLY.text) - 1
-    return [*cells, Cell(" " * gap), _READ_ONLY] if gap >= 0 else cells
+    gap = width - _length(parts) - len(mark.text) - 1
+    return [*cells, Cell(" " * gap), mark] if gap >= 0 else cells
 
 
 def _site_parts(summary: Summary, glyphs: Glyphs) -> list[tuple[int, Cell]]:

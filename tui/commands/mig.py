@@ -1,4 +1,4 @@
-"""`gpudeck mig plan`: whether a MIG layout is possible, and the way there. Nothing is applied."""
+"""`gpudeck mig plan`: whether a MIG layout is possible, and the way there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ NARROWEST, WIDEST = 60, 100
 
 
 def mig(arguments: argparse.Namespace) -> int:
-    """Prints the plan; 0 when it is possible, 1 when it is not."""
+    """Prints the plan; 0 when it is possible, 1 when it is not. `apply` carries it out."""
+    if arguments.mig_command == "apply":
+        from tui.commands.mig_apply import apply
+
+        return apply(arguments)
     from backends.nodes.mig.document import document
     from backends.nodes.mig.planner import plan
     from backends.nodes.mig.wish import parse

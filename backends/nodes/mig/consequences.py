@@ -112,6 +112,11 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
         ),
     ),
     (
+        "mig-manager-service",
+        lambda change: change.anything and not change.on_operator and _has_mig_manager(change.target.services),
+        "nvidia-mig-manager.service applies its own configuration again when the node boots: change that too",
+    ),
+    (
         "exporter",
         lambda change: change.anything and not change.switches_mode and bool(_clients(change.target.services)),
         "DCGM and its exporter see the new instances after their restart",
@@ -138,6 +143,10 @@ def costs(change: Change) -> tuple[Cost, ...]:
     if not change.anything:
         return ()
     return tuple(Cost(code, text) for code, holds, text in _COSTS if holds(change))
+
+
+def _has_mig_manager(services: tuple[Service, ...] | None) -> bool:
+    return any(each.name == "nvidia-mig-manager" and each.state not in (None, "missing") for each in services or ())
 
 
 def _clients(services: tuple[Service, ...] | None) -> list[Service]:

@@ -32,7 +32,8 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     if drained:
         yield from _drain(target)
     if stopped:
-        yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), "they keep the GPU open")
+        said = "they keep the GPU open; DCGM may also run as dcgm.service or in a container"
+        yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), said)
     # Instances go before the mode does: while one is there, MIG cannot be switched off.
     yield from _destroy(change, keeps)
     yield from _mode(change)

@@ -115,7 +115,7 @@ def _severity(gpu: Gpu, slowdown: Slowdown) -> Severity:
     headroom = _degrees_to_shutdown(gpu)
     if headroom is not None and headroom <= NEAR_SHUTDOWN_CELSIUS:
         return Severity.CRITICAL
-    if slowdown is SW_THERMAL and is_consumer(gpu):
+    if slowdown in (SW_THERMAL, HW_OTHER) and is_consumer(gpu):
         return Severity.INFO
     return Severity.WARNING
 

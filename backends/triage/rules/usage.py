@@ -37,14 +37,17 @@ def memory_held(view: NodeView) -> Iterator[Finding]:
 def _held(view: NodeView, gpu: Gpu, used: int, ghosts: tuple[GpuProcess, ...]) -> Finding:
     evidence = [Evidence(f"{gib(used)} in use, {len(gpu.processes or ())} processes listed", None, "nvml")]
     evidence += [Evidence(f"pid {ghost.pid} is listed, the node has no such process", None, "host") for ghost in ghosts]
+    sees = _sees_processes(view)
     return finding(
         "memory-held",
-        Severity.WARNING,
+        Severity.WARNING if sees else Severity.INFO,
         of_gpu(view, gpu),
         f"{gib(used)} of its memory are held by no live process",
         view.now,
         evidence=evidence,
-        cause="likely a process that died and left its context behind, or one that hides in another PID namespace",
+        cause="likely a process that died and left its context behind"
+        if sees
+        else "likely a process that this login cannot see, in a container perhaps, or one that died",
         steps=[
             steps.command(
                 f"on {view.name}: who has the device open",
@@ -61,14 +64,17 @@ def _held(view: NodeView, gpu: Gpu, used: int, ghosts: tuple[GpuProcess, ...]) -
 def _ghosts(view: NodeView, processes: tuple[GpuProcess, ...]) -> tuple[GpuProcess, ...]:
     """Listed processes that the node does not have.
 
-    Only root sees every process, and only where the node knows some of NVML's processes it shares their namespace.
+    Only root sees every process.
     """
     assert view.node is not None
     if not view.node.privileged or view.node.transport != "nvml":
         return ()
-    if not any(_lives(process) for gpu in view.gpus for process in gpu.processes or ()):
-        return ()
-    return processes
+    return processes if _sees_processes(view) else ()
+
+
+def _sees_processes(view: NodeView) -> bool:
+    """Some process of NVML's lists is known to the node: a probe in a container of its own would see none."""
+    return any(_lives(process) for gpu in view.gpus for process in gpu.processes or ())
 
 
 def _lives(process: GpuProcess) -> bool:

@@ -1,0 +1,165 @@
+"""A change as a value: what it will do, to what, whom it hits, and what is known of all that."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backends.changes.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is changed. `name` is also what a person types to confirm a change that ends workloads."""
+
+    kind: str
+    """gpu, node, pod, container, operand, model, ..."""
+    name: str
+    """`dgx07 gpu3`, `team-search/llama-70b-2`."""
+    node: str | None = None
+    gpu_key: str | None = None
+    """`Gpu.key`"""
+    gpu_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undetermined:
+    """Something about the blast radius that could not be found out; it is told, never left out."""
+
+    what: str
+    """`the pods of 2 containers`"""
+    why: str
+    """`no cluster is configured`"""
+    uncounted: bool = False
+    """More workloads or GPUs may be hit than are listed: with a limit, the change is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasLeft:
+    """How many replicas of a model serve while the change runs."""
+
+    model: str
+    left: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlastRadius:
+    """Whom a change hits. A workload stands in one list only: as its pod, else its container, else its process."""
+
+    pods: tuple[str, ...] = ()
+    """namespace/name"""
+    containers: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+    """One line each: pid, user, command, memory."""
+    users: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    """Deployment, Job, StatefulSet ... of the pods: `Deployment team-search/llama-70b`."""
+    models: tuple[str, ...] = ()
+    replicas: tuple[ReplicasLeft, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """`dgx07 gpu3`"""
+    undetermined: tuple[Undetermined, ...] = ()
+
+    @property
+    def workloads(self) -> int:
+        return len(self.pods) + len(self.containers) + len(self.processes)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line a kind; what could not be found out is a line as well."""
+        kinds = (
+            ("pod", self.pods),
+            ("container", self.containers),
+            ("user", self.users),
+            ("owner", self.owners),
+            ("model", self.models),
+            ("GPU", self.gpus),
+        )
+        return (
+            *(() if self.workloads or self.undetermined else ("no workloads seen",)),
+            *((f"{counted(len(self.processes), 'process', 'processes')}:",) if self.processes else ()),
+            *(f"  {process}" for process in self.processes),
+            *(f"{counted(len(names), kind)}: {', '.join(names)}" for kind, names in kinds if names),
+            *(f"{each.model}: {each.left} of {each.of} replicas left" for each in self.replicas),
+            *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
+        )
+
+    def beyond(self, limit: int | None) -> str | None:
+        """Why `limit` forbids this, with the numbers; None when it does not."""
+        if limit is None:
+            return None
+        over = [
+            counted(count, noun)
+            for count, noun in ((self.workloads, "workload"), (len(self.gpus), "GPU"))
+            if count > limit
+        ]
+        if over:
+            return f"it touches {' and '.join(over)}; the limit of this site is {limit}"
+        unknown = [each for each in self.undetermined if each.uncounted]
+        if unknown:
+            return (
+                f"it cannot be told whether it stays within the limit of {limit}: {unknown[0].what} ({unknown[0].why})"
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether the caller may do what a step needs."""
+
+    what: str
+    """`root on dgx07`, `patch nodes`."""
+    granted: bool | None
+    """None: it could not be asked."""
+    why: str = ""
+    """Who said so, or why nobody could be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a dry run, or a look at the present state, tells before anything is done."""
+
+    effects: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    """Why the step would fail for certain: the change is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing a person wants done, as steps in order."""
+
+    id: str
+    title: str
+    """`MIG layout of dgx07 gpu3: 3g.40gb, 3g.40gb`"""
+    reason: str
+    """Why, in the words of the person; kept in journal and audit."""
+    site: str
+    targets: tuple[Target, ...]
+    steps: tuple[Step, ...]
+    radius: BlastRadius = field(default_factory=BlastRadius)
+    limit: int | None = None
+    """Most workloads or GPUs that may be touched; the site's own limit holds as well."""
+    disruptive: bool = False
+    """It ends workloads even where none is seen now."""
+
+    @property
+    def typed_name(self) -> str | None:
+        """What must be typed to confirm; None where a button is enough."""
+        ends_work = self.disruptive or self.radius.workloads > 0
+        return self.targets[0].name if ends_work and self.targets else None
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 process`, `3 processes`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def new_id(now: float) -> str:
+    """A name for a change that sorts by time and is a file name: `20260808T021503.418-9f2c`."""
+    moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+    return f"{moment[:23].replace('-', '').replace(':', '')}-{secrets.token_hex(2)}"

@@ -1,0 +1,340 @@
+"""All that changes one site: its write window, its lock, the change that runs, the journals of former ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from backends.changes.actor import Actor, current
+from backends.changes.audit import AuditLog
+from backends.changes.change import Change
+from backends.changes.engine import ChangeRun
+from backends.changes.former import built_upon, rebuild, step_place
+from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
+from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
+from backends.changes.preflight import Preflight, preflight
+from backends.changes.record import ChangeRecord
+from backends.changes.step import Reach, Step
+from backends.changes.window import WindowState, WriteWindow
+from backends.contract import ChangeRefused, GpudeckError, JournalFailed
+from backends.domain import SiteSpec, clean
+from backends.feed import Collector, Reading, Topic
+
+LIST_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeskView:
+    """The changes of a site as the state directory knows them."""
+
+    records: tuple[ChangeRecord, ...] = ()
+    """Newest first."""
+    unreadable: tuple[Unreadable, ...] = ()
+    held: Held = field(default_factory=lambda: Held(None, alive=False))
+    """Who holds the site's lock: this console, another one, or one that died."""
+
+    def is_running(self, record: ChangeRecord) -> bool:
+        """Whether a live console is at it."""
+        return self.held.alive and self.held.owner is not None and self.held.owner.change == record.id
+
+    def offers(self, record: ChangeRecord) -> tuple[str, ...]:
+        """What can be done about a change: nothing while it runs."""
+        return () if self.is_running(record) else record.offers
+
+
+def changes_directory(state_dir: Path) -> Path:
+    return state_dir / "changes"
+
+
+def look_at(state_dir: Path, site: str | None, now: float, host: str) -> DeskView:
+    """The view of one site, or of all (None, then without the lock). Blocks on the disk."""
+    directory = changes_directory(state_dir)
+    records, unreadable = read_all(directory, site)
+    held = Held(None, alive=False) if site is None else look(lock_path(directory, site), now, host)
+    return DeskView(tuple(records), tuple(unreadable), held)
+
+
+class ChangeDesk:
+    """One site's. What changes something raises ChangeRefused when it may not, JournalFailed when the disk fails."""
+
+    def __init__(
+        self, spec: SiteSpec, reach: Reach, state_dir: Path, *, read_only: bool = False, actor: Actor | None = None
+    ) -> None:
+        self.spec = spec
+        self.actor = actor or current()
+        self.window = WriteWindow(spec.name, spec.changes, clock=reach.clock, read_only=read_only)
+        self.running: Topic[ChangeRecord] = Topic("running change")
+        """The change of this console as it goes on; its last state afterwards."""
+        self._reach = reach
+        self._clock = reach.clock
+        self._state_dir = state_dir
+        self._directory = changes_directory(state_dir)
+        self._lock_path = lock_path(self._directory, spec.name)
+        self._audit_log = AuditLog(state_dir, self.actor)
+        self._listing: Collector[DeskView] = Collector(
+            "changes", self.look, period=LIST_SECONDS, timeout=20.0, clock=self._clock
+        )
+        self.view: Topic[DeskView] = self._listing.topic
+        """Read while somebody watches, once `start` was called."""
+        self._task: asyncio.Task[Any] | None = None
+        self._stop_asked: str | None = None
+        self._busy = False
+        self._was_open = False
+        self._unwatch = self.window.state.watch(self._window_changed)
+        self._notes: set[asyncio.Task[None]] = set()
+
+    # Life
+
+    def start(self) -> None:
+        """Lists the changes while somebody looks."""
+        self._listing.start()
+
+    @property
+    def busy(self) -> bool:
+        """A change of this console runs."""
+        return self._busy
+
+    def launch(self, work: Coroutine[Any, Any, ChangeRecord]) -> asyncio.Task[ChangeRecord]:
+        """Runs `run`, `resume` or `undo` in a task that the desk keeps: it outlives the screen that asked."""
+        task = asyncio.create_task(work, name=f"change {self.spec.name}")
+        self._task = task
+        return task
+
+    def stop(self, why: str = "it was asked to stop") -> None:
+        """Lets the running step finish and stops before the next; asked before a change, it stops at its first."""
+        self._stop_asked = why
+
+    async def close(self) -> None:
+        """Waits a little for the running step; one that takes longer is left behind, as the journal will say."""
+        self.stop("the console was closed")
+        if self._task is not None and not self._task.done():
+            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._unwatch()
+        if self.window.is_open:
+            self._note("window-closed", "the console was closed")
+        self.window.close()
+        await self._listing.close()
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=CLOSE_SECONDS)
+
+    # The write window
+
+    async def open_window(self, minutes: int, reason: str) -> None:
+        """Opens the window once the audit log has it."""
+        refusal = self.window.refusal_to_open(minutes, reason)
+        if refusal is not None:
+            raise refusal
+        await self._audit("window-opened", outcome=f"open for {minutes} min", reason=reason.strip())
+        self.window.open(minutes, reason)
+
+    def close_window(self) -> None:
+        self.window.close()
+
+    def _window_changed(self, reading: Reading[WindowState]) -> None:
+        is_open = reading.value is not None and reading.value.is_open
+        if self._was_open and not is_open:
+            self._note("window-closed", "closed")
+        self._was_open = is_open
+
+    # Changes
+
+    async def look(self) -> DeskView:
+        """The former changes and the lock, as they are on the disk now."""
+        return await asyncio.to_thread(look_at, self._state_dir, self.spec.name, self._clock.now(), self.actor.host)
+
+    async def preflight(self, change: Change) -> Preflight:
+        """Dry runs, permissions and limits; changes nothing and needs no open window."""
+        view = await self.look()
+        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=view.records)
+        if view.held.alive and not self._busy:
+            who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
+            found = replace(found, obstacles=(*found.obstacles, f"this site is being changed by {who}"))
+        return found
+
+    async def run(self, change: Change) -> ChangeRecord:
+        """Does a whole change; returns how it ended."""
+        await self._allowed(change)
+        async with self._locked(change.id, change.title):
+            journal = await self._begun(change)
+            return await self._pass(change.steps, journal, backward=False)
+
+    async def _begun(self, change: Change) -> Journal:
+        named = {"change": change.id, "title": change.title, "reason": change.reason}
+        targets = [target.name for target in change.targets]
+        await self._audit("begun", outcome="begun", targets=targets, hits=change.radius.lines, **named)
+        try:
+            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, self._clock.now())
+        except GpudeckError as error:
+            with contextlib.suppress(JournalFailed):  # the first error is the one that is told
+                await self._audit("ended", outcome="not begun", why=error.message, **named)
+            raise
+
+    async def resume(self, change_id: str) -> ChangeRecord:
+        """Goes on with a change that was cut off, stopped or failed; a step in doubt is looked at first."""
+        return await self._again(change_id, "resume")
+
+    async def undo(self, change_id: str) -> ChangeRecord:
+        """Takes back what a change has done, the last step first."""
+        return await self._again(change_id, "undo")
+
+    async def abandon(self, change_id: str, why: str) -> ChangeRecord:
+        """Closes a change without touching anything: a person takes over. Needs no open window."""
+        if self.window.read_only:
+            raise ChangeRefused("this gpudeck was started with --read-only", "start it without to abandon a change")
+        async with self._locked(change_id, "abandon"):
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            try:
+                _need_offer(journal.record, "abandon")
+                await self._audit("abandoned", outcome="abandoned", **{**_named(journal.record), "reason": why})
+                at = self._clock.now()
+                record = await asyncio.to_thread(journal.write, "abandoned", at, why=why, who=self.actor.label)
+            finally:
+                journal.close()
+        await self._refresh()
+        return record
+
+    async def rebuilt(self, change_id: str) -> tuple[ChangeRecord, Change]:
+        """A former change, to be asked about again; raises GpudeckError when a step cannot be rebuilt."""
+        record = await asyncio.to_thread(read, path_of(self._directory, change_id))
+        return record, rebuild(record)
+
+    async def _again(self, change_id: str, what: str) -> ChangeRecord:
+        record, change = await self.rebuilt(change_id)
+        _need_offer(record, what)
+        refusal = self.window.refusal() or built_upon(record, (await self.look()).records)
+        if refusal is not None:
+            await self._refused(refusal, **_named(record))
+        async with self._locked(change_id, change.title):
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            try:
+                _need_offer(journal.record, what)  # as it is now that nobody else can touch it
+                await self._audit(f"{what}-begun", outcome="begun", **_named(journal.record))
+                if what == "resume":
+                    at = self._clock.now()
+                    await asyncio.to_thread(journal.write, "resumed", at, who=self.actor.label)
+            except BaseException:
+                journal.close()
+                raise
+            return await self._pass(change.steps, journal, backward=what == "undo")
+
+    async def _pass(self, steps: tuple[Step, ...], journal: Journal, *, backward: bool) -> ChangeRecord:
+        run = ChangeRun(
+            steps,
+            journal,
+            self._reach,
+            may_go_on=self._why_not,
+            audit=self._audit_of(journal),
+            published=lambda record: self.running.publish(record, self._clock.now()),
+        )
+        self.running.publish(journal.record, self._clock.now())
+        await self._refresh()
+        try:
+            record = await (run.backward() if backward else run.forward())
+            await self._audit("ended", outcome=str(record.status), why=record.why, **_named(record))
+        except JournalFailed as error:
+            raise _told_in_full(error, journal.record) from error
+        except asyncio.CancelledError:
+            with contextlib.suppress(JournalFailed):  # at the end of the process there is no later moment for it
+                self._append("interrupted", outcome=journal.record.summary, **_named(journal.record))
+            raise
+        finally:
+            journal.close()
+        return record
+
+    def _why_not(self) -> str | None:
+        if self._stop_asked is not None:
+            return self._stop_asked
+        refusal = self.window.refusal()
+        return None if refusal is None else refusal.message
+
+    async def _allowed(self, change: Change) -> None:
+        refusal = self.window.refusal()
+        if refusal is None:
+            obstacles = (await self.preflight(change)).obstacles
+            if not obstacles:
+                return
+            refusal = ChangeRefused(obstacles[0], "; ".join(obstacles[1:]))
+        await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+
+    async def _refused(self, refusal: ChangeRefused, **named: str) -> None:
+        await self._audit("refused", outcome="refused", why=refusal.message, **named)
+        raise refusal
+
+    @asynccontextmanager
+    async def _locked(self, change_id: str, title: str) -> AsyncIterator[SiteLock]:
+        now = self._clock.now()
+        owner = Owner(
+            os.getpid(), self.actor.host, self.actor.label, change_id, clean(title), "not begun", since=now, beat=now
+        )
+        lock = await asyncio.to_thread(SiteLock.acquire, self._lock_path, owner, now)
+        beating = asyncio.create_task(self._beat(lock), name=f"lock {self.spec.name}")
+        self._busy = True
+        try:
+            yield lock
+        finally:
+            self._busy, self._stop_asked = False, None
+            beating.cancel()
+            lock.release()
+            await self._refresh()
+
+    async def _beat(self, lock: SiteLock) -> None:
+        while True:
+            await self._clock.sleep(BEAT_SECONDS)
+            record = self.running.reading.value
+            place = "not begun" if record is None or record.id != lock.owner.change else step_place(record)
+            with contextlib.suppress(JournalFailed):  # the lock itself holds without it
+                await asyncio.to_thread(lock.beat, place, self._clock.now())
+
+    async def _refresh(self) -> None:
+        if self.view.demand:
+            await self._listing.collect_once()
+
+    # The audit log
+
+    def _audit_of(self, journal: Journal) -> Any:
+        async def audit(event: str, *, outcome: str, **values: Any) -> None:
+            await self._audit(event, outcome=outcome, **{**_named(journal.record), **values})
+
+        return audit
+
+    async def _audit(self, event: str, *, outcome: str, **values: Any) -> None:
+        await asyncio.to_thread(self._append, event, outcome=outcome, **values)
+
+    def _append(self, event: str, *, outcome: str, **values: Any) -> None:
+        self._audit_log.append(event, self._clock.now(), site=self.spec.name, outcome=outcome, **values)
+
+    def _note(self, event: str, outcome: str) -> None:
+        """A line that nothing waits for; a log that cannot be written then is told with the next change."""
+
+        async def note() -> None:
+            with contextlib.suppress(JournalFailed):
+                await self._audit(event, outcome=outcome)
+
+        task = asyncio.create_task(note())
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+
+def _named(record: ChangeRecord) -> dict[str, str]:
+    return {"change": record.id, "title": record.title, "reason": record.reason}
+
+
+def _need_offer(record: ChangeRecord, what: str) -> None:
+    if what not in record.offers:
+        offers = ", ".join(record.offers) or "nothing"
+        raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
+
+
+def _told_in_full(error: JournalFailed, record: ChangeRecord) -> GpudeckError:
+    """What the journal could not be told: where the change stands."""
+    place = f"the change has stopped at {step_place(record)}"
+    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: gpudeck changes resume {record.id}")

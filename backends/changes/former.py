@@ -1,0 +1,67 @@
+"""Former changes as changes again: what resuming and undoing them does, and whether that may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backends.changes.change import BlastRadius, Change, Target, Undetermined
+from backends.changes.record import ChangeRecord, Effect, StepState
+from backends.changes.step import step_from_json
+from backends.contract import ChangeRefused
+
+
+def rebuild(record: ChangeRecord) -> Change:
+    """The change of a journal; raises GpudeckError when a step cannot be rebuilt."""
+    return Change(
+        id=record.id,
+        title=record.title,
+        reason=record.reason,
+        site=record.site,
+        targets=tuple(Target("", name) for name in record.targets),
+        steps=tuple(step_from_json(document) for document in record.documents),
+        radius=BlastRadius(undetermined=(Undetermined("whom it hits now", "only new changes are looked at"),)),
+        disruptive=record.typed_name is not None,
+    )
+
+
+def remaining(record: ChangeRecord) -> Change:
+    """What resuming a former change does, to be looked at before it is asked for."""
+    change = rebuild(record)
+    told = zip(change.steps, record.steps, strict=True)
+    return replace(change, steps=tuple(step for step, known in told if known.state is not StepState.VERIFIED))
+
+
+def undoing(record: ChangeRecord) -> Change:
+    """What undoing a former change does, likewise."""
+    change = rebuild(record)
+    undos = [
+        step.undo()
+        for step, told in zip(change.steps, record.steps, strict=True)
+        if told.effect is not Effect.NONE and told.state is not StepState.KEPT
+    ]
+    steps = tuple(undo for undo in reversed(undos) if undo is not None)
+    return replace(change, title=f"Undo of: {change.title}", steps=steps)
+
+
+def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:
+    """Why a former change can be neither resumed nor undone: a later one of the same target still holds."""
+    later = [
+        each
+        for each in records
+        if each.id > record.id
+        and set(each.targets).intersection(record.targets)
+        and any(step.effect is not Effect.NONE for step in each.steps)
+    ]
+    if not later:
+        return None
+    return ChangeRefused(
+        f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
+        f"undo that one first: gpudeck changes undo {later[0].id}",
+    )
+
+
+def step_place(record: ChangeRecord) -> str:
+    """`step 2 of 3, applying`."""
+    index = record.reached
+    return "not begun" if index is None else f"step {index + 1} of {len(record.steps)}, {record.steps[index].state}"

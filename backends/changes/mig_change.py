@@ -1,0 +1,138 @@
+"""The change that cuts a GPU up anew, made of the commands of whoever planned it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from backends.changes.change import BlastRadius, Change, Target, Undetermined, counted, new_id
+from backends.changes.command import SUDO, Check, CommandStep
+from backends.changes.mig import MigGpu, MigStep
+from backends.changes.mig_layout import MigLayout, after, hits, option
+from backends.changes.step import Step
+from backends.contract import ConfigError
+from backends.domain import Gpu
+
+_LOOKS = frozenset({"-L", "-lgi", "-lci", "-lgip", "-lgipp", "--query-gpu", "-q"})
+"""nvidia-smi options that only look: each step does that by itself."""
+
+
+def mig_change(
+    *,
+    site: str,
+    node: str,
+    gpu: Gpu,
+    lines: Sequence[str],
+    reason: str,
+    now: float,
+    sudo: bool = False,
+    old: MigLayout | None = None,
+    wish: str | None = None,
+) -> Change:
+    """The change that runs `lines`, a planner's commands in order, on a GPU.
+
+    Besides nvidia-smi's MIG commands these may be `nvidia-smi --gpu-reset` and `systemctl stop|start` of what holds the
+    GPU open; lines that only look are left out. `old` is the layout to start from, by default the one of `gpu`'s
+    reading; `wish` is what the title says; `sudo` puts `sudo -n` before each, as
+    a line does that begins with sudo itself. Raises ConfigError for any other command, and for one that does not name
+    this GPU alone.
+    """
+    if gpu.uuid is None:
+        raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
+    place = MigGpu(node, gpu.index, gpu.uuid)
+    layout = old or MigLayout.of(gpu.mig)
+    steps: list[Step] = []
+    for line in lines:
+        words = tuple(word for word in shlex.split(line) if word not in SUDO)
+        by_root = sudo or len(words) < len(shlex.split(line))
+        step, layout = _step(place, gpu, words, layout, SUDO if by_root else ())
+        if step is not None:
+            steps.append(step)
+    if not steps:
+        raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
+    cuts = [step for step in steps if isinstance(step, MigStep)]
+    return Change(
+        id=new_id(now),
+        title=f"MIG layout of {place.label}: {wish or layout.short}",
+        reason=reason,
+        site=site,
+        targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
+        steps=tuple(steps),
+        radius=radius(place.label, gpu, [step.argv for step in cuts]),
+        disruptive=any(hits(step.argv) != set() for step in cuts if step.before.places),
+    )
+
+
+def _step(
+    gpu: MigGpu, reading: Gpu, words: tuple[str, ...], layout: MigLayout, prefix: tuple[str, ...]
+) -> tuple[Step | None, MigLayout]:
+    """The step of one command, None for one that only looks; and the layout behind it."""
+    if words[:1] == ("systemctl",):
+        return _service(gpu.node, words, prefix), layout
+    if words[:1] == ("nvidia-smi",) and _LOOKS.intersection(word.partition("=")[0] for word in words):
+        return None, layout
+    named = option(words, "-i", "--id")
+    if words[:1] != ("nvidia-smi",) or not named or named not in (str(gpu.index), gpu.uuid, reading.pci_bus_id):
+        raise ConfigError(
+            f"{shlex.join(words)!r} is not about gpu{gpu.index} alone", f"it must be nvidia-smi ... -i {gpu.index}"
+        )
+    if option(words, "--gpu-reset", "-r") is not None:
+        # Instances do not outlive a reset, and a mode that was pending is there afterwards.
+        fresh = MigLayout(layout.enabled if reading.mig.pending is None else reading.mig.pending)
+        return CommandStep(gpu.node, (*prefix, *words), needs_root=True, apply_seconds=120.0), fresh
+    left = after(layout, words)
+    if left is None:
+        raise ConfigError(
+            f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"
+        )
+    return MigStep(gpu, (*prefix, *words), layout, left), left
+
+
+def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> CommandStep:
+    verb, units = words[1:2], words[2:]
+    if verb not in (("stop",), ("start",)) or not units or any(unit.startswith("-") for unit in units):
+        raise ConfigError(f"{shlex.join(words)!r} is no systemctl stop or start", "only those can be undone")
+    look = ("systemctl", "is-active", *units)
+    # One word a unit; "inactive" does not contain "active" as a word. Statuses: active, not active, no such unit.
+    running = Check(look, pattern=r"\A(active\s*)+\Z", statuses=(0,))
+    stopped = Check(look, pattern=r"\A(?!(.|\n)*\bactive\b)", statuses=(0, 3, 4))
+    stops = verb == ("stop",)
+    return CommandStep(
+        node,
+        (*prefix, *words),
+        check_after=stopped if stops else running,
+        undo_argv=(*prefix, "systemctl", "start" if stops else "stop", *units),
+        undo_check=running if stops else stopped,
+        needs_root=True,
+        repeatable=True,
+    )
+
+
+def radius(label: str, gpu: Gpu, argvs: Sequence[Sequence[str]]) -> BlastRadius:
+    """Whose work the commands end, as far as a reading of the node tells."""
+    ended = [hits(argv) for argv in argvs]
+    whole = any(each is None for each in ended)
+    instances = {gi for each in ended if each is not None for gi in each}
+    processes = [each for each in gpu.processes or () if whole or each.gi in instances]
+    containers = dict.fromkeys(each.container_id for each in processes if each.container_id)
+    unknown = []
+    if gpu.processes is None and (whole or instances):
+        unknown.append(Undetermined("the processes on the GPU", "they could not be read", uncounted=True))
+    if gpu.processes_omitted:
+        unknown.append(
+            Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
+        )
+    if containers:
+        inside = counted(len(containers), "container")
+        unknown.append(Undetermined(f"the pods and owners of {inside}", "no platform was asked"))
+    if processes:
+        unknown.append(Undetermined("the models they serve", "no platform was asked"))
+    return BlastRadius(
+        containers=tuple(name[:12] for name in containers if name),
+        processes=tuple(
+            f"{each.pid} {each.user or 'n/a'} {each.command or 'n/a'}" for each in processes if not each.container_id
+        ),
+        users=tuple(dict.fromkeys(each.user for each in processes if each.user)),
+        gpus=(label,),
+        undetermined=tuple(unknown),
+    )

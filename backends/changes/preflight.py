@@ -1,0 +1,107 @@
+"""What is found out before a change is asked about, and once more before it begins. Nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backends.changes.change import Change, Permission, Preview
+from backends.changes.record import ChangeRecord
+from backends.changes.step import Reach, Step
+from backends.contract import GpudeckError
+from backends.domain import clean
+
+LOOK_SECONDS = 30.0
+"""Longest time of one step's dry run and of its permission check."""
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a confirmation is asked with."""
+
+    previews: tuple[Preview, ...]
+    """One per step."""
+    permissions: tuple[Permission, ...]
+    """Each once."""
+    obstacles: tuple[str, ...]
+    """Why the change is refused; empty when it may go on."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the steps, and of permissions that could not be asked."""
+        open_questions = [
+            f"whether {permission.what} is granted could not be asked: {permission.why}"
+            for permission in self.permissions
+            if permission.granted is None
+        ]
+        told = dict.fromkeys(warning for preview in self.previews for warning in preview.warnings)
+        return (*told, *open_questions)
+
+
+async def preflight(
+    change: Change, reach: Reach, *, limit: int | None = None, records: Iterable[ChangeRecord] = ()
+) -> Preflight:
+    """Asks every step; `limit` is the site's, `records` its former changes."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def look(step: Step) -> tuple[Preview, Sequence[Permission]]:
+        async with gate:
+            return await _previewed(step, reach), await _permissions(step, reach)
+
+    looked = await asyncio.gather(*(look(step) for step in change.steps))
+    permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
+    previews = tuple(preview for preview, _ in looked)
+    obstacles = [
+        *_over_limit(change, limit),
+        *_left_open(change, records),
+        *(
+            f"{permission.what} is not granted" + (f": {permission.why}" if permission.why else "")
+            for permission in permissions
+            if permission.granted is False
+        ),
+        *dict.fromkeys(obstacle for preview in previews for obstacle in preview.obstacles),
+    ]
+    return Preflight(previews, permissions, tuple(obstacles))
+
+
+def _over_limit(change: Change, limit: int | None) -> list[str]:
+    limits = [each for each in (limit, change.limit) if each is not None]
+    beyond = change.radius.beyond(min(limits)) if limits else None
+    return [] if beyond is None else [beyond]
+
+
+def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
+    """Another change of the same target that nobody brought to an end."""
+    targets = {target.name for target in change.targets}
+    return [
+        f"the change {record.id} of {', '.join(sorted(targets.intersection(record.targets)))} was left unfinished "
+        f"({record.status}): resume, undo or abandon it first"
+        for record in records
+        if not record.ended and record.id != change.id and targets.intersection(record.targets)
+    ]
+
+
+async def _previewed(step: Step, reach: Reach) -> Preview:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await step.preview(reach)
+    except Exception as error:  # noqa: BLE001 - a step of anybody's that cannot look is a warning, never a crash
+        return Preview(warnings=(f"no preview of {step.describe()}: {_words(error)}",))
+
+
+async def _permissions(step: Step, reach: Reach) -> Sequence[Permission]:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await step.permissions(reach)
+    except Exception as error:  # noqa: BLE001 - as above
+        return (Permission(f"what {step.kind} needs", None, _words(error)),)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, GpudeckError):
+        return error.message
+    if isinstance(error, TimeoutError):
+        return f"no answer in {LOOK_SECONDS:.0f} s"
+    return clean(f"{type(error).__name__}: {error}", 300)

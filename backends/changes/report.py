@@ -1,0 +1,232 @@
+"""Changes as a document (`gpudeck/changes/1`) and as plain text. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.changes.change import Change
+from backends.changes.journal import Unreadable, read_all
+from backends.changes.lock import Held, lock_path, look
+from backends.changes.preflight import Preflight
+from backends.changes.record import ChangeRecord, Effect, Status, StepState
+
+SCHEMA = "gpudeck/changes/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A change, and whether a live console is at it."""
+
+    record: ChangeRecord
+    held: Held
+
+    @property
+    def running(self) -> bool:
+        return self.held.alive and self.held.owner is not None and self.held.owner.change == self.record.id
+
+    @property
+    def status(self) -> str:
+        return status_word(self.record, running=self.running)
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        return () if self.running else self.record.offers
+
+
+def status_word(record: ChangeRecord, *, running: bool) -> str:
+    """The journal's status, where an open end means running or cut off by who holds the lock."""
+    if record.status is Status.OPEN:
+        return "running" if running else "interrupted"
+    if record.status is Status.UNDOING:
+        return "undoing" if running else "undo-interrupted"
+    return str(record.status)
+
+
+def listed(directory: Path, site: str | None, now: float, host: str) -> tuple[list[Listed], list[Unreadable]]:
+    """The changes of a site, or of all, newest first. Blocks on the disk."""
+    records, unreadable = read_all(directory, site)
+    locks = {name: look(lock_path(directory, name), now, host) for name in {record.site for record in records}}
+    return [Listed(record, locks[record.site]) for record in records], unreadable
+
+
+def document(
+    changes: Iterable[Listed], unreadable: Iterable[Unreadable], directory: Path, now: float
+) -> dict[str, Any]:
+    """What `gpudeck changes --json` prints."""
+    return {
+        "schema": SCHEMA,
+        "at": now,
+        "directory": str(directory),
+        "changes": [entry(each) for each in changes],
+        "unreadable": [{"file": str(each.path), "why": each.why} for each in unreadable],
+    }
+
+
+def entry(listed: Listed) -> dict[str, Any]:
+    record = listed.record
+    owner = listed.held.owner if listed.running else None
+    return {
+        "id": record.id,
+        "site": record.site,
+        "title": record.title,
+        "reason": record.reason,
+        "who": record.actor.to_json(),
+        "targets": record.targets,
+        "status": listed.status,
+        "why": record.why or None,
+        "begun_at": record.begun_at,
+        "updated_at": record.updated_at,
+        "step_reached": _reached(record),
+        "offers": listed.offers,
+        "running_in": None if owner is None else {"pid": owner.pid, "host": owner.host, "since": owner.since},
+        "hits": record.hits,
+        "steps": [_step(record, number) for number in range(len(record.steps))],
+        "torn_bytes": record.torn_bytes,
+    }
+
+
+def _reached(record: ChangeRecord) -> dict[str, Any] | None:
+    index = record.reached
+    return None if index is None else {"of": len(record.steps), **_step(record, index)}
+
+
+def _step(record: ChangeRecord, index: int) -> dict[str, Any]:
+    step = record.steps[index]
+    return {
+        "number": index + 1,
+        "kind": step.kind,
+        "what": step.describe,
+        "state": str(step.state),
+        "effect": str(step.effect),
+        "at": step.at,
+        "said": step.said or None,
+        "verified_by": step.verified_by,
+        "undo": step.undo_describe,
+        "undo_note": step.undo_note or None,
+    }
+
+
+def plan_document(change: Change, found: Preflight, now: float) -> dict[str, Any]:
+    """What `--dry-run --json` prints: everything that a confirmation is asked with. Nothing was changed."""
+    steps = []
+    for number, (step, preview) in enumerate(zip(change.steps, found.previews, strict=True), 1):
+        undo = step.undo()
+        steps.append(
+            {
+                "number": number,
+                "kind": step.kind,
+                "what": step.describe(),
+                "verified_by": step.verified_by(),
+                "undo": None if undo is None else undo.describe(),
+                "undo_note": step.undo_note or None,
+                "effects": preview.effects,
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "at": now,
+        "dry_run": True,
+        "possible": not found.obstacles,
+        "change": {
+            "id": change.id,
+            "site": change.site,
+            "title": change.title,
+            "reason": change.reason,
+            "targets": [asdict(target) for target in change.targets],
+            "type_to_confirm": change.typed_name,
+            "steps": steps,
+            "blast_radius": {**asdict(change.radius), "workloads": change.radius.workloads},
+            "permissions": [asdict(permission) for permission in found.permissions],
+            "warnings": found.warnings,
+            "obstacles": found.obstacles,
+        },
+    }
+
+
+# Plain text
+
+
+def plan_lines(change: Change, found: Preflight) -> list[str]:
+    """A change before it is done, as plain text."""
+    lines = [change.title, ""]
+    for number, (step, preview) in enumerate(zip(change.steps, found.previews, strict=True), 1):
+        undo = step.undo()
+        lines += _numbered(number, step.describe())
+        lines += [f"     effect  {effect}" for effect in preview.effects]
+        lines.append(f"     verify  {step.verified_by()}")
+        told = step.undo_note if undo is None else undo.describe()
+        lines += [f"     undo    {line}" for line in told.split("\n") if line]
+    lines += ["", "hits", *(f"  {line}" for line in change.radius.lines)]
+    for permission in found.permissions:
+        word = {True: "granted", False: "not granted", None: "not known"}[permission.granted]
+        lines.append(f"permission  {permission.what}: {word}" + (f" ({permission.why})" if permission.why else ""))
+    lines += [f"warning  {warning}" for warning in found.warnings]
+    return [*lines, *(f"refused  {obstacle}" for obstacle in found.obstacles)]
+
+
+def _numbered(number: int, text: str) -> list[str]:
+    first, *more = text.split("\n")
+    return [f"{number:>3}  {first}", *(f"     {line}" for line in more)]
+
+
+_MARKS = {
+    StepState.PENDING: ".",
+    StepState.APPLYING: "?",
+    StepState.APPLIED: "+",
+    StepState.VERIFIED: "+",
+    StepState.FAILED: "X",
+    StepState.UNDOING: "?",
+    StepState.UNDONE: "-",
+    StepState.UNDO_FAILED: "X",
+    StepState.KEPT: "=",
+}
+
+
+def change_lines(listed: Listed, moment: str) -> list[str]:
+    """One change in full; `moment` is when it began, as text."""
+    record = listed.record
+    lines = [
+        f"{record.id}  {listed.status}",
+        f"  what    {record.title}",
+        f"  why     {record.reason or 'no reason was given'}",
+        f"  who     {record.actor.label}",
+        f"  when    {moment}",
+        f"  where   {record.site}: {', '.join(record.targets)}",
+    ]
+    lines += [f"  hits    {hit}" for hit in record.hits]
+    if record.why:
+        lines.append(f"  ended   {record.why}")
+    for number, step in enumerate(record.steps, 1):
+        lines += [f"  {_MARKS[step.state]}{line}" for line in _numbered(number, step.describe)]
+        known = "" if step.effect is not Effect.UNKNOWN else ", its effect is not known"
+        lines.append(f"        {step.state}{known}" + (f": {step.said}" if step.said else ""))
+    if record.torn_bytes:
+        lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
+    return [*lines, *offer_lines(listed)]
+
+
+def offer_lines(listed: Listed) -> list[str]:
+    """What can be done about it, as command lines."""
+    if listed.running and listed.held.owner is not None:
+        owner = listed.held.owner
+        return [f"  running in pid {owner.pid} on {owner.host}"]
+    return [f"  gpudeck changes {offer} {listed.record.id}" for offer in listed.offers]
+
+
+def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: list[str]) -> list[str]:
+    """All changes, one line each and what is offered for the open ones; `moments` are when they began."""
+    lines: list[str] = []
+    for each, moment in zip(changes, moments, strict=True):
+        lines.append(f"{each.record.id}  {moment}  {each.record.site}  {each.status}  {each.record.title}")
+        if not each.record.ended:
+            reached = _reached(each.record)
+            if reached is not None:
+                doubt = ", its effect is not known" if reached["effect"] == "unknown" else ""
+                lines.append(f"  step {reached['number']} of {reached['of']}, {reached['state']}{doubt}:")
+                lines += [f"    {line}" for line in str(reached["what"]).split("\n")]
+            lines += offer_lines(each)
+    lines += [f"unreadable  {each.why}" for each in unreadable]
+    return lines or ["no change was made yet"]

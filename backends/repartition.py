@@ -1,0 +1,30 @@
+"""A MIG plan as a change: what the planner has worked out, made on the node by nvidia-smi."""
+
+from __future__ import annotations
+
+from backends.changes.change import Change
+from backends.changes.mig_change import mig_change
+from backends.contract import ChangeRefused, ConfigError, GpudeckError
+from backends.domain import Gpu
+from backends.nodes.mig.plan import Plan
+
+
+def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:
+    """The change that carries `plan` out on `gpu`, the GPU it was made for.
+
+    Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs: it would
+    undo what is made by hand.
+    """
+    if plan.target.node is None:
+        raise ConfigError("this plan is for a model and not for a GPU of a node", "")
+    if not plan.possible:
+        near = "; ".join(f"{each.why}: {each.plan.wish}" for each in plan.nearest)
+        raise GpudeckError(plan.reason or "this layout is not possible", f"near: {near}" if near else "")
+    if plan.mig_parted is not None and plan.mig_parted.label:
+        raise ChangeRefused(
+            f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand",
+            f"change its label instead: {plan.mig_parted.label[0]}",
+        )
+    return mig_change(
+        site=site, node=plan.target.node, gpu=gpu, lines=plan.commands, reason=reason, now=now, wish=plan.wish
+    )

@@ -1,0 +1,189 @@
+"""The changes of the site: the one that runs, step by step, and the former ones with what can be done about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from backends.changes.desk import ChangeDesk, DeskView
+from backends.changes.record import ChangeRecord
+from backends.feed import Topic
+from screens.changes_rows import COLUMNS, change_rows, change_sections, unreadable_sections
+from tui.actions import Action, keys_of
+from tui.live import LiveScreen
+from tui.widgets.columns import Cell
+from tui.widgets.grid import Grid
+from tui.widgets.line import StyledLine
+from tui.widgets.sheet import Sheet
+
+
+class Changer(Protocol):
+    @property
+    def desk(self) -> ChangeDesk | None: ...
+
+    def again(self, record: ChangeRecord, what: str) -> None:
+        """Asks about resume, undo or abandon, and does it."""
+        ...
+
+
+class ChangesApp(Protocol):
+    """What this screen needs of the application."""
+
+    @property
+    def changing(self) -> Changer: ...
+
+    @property
+    def remapped(self) -> dict[str, str]: ...
+
+
+class ChangesScreen(LiveScreen):
+    """Opened with the id of a change, that one is chosen."""
+
+    CSS_PATH = "changes.tcss"
+    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (130, "-wide")]  # noqa: RUF012 - Textual declares it so
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("changes.stop", "x", "Stop", "Stop the running change before its next step", group="Changes"),
+        Action("changes.resume", "r", "Resume", "Go on with the chosen change", group="Changes"),
+        Action("changes.undo", "u", "Undo", "Take back what the chosen change has done", group="Changes"),
+        Action("changes.abandon", "a", "Abandon", "Close the chosen change without touching anything", group="Changes"),
+    )
+
+    def __init__(self, chosen: str | None = None) -> None:
+        super().__init__()
+        self._chosen = chosen
+
+    def compose(self) -> ComposeResult:
+        yield StyledLine(id="changes-summary")
+        with Container(id="changes-body"):
+            yield Grid(COLUMNS, glyphs=self.glyphs, id="changes-grid")
+            yield Sheet(id="changes-sheet")
+
+    @property
+    def desk(self) -> ChangeDesk | None:
+        return cast(ChangesApp, self.app).changing.desk
+
+    def topics(self) -> Iterable[Topic[Any]]:
+        return () if self.desk is None else (self.desk.view, self.desk.running)
+
+    def crumbs(self) -> tuple[str, ...]:
+        return ("", "Changes")
+
+    def on_mount(self) -> None:
+        self.query_one(Grid).focus()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.call_after_refresh(self._draw_if_mounted)
+
+    def _draw_if_mounted(self) -> None:
+        if self.is_mounted:
+            self.show()
+
+    # What is known
+
+    @property
+    def view(self) -> DeskView | None:
+        """The listing, with the running change of this console as it is this moment; None before the first reading."""
+        if self.desk is None or self.desk.view.reading.value is None:
+            return None
+        view, live = self.desk.view.reading.value, self.desk.running.reading.value
+        if live is None:
+            return view
+        records = tuple(live if each.id == live.id and each.events <= live.events else each for each in view.records)
+        if all(each.id != live.id for each in records):
+            records = (live, *records)  # it has just begun
+        return replace(view, records=records)
+
+    @property
+    def record(self) -> ChangeRecord | None:
+        """The chosen change."""
+        row, view = self.query_one(Grid).cursor_row, self.view
+        if row is None or view is None:
+            return None
+        return next((each for each in view.records if each.id == row.key), None)
+
+    def show(self) -> None:
+        """Draws what the desk knows now."""
+        grid, view = self.query_one(Grid), self.view
+        if view is not None:
+            grid.set_rows(change_rows(view, self.glyphs))
+            if self._chosen is not None and grid.select(self._chosen):
+                self._chosen = None
+        self._show_summary(view)
+        self._show_chosen(view)
+
+    def _show_summary(self, view: DeskView | None) -> None:
+        line = self.query_one("#changes-summary", StyledLine)
+        if view is None:
+            error = self.desk.view.reading.error if self.desk is not None else None
+            line.set_cells([Cell(f" {error.message}", "bad") if error else Cell(" reading the journals ...", "dim")])
+            return
+        open_ones = [each for each in view.records if not each.ended and not view.is_running(each)]
+        cells = [Cell(f" {len(view.records)} changes")]
+        if open_ones:
+            cells.append(Cell(f"  {self.glyphs.bad} {len(open_ones)} not brought to an end", "bad"))
+        if view.unreadable:
+            cells.append(Cell(f"  {self.glyphs.bad} {len(view.unreadable)} unreadable", "bad"))
+        if view.held.alive and view.held.owner is not None:
+            owner = view.held.owner
+            cells.append(Cell(f"  {self.glyphs.note} running: {owner.who}, {owner.step}", "accent"))
+        line.set_cells(cells)
+
+    def _show_chosen(self, view: DeskView | None) -> None:
+        sheet, row = self.query_one(Sheet), self.query_one(Grid).cursor_row
+        width = max(20, sheet.scrollable_content_region.width - 3)
+        if view is None or row is None:
+            sheet.set_sections([])
+            return
+        record = self.record
+        if record is not None:
+            keys = {action.id.partition(".")[2]: self._keys(action) for action in self.ACTIONS}
+            sheet.set_sections(change_sections(record, view, width, self.clock.now(), keys, self.glyphs))
+            return
+        broken = next((each for each in view.unreadable if f"!{each.path.name}" == row.key), None)
+        sheet.set_sections([] if broken is None else unreadable_sections(broken, width))
+
+    def _keys(self, action: Action) -> str:
+        return keys_of(action, cast(ChangesApp, self.app).remapped)
+
+    def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
+        event.stop()
+        self._show_chosen(self.view)
+        self.query_one(Sheet).scroll_home(animate=False)
+
+    def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
+        event.stop()
+        self.query_one(Sheet).focus()
+
+    # What is done
+
+    def action_stop(self) -> None:
+        desk = self.desk
+        if desk is None or not desk.busy:
+            self.notify("No change of this console is running.", timeout=3, markup=False)
+            return
+        desk.stop()
+        self.notify("It stops before its next step; the running one is finished.", timeout=4, markup=False)
+
+    def action_resume(self) -> None:
+        self._again("resume")
+
+    def action_undo(self) -> None:
+        self._again("undo")
+
+    def action_abandon(self) -> None:
+        self._again("abandon")
+
+    def _again(self, what: str) -> None:
+        record, view = self.record, self.view
+        if record is None or view is None:
+            return
+        if what not in view.offers(record):
+            possible = ", ".join(view.offers(record)) or "nothing"
+            self.notify(f"{what} is not possible here; possible: {possible}", severity="warning", markup=False)
+            return
+        cast(ChangesApp, self.app).changing.again(record, what)

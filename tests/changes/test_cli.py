@@ -1,0 +1,244 @@
+"""`gpudeck changes` as it is typed: another process, a lab behind SSH, and kill -9 in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.changes.journal import Journal
+from tests.changes.steps import NOW, FileStep, change_of
+from tests.changes.test_journal import ACTOR
+
+GPUDECK = str(Path(sys.executable).with_name("gpudeck"))
+NODE = "dgx-h100-02"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    out = tmp_path_factory.mktemp("lab")
+    process = subprocess.Popen(
+        [GPUDECK, "lab", "--out", str(out), "--nodes", "12"],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip().endswith("site.toml")
+    yield out / "site.toml"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=15) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    return tmp_path / "xdg" / "gpudeck"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [GPUDECK, *map(str, arguments)], capture_output=True, text=True, timeout=90, check=False, cwd="/"
+    )
+
+
+def documents(*arguments: object) -> dict[str, Any]:
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["schema"] == "gpudeck/changes/1"
+    return document
+
+
+def idle_gpu(lab: Path) -> tuple[str, str]:
+    """A GPU of the lab with an 80 GB board and without MIG on which nothing runs, by its snapshot: node and index."""
+    snapshot = json.loads(run("--config", lab, "snapshot", "--json").stdout)
+    idle = [
+        (node["name"], str(gpu["index"]))
+        for node in snapshot["nodes"]
+        for gpu in node["gpus"]
+        if gpu["processes"] == [] and gpu["mig"]["enabled"] is False and "80GB" in gpu["name"]
+    ]
+    if not idle:
+        pytest.skip("every GPU of the lab is at work just now")
+    return idle[0]
+
+
+def test_nothing_yet_is_an_empty_list(state: Path) -> None:
+    assert documents("changes")["changes"] == []
+    assert run("changes").stdout == "no change was made yet\n"
+
+
+def test_killed_in_the_middle_it_names_the_step_and_offers_the_undo(state: Path, lab: Path) -> None:
+    node, gpu = idle_gpu(lab)
+    wish = ("mig", "apply", "--node", node, "--gpu", gpu, "--want", "3g.40gb,2g.20gb,1g.10gb")
+    dry = run("--config", lab, *wish, "--dry-run", "--json")
+    plan = json.loads(dry.stdout)
+    assert (dry.returncode, plan["dry_run"], plan["possible"]) == (0, True, True)
+    stop, mode, create, start = [step["what"].partition(": ")[2] for step in plan["change"]["steps"]]
+    assert mode == f"nvidia-smi -i {gpu} -mig 1"
+    assert create.startswith(f"nvidia-smi mig -i {gpu} -cgi 9")
+    assert (stop.split()[:2], start.split()[:2]) == (["systemctl", "stop"], ["systemctl", "start"])
+    assert plan["change"]["blast_radius"]["gpus"] == [f"{node} gpu{gpu}"]
+    assert list(state.iterdir()) == []
+
+    process = subprocess.Popen(
+        [GPUDECK, "--config", str(lab), *map(str, wish), "--yes", "--reason", "INC-1"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 3 of 4, applying" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stderr.close()
+
+    (change,) = documents("changes")["changes"]
+    assert change["status"] == "interrupted"
+    assert (change["step_reached"]["state"], change["step_reached"]["effect"]) == ("applying", "unknown")
+    assert change["step_reached"]["number"] == 3
+    assert change["step_reached"]["what"].endswith(create)
+    assert "undo" in change["offers"]
+    assert change["reason"] == "INC-1"
+    said = run("changes").stdout
+    assert f"gpudeck changes undo {change['id']}" in said
+
+    undo = run("--config", lab, "changes", "undo", change["id"], "--yes", "--json")
+    assert undo.returncode == 0, undo.stderr
+    (undone,) = json.loads(undo.stdout)["changes"]
+    assert (undone["status"], undone["offers"]) == ("undone", [])
+    again = run("--config", lab, *wish, "--dry-run")
+    assert "effect  MIG off -> MIG on, no instances" in again.stdout
+    assert "systemctl stop" in again.stdout  # they run again
+
+
+def test_a_change_needs_yes_a_reason_and_a_process_that_may(state: Path, lab: Path) -> None:
+    node, gpu = idle_gpu(lab)
+    wish = ("mig", "apply", "--node", node, "--gpu", gpu, "--want", "7g.80gb")
+    without = run("--config", lab, *wish)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "needs --yes" in without.stderr
+    forbidden = run("--config", lab, "--read-only", *wish, "--yes", "--reason", "x")
+    assert forbidden.returncode == 1
+    assert "--read-only" in forbidden.stderr
+    assert "needs a reason" in run("--config", lab, *wish, "--yes").stderr
+    assert documents("changes")["changes"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--node", "nowhere", "--gpu", "0", "--want", "7g.80gb"), 2, "has no node 'nowhere'"),
+        (("--node", NODE, "--gpu", "99", "--want", "7g.80gb"), 2, "has no GPU 99"),
+        (("--node", NODE, "--gpu", "0", "--want", "4g.40gb,4g.40gb"), 1, "near: "),
+        (("--node", "l40s-01", "--gpu", "0", "--want", "7g.80gb"), 1, "MIG"),
+    ],
+)
+def test_wrong_wishes_are_told_in_words(
+    state: Path, lab: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    done = run("--config", lab, "mig", "apply", *arguments, "--dry-run")
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def written(state: Path, files: Path, *events: tuple[str, dict[str, Any]]) -> str:
+    """A journal that a dead process has left."""
+    journal = Journal.create(state / "changes", change_of(FileStep(str(files / "a")), site="lab"), ACTOR, NOW)
+    for event, values in events:
+        journal.write(event, NOW, **values)
+    journal.close()
+    return journal.record.id
+
+
+def test_show_tells_everything_and_the_unreadable_are_named(state: Path, tmp_path: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    (state / "changes" / "broken.journal").write_text("{")
+    document = documents("changes", "list")
+    assert document["unreadable"][0]["file"].endswith("broken.journal")
+    assert document["changes"][0]["step_reached"]["effect"] == "unknown"
+    said = run("changes", "show", change_id).stdout
+    for words in ("interrupted", "INC-1", "alice@head01", "applying, its effect is not known", "1 process", "undo"):
+        assert words in said, words
+    assert documents("changes", "show", change_id)["changes"][0]["id"] == change_id
+    missing = run("changes", "show", "nothing")
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        "gpudeck: no change is called nothing\nhint: the names are in: gpudeck changes\n",
+    )
+    assert "is no change" in run("changes", "show", "../../etc/passwd").stderr
+
+
+def test_abandon_needs_a_reason_and_closes_it(state: Path, tmp_path: Path, lab: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    abandon = ("--config", lab, "changes", "abandon", change_id)
+    assert "why is it abandoned" in run(*abandon, "--yes").stderr
+    assert "would abandon" in run(*abandon, "--reason", "by hand", "--dry-run").stdout
+    assert run("--config", lab, "--read-only", *abandon[2:], "--reason", "x", "--yes").returncode == 1
+    done = run(*abandon, "--reason", "by hand", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "abandoned" in done.stdout
+    assert documents("changes")["changes"][0]["offers"] == []
+    assert "undo is not possible" in run("--config", lab, "changes", "undo", change_id, "--yes").stderr
+    audit = [json.loads(line) for line in (state / "audit.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["reason"]) for line in audit] == [("abandoned", "by hand")]
+
+
+def test_a_step_that_this_version_does_not_know_is_still_listed(state: Path, tmp_path: Path, lab: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    done = run("--config", lab, "changes", "undo", change_id, "--yes")  # test-file is a kind of the tests
+    assert done.returncode == 1
+    assert "no step is of the kind 'test-file'" in done.stderr
+    assert documents("changes")["changes"][0]["step_reached"]["what"].startswith("write 'done' into ")
+
+
+def test_without_a_configuration_the_list_is_still_there(state: Path, tmp_path: Path) -> None:
+    change_id = written(state, tmp_path)
+    assert documents("changes", "list", "--site", "lab")["changes"][0]["id"] == change_id
+    assert documents("changes", "--site", "other")["changes"] == []
+    assert "no configuration" in run("changes", "undo", change_id, "--yes").stderr
+
+
+def test_a_first_interrupt_stops_before_the_next_step(state: Path, lab: Path) -> None:
+    node, gpu = idle_gpu(lab)
+    wish = ("mig", "apply", "--node", node, "--gpu", gpu, "--want", "1g.10gb", "--yes", "--reason", "INC-1")
+    process = subprocess.Popen(
+        [GPUDECK, "--config", str(lab), *wish],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 2 of 4, applying" in line:
+            process.send_signal(signal.SIGHUP)
+            break
+    _, error = process.communicate(timeout=60)
+    (change,) = documents("changes")["changes"]
+    if change["status"] == "stopped":  # a quick machine may have done it all before the signal came
+        assert process.returncode == 1
+        assert "SIGHUP" in change["why"]
+        assert [step["state"] for step in change["steps"]] == ["verified"] * 2 + ["pending"] * 2
+    assert "Traceback" not in error
+    assert run("--config", lab, "changes", "undo", change["id"], "--yes").returncode == 0
+
+
+def test_the_state_directory_may_move(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_id = written(state, tmp_path)
+    shutil.move(state, tmp_path / "moved" / "gpudeck")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "moved"))
+    assert documents("changes")["changes"][0]["id"] == change_id

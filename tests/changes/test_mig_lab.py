@@ -1,0 +1,313 @@
+"""A MIG change end to end: the lab's nodes over SSH, the commands of a planner, the way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.changes.change import Change
+from backends.changes.command import CommandStep
+from backends.changes.desk import ChangeDesk
+from backends.changes.mig import MigLayoutStep, MigStep
+from backends.changes.mig_change import mig_change
+from backends.changes.mig_layout import MigLayout, commands, parse_wanted
+from backends.changes.record import Effect, Status, StepState
+from backends.changes.step import step_from_json, step_json
+from backends.contract import ConfigError
+from backends.domain import Gpu, GpuProcess
+from backends.feed import ManualClock
+from backends.lab import smi_mig
+from backends.lab.hardware import SimGpu, SimNode, fleet
+from backends.lab.server import Lab, LabSpec
+from backends.nodes.transport import Completed
+from backends.site import Site
+from tests.changes.labs import busy_time, idle_time
+from tests.tui.fleets import NOW, mig_gpu
+from tui.config import load
+
+
+@pytest.fixture(autouse=True)
+def quick_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smi_mig, "CHANGE_SECONDS", 0.0)
+
+
+A100, H100 = "dgx-a100-01", "dgx-h100-01"
+
+
+@dataclass
+class Bench:
+    lab: Lab
+    site: Site
+    desk: ChangeDesk
+    gpu: Gpu
+    node: str
+
+    @property
+    def simulated(self) -> SimGpu:
+        return _node(self.lab.nodes, self.node).gpus[self.gpu.index]
+
+    @property
+    def layout(self) -> list[tuple[str, int]]:
+        return sorted((mig.profile.name, mig.start) for mig in self.simulated.mig)
+
+    def change(self, wish: str, **more: Any) -> Change:
+        wanted = parse_wanted(wish)
+        lines = commands(str(self.gpu.index), MigLayout.of(self.gpu.mig), wanted)
+        planned = [" ".join(words) for words in lines]
+        values: dict[str, Any] = {"reason": "INC-1", "now": NOW, **more}
+        return mig_change(site="lab", node=self.node, gpu=self.gpu, lines=planned, **values)
+
+
+def _node(nodes: tuple[SimNode, ...], name: str) -> SimNode:
+    return next(node for node in nodes if node.name == name)
+
+
+@asynccontextmanager
+async def bench(tmp_path: Path, node: str, gpu: int, *, busy: bool = False) -> AsyncIterator[Bench]:
+    """A lab at a time when the GPU is idle or busy, a site on it, and a desk with an open write window."""
+    when = (busy_time if busy else idle_time)(_node(fleet(12, 7), node), gpu)
+    async with Lab(LabSpec(tmp_path / "lab", clock=ManualClock(when))) as lab:
+        spec = load(lab.site_file).site(None)
+        site = Site(replace(spec, nodes=tuple(each for each in spec.nodes if each.name == node)))
+        reading = (await site.read_once(20)).nodes[0]
+        assert reading.node is not None, reading.problem
+        desk = ChangeDesk(spec, site, tmp_path / "state")
+        await desk.open_window(10, "INC-1")
+        try:
+            yield Bench(lab, site, desk, reading.node.gpus[gpu], node)
+        finally:
+            await desk.close()
+            await site.close()
+
+
+async def test_a_gpu_is_cut_up_anew_and_put_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        before = on.layout
+        change = on.change("3g.40gb:4,4g.40gb")
+        found = await on.desk.preflight(change)
+        assert found.obstacles == ()
+        assert [(each.what, each.granted) for each in found.permissions] == [(f"root on {A100}", True)]
+        assert [step.describe() for step in change.steps] == [
+            f"on {A100}: nvidia-smi mig -i 1 -dci",
+            f"on {A100}: nvidia-smi mig -i 1 -dgi",
+            f"on {A100}: nvidia-smi mig -i 1 -cgi 4g.40gb,3g.40gb:4 -C",
+        ]
+        record = await on.desk.run(change)
+        assert record.status is Status.DONE, record
+        assert on.layout == [("3g.40gb", 4), ("4g.40gb", 0)]
+        assert record.steps[2].said == "MIG on: 4g.40gb:0 3g.40gb:4"
+        undone = await on.desk.undo(record.id)
+        assert undone.status is Status.UNDONE, undone
+        assert on.layout == before
+        assert [step.state for step in undone.steps] == [StepState.UNDONE] * 3
+
+
+async def test_mig_is_switched_on_and_off_again(tmp_path: Path) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        change = on.change("2g.20gb,1g.10gb:6")
+        found = await on.desk.preflight(change)
+        assert any("resets the GPU on Ampere" in warning for warning in found.warnings)
+        record = await on.desk.run(change)
+        assert record.status is Status.DONE, record
+        assert on.layout == [("1g.10gb", 6), ("2g.20gb", 4)]
+        assert on.simulated.mig_on
+        assert (await on.desk.undo(record.id)).status is Status.UNDONE
+        assert (on.simulated.mig_on, on.layout) == (False, [])
+
+
+async def test_the_console_sees_what_was_changed(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        await on.desk.run(on.change("7g.80gb"))
+        again = Site(on.site.spec)
+        try:
+            reading = (await again.read_once(20)).nodes[0]
+        finally:
+            await again.close()
+        assert reading.node is not None
+        (instance,) = reading.node.gpus[1].mig.instances
+        assert (instance.profile, instance.placement) == ("7g.80gb", (0, 8))
+
+
+async def test_work_on_the_gpu_stops_the_driver_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1, busy=True) as on:
+        before = on.layout
+        change = on.change("7g.80gb")
+        assert change.radius.workloads == len(on.gpu.processes or ()) > 0
+        assert change.radius.users
+        assert change.typed_name == f"{A100} gpu1"
+        found = await on.desk.preflight(change)
+        assert any("the driver refuses until none is" in warning for warning in found.warnings)
+        record = await on.desk.run(change)
+        assert record.status is Status.FAILED
+        assert "In use by another client" in record.why
+        assert "end what runs on the GPU first" in record.why
+        undone = await on.desk.undo(record.id) if "undo" in record.offers else record
+        assert undone.status in (Status.UNDONE, Status.FAILED)
+        assert on.layout == before
+        assert all(mig.compute for mig in on.simulated.mig)
+
+
+async def test_a_mode_that_stays_pending_is_told_and_taken_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, H100, 0, busy=True) as on:
+        change = on.change("on")
+        fast = replace(change, steps=tuple(_impatient(step) for step in change.steps))
+        record = await on.desk.run(fast)
+        assert (record.status, record.in_doubt) == (Status.FAILED, 0)
+        assert "on is pending" in record.why
+        assert on.simulated.mig_wanted
+        assert (await on.desk.undo(record.id)).status is Status.UNDONE
+        assert not on.simulated.mig_wanted
+
+
+def _impatient(step: Any) -> MigStep:
+    made = MigStep(step.gpu, step.argv, step.before, step.after)
+    object.__setattr__(made, "verify_seconds", 0.0)
+    return made
+
+
+async def test_a_layout_without_room_fails_and_is_put_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        before = on.layout
+        record = await on.desk.run(on.change("4g.40gb,4g.40gb"))
+        assert (record.status, record.reached) == (Status.FAILED, 2)
+        assert "Insufficient Resources" in record.why
+        assert (await on.desk.undo(record.id)).status is Status.UNDONE
+        assert on.layout == before
+
+
+async def test_a_gpu_that_was_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        change = on.change("7g.80gb")
+        on.simulated.mig = on.simulated.mig[:-1]
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
+        assert "is not as planned" in record.why
+
+
+async def test_another_gpu_under_the_same_index_is_left_alone(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        change = on.change("7g.80gb")
+        on.simulated.uuid = "GPU-somebody-else"
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
+        assert "the order of the GPUs has changed" in record.why
+
+
+async def test_a_login_without_root_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        node = _node(on.lab.nodes, A100)
+        node.machine = replace(node.machine, privileged=False)
+        found = await on.desk.preflight(on.change("7g.80gb"))
+        assert found.obstacles == (f"root on {A100} is not granted: the login is uid 1000",)
+        assert (await on.desk.preflight(on.change("7g.80gb", sudo=True))).obstacles[0].startswith(f"root on {A100}")
+
+
+# The change as a value
+
+
+def test_steps_go_through_json_unchanged() -> None:
+    change = _planned("nvidia-smi mig -i 0 -dci", "nvidia-smi mig -i 0 -dgi", "nvidia-smi mig -i 0 -cgi 9:0 -C")
+    for step in change.steps:
+        undo = step.undo()
+        assert isinstance(undo, MigLayoutStep)
+        for each in (step, undo):
+            assert step_from_json(json.loads(json.dumps(step_json(each)))) == each
+    undo = change.steps[-1].undo()
+    assert undo is not None
+    assert undo.describe() == "on a100: nvidia-smi mig -i 0 -dci\non a100: nvidia-smi mig -i 0 -dgi"
+
+
+def _planned(*lines: str, gpu: Gpu | None = None) -> Change:
+    cut = gpu or mig_gpu(0, "3g.20gb", "2g.10gb")
+    return mig_change(site="lab", node="a100", gpu=cut, lines=lines, reason="x", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nvidia-smi -mig 1",
+        "nvidia-smi mig -cgi 9 -C",
+        "nvidia-smi mig -i 1 -dgi",
+        "nvidia-smi mig -i 0,1 -dgi",
+        "nvidia-smi -i 1 --gpu-reset",
+        "nvidia-smi -i 0 -pl 300",
+        "kubectl drain a100",
+        "systemctl restart dcgm",
+        "systemctl stop --now dcgm",
+        "systemctl stop",
+        "rm -rf / -i 0",
+        "",
+    ],
+)
+def test_a_command_that_is_not_about_this_gpu_alone_is_refused(line: str) -> None:
+    with pytest.raises(ConfigError):
+        _planned(line)
+
+
+def test_a_change_without_a_command_is_none() -> None:
+    with pytest.raises(ConfigError, match="needs no change"):
+        _planned()
+
+
+async def test_what_a_planner_adds_around_it_becomes_steps_of_its_own() -> None:
+    change = _planned(
+        "sudo systemctl stop nvidia-dcgm nvsm",
+        "sudo nvidia-smi -i 0 -mig 0",
+        "nvidia-smi -i 0 --query-gpu=mig.mode.current --format=csv,noheader",
+        "sudo nvidia-smi --gpu-reset -i 0",
+        "sudo systemctl start nvidia-dcgm nvsm",
+        "nvidia-smi -L",
+    )
+    assert [step.describe().partition(": ")[2] for step in change.steps] == [
+        "sudo -n systemctl stop nvidia-dcgm nvsm",
+        "sudo -n nvidia-smi -i 0 -mig 0",
+        "sudo -n nvidia-smi --gpu-reset -i 0",
+        "sudo -n systemctl start nvidia-dcgm nvsm",
+    ]
+    undos = [step.undo() for step in change.steps]
+    assert undos[0] is not None
+    assert undos[0].describe() == "on a100: sudo -n systemctl start nvidia-dcgm nvsm"
+    assert undos[2] is None
+    stop = change.steps[0]
+    assert isinstance(stop, CommandStep)
+    for output, status, stopped in (
+        (b"inactive\nfailed\n", 3, True),
+        (b"inactive\nactive\n", 0, False),
+        (b"active\nactive\n", 0, False),
+    ):
+        assert stop.check_after is not None
+        assert stop.undo_check is not None
+        assert stop.check_after.judge(Completed(output, "", status)).holds is stopped
+        assert stop.undo_check.judge(Completed(output, "", status)).holds is (output == b"active\nactive\n")
+    for step in change.steps:
+        assert step_from_json(json.loads(json.dumps(step_json(step)))) == step
+
+
+def test_whom_it_hits_is_told_with_what_is_not_known() -> None:
+    processes = (
+        GpuProcess(1, "compute", "alice", "python a.py", gi=0),
+        GpuProcess(2, "compute", "bob", "python b.py", gi=1, container_id="c" * 64),
+        GpuProcess(3, "compute", "bob", "python c.py", gi=1, container_id="c" * 64),
+    )
+    gpu = replace(mig_gpu(0, "3g.20gb", "2g.10gb"), processes=processes)
+    one = _planned("nvidia-smi mig -i 0 -dci -gi 0", gpu=gpu)
+    assert (one.radius.processes, one.radius.containers) == (("1 alice python a.py",), ())
+    whole = _planned("nvidia-smi mig -i 0 -dci", gpu=gpu)
+    assert (whole.radius.workloads, whole.radius.users) == (2, ("alice", "bob"))
+    assert whole.radius.containers == ("c" * 12,)
+    assert [each.what for each in whole.radius.undetermined] == [
+        "the pods and owners of 1 container",
+        "the models they serve",
+    ]
+    assert whole.typed_name == "a100 gpu0"
+    unread = _planned("nvidia-smi mig -i 0 -dci", gpu=replace(gpu, processes=None))
+    assert unread.radius.undetermined[0].uncounted
+    assert unread.typed_name == "a100 gpu0"
+    only_added = _planned("nvidia-smi mig -i 0 -cgi 19 -C", gpu=gpu)
+    assert (only_added.radius.workloads, only_added.typed_name) == (0, None)

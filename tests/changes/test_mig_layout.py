@@ -1,0 +1,212 @@
+"""MIG layouts and the commands between them, against the simulated driver."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.changes.mig_layout import (
+    OFF,
+    MigLayout,
+    Place,
+    after,
+    commands,
+    count_computes,
+    hits,
+    parse_instances,
+    parse_mode,
+    parse_wanted,
+)
+from backends.contract import ConfigError
+from backends.domain import Mig, MigInstance
+from backends.feed import ManualClock
+from backends.lab.dynamics import Meter
+from backends.lab.hardware import SimNode, fleet
+from backends.lab.session import Node
+from backends.lab.smi_mig import answer
+from tests.changes.labs import idle_time
+
+LGI = """\
++-------------------------------------------------------+
+| GPU instances:                                        |
+| GPU   Name             Profile  Instance   Placement  |
+|                          ID       ID       Start:Size |
+|=======================================================|
+|   0  MIG 1g.10gb+me      20        7          6:1     |
++-------------------------------------------------------+
+|   0  MIG 3g.40gb          9        2          0:4     |
++-------------------------------------------------------+
+|   1  MIG 7g.80gb          0        0          0:8     |
++-------------------------------------------------------+
+"""
+LCI = """\
++--------------------------------------------------------------------+
+| Compute instances:                                                 |
+| GPU     GPU       Name             Profile   Instance   Placement  |
+|       Instance                       ID        ID       Start:Size |
+|         ID                                                         |
+|====================================================================|
+|   0      2       MIG 1c.3g.40gb       0         0          0:1     |
++--------------------------------------------------------------------+
+|   0      2       MIG 2c.3g.40gb       1         1          1:2     |
++--------------------------------------------------------------------+
+|   1      0       MIG 7g.80gb          4         0          0:7     |
++--------------------------------------------------------------------+
+"""
+
+
+def test_what_nvidia_smi_lists_is_read() -> None:
+    assert parse_instances(LGI, 0) == (Place("1g.10gb+me", 6, 7, "20"), Place("3g.40gb", 0, 2, "9"))
+    assert parse_instances(LGI, 3) == ()
+    assert (count_computes(LCI, 0), count_computes(LCI, 1), count_computes(LCI, 2)) == (2, 1, 0)
+    assert parse_mode("Enabled, Disabled\n") == (True, False)
+    assert parse_mode("[N/A], [N/A]") is None
+    assert parse_mode("GPU is lost") is None
+
+
+def test_a_reading_is_a_layout() -> None:
+    divided = Mig(
+        True,
+        True,
+        7,
+        (
+            MigInstance(1, 0, "MIG-a", "1c.3g.40gb", (4, 4)),
+            MigInstance(1, 1, "MIG-b", "2c.3g.40gb", (4, 4)),
+            MigInstance(9, 0, "MIG-c", "1g.10gb", (0, 1)),
+        ),
+    )
+    layout = MigLayout.of(divided)
+    assert layout == MigLayout(True, (Place("3g.40gb", 4, 1), Place("1g.10gb", 0, 9)), 3)
+    assert layout.words == "MIG on: 1g.10gb:0 3g.40gb:4, 3 compute instances"
+    assert not layout.restorable
+    assert MigLayout.of(Mig(True, True, 7, (MigInstance(None, None, "MIG-a", None),))).restorable is False
+    assert MigLayout.of(Mig(False, False)) == OFF
+    assert MigLayout.from_json(layout.to_json()) == layout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("off", "MIG off"),
+        ("on", "MIG on, no instances"),
+        ("3g.40gb,3g.40gb:4", "MIG on: 3g.40gb 3g.40gb:4"),
+        ("9:0, 1g.10gb+me:6", "MIG on: 9:0 1g.10gb+me:6"),
+    ],
+)
+def test_a_wish_is_read(text: str, words: str) -> None:
+    assert parse_wanted(text).words == words
+
+
+@pytest.mark.parametrize("text", ["", "3g", "3g.40gb;reboot", "$(id)", "3g.40gb,", "3g.40gb:x", "-dgi"])
+def test_a_wish_that_is_none_is_an_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_wanted(text)
+
+
+def test_likeness_is_of_profiles_and_places_and_not_of_ids() -> None:
+    by_name = MigLayout(True, (Place("3g.40gb", 0, 1, "9"), Place("3g.40gb", 4, 2, "9")), 2)
+    assert by_name.is_like(parse_wanted("9:4,9:0"))
+    assert by_name.is_like(parse_wanted("3g.40gb,3g.40gb:0"))
+    assert not by_name.is_like(parse_wanted("3g.40gb:0,3g.40gb:0"))
+    assert not by_name.is_like(parse_wanted("3g.40gb:0"))
+    assert not by_name.is_like(MigLayout(True, by_name.places, 1))
+
+
+START = MigLayout(True, (Place("3g.40gb", 0, 1), Place("1g.10gb", 6, 9)), 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "ended"),
+    [
+        ("nvidia-smi -i 1 -mig 0", "MIG off", None),
+        ("nvidia-smi -i 1 -mig 1", START.words, None),
+        ("nvidia-smi mig -i 1 -dci", "MIG on: 3g.40gb:0 1g.10gb:6, 0 compute instances", None),
+        ("nvidia-smi mig -i 1 -dci -gi 9", "MIG on: 3g.40gb:0 1g.10gb:6, 1 compute instances", {9}),
+        ("nvidia-smi mig -i 1 -dgi -gi 9", "MIG on: 3g.40gb:0, 2 compute instances", {9}),
+        ("nvidia-smi mig -i 1 -cgi 14:4 -C", "MIG on: 3g.40gb:0 14:4 1g.10gb:6", set()),
+        ("nvidia-smi mig -i 1 -cgi 14:4", "MIG on: 3g.40gb:0 14:4 1g.10gb:6, 2 compute instances", set()),
+        ("nvidia-smi mig -i 1 -cci 0,0 -gi 1", START.words + ", 4 compute instances", set()),
+    ],
+)
+def test_what_a_command_leaves_and_whose_work_it_ends(line: str, words: str, ended: set[int] | None) -> None:
+    left = after(START, shlex.split(line))
+    assert left is not None
+    assert left.words == words
+    assert hits(shlex.split(line)) == ended
+
+
+@pytest.mark.parametrize("line", ["nvidia-smi -q", "nvidia-smi mig -lgi", "rm -rf /", "nvidia-smi mig -i 1 -dci -ci 0"])
+def test_a_command_that_cannot_be_followed_is_none(line: str) -> None:
+    assert after(START, shlex.split(line)) is None
+
+
+# Against the driver of the lab
+
+PROFILES = ("1g.10gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb", "1g.20gb")
+
+
+def simulated() -> tuple[Node, int]:
+    """A DGX A100 and its GPU 1, which is cut up, at a time when nothing runs on it."""
+    hardware: SimNode = next(node for node in fleet(12, 7) if node.machine.prefix == "dgx-a100")
+    node = Node(hardware, ManualClock(idle_time(hardware, 1)), 0.5)
+    node.meter = Meter(hardware)
+    return node, 1
+
+
+def seen(node: Node, gpu: int) -> MigLayout:
+    mode = parse_mode(_run(node, f"nvidia-smi -i {gpu} --query-gpu=mig.mode.current,mig.mode.pending"))
+    assert mode is not None
+    if not mode[0]:
+        return OFF
+    places = parse_instances(_run(node, f"nvidia-smi mig -i {gpu} -lgi"), gpu)
+    return MigLayout(True, places, count_computes(_run(node, f"nvidia-smi mig -i {gpu} -lci"), gpu))
+
+
+def _run(node: Node, line: str) -> str:
+    answered = answer(node, line)
+    assert answered is not None
+    return answered[1]
+
+
+@given(st.lists(st.lists(st.sampled_from(PROFILES), max_size=7), max_size=4))
+def test_the_commands_lead_from_any_layout_to_any_other_and_back(wishes: list[list[str]]) -> None:
+    node, gpu = simulated()
+    first = here = seen(node, gpu)
+    for wish in wishes:
+        wanted = MigLayout(enabled=True, places=tuple(Place(profile) for profile in wish), computes=len(wish))
+        before = here
+        refused = False
+        for argv in commands(str(gpu), here, wanted):
+            expected = after(here, argv)
+            answered = answer(node, shlex.join(argv))
+            assert answered is not None
+            refused = answered[0] != 0
+            here = seen(node, gpu)
+            if refused:
+                assert "Insufficient Resources" in answered[1]
+                break
+            assert expected is not None
+            assert here.is_like(expected)
+        assert refused or here.is_like(wanted)
+        if refused:
+            for argv in commands(str(gpu), here, before):
+                assert (answer(node, shlex.join(argv)) or (1, ""))[0] == 0
+            here = seen(node, gpu)
+            assert here.is_like(before)
+    for argv in [*commands(str(gpu), here, OFF), *commands(str(gpu), OFF, first)]:
+        assert (answer(node, shlex.join(argv)) or (1, ""))[0] == 0
+    assert seen(node, gpu).is_like(first)
+
+
+def test_a_layout_that_is_there_needs_no_command() -> None:
+    assert commands("1", START, START) == []
+    assert commands("1", OFF, OFF) == []
+
+
+def test_compute_instances_alone_are_made_again() -> None:
+    bare = MigLayout(True, START.places, 0)
+    assert commands("1", bare, START) == [("nvidia-smi", "mig", "-i", "1", "-cci")]
+    assert commands("1", START, bare) == [("nvidia-smi", "mig", "-i", "1", "-dci")]

@@ -1,0 +1,129 @@
+"""What may be done to pods and nodes, on a real API server: dry runs, the act itself, and a look at what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backends.contract import Gone, NotAllowed, Refused
+from backends.domain import KubernetesSpec
+from backends.feed import SystemClock
+from backends.kubernetes import actions, permissions
+from backends.kubernetes.api import Api
+from tests.kube import objects
+from tests.kube.admin import Admin
+from tests.kube.server import KubeApiserver
+
+pytestmark = pytest.mark.real("kube-apiserver")
+UPGRADE = "nvidia.com/gpu-driver-upgrade-state"
+
+
+@pytest.fixture
+async def api(kube: Admin, kube_server: KubeApiserver) -> AsyncIterator[Api]:
+    await kube.create(objects.node("dgx01"), objects.pod("work", node="dgx01", namespace="team-a"))
+    made = Api(KubernetesSpec(kubeconfig=kube_server.kubeconfig()), SystemClock())
+    yield made
+    await made.close()
+
+
+async def labels(kube: Admin) -> dict[str, Any]:
+    found: dict[str, Any] = (await kube.get(objects.node("dgx01")))["metadata"]["labels"]
+    return found
+
+
+async def test_a_pod_that_was_restarted_is_another_one(api: Api, kube: Admin) -> None:
+    before = await actions.pod_uid(api, "team-a", "work")
+    assert before is not None
+    await actions.restart_pod(api, "team-a", "work", dry_run=True)
+    assert await actions.pod_uid(api, "team-a", "work") == before
+    await kube.delete(objects.pod("work", namespace="team-a"))
+    assert await actions.pod_uid(api, "team-a", "work") is None
+    await kube.create(objects.pod("work", node="dgx01", namespace="team-a"))
+    assert await actions.pod_uid(api, "team-a", "work") not in {None, before}
+
+
+async def test_a_mig_change_is_followed_from_the_label_to_its_success(api: Api, kube: Admin) -> None:
+    states = actions.follow_mig(api, SystemClock(), "dgx01")
+    async with asyncio.timeout(20):
+        first = await anext(states)
+        assert first is not None
+        assert (first.requested, first.state) == ("all-disabled", "success")
+        assert await actions.set_mig_layout(api, "dgx01", "all-3g.40gb", dry_run=False) == "all-disabled"
+        seen = [await anext(states)]
+        for state in ("pending", "success"):
+            await kube.patch(objects.node("dgx01"), {"metadata": {"labels": {"nvidia.com/mig.config.state": state}}})
+            seen.append(await anext(states))
+    await states.aclose()  # type: ignore[attr-defined]
+    assert [(each.requested, each.state) for each in seen if each is not None] == [
+        ("all-3g.40gb", "success"),
+        ("all-3g.40gb", "pending"),
+        ("all-3g.40gb", "success"),
+    ]
+    now = await actions.mig_state(api, "dgx01")
+    assert now is not None
+    assert now.since is not None
+
+
+async def test_a_driver_upgrade_is_paused_and_taken_up_again(api: Api, kube: Admin) -> None:
+    assert not await actions.pause_driver_upgrade(api, "dgx01", True, dry_run=True)
+    assert "nvidia.com/gpu-driver-upgrade.skip" not in await labels(kube)
+    assert not await actions.pause_driver_upgrade(api, "dgx01", True, dry_run=False)
+    assert (await labels(kube))["nvidia.com/gpu-driver-upgrade.skip"] == "true"
+    assert await actions.pause_driver_upgrade(api, "dgx01", False, dry_run=False)
+    assert "nvidia.com/gpu-driver-upgrade.skip" not in await labels(kube)
+
+
+@pytest.mark.parametrize("former", ["", "upgrade-done", "upgrade-failed"])
+async def test_a_driver_upgrade_is_started_when_none_is_under_way(api: Api, kube: Admin, former: str) -> None:
+    if former:
+        await kube.patch(objects.node("dgx01"), {"metadata": {"labels": {UPGRADE: former}}})
+    assert await actions.start_driver_upgrade(api, "dgx01", dry_run=True) == former
+    assert await actions.upgrade_step(api, "dgx01") == former
+    assert await actions.start_driver_upgrade(api, "dgx01", dry_run=False) == former
+    assert await actions.upgrade_step(api, "dgx01") == "upgrade-required"
+
+
+async def test_a_driver_upgrade_that_is_under_way_is_left_alone(api: Api, kube: Admin) -> None:
+    await kube.patch(objects.node("dgx01"), {"metadata": {"labels": {UPGRADE: "drain-required"}}})
+    with pytest.raises(Refused, match="under way: drain-required"):
+        await actions.start_driver_upgrade(api, "dgx01", dry_run=True)
+
+
+async def test_an_eviction_takes_the_pod_away(api: Api, kube: Admin) -> None:
+    await actions.evict(api, "team-a", "work", "v1beta1", dry_run=True)
+    assert (await kube.get(objects.pod("work", namespace="team-a")))["metadata"].get("deletionTimestamp") is None
+    await actions.evict(api, "team-a", "work", "v1beta1", dry_run=False)
+    assert (await kube.get(objects.pod("work", namespace="team-a")))["metadata"]["deletionTimestamp"]
+    with pytest.raises(Gone):
+        await actions.evict(api, "team-a", "no-such-pod", "v1beta1", dry_run=False)
+
+
+async def test_the_rights_an_action_names_are_those_it_needs(api: Api, kube: Admin, kube_server: KubeApiserver) -> None:
+    cases = (
+        (
+            actions.rights_to_restart("team-a", "work"),
+            lambda few: actions.restart_pod(few, "team-a", "work", dry_run=True),
+        ),
+        (actions.rights_to_change("dgx01"), lambda few: actions.cordon(few, "dgx01", True, dry_run=True)),
+        (
+            actions.rights_to_evict("team-a", "work"),
+            lambda few: actions.evict(few, "team-a", "work", "v1beta1", dry_run=True),
+        ),
+    )
+    few = Api(KubernetesSpec(kubeconfig=kube_server.kubeconfig("writer")), SystemClock())
+    for rights, act in cases:
+        assert not any(review.allowed for review in await permissions.review(few, rights))
+        with pytest.raises(NotAllowed):
+            await act(few)
+        for right in rights:
+            resources, verbs = [right.resource], [right.verb]
+            await kube.grant(
+                "writer", right.namespace, resources, verbs, name=f"w-{right.verb}-{right.resource.replace('/', '-')}"
+            )
+        assert all(review.allowed for review in await permissions.review(few, rights))
+        await act(few)
+        await kube.revoke_all()
+    await few.close()

@@ -1,0 +1,282 @@
+"""How the console changes its site: one desk per open site, made when it is first needed, and the questions before."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from textual.app import App
+
+from backends.contract import GpudeckError
+from tui.chrome.header import Header
+from tui.console_actions import Command
+from tui.widgets.cells import inert
+from tui.widgets.columns import Cell
+
+if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+    from backends.changes.change import Change
+    from backends.changes.desk import ChangeDesk
+    from backends.changes.record import ChangeRecord
+    from backends.changes.window import WindowState
+    from backends.feed import Reading, Unwatch
+    from backends.site import Site
+    from tui.widgets.glyphs import Glyphs
+
+NOTICE_SECONDS = 8.0
+
+
+class ChangingApp(Protocol):
+    """What this needs of the application."""
+
+    read_only: bool
+
+    @property
+    def site(self) -> Site | None: ...
+
+    @property
+    def glyphs(self) -> Glyphs: ...
+
+    def header_changed(self) -> None:
+        """What the header says of the write window is another."""
+        ...
+
+
+class ChangingConsole(App[None]):
+    """What of the application is about changes."""
+
+    changing: Changing
+
+    def header_changed(self) -> None:
+        """The header draws what the application says now."""
+        for header in self.screen.query(Header) if self.screen_stack else ():
+            header.repaint_lines()
+
+    def action_leave(self) -> None:
+        if self.changing.may_leave():
+            self.exit()
+
+    def action_write_window(self) -> None:
+        self.changing.ask_window()
+
+    def action_changes(self) -> None:
+        self.changing.open_screen()
+
+
+class Changing:
+    """Belongs to the application; `close` with each site."""
+
+    def __init__(self, app: ChangingApp) -> None:
+        self._app = app
+        self._textual = cast(App[Any], app)
+        self.desk: ChangeDesk | None = None
+        self._unwatch: Unwatch | None = None
+        self._warned_of_leaving = False
+
+    @property
+    def mark(self) -> Cell | None:
+        """What the header says while the write window is open; None while it is closed."""
+        state = None if self.desk is None else self.desk.window.state.reading.value
+        if state is None or not state.is_open:
+            return None
+        return Cell(f"{self._app.glyphs.warn} {state.label}", "bad")
+
+    @property
+    def busy(self) -> bool:
+        return self.desk is not None and self.desk.busy
+
+    # The desk
+
+    async def open_desk(self) -> ChangeDesk | None:
+        """The site's desk; None without a site. Raises GpudeckError, OSError where the state directory fails."""
+        site = self._app.site
+        if site is None or self.desk is not None:
+            return self.desk
+        module = await asyncio.to_thread(importlib.import_module, "backends.changes.desk")
+        from tui.paths import state_dir
+
+        if self._app.site is site and not self._has_desk():
+            desk = module.ChangeDesk(site.spec, site, state_dir(), read_only=self._app.read_only)
+            self._unwatch = desk.window.state.watch(self._window_changed)
+            desk.start()
+            self.desk = desk
+        return self.desk
+
+    def _has_desk(self) -> bool:
+        return self.desk is not None
+
+    async def close(self) -> None:
+        """Ends with the site: a running step gets a little time, its journal tells the rest."""
+        desk, self.desk = self.desk, None
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        if desk is not None:
+            await desk.close()
+            self._app.header_changed()
+
+    def _window_changed(self, reading: Reading[WindowState]) -> None:
+        self._app.header_changed()
+        if reading.value is not None and not reading.value.is_open and self.busy:
+            self._tell("The write window has closed: the change stops before its next step.", "warning")
+
+    async def tell_unfinished(self) -> None:
+        """Says what a former console left unfinished; looks at the disk only where there are journals at all."""
+        from tui.paths import state_dir
+
+        try:
+            there = await asyncio.to_thread(lambda: any((state_dir() / "changes").glob("*.journal")))
+            desk = await self.open_desk() if there else None
+            view = None if desk is None else await desk.look()
+        except (GpudeckError, OSError):
+            return  # the changes screen tells it to whoever asks
+        if view is None:
+            return
+        from backends.changes.former import step_place
+        from backends.changes.report import status_word
+
+        left = [record for record in view.records if not record.ended and not view.is_running(record)]
+        if left:
+            more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+            place = f"{status_word(left[0], running=False)}, {step_place(left[0])}"
+            self._tell(f"A change was left unfinished: {left[0].title} ({place}){more}. See :changes", "warning")
+
+    # What a person asks for
+
+    def commands(self) -> tuple[Command, ...]:
+        """The words of the `:` line."""
+        return (
+            Command("changes", "what was changed, what runs", lambda _rest: self.open_screen()),
+            Command("write", "open or close the write window", lambda _rest: self.ask_window()),
+        )
+
+    def ask_window(self) -> None:
+        self._work(self._ask_window, "write window")
+
+    def open_screen(self, chosen: str | None = None) -> None:
+        async def show() -> None:
+            if await self.open_desk() is not None:
+                self._show(chosen)
+
+        self._work(show, "changes screen")
+
+    def propose(self, change: Change) -> None:
+        """Asks about a new change, and makes it when the answer is yes."""
+
+        async def ask() -> None:
+            desk = await self.open_desk()
+            if desk is None or not await self._window_open(desk):
+                return
+            told = change if change.reason else replace(change, reason=desk.window.reason)
+            if await self._confirmed(desk, told, "Apply"):
+                self._run(desk, desk.run(told), told.id)
+
+        self._work(ask, "change")
+
+    def again(self, record: ChangeRecord, what: str) -> None:
+        """Asks about resume, undo or abandon of a former change, and does it."""
+
+        async def ask() -> None:
+            from backends.changes.former import remaining, undoing
+
+            desk = await self.open_desk()
+            if desk is None:
+                return
+            if what == "abandon":
+                await self._abandon(desk, record)
+                return
+            change = undoing(record) if what == "undo" else remaining(record)
+            if await self._window_open(desk) and await self._confirmed(desk, change, what.capitalize()):
+                self._run(desk, desk.undo(record.id) if what == "undo" else desk.resume(record.id), record.id)
+
+        self._work(ask, what)
+
+    def may_leave(self) -> bool:
+        """False, once, while a change runs: leaving would cut it off."""
+        if not self.busy or self._warned_of_leaving:
+            return True
+        self._warned_of_leaving = True
+        self._tell("A change is running: it would stop before its next step. Once more to leave.", "warning")
+        return False
+
+    # How it is done
+
+    async def _ask_window(self) -> bool:
+        """Whether the window is open afterwards."""
+        from screens.write_window import WriteWindowScreen
+
+        desk = await self.open_desk()
+        if desk is None:
+            return False
+        if desk.window.read_only:
+            self._tell("This gpudeck was started with --read-only: nothing can be changed.", "warning")
+            return False
+        wish = await self._textual.push_screen_wait(WriteWindowScreen(desk.window, desk.spec.demo))
+        if wish is not None and wish.minutes:
+            await desk.open_window(wish.minutes, wish.reason)
+        elif wish is not None:
+            desk.close_window()
+        return desk.window.is_open
+
+    async def _window_open(self, desk: ChangeDesk) -> bool:
+        """Whether changes may be made now; a closed window is asked about first."""
+        return desk.window.is_open or await self._ask_window()
+
+    async def _confirmed(self, desk: ChangeDesk, change: Change, verb: str) -> bool:
+        from screens.confirm import ConfirmScreen
+
+        question = ConfirmScreen(change, lambda: desk.preflight(change), verb)
+        answer: bool | None = await self._textual.push_screen_wait(question)
+        return answer is True
+
+    async def _abandon(self, desk: ChangeDesk, record: ChangeRecord) -> None:
+        from screens.ask import AskScreen
+
+        question = "Nothing on the site is touched. Why is it closed?"
+        why = await self._textual.push_screen_wait(AskScreen(f"Abandon: {record.title}", question, "Abandon"))
+        if why is not None:
+            await desk.abandon(record.id, why)
+
+    def _run(self, desk: ChangeDesk, work: Any, change_id: str) -> None:
+        task = desk.launch(work)
+        task.add_done_callback(self._ended)
+        self._warned_of_leaving = False
+        self._show(change_id)
+
+    def _ended(self, task: asyncio.Task[ChangeRecord]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        record = task.result()
+        self._tell(f"{record.title}: {record.summary}", "information" if record.ended else "error")
+
+    def _show(self, chosen: str | None) -> None:
+        from screens.changes import ChangesScreen
+
+        if not isinstance(self._textual.screen, ChangesScreen):
+            self._textual.push_screen(ChangesScreen(chosen))
+
+    def _work(self, work: Callable[[], Awaitable[Any]], name: str) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except (GpudeckError, OSError) as error:
+                self._fail(error)
+
+        self._textual.run_worker(guarded(), exclusive=True, group="change", exit_on_error=False, description=name)
+
+    def _fail(self, error: BaseException) -> None:
+        said = (
+            f"{error.message}. {error.hint}" if isinstance(error, GpudeckError) else f"{type(error).__name__}: {error}"
+        )
+        self._tell(said.strip(), "error")
+
+    def _tell(self, text: str, severity: SeverityLevel) -> None:
+        self._textual.notify(inert(text), severity=severity, timeout=NOTICE_SECONDS, markup=False)

@@ -1,0 +1,238 @@
+"""`gpudeck changes`: what was changed, what was cut off, and how to bring it to an end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from backends.contract import ChangeRefused, ConfigError
+from tui import cli
+
+if TYPE_CHECKING:
+    from backends.changes.change import Change
+    from backends.changes.desk import ChangeDesk
+    from backends.changes.record import ChangeRecord, StepRecord
+    from backends.changes.report import Listed
+    from backends.domain import SiteSpec
+    from backends.feed import Reading
+    from backends.site import Site
+
+
+def changes(arguments: argparse.Namespace) -> int:
+    """Runs one of the commands below; 1 when a change did not come to the end that was asked for."""
+    return _COMMANDS[arguments.changes_command or "list"](arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from backends.changes import report
+
+    directory = _directory()
+    found, unreadable = report.listed(directory, arguments.site, time.time(), platform.node())
+    if arguments.json:
+        _print_json(report.document(found, unreadable, directory, time.time()))
+    else:
+        print("\n".join(report.list_lines(found, unreadable, [_moment(each) for each in found])))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from backends.changes import report
+
+    listed = _listed(arguments.id)
+    if arguments.json:
+        _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
+    else:
+        print("\n".join(report.change_lines(listed, _moment(listed))))
+    return 0
+
+
+def _again(arguments: argparse.Namespace) -> int:
+    """resume and undo"""
+    from backends.changes.former import remaining, undoing
+    from backends.changes.record import Status
+
+    what = arguments.changes_command
+    listed = _listed(arguments.id)
+    spec = site_named(arguments, listed.record.site)
+    if what not in listed.offers:
+        offers = ", ".join(listed.offers) or "nothing"
+        raise ChangeRefused(f"{listed.record.id} is {listed.status}: {what} is not possible", f"possible: {offers}")
+    wanted = {"resume": Status.DONE, "undo": Status.UNDONE}[what]
+    shown = undoing(listed.record) if what == "undo" else remaining(listed.record)
+    if arguments.reason:
+        shown = replace(shown, reason=arguments.reason)
+    return asyncio.run(
+        change_site(arguments, spec, _given(shown), lambda desk: getattr(desk, what)(listed.record.id), str(wanted))
+    )
+
+
+def _abandon(arguments: argparse.Namespace) -> int:
+    listed = _listed(arguments.id)
+    spec = site_named(arguments, listed.record.site)
+    if not arguments.reason:
+        raise ConfigError("why is it abandoned? Give --reason TEXT", "it goes into the journal and the audit log")
+    if arguments.dry_run:
+        print(f"would abandon {listed.record.id}: {listed.record.summary}")
+        return 0
+    _need_yes(arguments)
+
+    async def abandon() -> ChangeRecord:
+        async with _desk(arguments, spec) as (_, desk):
+            return await desk.abandon(listed.record.id, arguments.reason)
+
+    return _tell(arguments, asyncio.run(abandon()), "abandoned")
+
+
+Planned = Callable[["Site"], Awaitable["Change"]]
+Done = Callable[["ChangeDesk"], Awaitable["ChangeRecord"]]
+
+
+def _given(change: Change) -> Planned:
+    async def plan(_site: Site) -> Change:
+        return change
+
+    return plan
+
+
+async def change_site(
+    arguments: argparse.Namespace, spec: SiteSpec, plan: Planned, run: Done | None, wanted: str
+) -> int:
+    """Shows what would be done; with --yes it is done. `run` is None for a new change."""
+    from backends.changes.report import plan_document, plan_lines
+
+    async with _desk(arguments, spec) as (site, desk):
+        change = await plan(site)
+        found = await desk.preflight(change)
+        if arguments.dry_run:
+            if arguments.json:
+                _print_json(plan_document(change, found, time.time()))
+            else:
+                print("\n".join(plan_lines(change, found)))
+            return 1 if found.obstacles else 0
+        refusal = desk.window.refusal() if arguments.read_only else None
+        if refusal is not None:
+            raise refusal
+        _need_yes(arguments)
+        await desk.open_window(desk.window.most_minutes, change.reason)
+        _print_error(f"{change.title} ({change.id})")
+        desk.running.watch(_Progress())
+        record = await (desk.run(change) if run is None else run(desk))
+    return _tell(arguments, record, wanted)
+
+
+@asynccontextmanager
+async def _desk(arguments: argparse.Namespace, spec: SiteSpec) -> AsyncIterator[tuple[Site, ChangeDesk]]:
+    """A site and its desk; the first interrupt, or a lost terminal, stops before the next step, the second at once."""
+    from backends.changes.desk import ChangeDesk
+    from backends.site import Site
+    from tui.paths import state_dir
+
+    site = Site(spec)
+    desk = ChangeDesk(spec, site, state_dir(), read_only=arguments.read_only)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def asked(number: int) -> None:
+        desk.stop(f"it was asked to stop ({signal.Signals(number).name})")
+        _print_error("stopping before the next step; once more to leave the running step behind")
+        assert task is not None
+        loop.add_signal_handler(number, task.cancel)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, asked, number)
+    try:
+        yield site, desk
+    finally:
+        await desk.close()
+        await site.close()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+class _Progress:
+    """Tells each new state of a step, on stderr."""
+
+    def __init__(self) -> None:
+        self._known: tuple[StepRecord, ...] | None = None
+
+    def __call__(self, reading: Reading[ChangeRecord]) -> None:
+        assert reading.value is not None
+        steps = reading.value.steps
+        before, self._known = self._known or steps, steps  # what was before is not told anew
+        for number, (old, step) in enumerate(zip(before, steps, strict=True), 1):
+            if step.state is not old.state or step.said != old.said:
+                what = step.describe if step.state == "applying" else step.said
+                _print_error(f"step {number} of {len(steps)}, {step.state}" + (f": {what}" if what else ""))
+
+
+def _tell(arguments: argparse.Namespace, record: ChangeRecord, wanted: str) -> int:
+    from backends.changes import report
+
+    listed = _listed(record.id)
+    if arguments.json:
+        _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
+    else:
+        print("\n".join(report.change_lines(listed, _moment(listed))))
+    return 0 if str(record.status) == wanted else 1
+
+
+def _need_yes(arguments: argparse.Namespace) -> None:
+    if not arguments.yes:
+        raise ConfigError("nothing was done: a change from the command line needs --yes", "look first with --dry-run")
+
+
+def _directory() -> Any:
+    from backends.changes.desk import changes_directory
+    from tui.paths import state_dir
+
+    return changes_directory(state_dir())
+
+
+def _listed(change_id: str) -> Listed:
+    from backends.changes.journal import path_of, read
+    from backends.changes.lock import lock_path, look
+    from backends.changes.report import Listed
+
+    directory = _directory()
+    record = read(path_of(directory, change_id))
+    return Listed(record, look(lock_path(directory, record.site), time.time(), platform.node()))
+
+
+def site_named(arguments: argparse.Namespace, name: str | None) -> SiteSpec:
+    path = cli.settings_path(arguments)
+    if path is None:
+        raise ConfigError("there is no configuration that tells how the nodes are reached", "name one with --config")
+    from tui.config import load
+
+    return load(path).site(name)
+
+
+def _moment(listed: Listed) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(listed.record.begun_at))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=1, allow_nan=False))
+
+
+def _print_error(line: str) -> None:
+    with suppress(OSError):  # a terminal that has gone must not end the change
+        print(line, file=sys.stderr, flush=True)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "show": _show,
+    "resume": _again,
+    "undo": _again,
+    "abandon": _abandon,
+}
