@@ -95,13 +95,12 @@ SORTING = _actions(
     ("reverse", "r", "Reverse", "Turn the order round"),
     ("unsort", "u", "Unsort", "Back to the order of the GPUs"),
 )
-MIG_KEYS = _actions("mig", "MIG", ("apply", "A", "Apply", "Ask to make the layout of the plan on the page"))
-
 MIG_KEYS = _actions(
     "mig",
     "MIG",
     ("what_if", "i", "What if", "Type a layout: before and after, who blocks it, what it costs, the commands"),
     ("copy", "y", "Copy", "Copy the commands of the layout that was typed"),
+    ("apply", "A", "Apply", "Ask to make the layout that was typed"),
 )
 
 PAGES: tuple[Page, ...] = (

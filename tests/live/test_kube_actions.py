@@ -123,7 +123,9 @@ async def test_the_rights_an_action_names_are_those_it_needs(api: Api, kube: Adm
             await kube.grant(
                 "writer", right.namespace, resources, verbs, name=f"w-{right.verb}-{right.resource.replace('/', '-')}"
             )
-        assert all(review.allowed for review in await permissions.review(few, rights))
+        async with asyncio.timeout(10):  # the server hears of a new role a moment later
+            while not all(review.allowed for review in await permissions.review(few, rights)):
+                await asyncio.sleep(0.05)
         await act(few)
         await kube.revoke_all()
     await few.close()
