@@ -132,6 +132,7 @@ class Console(ChangingConsole):
 
     def _first_painted(self) -> None:
         gc.freeze()  # classes and style sheets live as long as the process: no later collection walks them
+        gc.set_threshold(20_000, 20, 50)  # a full collection of a large fleet's values takes longer than a frame
         gc.enable()
         self.set_interval(AGE_SECONDS, self._grow_old)
         self.run_worker(self.filters.load(), group="saved-filters")
