@@ -46,7 +46,13 @@ class KeepsAcknowledgements(Protocol):
 class TriageScreen(LiveScreen):
     """The selection follows its finding wherever it moves."""
 
-    CSS_PATH = "triage.tcss"
+    DEFAULT_CSS = """
+    TriageScreen {
+        layout: vertical;
+        #triage-summary { height: 1; }
+        #triage-waiting { height: 1fr; content-align: center middle; text-align: center; color: $text-muted; }
+    }
+    """  # no file: the home screen's would have every style parsed once more before the first paint
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("triage.acknowledge", "space", "Ack", "Acknowledge the finding, or take that back", group="Triage"),
         Action("triage.show_settled", "a", "All/open", "Show or hide the acknowledged and recovered", group="Triage"),

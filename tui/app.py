@@ -67,7 +67,7 @@ class Console(ChangingConsole):
         *[Binding(mode.key, f"open_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}") for mode in MODES],
     ]
     DEFAULT_MODE = MODES[0].id
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode.id: mode.screen for mode in MODES}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {mode.id: mode.screen for mode in MODES[1:]}
     ENABLE_SELECT_AUTO_SCROLL = False
 
     def __init__(
@@ -109,6 +109,7 @@ class Console(ChangingConsole):
         except ConfigError as error:
             raise (error if theme else settings.placed("theme", error)) from None
         self.set_reactive(App.theme, chosen)  # no restyling: nothing is mounted
+        self.stylesheet.set_variables(self.get_css_variables())
         self.remapped: dict[str, str] = {}
         if settings.keys:
             from tui.remap import remapped
@@ -123,7 +124,12 @@ class Console(ChangingConsole):
 
     # The site
 
+    def get_default_screen(self) -> Screen[Any]:
+        """The home screen; made as a mode's screen is, all styles would be parsed anew before the first paint."""
+        return MODES[0].screen()
+
     def on_mount(self) -> None:
+        self.add_mode(MODES[0].id, MODES[0].screen)
         if not self._sites:
             from screens.offer import OfferScreen
 

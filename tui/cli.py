@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 from backends.contract import ConfigError, GpudeckError
 
@@ -68,9 +69,9 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line; the completion scripts are made from it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="gpudeck",
         description="Terminal operations console for on-premises NVIDIA GPU sites.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 nothing reached, 130 interrupted.",
@@ -85,12 +86,36 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--ascii", action="store_true", help="glyphs from ASCII only")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="start a simulated site on this machine and open the console on it")
+    for name, (text, describe) in _PARSERS.items():
+        commands.add_parser(name, help=text, describe=describe)
+    return top
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose arguments are described once it is asked about them: the console pays for those of no other command."""
+
+    def __init__(self, *, describe: Callable[[Parser], None] | None = None, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._describe = describe
+
+    def described(self) -> Self:
+        """With its arguments."""
+        describe, self._describe = self._describe, None
+        if describe is not None:
+            describe(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super(Parser, self.described()).parse_known_args(args, namespace)
+
+
+def _demo(demo: Parser) -> None:
     _lab_arguments(demo)
     demo.add_argument("--theme", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     demo.add_argument("--ascii", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
-    lab = commands.add_parser("lab", help="run the simulated site alone, for any tool to look at")
+
+def _lab(lab: Parser) -> None:
     lab.add_argument("--out", type=Path, metavar="DIR", help="where site.toml, keys and the control socket go")
     _lab_arguments(lab)
     lab.add_argument("--hostile", action="store_true", help="names and commands full of escape sequences and markup")
@@ -101,29 +126,28 @@ def parser() -> argparse.ArgumentParser:
     ctl.add_argument("op", choices=("on", "off", "list"))
     ctl.add_argument("scenario_name", nargs="?", metavar="SCENARIO")
 
-    snapshot = commands.add_parser("snapshot", help="one reading of everything")
+
+def _snapshot(snapshot: Parser) -> None:
     snapshot.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/snapshot/1"')
     snapshot.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
     _site_arguments(snapshot)
 
-    _mig_parser(commands.add_parser("mig", help="MIG layouts: which are possible, and the way there"))
-    _check_parser(commands.add_parser("check", help="what is wrong, why and what to do; 1 for a warning or worse"))
-    _changes(commands)
 
-    stack = commands.add_parser("stack", help="the GPU stack of the site's platform, and what blocks it")
+def _stack(stack: Parser) -> None:
     stack.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/stack/1"')
     stack.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="longest wait (default: 30)")
     _site_arguments(stack)
 
-    backends = commands.add_parser("backends", help="installed platform backends and how nodes are read")
+
+def _backends(backends: Parser) -> None:
     backends.add_argument("--json", action="store_true")
 
-    completion = commands.add_parser("completion", help="print a completion script")
+
+def _completion(completion: Parser) -> None:
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
-    return top
 
 
-def _check_parser(check: argparse.ArgumentParser) -> None:
+def _check(check: Parser) -> None:
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
     check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
     check.add_argument(
@@ -136,8 +160,7 @@ def _check_parser(check: argparse.ArgumentParser) -> None:
     _site_arguments(check)
 
 
-def _changes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    changes = commands.add_parser("changes", help="what was changed, what was cut off, and how to end it")
+def _changes(changes: Parser) -> None:
     changes.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/changes/1"')
     _site_arguments(changes)
     kinds = changes.add_subparsers(dest="changes_command", metavar="[list|show|resume|undo|abandon]")
@@ -181,7 +204,7 @@ def _lab_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=7, metavar="N", help="the same seed, the same site")
 
 
-def _mig_parser(mig: argparse.ArgumentParser) -> None:
+def _mig(mig: Parser) -> None:
     verbs = mig.add_subparsers(dest="mig_command", metavar="VERB", required=True)
     plan = verbs.add_parser(
         "plan",
@@ -218,6 +241,20 @@ def _site_arguments(command: argparse.ArgumentParser) -> None:
     """Also accepted behind the command's name."""
     command.add_argument("--config", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     command.add_argument("--site", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+_PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "demo": ("start a simulated site on this machine and open the console on it", _demo),
+    "lab": ("run the simulated site alone, for any tool to look at", _lab),
+    "snapshot": ("one reading of everything", _snapshot),
+    "mig": ("MIG layouts: which are possible, and the way there", _mig),
+    "check": ("what is wrong, why and what to do; 1 for a warning or worse", _check),
+    "changes": ("what was changed, what was cut off, and how to end it", _changes),
+    "stack": ("the GPU stack of the site's platform, and what blocks it", _stack),
+    "backends": ("installed platform backends and how nodes are read", _backends),
+    "completion": ("print a completion script", _completion),
+}
+"""Command -> its line in the help, and what describes its arguments; in the order of the help."""
 
 
 class _Version(argparse.Action):

@@ -13,7 +13,6 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
-from tui.saved_filters import line_of
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 """Those of gpudeck itself; other parties' are asked for only where one is named."""
@@ -97,6 +96,10 @@ class _Reader:
     def _filters(self, document: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         """Name -> text, and `filters.NAME` -> place."""
         filters = self._typed(document, "filters", dict, "a table of name = filter", {})
+        if not filters:
+            return {}, {}
+        from tui.saved_filters import line_of
+
         places = {f"filters.{name}": f"{self._path}:{line_of(self._lines, name)}" for name in filters}
         for name, text in filters.items():
             if not isinstance(text, str):

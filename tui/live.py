@@ -10,13 +10,13 @@ from textual.timer import Timer
 
 from backends.feed import Clock, Topic, Unwatch
 from tui.actions import Action, bindings
-from tui.chrome.command_line import CommandLine
 from tui.chrome.footer import Footer
 from tui.chrome.header import Header
 from tui.widgets.glyphs import UNICODE, Glyphs
 
 if TYPE_CHECKING:
     from backends.site import Site
+    from tui.chrome.command_line import CommandLine
 
 SHOW_SECONDS = 0.25
 """Shortest time between two repaints: a burst of readings costs one."""
@@ -64,6 +64,8 @@ class LiveScreen(Screen[None]):
 
     async def command_line(self) -> CommandLine:
         """The screen's, made when it is first asked for: the first paint need not wait for it."""
+        from tui.chrome.command_line import CommandLine
+
         for line in self.query(CommandLine):
             return line
         line = CommandLine()

@@ -40,9 +40,10 @@ class Footer(StyledLine):
 
     def repaint_line(self) -> None:
         app = cast(FooterApp, self.app)
+        width = self.size.width or self.app.size.width  # before the first layout too
         # Of the screen it stands on, which need not be the one on top: a resize reaches hidden screens too.
         actions = [action for action in app.actions_of(self.screen) if action.show]
-        while len(actions) > 1 and self._width(actions, app.remapped) > self.size.width:
+        while len(actions) > 1 and self._width(actions, app.remapped) > width:
             actions.remove(max(actions, key=lambda action: action.rank))  # of equal ones the first
         cells, at = [Cell(" ")], 1
         self._spans = []

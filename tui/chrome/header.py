@@ -128,10 +128,11 @@ class Header(Vertical):
     def repaint_lines(self) -> None:
         """Draws what the application says now; nothing when it says the same."""
         app = cast(HeaderApp, self.app)
+        width = self.size.width or self.app.size.width  # before the first layout too: the first paint is the whole one
         for line in self.query("#header-site").results(HeaderLine):
-            line.set_cells(site_cells(app.summary, self.size.width, app.glyphs, app.changing.mark))
+            line.set_cells(site_cells(app.summary, width, app.glyphs, app.changing.mark))
         for line in self.query("#header-modes").results(HeaderLine):
-            cells, self._spans = mode_line(app.tabs, self._crumbs[1:], app.alarm, self.size.width, app.glyphs)
+            cells, self._spans = mode_line(app.tabs, self._crumbs[1:], app.alarm, width, app.glyphs)
             line.set_cells(cells)
 
     async def on_click(self, event: events.Click) -> None:

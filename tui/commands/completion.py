@@ -14,10 +14,10 @@ def completion(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _words(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, list[str]]]:
+def _words(parser: cli.Parser, path: str) -> Iterator[tuple[str, list[str]]]:
     """Command path -> the words that may follow: "" for the top, "lab ctl" for a command of a command."""
     words: list[str] = []
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list its options
+    for action in parser.described()._actions:  # noqa: SLF001 - argparse has no public way to list its options
         if action.help == argparse.SUPPRESS:
             continue
         words += [option for option in action.option_strings if option.startswith("--")]
