@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backends.domain import NodeState
@@ -14,7 +15,8 @@ from tui.widgets import units
 from tui.widgets.columns import Cell
 
 if TYPE_CHECKING:
-    from backends.domain import Fleet, Gpu, NodeReading
+    from backends.domain import Fleet, Gpu, Node, NodeReading
+    from screens.condition import Condition
     from tui.widgets.glyphs import Glyphs
 
 
@@ -185,19 +187,55 @@ def node_sort_value(reading: NodeReading, column: str) -> float | str | None:
     return None if value is None or reading.node is None else value(reading.node.gpus)
 
 
-def summary(fleet: Fleet, glyphs: Glyphs) -> tuple[Cell, ...]:
+@dataclass(frozen=True, slots=True)
+class NodeTotals:
+    """What one node adds to the line over the site."""
+
+    gpus: int
+    conditions: Counter[Condition]
+    utilizations: tuple[float, ...]
+    watts: float | None
+
+
+def node_totals(gpus: Sequence[Gpu]) -> NodeTotals:
+    utilizations = present(gpus, lambda gpu: gpu.utilization.gpu_percent)
+    return NodeTotals(len(gpus), Counter(map(gpu_condition, gpus)), tuple(utilizations), node_power(gpus))
+
+
+class SiteTotals:
+    """The totals of every node, counted again only where the node said something else: of a thousand, few did."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Node, NodeTotals]] = {}
+
+    def of(self, fleet: Fleet) -> list[NodeTotals]:
+        """Those of the nodes that answer now."""
+        live = [
+            (each.name, each.node) for each in fleet.nodes if each.state is NodeState.LIVE and each.node is not None
+        ]
+        self._known = {name: self._counted(name, node) for name, node in live}
+        return [totals for _, totals in self._known.values()]
+
+    def _counted(self, name: str, node: Node) -> tuple[Node, NodeTotals]:
+        known = self._known.get(name)
+        return known if known is not None and known[0] is node else (node, node_totals(node.gpus))
+
+
+def summary(fleet: Fleet, glyphs: Glyphs, site_totals: SiteTotals | None = None) -> tuple[Cell, ...]:
     """One line over the whole site. Sums and means are of the nodes that answer now."""
-    live = [
-        gpu for reading in fleet.nodes if reading.state is NodeState.LIVE and reading.node for gpu in reading.node.gpus
-    ]
+    live = (site_totals or SiteTotals()).of(fleet)
     unread = sum(reading.state in (NodeState.STALE, NodeState.DOWN) for reading in fleet.nodes)
-    conditions = Counter(gpu_condition(gpu) for gpu in live)
-    lost = conditions.pop(LOST, 0)
     by_style = Counter(dict.fromkeys(("bad", "warn"), 0))
-    for condition, number in conditions.items():
-        by_style[condition.style] += number
-    busy, power = node_utilization(live), node_power(live)
-    parts = [Cell(f"{len(fleet.nodes)} nodes"), Cell(f"{len(live)} GPUs")]
+    lost = 0
+    for totals in live:
+        for condition, number in totals.conditions.items():
+            if condition == LOST:
+                lost += number
+            else:
+                by_style[condition.style] += number
+    busy = mean([percent for totals in live for percent in totals.utilizations])
+    draws = [totals.watts for totals in live if totals.watts is not None]
+    parts = [Cell(f"{len(fleet.nodes)} nodes"), Cell(f"{sum(totals.gpus for totals in live)} GPUs")]
     for number, word, style in (
         (unread, "unread", "stale"),
         (lost, "lost", "bad"),
@@ -207,5 +245,5 @@ def summary(fleet: Fleet, glyphs: Glyphs) -> tuple[Cell, ...]:
         if number:
             parts.append(Cell(f"{glyphs.of(style)} {number} {word}", style))
     parts.append(measured(f"mean util {busy:.0f} %") if busy is not None else Cell("mean util n/a", "dim"))
-    parts.append(Cell(f"{power / 1000:.1f} kW") if power is not None else Cell("power n/a", "dim"))
+    parts.append(Cell(f"{sum(draws) / 1000:.1f} kW") if draws else Cell("power n/a", "dim"))
     return tuple(parts)

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from backends.domain import Fleet
-from screens.aggregate import summary
+from screens.aggregate import SiteTotals, summary
 from screens.cells import COLUMNS
 from screens.gpu_items import NO_XIDS, Xids, xids_of
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
@@ -59,6 +59,7 @@ class FleetScreen(LiveScreen):
         self._node = self._to_select = node
         self._view: FleetView | None = None
         self._cache = RowCache()
+        self._totals = SiteTotals()
         self._heard: tuple[object, Xids] | None = None
 
     def compose(self) -> ComposeResult:
@@ -96,7 +97,7 @@ class FleetScreen(LiveScreen):
         if self._to_select is not None and self.grid.select(row_key(self._to_select)):
             self._to_select = None
         self._show_empty(fleet, bool(rows))
-        line = [*summary(fleet, self.glyphs)]
+        line = [*summary(fleet, self.glyphs, self._totals)]
         if self.filter_text:
             line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of", "accent"))
         self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")

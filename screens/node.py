@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from backends.domain import Gpu, NodeReading, NodeState
 from backends.feed import Topic
-from screens.cells import measured, state_cell
+from screens.cells import MISSING, measured, state_cell
 from screens.condition import Condition, gpu_condition
 from screens.node_pages import PAGES, Page
 from screens.node_pages.view import NodePage, NodeView
@@ -34,6 +34,9 @@ GPU_COLUMNS = (
 )
 
 
+GONE = Condition("bad", "gone")
+
+
 def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     """The list at the left: one row per GPU, stale where the node no longer answers."""
     rows, live = [], reading.state is NodeState.LIVE
@@ -46,6 +49,11 @@ def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
         )
         rows.append(Row(gpu.key, cells, dim=gpu.lost or not live))
     return rows
+
+
+def gone_row(key: str, name: str, glyphs: Glyphs) -> Row:
+    """The place of the chosen GPU when it is no longer listed: the cursor stays, and no other takes its page."""
+    return Row(key, (name, state_cell(GONE, glyphs), MISSING, MISSING), dim=True)
 
 
 def page_cells(current: Page) -> list[Cell]:
@@ -85,6 +93,8 @@ class NodeScreen(LiveScreen):
         self.gpu_key = gpu_key
         self.page: Page = next((each for each in PAGES if each.id == page), PAGES[0])
         self._pages: dict[str, NodePage] = {}
+        self._gpu_name = "?"
+        """The chosen GPU's number when it was listed last."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="node-problem", markup=False)
@@ -107,10 +117,12 @@ class NodeScreen(LiveScreen):
 
     @property
     def gpu(self) -> Gpu | None:
-        """The chosen GPU, else the first."""
+        """The chosen GPU, the first as long as none was chosen; None when the chosen one is no longer listed."""
         reading = self.reading
         gpus = reading.node.gpus if reading and reading.node else ()
-        return next((gpu for gpu in gpus if gpu.key == self.gpu_key), gpus[0] if gpus else None)
+        if self.gpu_key is None:
+            return gpus[0] if gpus else None
+        return next((gpu for gpu in gpus if gpu.key == self.gpu_key), None)
 
     def topics(self) -> Iterable[Topic[Any]]:
         return () if self.site is None else (self.site.fleet, self.site.events, self.site.triage)
@@ -130,8 +142,12 @@ class NodeScreen(LiveScreen):
             return
         grid = self.query_one("#node-gpus", Grid)
         rows = gpu_rows(reading, self.glyphs)
-        grid.display = bool(rows)
         chosen = self.gpu_key
+        if self.gpu is not None:
+            self._gpu_name = str(self.gpu.index)
+        elif rows and chosen is not None:
+            rows.append(gone_row(chosen, self._gpu_name, self.glyphs))
+        grid.display = bool(rows)
         grid.set_rows(rows)
         if chosen is not None:
             grid.select(chosen)

@@ -33,7 +33,7 @@ from backends.triage.grouping import group, order
 from backends.triage.memory import NodeMemory
 from backends.triage.rule import NodeJudge, Rule, finding
 from backends.triage.rules import RULES, rule_of
-from backends.triage.state import NodeView, SiteState, is_current, peers_of
+from backends.triage.state import NodeView, Peer, PeerClass, SiteState, add_peers, is_current
 from backends.triage.tracker import Recovered, Tracker
 
 TIMED_SECONDS = 5.0
@@ -209,9 +209,13 @@ class Triager:
         due = [rule for rule in self._site if again or self._is_due(rule, now)]
         if not due:
             return
-        views = tuple(self._view(self._entries[reading.name], reading, now) for reading in fleet.nodes)
-        yield
-        state = SiteState(self.spec, views, now, peers_of(views))
+        views: list[NodeView] = []
+        peers: defaultdict[PeerClass, list[Peer]] = defaultdict(list)
+        for reading in fleet.nodes:
+            views.append(self._view(self._entries[reading.name], reading, now))
+            add_peers(peers, views[-1])
+            yield
+        state = SiteState(self.spec, tuple(views), now, peers)
         for place, rule in enumerate(self._site):
             if rule not in due:
                 continue

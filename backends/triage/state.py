@@ -132,15 +132,12 @@ def load_class(gpu: Gpu) -> str | None:
     return "power-capped" if "sw_power_cap" in reasons else "busy"
 
 
-def peers_of(views: tuple[NodeView, ...]) -> dict[PeerClass, list[Peer]]:
-    """The answering GPUs of the site by class; a GPU without a name or a known load is in none."""
-    classes: defaultdict[PeerClass, list[Peer]] = defaultdict(list)
-    for view in views:
-        for gpu in view.gpus:
-            load = load_class(gpu)
-            if load is not None and gpu.name is not None:
-                classes[PeerClass(gpu.name, load, gpu.mig.enabled is True)].append(Peer(view, gpu))
-    return classes
+def add_peers(classes: defaultdict[PeerClass, list[Peer]], view: NodeView) -> None:
+    """The node's answering GPUs by class; a GPU without a name or a known load is in none."""
+    for gpu in view.gpus:
+        load = load_class(gpu)
+        if load is not None and gpu.name is not None:
+            classes[PeerClass(gpu.name, load, gpu.mig.enabled is True)].append(Peer(view, gpu))
 
 
 def is_guest(gpu: Gpu) -> bool:

@@ -173,8 +173,7 @@ class ChartsPage(NodePage, can_focus=True):
         gpu = view.gpu
         in_sight = [(name, chart) for name, chart in self.charts.items() if chart.display and chart.points > 0]
         if gpu is None or not in_sight:
-            said = "The node reports no GPU." if view.reading.node is not None else "No value was read yet."
-            self.query_one("#charts-time", StyledLine).set_cells([Cell(said if gpu is None else "", "dim")])
+            self.query_one("#charts-time", StyledLine).set_cells([Cell(view.no_gpu if gpu is None else "", "dim")])
             return
         end = view.now if self.time.end is None else self.time.end
         happened = marks(view, gpu)

@@ -225,8 +225,10 @@ class MigPage(NodePage):
     def _planned(self, view: NodeView) -> tuple[Plan | None, tuple[str, str] | None]:
         """The plan of what was typed, or what is wrong with it and a hint."""
         node = view.reading.node
-        if node is None or view.gpu is None or not self._asked.strip():
+        if node is None or not self._asked.strip():
             return None, None
+        if view.gpu is None:
+            return None, (view.no_gpu, "")
         from backends.nodes.mig.planner import plan
         from backends.nodes.mig.target import target_of
         from backends.nodes.mig.wish import parse
@@ -268,5 +270,4 @@ def _wrong(error: tuple[str, str], paper: Paper) -> list[Line]:
 
 
 def _no_gpu(view: NodeView, paper: Paper) -> list[Line]:
-    said = "The node reports no GPU." if view.reading.node is not None else "No value was read yet."
-    return paragraph(said, paper, "dim", indent=0)
+    return paragraph(view.no_gpu, paper, "dim", indent=0)

@@ -12,9 +12,8 @@ from tui.widgets.sheet import Section
 
 class ValuesPage(SheetPage):
     def sections(self, view: NodeView) -> list[Section]:
-        """What was found, then the GPU in groups; a node without GPUs says so."""
+        """What was found, then the GPU in groups, or why there is none."""
         gpu = view.gpu
         if gpu is None:
-            said = "The node reports no GPU." if view.reading.node is not None else "No value was read yet."
-            return [findings_section(view), Section("GPUS", ((Cell(said, "dim"),),))]
+            return [findings_section(view), Section("GPUS", ((Cell(view.no_gpu, "dim"),),))]
         return [findings_section(view), *gpu_sections(view, gpu)]

@@ -20,7 +20,7 @@ class NodeView:
 
     reading: NodeReading
     gpu: Gpu | None
-    """The chosen GPU; None on a node without any."""
+    """The chosen GPU; None on a node without any, and where the chosen one is no longer listed."""
     now: float
     """Seconds since the epoch."""
     events: tuple[Event, ...] = ()
@@ -31,6 +31,14 @@ class NodeView:
     glyphs: Glyphs = UNICODE
     platform: str | None = None
     """docker, kubernetes or openshift; None where none is configured."""
+
+    @property
+    def no_gpu(self) -> str:
+        """Why there is no chosen GPU, in a sentence."""
+        node = self.reading.node
+        if node is None:
+            return "No value was read yet."
+        return "The chosen GPU is no longer listed: choose another one." if node.gpus else "The node reports no GPU."
 
 
 class NodePage(Widget):

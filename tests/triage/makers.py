@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ from backends.domain import (
 from backends.triage.memory import NodeMemory
 from backends.triage.rule import finding
 from backends.triage.rules import RULES
-from backends.triage.state import NodeView, SiteState, is_current, peers_of
+from backends.triage.state import NodeView, Peer, PeerClass, SiteState, add_peers, is_current
 
 NOW = 1_765_000_000.0
 GIB = 1024**3
@@ -184,7 +185,10 @@ def view(
 
 
 def state(*views: NodeView) -> SiteState:
-    return SiteState(SiteSpec("site"), views, NOW, peers_of(views))
+    peers: defaultdict[PeerClass, list[Peer]] = defaultdict(list)
+    for view in views:
+        add_peers(peers, view)
+    return SiteState(SiteSpec("site"), views, NOW, peers)
 
 
 def xid(code: int, gpu_index: int | None = 0, at: float = NOW - 10, text: str = "said", node: str = "n1") -> Event:

@@ -18,6 +18,7 @@ from tests.tui.fleets import HOSTILE, NOW
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare, one_terminal
 from tests.unit.migs import mig_gpu, node, plain_gpu, process
 from tui.app import Console
+from tui.widgets.grid import Grid
 from tui.widgets.mig_map import MigMap
 
 __all__ = ["one_terminal"]
@@ -55,6 +56,7 @@ FLEETS: dict[str, Fleet] = {
         Gpu(name="NVIDIA L40S-24C", uuid="GPU-v", vgpu=Vgpu("vgpu", False)),
     ),
     "incapable": dgx(Gpu(name="NVIDIA L40S", uuid="GPU-l")),
+    "lost": dgx(replace(plain_gpu(), lost=True, mig=Mig(None, None, None))),
     "no-gpus": dgx(),
     "stale": Fleet(
         (NodeReading("dgx01", NodeState.STALE, node(CUT), NOW - 240, Problem("unreachable", "gone", "look", NOW)),)
@@ -284,6 +286,20 @@ async def test_a_plan_from_old_values_says_so() -> None:
         await to_mig(console)
         await typed(console, "7g.80gb")
         assert "the node does not answer now" in said(console)
+
+
+async def test_a_plan_never_moves_to_another_gpu_by_itself() -> None:
+    async with opened(a_console(dgx(plain_gpu(0), CUT, plain_gpu(2)))) as console:
+        page = await to_mig(console)
+        await console.press("j")
+        await typed(console, "7g.80gb")
+        assert any("-i 1" in command for command in page.commands)
+        console.site.publish(dgx(plain_gpu(0), plain_gpu(2)))
+        console.screen.show()
+        await console.pilot.pause()
+        assert page.commands == ()
+        assert "no longer listed" in said(console)
+        assert [row.key for row in console.screen.query_one("#node-gpus", Grid).rows][-1] == CUT.key
 
 
 async def test_a_cluster_is_drained() -> None:

@@ -56,6 +56,8 @@ def picture(gpu: Gpu) -> GpuMap:
         board = board_for(gpu.name, gpu.pci_device_id)
     except UnknownBoard:
         board = None
+    if gpu.lost:
+        return GpuMap(gpu.index, gpu.name, "absent", "MIG n/a: the GPU is lost", "bad", board)
     if mig.enabled is None:
         said = "no MIG on this board" if board is None else "NVML tells no MIG mode"
         return GpuMap(gpu.index, gpu.name, "absent", said, "dim", board)
