@@ -84,7 +84,13 @@ class Console(ChangingConsole):
         # Textual would draw the terminal's own colours as black on black; `mono` draws none. See https://no-color.org.
         environ = dict(os.environ)
         os.environ.pop("NO_COLOR", None)
-        super().__init__()
+        try:
+            chosen = _theme_name(theme or settings.theme, environ)
+        except ConfigError as error:
+            raise (error if theme else settings.placed("theme", error)) from None
+        # Whether the terminal's own colours are drawn as they are is decided in here; later it follows the theme.
+        super().__init__(ansi_color=next(each.ansi for each in THEMES if each.name == chosen))
+        self.set_reactive(App.ansi_color, None)
         self.site: Site | None = None
         self.clock: Clock = clock or SystemClock()
         self.site_error: str | None = None
@@ -104,10 +110,6 @@ class Console(ChangingConsole):
         for each in THEMES:
             self.register_theme(each)
         self._environ = environ
-        try:
-            chosen = self._theme_name(theme or settings.theme)
-        except ConfigError as error:
-            raise (error if theme else settings.placed("theme", error)) from None
         self.set_reactive(App.theme, chosen)  # no restyling: nothing is mounted
         self.stylesheet.set_variables(self.get_css_variables())
         self.remapped: dict[str, str] = {}
@@ -319,18 +321,10 @@ class Console(ChangingConsole):
 
     def _to_theme(self, name: str) -> str | None:
         try:
-            self.theme = self._theme_name(name)
+            self.theme = _theme_name(name, self._environ)
         except ConfigError as error:
             return f"{error.message}; {error.hint}"
         return None
-
-    def _theme_name(self, name: str | None) -> str:
-        names = [each.name for each in THEMES]
-        if name is None:
-            return for_environment(self._environ)
-        if name not in names:
-            raise ConfigError(f"no theme is called {name!r}", f"there are: {', '.join(names)}")
-        return name
 
     # Actions
 
@@ -402,3 +396,13 @@ def _load_site_factory() -> SiteFactory:
     from tui.paths import state_path
 
     return partial(importlib.import_module("backends.site").Site, state_dir=state_path())
+
+
+def _theme_name(name: str | None, environ: Mapping[str, str]) -> str:
+    """`name` where there is such a theme, the environment's without one; raises ConfigError."""
+    names = [each.name for each in THEMES]
+    if name is None:
+        return for_environment(environ)
+    if name not in names:
+        raise ConfigError(f"no theme is called {name!r}", f"there are: {', '.join(names)}")
+    return name

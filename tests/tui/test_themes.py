@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from textual.app import App
 from textual.color import Color
+from textual.filter import ANSIToTruecolor
 
+from backends.domain import Fleet
+from tests.tui.consoles import build_on, opened
 from themes import DEFAULT, STATE_VARIABLES, THEMES, for_environment
 from themes.palette import PALETTES, Palette
 
@@ -91,3 +94,20 @@ def test_names_are_told_apart_and_the_default_exists() -> None:
 )
 def test_the_terminal_chooses(environ: dict[str, str], name: str) -> None:
     assert for_environment(environ) == name
+
+
+@pytest.mark.parametrize(("theme", "own"), [("mono", True), ("ansi-16", True), ("dark", False)])
+async def test_the_terminals_own_colours_are_left_to_the_terminal(theme: str, own: bool) -> None:
+    """From the first paint on, and after a change of the theme."""
+    async with opened(build_on(Fleet(), theme=theme)) as console:
+
+        def translated() -> bool:
+            return any(isinstance(each, ANSIToTruecolor) for each in console.app.get_line_filters())
+
+        assert translated() is not own
+        console.app.theme = "dark"
+        await console.pilot.pause()
+        assert translated()
+        console.app.theme = "mono"
+        await console.pilot.pause()
+        assert not translated()
