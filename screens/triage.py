@@ -16,6 +16,7 @@ from textual.widgets import Static
 
 from backends.contract import GpudeckError
 from tui.actions import Action
+from tui.alerts import SETTLE_SECONDS
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import Filter, parse, shortened
@@ -77,6 +78,9 @@ class TriageScreen(LiveScreen):
         self._listed: dict[str, Finding] = {}
         """The findings in the list, by id."""
         self._listed_from: tuple[object, ...] = ()
+        self._is_chosen = False
+        """Somebody has moved the selection, or done something with what was selected."""
+        self._opening_until = float("-inf")
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="triage-summary")
@@ -146,7 +150,7 @@ class TriageScreen(LiveScreen):
     def action_acknowledge(self) -> None:
         from screens.acknowledge import AcknowledgeDialog, TakeBackDialog, login_name
 
-        finding = self.selected
+        finding, self._is_chosen = self.selected, True
         if finding is None:
             self.notify(NONE_SELECTED, timeout=2, markup=False)
         elif finding.recovered_at is not None:
@@ -189,6 +193,7 @@ class TriageScreen(LiveScreen):
 
     def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
         event.stop()
+        self._is_chosen = self._is_chosen or event.grid.cursor > 0
         self._show_evidence()
 
     # Inside
@@ -238,6 +243,8 @@ class TriageScreen(LiveScreen):
             body.show_rows(
                 LazyRows([each.id for each in findings], lambda index: triage_row(findings[index], now, glyphs))
             )
+            if self._is_opening(now):
+                body.grid.cursor = 0
         hidden = 0 if self.filter_text else len(shown(triage, TriageView())) - len(self._listed)
         line = summary_cells(triage, hidden, glyphs)
         if self.filter_text:
@@ -247,6 +254,12 @@ class TriageScreen(LiveScreen):
         if problem is not None:
             line.insert(0, Cell(f"{glyphs.stale} not looked at again: {problem.message}", "stale"))
         self.query_one("#triage-summary", StyledLine).set_cells(line, separator="  ")
+
+    def _is_opening(self, now: float) -> bool:
+        """The first findings still come in: until somebody chooses one, the worst is selected, not the earliest."""
+        if any(reading.state == "connecting" for reading in (self.fleet.nodes if self.fleet else ())):
+            self._opening_until = now + SETTLE_SECONDS
+        return now < self._opening_until and not self._is_chosen
 
     def _show_evidence(self) -> None:
         """The selected finding in full; where nothing is listed, what was checked."""
@@ -281,6 +294,7 @@ class TriageScreen(LiveScreen):
         return next((gpu.name for gpu in gpus if subject and gpu.key == subject.gpu_key), None)
 
     def _scroll_evidence(self, lines: int) -> None:
+        self._is_chosen = True
         if self._body is not None:
             self._body.evidence.scroll_relative(y=lines, animate=False)
 

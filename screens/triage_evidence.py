@@ -1,4 +1,4 @@
-"""One finding in full: what is so since when, whom it hits, why, what was seen, what to do next. Pure."""
+"""One finding in full: what is so since when, whom it hits, why, what to do next, what was seen. Pure."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ def _groups(finding: Finding, page: Page) -> Iterable[Group]:
     yield _head(finding, page)
     yield _listed("hits", [hit_text(hit) for hit in finding.hits], MOST_HITS, page, "accent")
     yield _field("cause", wrapped(finding.cause or "", width, ellipsis=glyphs.ellipsis))
+    yield _steps(finding, page)  # before the evidence, which may be long: what to do is in sight at once
     yield _evidence(finding.evidence, page)
-    yield _listed("then", finding.folded, MOST_FOLDED, page)
-    yield [*_steps(finding, page), *_field("source", wrapped(finding.advice_source or "", width), "dim")]
+    yield _listed("then", [each for each in finding.folded if each != finding.claim], MOST_FOLDED, page)
+    yield _field("source", wrapped(finding.advice_source or "", width), "dim")
 
 
 def _head(finding: Finding, page: Page) -> Group:

@@ -112,7 +112,7 @@ class MigPage(NodePage):
         entry.suggester = SuggestFromList(self._names(), case_sensitive=False)
         self.query_one("#mig-ask").display = True
         self.screen.set_focus(entry)
-        entry.cursor_position = len(entry.value)
+        entry.select_all()  # another wish is typed over it, the same one goes on with an arrow
         self._redraw_from_top()
 
     def action_copy(self) -> None:

@@ -169,13 +169,26 @@ async def test_the_evidence_tells_the_whole_finding(size: tuple[int, int]) -> No
             assert words in said, words
 
 
+async def test_the_worst_is_selected_while_the_first_findings_come_in_and_nobody_has_chosen() -> None:
+    async with triaged(triage(HOT)) as console:
+        fleet = console.site.fleet.reading.value
+        assert fleet is not None
+        late = NodeReading("late", NodeState.CONNECTING, None, None, None)
+        console.site.publish(replace(fleet, nodes=(*fleet.nodes, late)))
+        await found(console, triage(LOST, HOT))
+        assert selected(console) == LOST.id
+        await console.press("j")
+        await found(console, triage(replace(LOST, id="another"), LOST, HOT))
+        assert selected(console) == HOT.id
+
+
 async def test_what_enter_opens_is_the_first_step_and_the_rest_keeps_its_order() -> None:
     look = NextStep("screen", "look at it", "dgx01/GPU-lost")
     steps = (NextStep("command", "drain it"), NextStep("command", "reset it", "nvidia-smi -r -i 2"), look)
     async with triaged(triage(replace(LOST, steps=steps))) as console:
         assert "next [enter] look at it drain it reset it nvidia-smi -r -i 2" in evidence(console)
         await found(console, triage(replace(LOST, steps=())))
-        assert "next [enter] opens dgx01 gpu2 source" in evidence(console)
+        assert "next [enter] opens dgx01 gpu2 evidence" in evidence(console)
 
 
 async def test_a_command_too_long_to_show_says_so_and_is_copied_whole() -> None:
@@ -254,11 +267,12 @@ async def test_the_evidence_is_folded_anew_for_another_size() -> None:
 
 async def test_the_selection_stays_on_its_finding() -> None:
     async with triaged(triage(HOT, DISK)) as console:
-        await select(console, HOT.id)
+        await console.press("j")
+        assert selected(console) == DISK.id
         await found(console, triage(LOST, HOT, DISK))
-        assert selected(console) == HOT.id
-        await found(console, triage(LOST, DISK, recovered=(replace(HOT, recovered_at=NOW - 1),)))
-        assert selected(console) == HOT.id, "and goes with it among the recovered"
+        assert selected(console) == DISK.id
+        await found(console, triage(LOST, HOT, recovered=(replace(DISK, recovered_at=NOW - 1),)))
+        assert selected(console) == DISK.id, "and goes with it among the recovered"
 
 
 async def test_a_click_selects_and_a_double_click_opens() -> None:
