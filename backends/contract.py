@@ -16,6 +16,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 │   └── VersionMismatch         the probe speaks another protocol
 ├── NotAllowed                  the platform's API forbids it; names the permission
 ├── Refused                     the platform's API will not do it: a conflict, an invalid value, a full quota
+│   └── Held                    a PodDisruptionBudget forbids an eviction now; later it may not
 ├── Gone                        the object is not there (any more)
 ├── ChangeRefused               a change may not be made: window, permission, limit, another console
 ├── StepFailed                  a step of a change did not do what it should
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
 
     from backends.domain import (
         AccessReview,
+        Act,
+        ApiRequest,
         DrainPlan,
         Fleet,
         LogBatch,
         LogQuery,
         LogSource,
+        NodeControl,
         NodeSpec,
         Permission,
+        PodControl,
         SiteSpec,
         Stack,
         Workloads,
@@ -126,6 +131,10 @@ class NotAllowed(GpudeckError):
 
 class Refused(GpudeckError):
     code = "refused"
+
+
+class Held(Refused):
+    code = "held"
 
 
 class Gone(GpudeckError):
@@ -250,8 +259,11 @@ class ReviewsAccess(Protocol):
 
 @runtime_checkable
 class RestartsPods(Protocol):
-    async def restart_pod(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
-        """Deletes the pod, so that its controller makes it anew. Raises `GpudeckError`, `Gone` without such a pod."""
+    async def restart_pod(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        """Deletes the pod, so that its controller makes it anew. With `uid` only that very pod.
+
+        Raises `GpudeckError`, `Gone` without such a pod, `Refused` when the pod of that name has another uid.
+        """
         ...
 
 
@@ -268,8 +280,12 @@ class DrainsNodes(Protocol):
         """What a drain would evict, what it would leave, and what forbids it. Changes nothing."""
         ...
 
-    async def evict(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
-        """Asks for one pod's eviction; raises `Refused` while a PodDisruptionBudget forbids it."""
+    async def evict(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        """Asks for one pod's eviction, with `uid` only for that very pod.
+
+        Raises `GpudeckError`, `Held` while a PodDisruptionBudget forbids it, `Gone` without such a pod, `Refused` when
+        the pod of that name has another uid.
+        """
         ...
 
 
@@ -291,6 +307,30 @@ class UpgradesDrivers(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsRequests(Protocol):
+    async def request(self, act: Act) -> ApiRequest:
+        """What would be sent for `act`, and the rights it takes. Changes nothing."""
+        ...
+
+
+@runtime_checkable
+class FollowsNodes(Protocol):
+    def follow_node(self, node: str) -> AsyncIterator[NodeControl]:
+        """The node as it is now, then at every change. Raises `GpudeckError`, `Gone` without such a node."""
+        ...
+
+
+@runtime_checkable
+class FollowsPods(Protocol):
+    def follow_pods(self, node: str, namespace: str | None = None) -> AsyncIterator[tuple[PodControl, ...]]:
+        """The node's pods as they are now, then at every change; of one namespace where that is all one may read.
+
+        Raises `GpudeckError`.
+        """
+        ...
+
+
 CAPABILITIES: dict[str, type] = {
     "stack": ReportsStack,
     "workloads": ListsWorkloads,
@@ -301,6 +341,9 @@ CAPABILITIES: dict[str, type] = {
     "drain": DrainsNodes,
     "mig": PartitionsGpus,
     "driver upgrade": UpgradesDrivers,
+    "requests": TellsRequests,
+    "node watch": FollowsNodes,
+    "pod watch": FollowsPods,
 }
 """By the word that `gpudeck backends` lists them under."""
 

@@ -193,8 +193,10 @@ class Site:
         return way
 
     def client(self, name: str) -> Any:
-        """A platform's client by name; raises GpudeckError where the site has none."""
-        raise GpudeckError(f"{self.spec.name} has no {name}", "no platform is connected")
+        """`platform`: the site's platform, which opens its backend; raises GpudeckError where the site has none."""
+        if name == "platform" and self.platform.configured:
+            return self.platform
+        raise GpudeckError(f"{self.spec.name} has no {name}", "set platform in the site's configuration")
 
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(

@@ -189,7 +189,7 @@ class Changing:
             if what == "abandon":
                 await self._abandon(desk, record)
                 return
-            change = undoing(record) if what == "undo" else remaining(record)
+            change = await desk.with_radius(undoing(record) if what == "undo" else remaining(record))
             if await self._window_open(desk) and await self._confirmed(desk, change, what.capitalize()):
                 self._run(desk, desk.undo(record.id) if what == "undo" else desk.resume(record.id), record.id)
 

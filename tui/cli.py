@@ -133,10 +133,48 @@ def _snapshot(snapshot: Parser) -> None:
     _site_arguments(snapshot)
 
 
+_STACK_VERBS: tuple[tuple[str, str, tuple[tuple[str, dict[str, object]], ...]], ...] = (
+    ("restart", "delete an operand's pod on a node: another one comes up", (("argument", {"metavar": "OPERAND"}),)),
+    ("cordon", "keep new pods off a node", ()),
+    ("uncordon", "let new pods on a node again", ()),
+    (
+        "drain",
+        "cordon a node and evict its pods, as PodDisruptionBudgets allow",
+        (("--force", {"action": "store_true", "help": "also pods that come back nowhere or lose emptyDir data"}),),
+    ),
+    ("mig", "ask the MIG manager for a layout of all GPUs of a node", (("argument", {"metavar": "LAYOUT"}),)),
+    (
+        "upgrade",
+        "start the driver upgrade of a node, or leave the node out of upgrades",
+        (("phase", {"choices": ("start", "pause", "resume")}),),
+    ),
+)
+"""What `gpudeck stack` changes: word, help, what the word takes."""
+
+
 def _stack(stack: Parser) -> None:
     stack.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/stack/1"')
     stack.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="longest wait (default: 30)")
     _site_arguments(stack)
+    verbs = stack.add_subparsers(dest="stack_command", metavar=f"[{'|'.join(name for name, _, _ in _STACK_VERBS)}]")
+    for name, text, own in _STACK_VERBS:
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the platform cannot be reached.",
+        )
+        for argument, options in own:
+            verb.add_argument(argument, **options)  # type: ignore[arg-type]
+        verb.add_argument("--node", required=True, metavar="NAME", help="as the platform calls it")
+        verb.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help='a document with "schema": "gpudeck/changes/1"',
+        )
+        verb.add_argument("--timeout", type=float, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        change_arguments(verb)
+        _site_arguments(verb)
 
 
 def _backends(backends: Parser) -> None:
@@ -250,7 +288,7 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "mig": ("MIG layouts: which are possible, and the way there", _mig),
     "check": ("what is wrong, why and what to do; 1 for a warning or worse", _check),
     "changes": ("what was changed, what was cut off, and how to end it", _changes),
-    "stack": ("the GPU stack of the site's platform, and what blocks it", _stack),
+    "stack": ("the GPU stack of the site's platform, what blocks it, and changes to it", _stack),
     "backends": ("installed platform backends and how nodes are read", _backends),
     "completion": ("print a completion script", _completion),
 }

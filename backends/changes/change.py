@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from backends.changes.step import Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,18 @@ class BlastRadius:
     models: tuple[str, ...] = ()
     replicas: tuple[ReplicasLeft, ...] = ()
     gpus: tuple[str, ...] = ()
-    """`dgx07 gpu3`"""
+    """`dgx07 gpu3`; `2 x nvidia.com/gpu of team-search/llama-70b-2` where a platform counts them and names none."""
+    gpu_count: int | None = None
+    """How many `gpus` stands for; None: one each."""
     undetermined: tuple[Undetermined, ...] = ()
 
     @property
     def workloads(self) -> int:
         return len(self.pods) + len(self.containers) + len(self.processes)
+
+    @property
+    def gpu_number(self) -> int:
+        return len(self.gpus) if self.gpu_count is None else self.gpu_count
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -77,13 +86,13 @@ class BlastRadius:
             ("user", self.users),
             ("owner", self.owners),
             ("model", self.models),
-            ("GPU", self.gpus),
         )
         return (
             *(() if self.workloads or self.undetermined else ("no workloads seen",)),
             *((f"{counted(len(self.processes), 'process', 'processes')}:",) if self.processes else ()),
             *(f"  {process}" for process in self.processes),
             *(f"{counted(len(names), kind)}: {', '.join(names)}" for kind, names in kinds if names),
+            *((f"{counted(self.gpu_number, 'GPU')}: {', '.join(self.gpus)}",) if self.gpus else ()),
             *(f"{each.model}: {each.left} of {each.of} replicas left" for each in self.replicas),
             *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
         )
@@ -94,7 +103,7 @@ class BlastRadius:
             return None
         over = [
             counted(count, noun)
-            for count, noun in ((self.workloads, "workload"), (len(self.gpus), "GPU"))
+            for count, noun in ((self.workloads, "workload"), (self.gpu_number, "GPU"))
             if count > limit
         ]
         if over:
@@ -105,6 +114,29 @@ class BlastRadius:
                 f"it cannot be told whether it stays within the limit of {limit}: {unknown[0].what} ({unknown[0].why})"
             )
         return None
+
+
+def together(radii: Iterable[BlastRadius]) -> BlastRadius:
+    """Whom several steps hit, each workload once."""
+    listed = list(radii)
+
+    def every(names: Callable[[BlastRadius], tuple[T, ...]]) -> tuple[T, ...]:
+        return tuple(dict.fromkeys(name for each in listed for name in names(each)))
+
+    gpus = every(lambda each: each.gpus)
+    total = max((each.gpu_number for each in listed), default=0)
+    return BlastRadius(
+        pods=every(lambda each: each.pods),
+        containers=every(lambda each: each.containers),
+        processes=every(lambda each: each.processes),
+        users=every(lambda each: each.users),
+        owners=every(lambda each: each.owners),
+        models=every(lambda each: each.models),
+        replicas=every(lambda each: each.replicas),
+        gpus=gpus,
+        gpu_count=None if all(each.gpu_count is None for each in listed) else max(total, len(gpus)),
+        undetermined=every(lambda each: each.undetermined),
+    )
 
 
 @dataclass(frozen=True, slots=True)

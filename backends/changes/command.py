@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import Permission, Preview
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.changes.step import Ran, Reach, Step, Told, Verdict
 from backends.contract import GpudeckError, StepFailed
 from backends.domain import clean
@@ -88,6 +88,14 @@ class CommandStep(Step):
 
     def verified_by(self) -> str:
         return "nothing: no check is known" if self.check_after is None else self.check_after.describe()
+
+    @classmethod
+    async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
+        del reach
+        lines = dict.fromkeys(f"{shlex.join(step.argv)} on {step.node}" for step in steps)
+        return BlastRadius(
+            undetermined=tuple(Undetermined(f"whom {line} hits", "a command does not tell") for line in lines)
+        )
 
     async def permissions(self, reach: Reach) -> Sequence[Permission]:
         return [await root_permission(reach, self.node, sudo=is_sudo(self.argv))] if self.needs_root else []

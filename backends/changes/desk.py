@@ -19,6 +19,7 @@ from backends.changes.former import built_upon, rebuild, step_place
 from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
 from backends.changes.preflight import Preflight, preflight
+from backends.changes.radius import with_radius
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
@@ -150,6 +151,10 @@ class ChangeDesk:
     async def look(self) -> DeskView:
         """The former changes and the lock, as they are on the disk now."""
         return await asyncio.to_thread(look_at, self._state_dir, self.spec.name, self._clock.now(), self.actor.host)
+
+    async def with_radius(self, change: Change) -> Change:
+        """A former change with whom it hits now."""
+        return await with_radius(change, self._reach)
 
     async def preflight(self, change: Change) -> Preflight:
         """Dry runs, permissions and limits; changes nothing and needs no open window."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from backends.changes.change import BlastRadius, Change, Target, Undetermined
+from backends.changes.change import Change, Target
 from backends.changes.record import ChangeRecord, Effect, StepState
 from backends.changes.step import step_from_json
 from backends.contract import ChangeRefused
 
 
 def rebuild(record: ChangeRecord) -> Change:
-    """The change of a journal; raises GpudeckError when a step cannot be rebuilt."""
+    """The change of a journal; raises GpudeckError when a step cannot be rebuilt.
+
+    Whom it hits is left open: `backends.changes.radius` looks, because the journal tells of another day.
+    """
     return Change(
         id=record.id,
         title=record.title,
@@ -20,7 +23,6 @@ def rebuild(record: ChangeRecord) -> Change:
         site=record.site,
         targets=tuple(Target("", name) for name in record.targets),
         steps=tuple(step_from_json(document) for document in record.documents),
-        radius=BlastRadius(undetermined=(Undetermined("whom it hits now", "only new changes are looked at"),)),
         disruptive=record.typed_name is not None,
     )
 
@@ -45,13 +47,16 @@ def undoing(record: ChangeRecord) -> Change:
 
 
 def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:
-    """Why a former change can be neither resumed nor undone: a later one of the same target still holds."""
+    """Why a former change can be neither resumed nor undone: a later one of the same target still holds.
+
+    One without an undo, as a restart, stands in nobody's way: nothing could ever take it away.
+    """
     later = [
         each
         for each in records
         if each.id > record.id
         and set(each.targets).intersection(record.targets)
-        and any(step.effect is not Effect.NONE for step in each.steps)
+        and any(step.effect is not Effect.NONE and step.undo_describe is not None for step in each.steps)
     ]
     if not later:
         return None

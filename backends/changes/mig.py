@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import Permission, Preview, counted
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
 from backends.changes.command import SUDO, argv_of, contact, how_it_ended, is_sudo, last_line, root_permission, run
 from backends.changes.mig_layout import (
     MigLayout,
@@ -120,16 +120,20 @@ class MigStep(Step):
     async def permissions(self, reach: Reach) -> Sequence[Permission]:
         return [await root_permission(reach, self.gpu.node, sudo=is_sudo(self.argv))]
 
+    @classmethod
+    async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
+        """Everything on the GPUs: nvidia-smi tells no instance beside a process."""
+        return await _on_gpus([step.gpu for step in steps], reach)
+
     async def preview(self, reach: Reach) -> Preview:
         effects = (f"{self.before.words} -> {self.after.words}",)
         warnings: list[str] = []
         if option(self.argv, "-mig") is not None:
             warnings.append(MODE_COSTS)
         if hits(self.argv) is None:
-            ask = ("nvidia-smi", "-i", str(self.gpu.index), "--query-compute-apps=pid,name", "--format=csv,noheader")
-            apps = [line for line in (await _answer(reach, self.gpu.node, ask)).splitlines() if line.strip()]
+            apps = await _apps(reach, self.gpu)
             if apps:
-                named = ", ".join(clean(app.replace(",", ""), 60) for app in apps[:4])
+                named = ", ".join(clean(app, 60) for app in apps[:4])
                 number = counted(len(apps), "process", "processes")
                 warnings.append(f"{number} on the GPU; the driver refuses until none is: {named}")
         return Preview(effects, tuple(warnings))
@@ -199,6 +203,10 @@ class MigLayoutStep(Step):
     async def permissions(self, reach: Reach) -> Sequence[Permission]:
         return [await root_permission(reach, self.gpu.node, sudo=self.sudo)]
 
+    @classmethod
+    async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
+        return await _on_gpus([step.gpu for step in steps], reach)
+
     async def preview(self, reach: Reach) -> Preview:
         found = await layout_of(reach, self.gpu, self._prefix)
         return Preview((f"{found.words} -> {self.layout.words}",))
@@ -245,6 +253,22 @@ class MigLayoutStep(Step):
             MigLayout.from_json(document["expected"]),
             bool(document["sudo"]),
         )
+
+
+async def _apps(reach: Reach, gpu: MigGpu) -> list[str]:
+    """`4242 python` of each process on the GPU. Raises GpudeckError."""
+    ask = ("nvidia-smi", "-i", str(gpu.index), "--query-compute-apps=pid,name", "--format=csv,noheader")
+    lines = (await _answer(reach, gpu.node, ask)).splitlines()
+    return [clean(line.replace(",", ""), 120) for line in lines if line.strip()]
+
+
+async def _on_gpus(gpus: Sequence[MigGpu], reach: Reach) -> BlastRadius:
+    each = list(dict.fromkeys(gpus))
+    apps = [app for gpu in each for app in await _apps(reach, gpu)]
+    unknown = Undetermined("their users, pods and models", "nvidia-smi tells processes alone")
+    return BlastRadius(
+        processes=tuple(apps), gpus=tuple(gpu.label for gpu in each), undetermined=(unknown,) if apps else ()
+    )
 
 
 async def _found(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigLayout:

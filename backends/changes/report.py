@@ -123,12 +123,15 @@ def plan_document(change: Change, found: Preflight, now: float) -> dict[str, Any
                 "undo": None if undo is None else undo.describe(),
                 "undo_note": step.undo_note or None,
                 "effects": preview.effects,
+                "warnings": preview.warnings,
+                "obstacles": preview.obstacles,
             }
         )
     return {
         "schema": SCHEMA,
         "at": now,
         "dry_run": True,
+        "changed": False,
         "possible": not found.obstacles,
         "change": {
             "id": change.id,
@@ -138,7 +141,11 @@ def plan_document(change: Change, found: Preflight, now: float) -> dict[str, Any
             "targets": [asdict(target) for target in change.targets],
             "type_to_confirm": change.typed_name,
             "steps": steps,
-            "blast_radius": {**asdict(change.radius), "workloads": change.radius.workloads},
+            "blast_radius": {
+                **asdict(change.radius),
+                "workloads": change.radius.workloads,
+                "gpu_count": change.radius.gpu_number,
+            },
             "permissions": [asdict(permission) for permission in found.permissions],
             "warnings": found.warnings,
             "obstacles": found.obstacles,

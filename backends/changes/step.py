@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
-from backends.changes.change import Permission, Preview
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.contract import GpudeckError
 from backends.feed import Clock
 
@@ -55,7 +55,10 @@ class Reach(Protocol):
         ...
 
     def client(self, name: str) -> Any:
-        """A platform's client ("kubernetes", "docker/dgx07"); raises GpudeckError where the site has none."""
+        """Something else that the site is changed through; raises GpudeckError where the site has none.
+
+        "platform" is `backends.platform.Platform`: its `backend()` has the capabilities of `backends.contract`.
+        """
         ...
 
 
@@ -103,6 +106,12 @@ class Step(ABC):
         """What the step needs, and whether it is granted; asks, and changes nothing."""
         del reach
         return ()
+
+    @classmethod
+    async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
+        """Whom these steps, all of this class, hit as things are now; one look serves them all. Changes nothing."""
+        del steps, reach
+        return BlastRadius(undetermined=(Undetermined("whom it hits now", f"a step {cls.kind} cannot tell"),))
 
     async def preview(self, reach: Reach) -> Preview:
         """A dry run where the API has one, else a look at what is there; changes nothing."""
@@ -152,6 +161,13 @@ KINDS: dict[str, str] = {
     "command": "backends.changes.command:CommandStep",
     "mig": "backends.changes.mig:MigStep",
     "mig-layout": "backends.changes.mig:MigLayoutStep",
+    "restart-pod": "backends.changes.pod_steps:RestartStep",
+    "evict-pod": "backends.changes.pod_steps:EvictStep",
+    "drained": "backends.changes.pod_steps:DrainedStep",
+    "cordon": "backends.changes.node_steps:CordonStep",
+    "mig-label": "backends.changes.node_steps:MigLabelStep",
+    "upgrade-pause": "backends.changes.node_steps:UpgradePauseStep",
+    "upgrade-start": "backends.changes.node_steps:UpgradeStartStep",
 }
 """Kind -> where its class is; imported when a journal names it."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backends.domain.access import AccessReview, NotPermitted, Permission
+    from backends.domain.act import Act, ApiRequest, NodeControl, PodControl, Verb
     from backends.domain.allocation import GpuUse, Mismatch, MismatchKind
     from backends.domain.cluster import ClusterRelease, OlmOperator, Route
     from backends.domain.drain import DrainPlan, DrainPod
@@ -79,6 +80,8 @@ __all__ = [
     "PCIE_LEVELS",
     "AccessReview",
     "Acknowledgement",
+    "Act",
+    "ApiRequest",
     "Blocker",
     "ChangeSpec",
     "Check",
@@ -120,6 +123,7 @@ __all__ = [
     "MismatchKind",
     "NextStep",
     "Node",
+    "NodeControl",
     "NodeGpuCapacity",
     "NodeReading",
     "NodeSpec",
@@ -132,6 +136,7 @@ __all__ = [
     "Owner",
     "Pcie",
     "Permission",
+    "PodControl",
     "PolicyState",
     "Power",
     "ProbeCost",
@@ -156,6 +161,7 @@ __all__ = [
     "Topology",
     "Triage",
     "Utilization",
+    "Verb",
     "Vgpu",
     "Workload",
     "Workloads",
@@ -166,7 +172,7 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "stack", "allocation"),
+    *("access", "log", "workload", "drain", "cluster", "stack", "act", "allocation"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

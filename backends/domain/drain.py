@@ -23,6 +23,12 @@ class DrainPod:
     controller; emptyDir data would be lost."""
     budgets: tuple[str, ...] = ()
     """PodDisruptionBudgets over it that allow no disruption now."""
+    uid: str | None = None
+    """Tells it from a successor of the same name."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

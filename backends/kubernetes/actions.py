@@ -5,59 +5,37 @@ Nothing here asks a person, limits the harm or writes a journal: that is the bus
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-from backends.contract import Clock, Gone, Refused
-from backends.domain import MigManagerState, Permission
-from backends.kubernetes.api import MERGE_PATCH, Api
+from backends.contract import Clock, Gone, Held, Refused
+from backends.domain import NodeControl, Owner, PodControl
+from backends.kubernetes import requests
+from backends.kubernetes.api import Api
+from backends.kubernetes.drain import needs_force, stays
 from backends.kubernetes.errors import Throttled
 from backends.kubernetes.fields import table, word
-from backends.kubernetes.keeping import node_of
+from backends.kubernetes.following import following
+from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_SKIP, UPGRADE_STATE, mig_of
+from backends.kubernetes.objects import LeanNode, LeanPod
+from backends.kubernetes.requests import FIRST_STEP, Request
 from backends.kubernetes.resources import NODES, PODS
-from backends.kubernetes.watching import Watch
-from backends.kubernetes.watchset import end
-
-FIRST_STEP = "upgrade-required"
-FIELD_MANAGER = "gpudeck"
 
 
-def rights_to_restart(namespace: str, name: str) -> tuple[Permission, ...]:
-    return (PODS.permission("delete", namespace, name),)
-
-
-def rights_to_change(node: str) -> tuple[Permission, ...]:
-    """For cordon, MIG layout and driver upgrade: all of them are patches of the node."""
-    return (NODES.permission("get", name=node), NODES.permission("patch", name=node))
-
-
-def rights_to_evict(namespace: str, name: str) -> tuple[Permission, ...]:
-    return (PODS.permission("create", namespace, name, "eviction"),)
-
-
-async def restart_pod(api: Api, namespace: str, name: str, *, dry_run: bool) -> None:
+async def restart_pod(api: Api, namespace: str, name: str, *, uid: str | None = None, dry_run: bool) -> None:
     """Deletes the pod with its own grace period."""
-    await api.send("DELETE", PODS.path(namespace, name), query=_query(dry_run))
+    await _send(api, requests.restart(namespace, name, uid), dry_run)
 
 
-async def evict(api: Api, namespace: str, name: str, version: str, *, dry_run: bool) -> None:
+async def evict(api: Api, namespace: str, name: str, version: str, *, uid: str | None = None, dry_run: bool) -> None:
     """Asks for the eviction of one pod; `version` is that of the policy API, v1 or v1beta1.
 
-    Raises Refused while a PodDisruptionBudget forbids it (the API says 429 for that).
+    Raises Held while a PodDisruptionBudget forbids it (the API says 429 for that).
     """
-    eviction: dict[str, Any] = {
-        "apiVersion": f"policy/{version}",
-        "kind": "Eviction",
-        "metadata": {"namespace": namespace, "name": name},
-    }
-    if dry_run:
-        eviction["deleteOptions"] = {"dryRun": ["All"]}
     try:
-        await api.send("POST", PODS.path(namespace, name, "eviction"), eviction, query=_query(dry_run))
+        await _send(api, requests.evict(namespace, name, version, uid), dry_run)
     except Throttled as error:
-        raise Refused(error.message, "a PodDisruptionBudget protects it: try again later") from None
+        raise Held(error.message, "a PodDisruptionBudget protects it: try again later") from None
 
 
 async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
@@ -65,22 +43,25 @@ async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
     before = bool(table(await api.get(NODES.path(name=node)), "spec").get("unschedulable"))
     if before == on and not dry_run:
         return False
-    # null takes the field away, as kubectl does: false would stay in the object.
-    await _patch(api, node, {"spec": {"unschedulable": True if on else None}}, dry_run)
+    await _send(api, requests.cordon(node, on), dry_run)
     return before != on
 
 
 async def set_mig_layout(api: Api, node: str, layout: str | None, *, dry_run: bool) -> str | None:
-    """Sets nvidia.com/mig.config, or takes it away; returns the former layout."""
+    """Sets nvidia.com/mig.config, or takes it away; returns the former layout.
+
+    A layout that is wished for already is not sent again: the MIG manager would not take it up, and say nothing.
+    """
     former = await _label(api, node, MIG_CONFIG)
-    await _patch(api, node, {"metadata": {"labels": {MIG_CONFIG: layout}}}, dry_run)
+    if former != layout or dry_run:
+        await _send(api, requests.mig_layout(node, layout), dry_run)
     return former
 
 
 async def pause_driver_upgrade(api: Api, node: str, paused: bool, *, dry_run: bool) -> bool:
     """Sets or takes away nvidia.com/gpu-driver-upgrade.skip; returns whether it was set."""
     former = await _label(api, node, UPGRADE_SKIP)
-    await _patch(api, node, {"metadata": {"labels": {UPGRADE_SKIP: "true" if paused else None}}}, dry_run)
+    await _send(api, requests.upgrade_pause(node, paused), dry_run)
     return former == "true"
 
 
@@ -92,7 +73,7 @@ async def start_driver_upgrade(api: Api, node: str, *, dry_run: bool) -> str:
     former = await _label(api, node, UPGRADE_STATE) or ""
     if former not in {"", "upgrade-done", "upgrade-failed", FIRST_STEP}:
         raise Refused(f"the driver upgrade of {node} is under way: {former}", "wait for it to end, or to fail")
-    await _patch(api, node, {"metadata": {"labels": {UPGRADE_STATE: FIRST_STEP}}}, dry_run)
+    await _send(api, requests.upgrade_start(node), dry_run)
     return former
 
 
@@ -104,37 +85,64 @@ async def pod_uid(api: Api, namespace: str, name: str) -> str | None:
         return None
 
 
-async def mig_state(api: Api, node: str) -> MigManagerState | None:
-    """What the node's labels say of its MIG layout now. Raises `GpudeckError`, Gone without such a node."""
-    return mig_of(node_of(await api.get(NODES.path(name=node))), {})
+async def follow_node(api: Api, clock: Clock, node: str) -> AsyncIterator[NodeControl]:
+    """The node as it is now and at every change, watched."""
+    selector = {"fieldSelector": f"metadata.name={node}"}
+    last: NodeControl | None = None
+    async for nodes in following(api, NODES, node_of, clock, selector=selector):
+        if not nodes:
+            raise Gone(f"the API server knows no node {node}", "")
+        fresh = _node_control(nodes[0])
+        if fresh != last:
+            yield fresh
+        last = fresh
 
 
-async def upgrade_step(api: Api, node: str) -> str:
-    """The step of the node's driver upgrade; empty when there is none."""
-    return await _label(api, node, UPGRADE_STATE) or ""
+async def follow_pods(
+    api: Api, clock: Clock, node: str, namespace: str | None = None
+) -> AsyncIterator[tuple[PodControl, ...]]:
+    """The pods on the node as they are now and at every change, watched."""
+    selector = {"fieldSelector": f"spec.nodeName={node}"}
+    async for pods in following(api, PODS, pod_of, clock, selector=selector, namespace=namespace):
+        ordered = sorted(pods, key=lambda pod: (pod.namespace, pod.name))
+        yield tuple(_pod_control(pod) for pod in ordered)
 
 
-async def follow_mig(api: Api, clock: Clock, node: str) -> AsyncIterator[MigManagerState | None]:
-    """The node's MIG state now and at every change, watched. Begin before the layout is set: the label tells success of
-    the former change until the MIG manager has taken up the new one."""
-    changed = asyncio.Event()
-    watch = Watch(api, NODES, node_of, changed.set, clock, selector={"fieldSelector": f"metadata.name={node}"})
-    running = asyncio.create_task(watch.run(), name=f"watch node {node}")
-    last: MigManagerState | None = None
-    first = True
-    try:
-        while True:
-            await changed.wait()
-            changed.clear()
-            if watch.error is not None:
-                raise watch.error
-            if watch.settled:
-                found = next((mig_of(each, {}) for each in watch.objects.values()), None)
-                if first or found != last:
-                    yield found
-                last, first = found, False
-    finally:
-        await end([running])
+def _node_control(node: LeanNode) -> NodeControl:
+    return NodeControl(
+        node.name,
+        node.schedulable,
+        mig_of(node, {}),
+        node.labels.get(UPGRADE_STATE, ""),
+        node.labels.get(UPGRADE_SKIP) == "true",
+    )
+
+
+def _pod_control(pod: LeanPod) -> PodControl:
+    return PodControl(
+        pod.namespace,
+        pod.name,
+        pod.uid,
+        None if pod.owner is None else Owner(pod.owner.kind, pod.owner.name),
+        ready=pod.ready_since is not None and pod.deleted_at is None,
+        going=pod.deleted_at is not None,
+        said=_how(pod),
+        stays=stays(pod),
+        needs_force=needs_force(pod),
+    )
+
+
+def _how(pod: LeanPod) -> str:
+    """As kubectl's STATUS column has it, as far as it matters here."""
+    if pod.deleted_at is not None:
+        return "Terminating"
+    starting = [each for each in pod.containers if each.init and not each.sidecar]
+    done = sum(each.state == "terminated" and each.exit_code == 0 for each in starting)
+    if done < len(starting):
+        reason = next((each.reason for each in starting if each.state == "waiting" and each.reason), None)
+        return reason if reason and reason != "PodInitializing" else f"Init:{done}/{len(starting)}"
+    reason = next((each.reason for each in pod.containers if each.state != "running" and each.reason), None)
+    return pod.reason or (reason if not pod.ended else None) or pod.phase
 
 
 async def _label(api: Api, node: str, label: str) -> str | None:
@@ -142,10 +150,6 @@ async def _label(api: Api, node: str, label: str) -> str | None:
     return word(table(metadata, "labels"), label) or None
 
 
-async def _patch(api: Api, node: str, patch: dict[str, Any], dry_run: bool) -> None:
-    query = {**_query(dry_run), "fieldManager": FIELD_MANAGER}
-    await api.send("PATCH", NODES.path(name=node), patch, query=query, content_type=MERGE_PATCH)
-
-
-def _query(dry_run: bool) -> dict[str, str | int]:
-    return {"dryRun": "All"} if dry_run else {}
+async def _send(api: Api, request: Request, dry_run: bool) -> None:
+    body, query = request.sent(dry_run=dry_run)
+    await api.send(request.method, request.path, body, query=query, content_type=request.content_type)

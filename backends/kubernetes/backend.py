@@ -9,17 +9,22 @@ from typing import ClassVar, Self
 from backends.contract import Clock, SiteContext
 from backends.domain import (
     AccessReview,
+    Act,
+    ApiRequest,
     DrainPlan,
     LogBatch,
     LogQuery,
     LogSource,
+    NodeControl,
     NotPermitted,
     Permission,
+    PodControl,
     SiteSpec,
     Stack,
+    Verb,
     Workloads,
 )
-from backends.kubernetes import actions, drain, logs
+from backends.kubernetes import actions, drain, logs, requests
 from backends.kubernetes import permissions as rights
 from backends.kubernetes.api import Api
 from backends.kubernetes.details import Details
@@ -133,8 +138,18 @@ class Kubernetes:
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         return await rights.review(self.api, permissions)
 
-    async def restart_pod(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
-        await actions.restart_pod(self.api, namespace, name, dry_run=dry_run)
+    async def request(self, act: Act) -> ApiRequest:
+        version = await self._policy() if act.verb is Verb.EVICT else ""
+        return requests.request_of(act, version).told
+
+    def follow_node(self, node: str) -> AsyncIterator[NodeControl]:
+        return actions.follow_node(self.api, self.clock, node)
+
+    def follow_pods(self, node: str, namespace: str | None = None) -> AsyncIterator[tuple[PodControl, ...]]:
+        return actions.follow_pods(self.api, self.clock, node, namespace)
+
+    async def restart_pod(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        await actions.restart_pod(self.api, namespace, name, uid=uid, dry_run=dry_run)
 
     async def cordon(self, node: str, on: bool, *, dry_run: bool = False) -> bool:
         return await actions.cordon(self.api, node, on, dry_run=dry_run)
@@ -142,10 +157,14 @@ class Kubernetes:
     async def drain_plan(self, node: str) -> DrainPlan:
         return await drain.plan_drain(self.api, self._owners, node)
 
-    async def evict(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
+    async def evict(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        await actions.evict(self.api, namespace, name, await self._policy(), uid=uid, dry_run=dry_run)
+
+    async def _policy(self) -> str:
+        """Version of the policy API, asked once."""
         if self._policy_version is None:
             self._policy_version = await drain.policy_version(self.api)
-        await actions.evict(self.api, namespace, name, self._policy_version, dry_run=dry_run)
+        return self._policy_version
 
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await actions.set_mig_layout(self.api, node, layout, dry_run=dry_run)

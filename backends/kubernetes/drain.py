@@ -48,24 +48,26 @@ def plan_of(
     """The rules of `kubectl drain --ignore-daemonsets`, looked at beforehand."""
     listed = list(budgets)
     evicts: list[DrainPod] = []
-    needs_force: list[DrainPod] = []
-    stays: list[DrainPod] = []
+    forced: list[DrainPod] = []
+    left: list[DrainPod] = []
     for pod in sorted(pods, key=lambda each: (each.namespace, each.name)):
         owners = chain(pod.owner)
-        drained = DrainPod(pod.namespace, pod.name, owners[-1] if owners else None, requests_of(pod.gpus), pod.user)
-        stays_because, force_because = _stays(pod), _needs_force(pod)
+        owner = owners[-1] if owners else None
+        drained = DrainPod(pod.namespace, pod.name, owner, requests_of(pod.gpus), pod.user, uid=pod.uid)
+        stays_because, force_because = stays(pod), needs_force(pod)
         if stays_because is not None:
-            stays.append(dataclasses.replace(drained, reason=stays_because))
+            left.append(dataclasses.replace(drained, reason=stays_because))
         elif force_because is not None:
-            needs_force.append(dataclasses.replace(drained, reason=force_because))
+            forced.append(dataclasses.replace(drained, reason=force_because))
         else:
             holding = [budget.name for budget in listed if budget.allowed < 1 and covers(budget, pod)]
             evicts.append(dataclasses.replace(drained, budgets=tuple(sorted(holding))))
     held = tuple(pod for pod in evicts if pod.budgets)
-    return DrainPlan(node, tuple(evicts), held, tuple(needs_force), tuple(stays))
+    return DrainPlan(node, tuple(evicts), held, tuple(forced), tuple(left))
 
 
-def _stays(pod: LeanPod) -> str | None:
+def stays(pod: LeanPod) -> str | None:
+    """Why a drain does not touch the pod; None when it does."""
     if pod.mirror:
         return "mirror pod"
     if pod.ended:
@@ -75,7 +77,8 @@ def _stays(pod: LeanPod) -> str | None:
     return "DaemonSet" if pod.owner is not None and pod.owner.kind == "DaemonSet" else None
 
 
-def _needs_force(pod: LeanPod) -> str | None:
+def needs_force(pod: LeanPod) -> str | None:
+    """Why a drain leaves the pod unless it is told to take it too (kubectl's --force, --delete-emptydir-data)."""
     if pod.owner is None:
         return "no controller: nothing makes it anew"
     return "emptyDir: its data would be lost" if pod.empty_dir else None

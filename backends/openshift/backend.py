@@ -10,11 +10,15 @@ from typing import ClassVar, Self
 from backends.contract import Clock, Gone, NotAllowed, SiteContext
 from backends.domain import (
     AccessReview,
+    Act,
+    ApiRequest,
     DrainPlan,
     LogBatch,
     LogQuery,
     LogSource,
+    NodeControl,
     Permission,
+    PodControl,
     Route,
     SiteSpec,
     Stack,
@@ -109,8 +113,17 @@ class OpenShift:
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         return await self._kubernetes.review(permissions)
 
-    async def restart_pod(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
-        await self._kubernetes.restart_pod(namespace, name, dry_run=dry_run)
+    async def request(self, act: Act) -> ApiRequest:
+        return await self._kubernetes.request(act)
+
+    def follow_node(self, node: str) -> AsyncIterator[NodeControl]:
+        return self._kubernetes.follow_node(node)
+
+    def follow_pods(self, node: str, namespace: str | None = None) -> AsyncIterator[tuple[PodControl, ...]]:
+        return self._kubernetes.follow_pods(node, namespace)
+
+    async def restart_pod(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        await self._kubernetes.restart_pod(namespace, name, uid=uid, dry_run=dry_run)
 
     async def cordon(self, node: str, on: bool, *, dry_run: bool = False) -> bool:
         return await self._kubernetes.cordon(node, on, dry_run=dry_run)
@@ -118,8 +131,8 @@ class OpenShift:
     async def drain_plan(self, node: str) -> DrainPlan:
         return await self._kubernetes.drain_plan(node)
 
-    async def evict(self, namespace: str, name: str, *, dry_run: bool = False) -> None:
-        await self._kubernetes.evict(namespace, name, dry_run=dry_run)
+    async def evict(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
+        await self._kubernetes.evict(namespace, name, uid=uid, dry_run=dry_run)
 
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)

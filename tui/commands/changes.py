@@ -111,6 +111,8 @@ async def change_site(
 
     async with _desk(arguments, spec) as (site, desk):
         change = await plan(site)
+        if run is not None:
+            change = await desk.with_radius(change)  # a former change: the journal tells of another day
         found = await desk.preflight(change)
         if arguments.dry_run:
             if arguments.json:
@@ -122,6 +124,8 @@ async def change_site(
         if refusal is not None:
             raise refusal
         _need_yes(arguments)
+        if run is not None and found.obstacles:
+            raise ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())

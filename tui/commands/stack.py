@@ -6,16 +6,23 @@ import argparse
 import asyncio
 import json
 
-from backends.contract import ConfigError, ReportsStack, Unreachable
+from backends.contract import ConfigError
 from backends.domain import SiteSpec, Stack
 from tui import cli
 
 
 def stack(arguments: argparse.Namespace) -> int:
-    """Prints the GPU stack: 0 when all is well, 1 when something blocks, 3 when the platform cannot be reached."""
+    """Prints the GPU stack: 0 when all is well, 1 when something blocks, 3 when the platform cannot be reached.
+
+    With a word behind it something of the stack is changed.
+    """
     if not 0 < arguments.timeout <= 600:
         raise ConfigError("--timeout must be between 0 and 600 seconds", "")
     spec = _site(arguments)
+    if arguments.stack_command is not None:
+        from tui.commands.stack_change import stack_change
+
+        return stack_change(arguments, spec)
     found, now = asyncio.run(_read(spec, arguments.timeout))
     from backends import stack_report
 
@@ -49,17 +56,11 @@ def _site(arguments: argparse.Namespace) -> SiteSpec:
 
 async def _read(spec: SiteSpec, timeout: float) -> tuple[Stack, float]:
     """The stack as soon as all of it was read once, and when that was."""
-    from backends.platform import closing
     from backends.site import Site
+    from tui.commands.stack_change import read
 
     site = Site(spec)
     try:
-        backend = await site.platform.backend()
-        if not isinstance(backend, ReportsStack):
-            raise ConfigError(f"the backend {backend.name} reports no GPU stack", "see: gpudeck backends")
-        async with asyncio.timeout(timeout), closing(backend.stack()) as stacks:
-            return await anext(stacks), site.clock.now()
-    except TimeoutError:
-        raise Unreachable(f"the platform of {spec.name} did not answer within {timeout:.0f} s", "") from None
+        return await read(site, timeout), site.clock.now()
     finally:
         await site.close()

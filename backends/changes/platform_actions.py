@@ -1,0 +1,377 @@
+"""What can be done to a node through its platform: one table for the command line and the console.
+
+Each row makes a Change out of the stack as it is; whom it hits, dry runs and permissions are found out by its steps.
+"""
+
+# mypy: disable-error-code="type-abstract"
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backends.changes.change import Change, Target, new_id
+from backends.changes.node_steps import CordonStep, MigLabelStep, UpgradePauseStep, UpgradeStartStep
+from backends.changes.platform_step import backend_for, closing
+from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted
+from backends.changes.radius import with_radius
+from backends.changes.step import Reach, Step
+from backends.contract import (
+    ConfigError,
+    CordonsNodes,
+    DrainsNodes,
+    FollowsNodes,
+    FollowsPods,
+    GpudeckError,
+    PartitionsGpus,
+    RestartsPods,
+    TellsRequests,
+    UpgradesDrivers,
+)
+from backends.domain import Act, Owner, Stack, StackNode, Verb, clean
+
+STARTING_SECONDS: dict[str, float] = {"driver": 1500.0, "vgpu-manager": 1500.0}
+"""Operand -> how long its successor may take; the startup probe of the driver gives it 21 min to compile."""
+OTHER_SECONDS = 600.0
+ENDS_GPU_PODS = frozenset({"driver", "mps", "vgpu-manager"})
+"""Operands whose restart ends what uses GPUs on the node: the driver's k8s-driver-manager deletes the pods that hold
+GPUs before it unloads the kernel modules; clients of an MPS daemon and of a vGPU manager end with it."""
+SIDE_EFFECTS: dict[str, str] = {
+    "driver": "its init container k8s-driver-manager deletes the pods that use GPUs, and unloads the kernel modules",
+    "toolkit": "the toolkit restarts the container runtime of the node; containers go on, and starts wait meanwhile",
+    "device-plugin": "until it is registered again no GPU is given to new pods; running pods keep theirs",
+    "mps": "the clients of the MPS daemon end with it",
+    "mig-manager": "it makes the layout of nvidia.com/mig.config again where the GPUs have another one",
+    "dcgm": "whoever reads DCGM has a gap",
+    "dcgm-exporter": "the metrics of the node have a gap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked for."""
+
+    action: str
+    node: str
+    argument: str = ""
+    """An operand's key, or the name of a MIG layout."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a row is planned with."""
+
+    wish: Wish
+    stack: Stack
+    node: StackNode
+    reach: Reach
+
+    async def request(self, verb: Verb, **values: Any) -> Any:
+        return await (await backend_for(self.reach, TellsRequests)).request(Act(verb, self.node.name, **values))
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformAction:
+    """One row."""
+
+    id: str
+    title: str
+    """`restart {argument} on {node}`"""
+    help: str
+    target: str
+    """What is changed, and what is typed to confirm it where it ends workloads: `{node}`, `{node} {argument}`."""
+    needs: tuple[type, ...]
+    """Without one of these capabilities it is not offered."""
+    steps: Callable[[_Plan], Awaitable[Sequence[Step]]]
+    takes: str = ""
+    """What it takes besides the node: operand, layout."""
+    not_now: Callable[[StackNode], str | None] = lambda _node: None
+    """Why it makes no sense on the node as it is."""
+    disruptive: bool = False
+
+
+def offered(backend: object) -> tuple[PlatformAction, ...]:
+    """Those that the platform can do."""
+    return tuple(action for action in ACTIONS.values() if all(isinstance(backend, need) for need in action.needs))
+
+
+async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
+    """The change that does it, with whom it hits now. Raises ConfigError for a name nobody has, else GpudeckError."""
+    action = ACTIONS[wish.action]
+    node = _node_named(stack, wish.node)
+    words = {"node": node.name, "argument": wish.argument}
+    reason = action.not_now(node)
+    if reason is not None:
+        raise GpudeckError(f"{node.name} {reason}", "see: gpudeck stack")
+    change = Change(
+        id=new_id(reach.clock.now()),
+        title=action.title.format(**words),
+        reason=wish.reason,
+        site=site,
+        targets=(Target(action.takes or "node", action.target.format(**words), node.name),),
+        steps=tuple(await action.steps(_Plan(wish, stack, node, reach))),
+        disruptive=action.disruptive or wish.argument in ENDS_GPU_PODS,
+    )
+    return await with_radius(change, reach)
+
+
+def _node_named(stack: Stack, name: str) -> StackNode:
+    found = stack.get(name)
+    if found is None:
+        raise ConfigError(
+            f"the platform has no node {clean(name, 64)!r} with GPUs",
+            _nearest(name, [node.name for node in stack.nodes]),
+        )
+    return found
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(known[:12])}" if known else "there are none"
+
+
+# The rows' steps
+
+
+async def _restart(plan: _Plan) -> Sequence[Step]:
+    key = plan.wish.argument
+    operands = [operand.key for operand in plan.stack.operands]
+    if key not in operands:
+        raise ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
+    state = plan.node.get(key)
+    if state is None or state.pod is None or state.namespace is None:
+        there = [each.operand for each in plan.node.operands if each.pod is not None]
+        said = f"{plan.node.name} has no pod of the {key}"
+        raise GpudeckError(said, f"there are: {', '.join(there)}" if there else "nothing of the stack runs there")
+    pod, controller = await _pod(plan.reach, plan.node.name, state.namespace, state.pod)
+    effect = SIDE_EFFECTS.get(key)
+    request = await plan.request(Verb.RESTART, namespace=pod.namespace, pod=pod.name, uid=pod.uid)
+    step = RestartStep(
+        request=request,
+        node=plan.node.name,
+        pod=pod,
+        controller=controller,
+        operand=key,
+        ends_gpu_pods=key in ENDS_GPU_PODS,
+        warnings=() if effect is None else (effect,),
+        verify_seconds=STARTING_SECONDS.get(key, OTHER_SECONDS),
+    )
+    return [step]
+
+
+async def _pod(reach: Reach, node: str, namespace: str, name: str) -> tuple[PodRef, Owner]:
+    """The pod as it is at this moment, and what makes it anew. Raises GpudeckError."""
+    backend = await backend_for(reach, FollowsPods)
+    async with closing(backend.follow_pods(node, namespace)) as moments:
+        pods = await anext(moments)
+    found = next((pod for pod in pods if pod.name == name), None)
+    if found is None:
+        raise GpudeckError(f"the pod {namespace}/{name} is not there any more", "look at the stack again")
+    if found.controller is None:
+        raise GpudeckError(f"the pod {namespace}/{name} has no controller", "nothing would make it anew")
+    return PodRef(namespace, name, found.uid), found.controller
+
+
+async def _cordon(plan: _Plan) -> Sequence[Step]:
+    return [await _cordon_step(plan, on=True)]
+
+
+async def _uncordon(plan: _Plan) -> Sequence[Step]:
+    return [await _cordon_step(plan, on=False)]
+
+
+async def _cordon_step(plan: _Plan, *, on: bool) -> CordonStep:
+    there, back = (Verb.CORDON, Verb.UNCORDON) if on else (Verb.UNCORDON, Verb.CORDON)
+    return CordonStep(request=await plan.request(there), back=await plan.request(back), node=plan.node.name, on=on)
+
+
+async def _drain(plan: _Plan) -> Sequence[Step]:
+    return await _drain_steps(plan, force=False)
+
+
+async def _drain_by_force(plan: _Plan) -> Sequence[Step]:
+    return await _drain_steps(plan, force=True)
+
+
+async def _drain_steps(plan: _Plan, *, force: bool) -> Sequence[Step]:
+    """The node is closed first; a cordon that somebody else has set is left to him, also by the undo."""
+    node = plan.node.name
+    found = await (await backend_for(plan.reach, DrainsNodes)).drain_plan(node)
+    steps: list[Step] = [] if await _is_cordoned(plan.reach, node) else [await _cordon_step(plan, on=True)]
+    for pod, comes_back in evicted(found, force=force):
+        ref = PodRef(pod.namespace, pod.name, pod.uid or "")
+        request = await plan.request(Verb.EVICT, namespace=ref.namespace, pod=ref.name, uid=ref.uid)
+        steps.append(EvictStep(request=request, node=node, pod=ref, comes_back=comes_back))
+    return [*steps, DrainedStep(node, force)]
+
+
+async def _is_cordoned(reach: Reach, node: str) -> bool:
+    backend = await backend_for(reach, FollowsNodes)
+    async with closing(backend.follow_node(node)) as moments:
+        return not (await anext(moments)).schedulable
+
+
+async def _mig(plan: _Plan) -> Sequence[Step]:
+    former = None if plan.node.mig is None else plan.node.mig.requested
+    return [
+        MigLabelStep(
+            request=await plan.request(Verb.MIG, layout=plan.wish.argument),
+            back=await plan.request(Verb.MIG, layout=former),
+            node=plan.node.name,
+            layout=plan.wish.argument,
+            former=former,
+        )
+    ]
+
+
+async def _upgrade_start(plan: _Plan) -> Sequence[Step]:
+    former = "" if plan.node.upgrade is None else plan.node.upgrade.step
+    return [UpgradeStartStep(request=await plan.request(Verb.UPGRADE_START), node=plan.node.name, former=former)]
+
+
+async def _upgrade_pause(plan: _Plan) -> Sequence[Step]:
+    return [await _pause_step(plan, paused=True)]
+
+
+async def _upgrade_resume(plan: _Plan) -> Sequence[Step]:
+    return [await _pause_step(plan, paused=False)]
+
+
+async def _pause_step(plan: _Plan, *, paused: bool) -> UpgradePauseStep:
+    there, back = (Verb.UPGRADE_PAUSE, Verb.UPGRADE_RESUME) if paused else (Verb.UPGRADE_RESUME, Verb.UPGRADE_PAUSE)
+    return UpgradePauseStep(
+        request=await plan.request(there), back=await plan.request(back), node=plan.node.name, paused=paused
+    )
+
+
+# When a row makes no sense
+
+
+def _nothing_runs(node: StackNode) -> str | None:
+    return None if any(each.pod for each in node.operands) else "has no pod of the stack"
+
+
+def _cordoned_already(node: StackNode) -> str | None:
+    return None if node.schedulable else "is cordoned already"
+
+
+def _not_cordoned(node: StackNode) -> str | None:
+    return "is not cordoned" if node.schedulable else None
+
+
+def _no_mig_manager(node: StackNode) -> str | None:
+    manager = node.get("mig-manager")
+    if manager is None or manager.pod is None:
+        return "has no MIG manager: a layout that is asked for would not be made"
+    changing = node.mig is not None and node.mig.state in ("pending", "rebooting")
+    return f"is being given the layout {node.mig.requested}" if changing and node.mig is not None else None
+
+
+def _upgrade_under_way(node: StackNode) -> str | None:
+    if node.get("driver") is None:
+        return "has no driver of the operator"
+    running = node.upgrade is not None and node.upgrade.running
+    return f"is being upgraded: {node.upgrade.step}" if running and node.upgrade is not None else None
+
+
+def _paused_already(node: StackNode) -> str | None:
+    return "is left out of driver upgrades already" if node.upgrade is not None and node.upgrade.skipped else None
+
+
+def _not_paused(node: StackNode) -> str | None:
+    return None if node.upgrade is not None and node.upgrade.skipped else "is not left out of driver upgrades"
+
+
+_SEES = (TellsRequests, FollowsNodes)
+ACTIONS: dict[str, PlatformAction] = {
+    action.id: action
+    for action in (
+        PlatformAction(
+            "restart",
+            "restart the {argument} on {node}",
+            "delete the pod of an operand; its DaemonSet makes another one",
+            "{node} {argument}",
+            (RestartsPods, TellsRequests, FollowsPods),
+            _restart,
+            takes="operand",
+            not_now=_nothing_runs,
+        ),
+        PlatformAction(
+            "cordon",
+            "cordon {node}",
+            "keep new pods off the node",
+            "{node}",
+            (CordonsNodes, *_SEES),
+            _cordon,
+            not_now=_cordoned_already,
+        ),
+        PlatformAction(
+            "uncordon",
+            "uncordon {node}",
+            "let new pods on the node again",
+            "{node}",
+            (CordonsNodes, *_SEES),
+            _uncordon,
+            not_now=_not_cordoned,
+        ),
+        PlatformAction(
+            "drain",
+            "drain {node}",
+            "cordon the node and evict its pods, as PodDisruptionBudgets allow",
+            "{node}",
+            (CordonsNodes, DrainsNodes, FollowsPods, *_SEES),
+            _drain,
+        ),
+        PlatformAction(
+            "drain-force",
+            "drain {node} by force",
+            "as drain, with the pods that come back nowhere or lose emptyDir data",
+            "{node}",
+            (CordonsNodes, DrainsNodes, FollowsPods, *_SEES),
+            _drain_by_force,
+        ),
+        PlatformAction(
+            "mig",
+            "MIG layout of {node}: {argument}",
+            "ask the MIG manager for a layout of all GPUs of the node",
+            "{node} mig",
+            (PartitionsGpus, *_SEES),
+            _mig,
+            takes="layout",
+            not_now=_no_mig_manager,
+        ),
+        PlatformAction(
+            "upgrade-start",
+            "upgrade the driver of {node}",
+            "set the driver upgrade of the node to its first step",
+            "{node} driver",
+            (UpgradesDrivers, *_SEES),
+            _upgrade_start,
+            not_now=_upgrade_under_way,
+            disruptive=True,
+        ),
+        PlatformAction(
+            "upgrade-pause",
+            "leave {node} out of driver upgrades",
+            "the operator begins no upgrade of this node",
+            "{node} driver",
+            (UpgradesDrivers, *_SEES),
+            _upgrade_pause,
+            not_now=_paused_already,
+        ),
+        PlatformAction(
+            "upgrade-resume",
+            "take {node} in driver upgrades again",
+            "the operator upgrades this node again",
+            "{node} driver",
+            (UpgradesDrivers, *_SEES),
+            _upgrade_resume,
+            not_now=_not_paused,
+        ),
+    )
+}

@@ -1,0 +1,187 @@
+"""What the steps that go through a platform's backend have in common: request, rights, looks that are watched."""
+
+# mypy: disable-error-code="type-abstract"
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
+from backends.changes.step import Reach, Step, Told, Verdict
+from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
+from backends.domain import ApiRequest, DrainPlan, DrainPod
+from backends.domain import Permission as Right
+
+ASKED = "SelfSubjectAccessReview"
+NO_MODELS = Undetermined("the models they serve", "no Triton server was asked")
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+async def backend_for(reach: Reach, capability: type[T]) -> T:
+    """The site's platform with that capability. Raises StepFailed: nothing was changed then."""
+    try:
+        backend = await reach.client("platform").backend()
+    except GpudeckError as error:
+        raise StepFailed(error.message, error.hint, untouched=True) from error
+    if not isinstance(backend, capability):
+        raise StepFailed(f"the platform {backend.name} cannot do this", "see: gpudeck backends", untouched=True)
+    return backend
+
+
+async def reviewed(reach: Reach, rights: Sequence[Right], what_for: str) -> tuple[Permission, ...]:
+    """Whether each right is granted, as the platform itself says; `what_for` stands beside the answer."""
+    backend = await reach.client("platform").backend()
+    if not isinstance(backend, ReviewsAccess):
+        return tuple(Permission(str(right), None, "the platform cannot be asked") for right in rights)
+    found = []
+    for answer in await backend.review(rights):
+        said = f"{ASKED}: {answer.reason}" if answer.reason else ASKED
+        found.append(Permission(str(answer.permission), answer.allowed, f"{said}, for {what_for}"))
+    return tuple(found)
+
+
+@asynccontextmanager
+async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
+    try:
+        yield values
+    finally:
+        close = getattr(values, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class WatchedStep(Step):
+    """A step whose effect is seen in a stream of looks, not by asking again and again."""
+
+    @abstractmethod
+    def looks(self, reach: Reach) -> AsyncIterator[Verdict]:
+        """Whether the effect is there: now, then at every change. Raises GpudeckError."""
+
+    def final(self, verdict: Verdict) -> bool:
+        """Waiting longer is of no use."""
+        return bool(verdict.holds)
+
+    async def check(self, reach: Reach) -> Verdict:
+        async with closing(self.looks(reach)) as verdicts:
+            return await anext(verdicts)
+
+    async def verify(self, reach: Reach, told: Told) -> Verdict:
+        last = Verdict(None, "nothing was seen")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.verify_seconds), closing(self.looks(reach)) as verdicts:
+                async for verdict in verdicts:
+                    if self.final(verdict):
+                        return verdict
+                    if verdict != last:
+                        told(f"not yet: {verdict.evidence}")
+                    last = verdict
+        return last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformStep(WatchedStep):
+    """One request of the platform's API about one node."""
+
+    request: ApiRequest
+    node: str
+    apply_seconds: float = 60.0
+    verify_seconds: float = 30.0
+
+    @property
+    def what_for(self) -> str:
+        """What the rights are needed for, beside them."""
+        return self.node
+
+    def describe(self) -> str:
+        return self.request.text
+
+    async def permissions(self, reach: Reach) -> Sequence[Permission]:
+        return await reviewed(reach, self.request.needs, self.what_for)
+
+    async def preview(self, reach: Reach) -> Preview:
+        """The server's own dry run, and what there is to say besides."""
+        try:
+            said = await self._send(reach, dry_run=True)
+        except NotAllowed as error:
+            return Preview(obstacles=(error.message,))
+        except GpudeckError as error:
+            return Preview(obstacles=(f"the server's dry run refuses it: {error.message}",))
+        return Preview((f"the server's dry run accepts it{f': {said}' if said else ''}",))
+
+    async def apply(self, reach: Reach, told: Told) -> str:
+        del told
+        try:
+            return await self._send(reach, dry_run=False) or "accepted"
+        except (NotAllowed, Refused) as error:
+            raise StepFailed(error.message, error.hint, untouched=True) from error
+
+    @abstractmethod
+    async def _send(self, reach: Reach, *, dry_run: bool) -> str:
+        """Sends the request, or the server's dry run of it; one line about the answer. Raises GpudeckError."""
+
+    def _json(self) -> dict[str, Any]:
+        return {
+            "request": self.request.to_json(),
+            "node": self.node,
+            "apply_seconds": self.apply_seconds,
+            "verify_seconds": self.verify_seconds,
+        }
+
+
+def common(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of every platform step, from its JSON."""
+    return {
+        "request": ApiRequest.from_json(document["request"]),
+        "node": str(document["node"]),
+        "apply_seconds": float(document["apply_seconds"]),
+        "verify_seconds": float(document["verify_seconds"]),
+    }
+
+
+# Whom a step hits
+
+
+async def drain_plan(reach: Reach, node: str) -> DrainPlan:
+    """What runs on the node, with owners and budgets. Raises GpudeckError."""
+    return await (await backend_for(reach, DrainsNodes)).drain_plan(node)
+
+
+async def gpu_pods(reach: Reach, node: str) -> tuple[DrainPod, ...]:
+    """The pods on the node that hold GPUs and have not ended. Raises GpudeckError."""
+    plan = await drain_plan(reach, node)
+    running = [*plan.evicts, *plan.needs_force, *(pod for pod in plan.stays if pod.reason != "ended")]
+    return tuple(pod for pod in running if pod.gpus)
+
+
+def radius_of_pods(pods: Sequence[DrainPod]) -> BlastRadius:
+    gpus = [
+        (f"{counted_gpus(request.count)} x {request.resource} of {pod.title}", request.count or 1)
+        for pod in pods
+        for request in pod.gpus
+    ]
+    return BlastRadius(
+        pods=tuple(pod.title for pod in pods),
+        users=tuple(dict.fromkeys(pod.user for pod in pods if pod.user)),
+        owners=tuple(dict.fromkeys(f"{pod.owner.kind} {pod.namespace}/{pod.owner.name}" for pod in pods if pod.owner)),
+        gpus=tuple(name for name, _ in gpus),
+        gpu_count=sum(count for _, count in gpus),
+        undetermined=(NO_MODELS,) if pods else (),
+    )
+
+
+def counted_gpus(count: int | None) -> str:
+    return "all" if count is None else str(count)
+
+
+def named(pods: Sequence[str], most: int = 4) -> str:
+    """`3 pods: a, b, c`; a long list is cut."""
+    more = f" and {len(pods) - most} more" if len(pods) > most else ""
+    return f"{counted(len(pods), 'pod')}: {', '.join(pods[:most])}{more}"

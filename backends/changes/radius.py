@@ -1,0 +1,37 @@
+"""Whom a change hits as things are now: asked for before each question, also before a resume and an undo."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backends.changes.change import BlastRadius, Change, Undetermined, together
+from backends.changes.step import Reach, Step
+from backends.contract import GpudeckError
+from backends.domain import clean
+
+LOOK_SECONDS = 30.0
+"""Longest look of the steps of one kind."""
+
+
+async def with_radius(change: Change, reach: Reach) -> Change:
+    """`change` with the blast radius of its steps at this moment."""
+    return replace(change, radius=await radius_of(change.steps, reach))
+
+
+async def radius_of(steps: Iterable[Step], reach: Reach) -> BlastRadius:
+    """Of all steps together. A look that fails is told, and counts as unknown workloads."""
+    kinds: dict[type[Step], list[Step]] = {}
+    for step in steps:
+        kinds.setdefault(type(step), []).append(step)
+    return together(await asyncio.gather(*(_hits(kind, of_kind, reach) for kind, of_kind in kinds.items())))
+
+
+async def _hits(kind: type[Step], steps: list[Step], reach: Reach) -> BlastRadius:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await kind.hits(steps, reach)
+    except Exception as error:  # noqa: BLE001 - a step of anybody's that cannot look is told, never a crash
+        why = error.message if isinstance(error, GpudeckError) else clean(f"{type(error).__name__}: {error}", 200)
+        return BlastRadius(undetermined=(Undetermined("whom it hits now", why, uncounted=True),))

@@ -1,0 +1,119 @@
+"""The requests that change something, as values: what is told beforehand is what is sent afterwards. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.domain import Act, ApiRequest, Permission, Verb, clean
+from backends.kubernetes.api import JSON, MERGE_PATCH
+from backends.kubernetes.node_state import MIG_CONFIG, MIG_STATE, UPGRADE_SKIP, UPGRADE_STATE
+from backends.kubernetes.resources import NODES, PODS
+
+FIRST_STEP = "upgrade-required"
+FIELD_MANAGER = "gpudeck"
+TEXT_LIMIT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    body: Mapping[str, Any] | None
+    needs: tuple[Permission, ...]
+
+    @property
+    def content_type(self) -> str:
+        return MERGE_PATCH if self.method == "PATCH" else JSON
+
+    def sent(self, *, dry_run: bool) -> tuple[Mapping[str, Any] | None, dict[str, str | int]]:
+        """Body and query. A body of DeleteOptions makes the server pass over the query: its own field says dryRun."""
+        query: dict[str, str | int] = {"dryRun": "All"} if dry_run else {}
+        if self.method == "PATCH":
+            query["fieldManager"] = FIELD_MANAGER
+        if not dry_run or self.body is None or self.method == "PATCH":
+            return self.body, query
+        if self.method == "DELETE":
+            return {**self.body, "dryRun": ["All"]}, query
+        return {**self.body, "deleteOptions": {**self.body.get("deleteOptions", {}), "dryRun": ["All"]}}, query
+
+    @property
+    def told(self) -> ApiRequest:
+        """`PATCH /api/v1/nodes/dgx07 {"spec":{"unschedulable":true}}`"""
+        body = "" if self.body is None else f" {json.dumps(self.body, separators=(',', ':'))}"
+        return ApiRequest(clean(f"{self.method} {self.path}{body}", TEXT_LIMIT), self.needs)
+
+
+def restart(namespace: str, name: str, uid: str | None = None) -> Request:
+    body = None if uid is None else {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    return Request("DELETE", PODS.path(namespace, name), body, rights_to_restart(namespace, name))
+
+
+def evict(namespace: str, name: str, version: str, uid: str | None = None) -> Request:
+    """`version` is that of the policy API, v1 or v1beta1."""
+    body: dict[str, Any] = {
+        "apiVersion": f"policy/{version}",
+        "kind": "Eviction",
+        "metadata": {"namespace": namespace, "name": name},
+    }
+    if uid is not None:
+        body["deleteOptions"] = {"preconditions": {"uid": uid}}
+    return Request("POST", PODS.path(namespace, name, "eviction"), body, rights_to_evict(namespace, name))
+
+
+def cordon(node: str, on: bool) -> Request:
+    # null takes the field away, as kubectl does: false would stay in the object.
+    return _patch(node, {"spec": {"unschedulable": True if on else None}})
+
+
+def mig_layout(node: str, layout: str | None) -> Request:
+    """Takes the former change's state away with the new wish: a `success` is then the answer to this one."""
+    labels = {MIG_CONFIG: layout} if layout is None else {MIG_CONFIG: layout, MIG_STATE: None}
+    return _labels(node, labels)
+
+
+def upgrade_pause(node: str, paused: bool) -> Request:
+    return _labels(node, {UPGRADE_SKIP: "true" if paused else None})
+
+
+def upgrade_start(node: str) -> Request:
+    return _labels(node, {UPGRADE_STATE: FIRST_STEP})
+
+
+def _labels(node: str, labels: Mapping[str, str | None]) -> Request:
+    return _patch(node, {"metadata": {"labels": dict(labels)}})
+
+
+def _patch(node: str, patch: Mapping[str, Any]) -> Request:
+    return Request("PATCH", NODES.path(name=node), patch, rights_to_change(node))
+
+
+def rights_to_restart(namespace: str, name: str) -> tuple[Permission, ...]:
+    return (PODS.permission("delete", namespace, name),)
+
+
+def rights_to_change(node: str) -> tuple[Permission, ...]:
+    """For cordon, MIG layout and driver upgrade: all of them are patches of the node."""
+    return (NODES.permission("get", name=node), NODES.permission("patch", name=node))
+
+
+def rights_to_evict(namespace: str, name: str) -> tuple[Permission, ...]:
+    return (PODS.permission("create", namespace, name, "eviction"),)
+
+
+_OF: dict[Verb, Callable[[Act, str], Request]] = {
+    Verb.RESTART: lambda act, _version: restart(act.namespace, act.pod, act.uid),
+    Verb.EVICT: lambda act, version: evict(act.namespace, act.pod, version, act.uid),
+    Verb.CORDON: lambda act, _version: cordon(act.node, True),
+    Verb.UNCORDON: lambda act, _version: cordon(act.node, False),
+    Verb.MIG: lambda act, _version: mig_layout(act.node, act.layout),
+    Verb.UPGRADE_START: lambda act, _version: upgrade_start(act.node),
+    Verb.UPGRADE_PAUSE: lambda act, _version: upgrade_pause(act.node, True),
+    Verb.UPGRADE_RESUME: lambda act, _version: upgrade_pause(act.node, False),
+}
+
+
+def request_of(act: Act, policy_version: str) -> Request:
+    return _OF[act.verb](act, policy_version)
