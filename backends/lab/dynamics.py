@@ -194,6 +194,8 @@ def _has_room(gpu: SimGpu, now: Segment) -> bool:
     """Work that began before the GPU was cut up anew has ended with it."""
     if gpu.changed_at > now.starts_at:
         return False
+    if gpu.closed_since is not None and now.starts_at >= gpu.closed_since:
+        return False
     return not gpu.mig_on or any(mig.created_at <= now.starts_at for mig in devices(gpu))
 
 
@@ -281,7 +283,7 @@ def _faults(gpu: SimGpu) -> _Faults:
     """Those that change what the GPU does, and how it is cut up."""
     faults = gpu.faults
     behaviour = (faults.hot_since, faults.warm, faults.braked, faults.serves, faults.slow_percent, faults.leaked_bytes)
-    return (*behaviour, gpu.mig_on, gpu.changed_at, gpu.mig)
+    return (*behaviour, gpu.mig_on, gpu.changed_at, gpu.closed_since, gpu.mig)
 
 
 class Meter:

@@ -107,7 +107,9 @@ class SimGpu:
     mig_made: int = 0
     """Instances made at run time, to give each a UUID of its own."""
     changed_at: float = 0.0
-    """When the MIG mode was changed last; work comes back with the next window."""
+    """When the MIG mode was changed last, or its work was taken off; work comes back with the next window."""
+    closed_since: float | None = None
+    """New work is kept off since then, and what ran before goes on; None while anything may start."""
     faults: GpuFaults = field(default_factory=GpuFaults)
 
     @property

@@ -5,7 +5,7 @@ A training job that fills a node is one job with a process on each GPU; every ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.lab.dynamics import TRAINING, Meter, SimProcess
 from backends.lab.hardware import SimNode, digest
@@ -39,6 +39,8 @@ class Job:
     profile: str | None
     """Of its MIG instance, when it runs in one."""
     container_id: str
+    instance: tuple[int, int] | None = None
+    """GPU index and GPU instance of its MIG instance, when it runs in one."""
 
 
 def jobs(node: SimNode, meter: Meter, at: float) -> tuple[Job, ...]:
@@ -82,7 +84,18 @@ def _job(node: SimNode, members: list[tuple[int, SimProcess]]) -> Job:
         gpus=() if profile else tuple(index for index, _ in members),
         profile=profile,
         container_id=container_id(node, gpu, first),
+        instance=None if first.gi is None else (gpu, first.gi),
     )
+
+
+def take_off(node: SimNode, job: Job, at: float) -> None:
+    """Ends the processes of a job, as when its pod was deleted; the GPUs are idle until the next window."""
+    for index in job.gpus:
+        node.gpus[index].changed_at = at
+    if job.instance is not None:
+        index, number = job.instance
+        gpu = node.gpus[index]
+        gpu.mig = tuple(replace(mig, created_at=at) if mig.gi == number else mig for mig in gpu.mig)
 
 
 _OWNERS: tuple[tuple[str, str], ...] = (

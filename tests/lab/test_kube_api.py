@@ -19,6 +19,7 @@ from backends.lab.kube.cluster import KINDS, Cluster
 from backends.lab.kube.operands import ClusterFaults, OperandFault
 from backends.lab.kube.service import KubeService
 from backends.lab.kube.store import Store
+from backends.lab.kube.workloads import BUDGETS
 from backends.lab.scenarios import SCENARIOS, Scenario, Stage
 from backends.lab.server import Lab, LabSpec
 from tests.lab.client import busy_moment
@@ -181,7 +182,7 @@ async def test_an_eviction_respects_the_budget() -> None:
         pod = next(
             each
             for each in (await core.list_pod_for_all_namespaces()).items
-            if each.metadata.namespace != "gpu-operator"
+            if each.metadata.namespace != "gpu-operator" and each.metadata.labels["app"] not in BUDGETS
         )
         space, name = pod.metadata.namespace, pod.metadata.name
         budget = {

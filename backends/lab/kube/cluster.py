@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from backends.feed import Clock
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, digest
-from backends.lab.jobs import TEAMS, jobs
+from backends.lab.jobs import TEAMS, Job, jobs, take_off
 from backends.lab.kube import objects, openshift, workloads
+from backends.lab.kube.controllers import MIG_FAILURE_LOG, Effects, NodeControllers
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
 from backends.lab.kube.operands import BY_NAME, OPERANDS, ClusterFaults, Operand, OperandFault, OperandPod
@@ -23,14 +24,6 @@ OPERATOR_SPACE = {"kubernetes": "gpu-operator", "openshift": "nvidia-gpu-operato
 POLICY_NAME = {"kubernetes": "cluster-policy", "openshift": "gpu-cluster-policy"}
 SETTLED_SECONDS = 3 * 86400.0
 """How long the cluster has run when the lab starts."""
-MIG_CHANGE_SECONDS = 8.0
-MIG_FAILURE_LOG = (
-    "Updating to MIG config: all-1g.10gb",
-    "Asserting that the requested configuration is present in the configuration file",
-    "Applying the MIG mode change from the selected config to the node",
-    "Unable to enable MIG mode: In use by another client",
-    "Changing the 'nvidia.com/mig.config.state' node label to 'failed'",
-)
 IMAGE = "registry.example/nvidia/gpu-operator-operand:v26.7.0"
 
 KINDS = {kind.plural: kind for kind in (*KUBERNETES, *OPENSHIFT)}
@@ -56,9 +49,13 @@ class Cluster:
         self._meters = {node.name: Meter(node) for node in hardware}
         self._pods: dict[str, dict[str, OperandPod]] = {name: {} for name in self._hardware}
         self._born = 0
-        self._mig_since: dict[str, float] = {}
-        self._mig_wish: dict[str, str | None] = {}
+        self._controllers = {
+            name: NodeControllers(node, self._meters[name], self.faults) for name, node in self._hardware.items()
+        }
         self._mig_before: str | None = None
+        self._jobs: dict[tuple[str, str], Job] = {}
+        """Those with a pod, by its namespace and name."""
+        self._dropping = False
         self._build()
         for each in self.store.select(KINDS["nodes"]):
             self._node_changed(each)
@@ -185,40 +182,27 @@ class Cluster:
     def _tick_labels(self, name: str, now: float, ready: dict[str, bool]) -> None:
         """What the device plugin, the MIG manager and the upgrade controller make of the node."""
         hardware = self._hardware[name]
-        resources = objects.allocatable(hardware, plugin_ready=ready.get("device-plugin", False))
-        whole = objects.allocatable(hardware, plugin_ready=True)
+        effects = Effects()
 
         def apply(node: Object) -> None:
-            labels = node["metadata"]["labels"]
-            node["status"]["allocatable"].update(resources)
-            for resource, count in whole.items():
-                node["status"]["capacity"].setdefault(resource, count)
-            self._mig(name, labels, now, ready.get("mig-manager", False))
-            stuck = self.faults.upgrade_stuck == name
-            if stuck:
-                labels["nvidia.com/gpu-driver-upgrade-state"] = "drain-required"
-                node["spec"]["unschedulable"] = True
-            elif labels.get("nvidia.com/gpu-driver-upgrade-state") == "upgrade-required":
-                labels["nvidia.com/gpu-driver-upgrade-state"] = "upgrade-done"
+            nonlocal effects
+            effects = self._controllers[name].tick(node, now, ready)
+            resources = objects.allocatable(hardware, plugin_ready=ready.get("device-plugin", False))
+            whole = objects.allocatable(hardware, plugin_ready=True)
+            for kind, counts in (("allocatable", resources), ("capacity", whole)):
+                kept = {key: value for key, value in node["status"][kind].items() if not key.startswith("nvidia.com/")}
+                # Advertised once, a resource stays: the kubelet tells 0 of what is no more.
+                gone = dict.fromkeys((key for key in node["status"][kind] if key.startswith("nvidia.com/")), "0")
+                node["status"][kind] = {**kept, **gone, **counts}
 
         self.store.update(KINDS["nodes"], None, name, apply)
-
-    def _mig(self, name: str, labels: dict[str, str], now: float, manager_ready: bool) -> None:
-        """A wish of the MIG label is worked off in some seconds, unless the scenario lets it fail."""
-        if "nvidia.com/mig.config" not in labels:
-            return
-        if self.faults.mig_failed == name:
-            labels["nvidia.com/mig.config"] = self.faults.mig_wanted
-            labels["nvidia.com/mig.config.state"] = "failed"
-            return
-        began = self._mig_since.get(name)
-        if began is None or not manager_ready:
-            return
-        if now - began < MIG_CHANGE_SECONDS:
-            labels["nvidia.com/mig.config.state"] = "pending"
-        else:
-            labels["nvidia.com/mig.config.state"] = "success"
-            del self._mig_since[name]
+        manager = self._pods[name].get("mig-manager")
+        if effects.mig_log and manager is not None:
+            self._say(manager, manager.operand.containers[0], now, effects.mig_log)
+        if effects.delete_gpu_pods:
+            self._delete_gpu_pods(name)
+        if effects.restart_driver and "driver" in self._pods[name]:
+            self._drop_pod(name, BY_NAME["driver"])
 
     def _tick_daemonsets(self) -> None:
         for operand in OPERANDS:
@@ -274,15 +258,25 @@ class Cluster:
             if each["metadata"]["namespace"] != self.space
         }
         for space, name in present - wanted.keys():
+            self._jobs.pop((space, name), None)
             self.store.delete(KINDS["pods"], space, name)
         for key in wanted.keys() - present:
             job = wanted[key]
-            for plural, each in ((workloads.owner(job)), ("deployments", workloads.deployment(job))):
+            self._jobs[key] = job
+            beside = (("deployments", workloads.deployment(job)), ("poddisruptionbudgets", workloads.budget(job)))
+            for plural, each in (workloads.owner(job), *beside):
                 if each is not None and self.store.find(KINDS[plural], job.namespace, each["metadata"]["name"]) is None:
                     self.store.create(KINDS[plural], each)
             self.store.create(KINDS["pods"], workloads.pod(job))
             container = Container(job.namespace, job.name, "trainer" if job.training else "server")
             self.logs.write(container, job.started_at, f"+ {job.command}", "started")
+        workloads.count_budgets(self.store, self._jobs.values())
+
+    def _delete_gpu_pods(self, node: str) -> None:
+        """As k8s-driver-manager and the upgrade controller do before the driver is unloaded."""
+        for (space, name), job in list(self._jobs.items()):
+            if job.node == node and self.store.find(KINDS["pods"], space, name) is not None:
+                self.store.delete(KINDS["pods"], space, name)
 
     # What clients do
 
@@ -293,20 +287,21 @@ class Cluster:
             self._node_changed(change.object)
 
     def _pod_deleted(self, pod: Object) -> None:
-        self.logs.forget(pod["metadata"].get("namespace", ""), pod["metadata"]["name"])
-        for pods in self._pods.values():
+        space, deleted = pod["metadata"].get("namespace", ""), pod["metadata"]["name"]
+        self.logs.forget(space, deleted)
+        job = self._jobs.pop((space, deleted), None)
+        if job is not None:
+            take_off(self._hardware[job.node], job, self.clock.now())
+            workloads.count_budgets(self.store, self._jobs.values())
+        for node, pods in self._pods.items():
             for name, each in list(pods.items()):
-                if self._pod_name(each) == pod["metadata"]["name"]:
+                if self._pod_name(each) == deleted:
                     del pods[name]  # its DaemonSet makes another one at the next tick
+                    if name == "driver" and not self._dropping:
+                        self._delete_gpu_pods(node)
 
     def _node_changed(self, node: Object) -> None:
-        labels = node["metadata"].get("labels", {})
-        name = node["metadata"]["name"]
-        wish = labels.get("nvidia.com/mig.config")
-        if wish != self._mig_wish.get(name):
-            if name in self._mig_wish:
-                self._mig_since[name] = self.clock.now()
-            self._mig_wish[name] = wish
+        self._controllers[node["metadata"]["name"]].changed(node, self.clock.now())
 
     # Pods
 
@@ -324,7 +319,11 @@ class Cluster:
             self._say(pod, operand.containers[0], at, operand.log)
 
     def _drop_pod(self, node: str, operand: Operand) -> None:
-        self.store.delete(KINDS["pods"], self.space, self._pod_name(self._pods[node][operand.name]))
+        self._dropping = True
+        try:
+            self.store.delete(KINDS["pods"], self.space, self._pod_name(self._pods[node][operand.name]))
+        finally:
+            self._dropping = False
 
     def _pod_name(self, pod: OperandPod) -> str:
         return f"{pod.operand.daemonset}-{pod.suffix}"
@@ -361,10 +360,12 @@ class Cluster:
         """The MIG manager of `node` cannot apply what is wanted; None lets it succeed again."""
         failed, self.faults.mig_failed = self.faults.mig_failed, node
         if node is not None:
-            self._mig_before = self._mig_wish.get(node)
+            labels = self.store.get(KINDS["nodes"], None, node)["metadata"]["labels"]
+            self._mig_before = labels.get("nvidia.com/mig.config")
             manager = self._pods[node].get("mig-manager")
             if manager is not None:
-                self._say(manager, manager.operand.containers[0], self.clock.now(), MIG_FAILURE_LOG)
+                lines = [line.format(layout=self.faults.mig_wanted) for line in MIG_FAILURE_LOG]
+                self._say(manager, manager.operand.containers[0], self.clock.now(), lines)
         elif failed is not None:
 
             def relabel(each: Object) -> None:

@@ -192,7 +192,9 @@ class KubeApi:
 
     async def delete(self, request: web.Request, target: Target) -> Object:
         options = await _body(request) if request.can_read_body else {}
-        dry_run = _dry_run(request, options)
+        _need_uid(self.store.get(target.kind, target.namespace, target.name or ""), target, options)
+        # As the real one: a body of DeleteOptions is all that counts, the query is not looked at then.
+        dry_run = options.get("dryRun") == ["All"] if options else _dry_run(request, {})
         gone_object = self.store.delete(target.kind, target.namespace, target.name or "", dry_run=dry_run)
         return (
             gone_object if target.kind.plural == "pods" else {"kind": "Status", "apiVersion": "v1", "status": "Success"}
@@ -278,6 +280,7 @@ class KubeApi:
         """Deletes the pod, unless a PodDisruptionBudget has no disruption left: 429, as the API server says it."""
         pod = self.store.get(target.kind, target.namespace, target.name or "")
         body = await _body(request)
+        _need_uid(pod, target, body.get("deleteOptions") or {})
         budgets = next(kind for kind in self.kinds if kind.plural == "poddisruptionbudgets")
         for budget in self.store.select(budgets, target.namespace):
             wanted = budget.get("spec", {}).get("selector", {}).get("matchLabels", {})
@@ -398,6 +401,17 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise bad_request("the body of the request is no object")
     return body
+
+
+def _need_uid(found: Object, target: Target, options: Mapping[str, Any]) -> None:
+    """`preconditions` of DeleteOptions; raises Refusal 409."""
+    wanted = (options.get("preconditions") or {}).get("uid")
+    if wanted is not None and wanted != found["metadata"]["uid"]:
+        said = (
+            f'Operation cannot be fulfilled on {target.kind.plural} "{target.name}": Precondition failed: UID in '
+            f"precondition: {wanted}, UID in object meta: {found['metadata']['uid']}"
+        )
+        raise Refusal(409, "Conflict", said)
 
 
 def _dry_run(request: web.Request, options: Mapping[str, Any]) -> bool:

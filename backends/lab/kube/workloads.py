@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from backends.lab.jobs import Job
-from backends.lab.kube.store import rfc3339
+from backends.lab.kube.kinds import KUBERNETES
+from backends.lab.kube.store import Store, rfc3339
 
 Object = dict[str, Any]
 
@@ -45,6 +48,47 @@ def deployment(job: Job) -> Object | None:
         "spec": {"selector": {"matchLabels": {"app": job.owner}}},
         "status": {},
     }
+
+
+BUDGETS: dict[str, tuple[str, int]] = {
+    "triton-search": ("minAvailable", 1),
+    "vllm-mistral-large": ("maxUnavailable", 0),
+}
+"""Owner -> what its PodDisruptionBudget says; others have none."""
+
+
+def budget(job: Job) -> Object | None:
+    """The PodDisruptionBudget over a job's pods; its status is counted by `budget_status`."""
+    if job.owner not in BUDGETS:
+        return None
+    key, value = BUDGETS[job.owner]
+    return {
+        "metadata": {"name": job.owner, "namespace": job.namespace},
+        "spec": {key: value, "selector": {"matchLabels": {"app": job.owner}}},
+        "status": budget_status({key: value}, 0),
+    }
+
+
+def budget_status(spec: Object, healthy: int) -> Object:
+    """As the disruption controller counts it for `healthy` pods, all of which were expected."""
+    desired = spec.get("minAvailable", healthy - spec.get("maxUnavailable", 0))
+    return {
+        "disruptionsAllowed": max(0, healthy - desired),
+        "currentHealthy": healthy,
+        "desiredHealthy": desired,
+        "expectedPods": healthy,
+    }
+
+
+def count_budgets(store: Store, jobs: Iterable[Job]) -> None:
+    """The disruption controller's work: how many pods of each budget of the lab may go."""
+    counts = Counter((job.namespace, job.owner) for job in jobs)
+    kind = next(kind for kind in KUBERNETES if kind.plural == "poddisruptionbudgets")
+    for each in list(store.select(kind)):
+        space, name = each["metadata"]["namespace"], each["metadata"]["name"]
+        if name in BUDGETS and each["spec"].get("selector") == {"matchLabels": {"app": name}}:
+            status = budget_status(each["spec"], counts[space, name])
+            store.update(kind, space, name, lambda each, s=status: each.update(status=s))  # type: ignore[misc]
 
 
 def pod(job: Job) -> Object:
