@@ -1,0 +1,365 @@
+"""Changes through a platform, on the lab's API: dry runs, what is done, what is seen, the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.changes import pod_steps
+from backends.changes.change import Change
+from backends.changes.platform_actions import ACTIONS, Wish, plan
+from backends.changes.record import Effect, Status, StepState
+from backends.changes.step import step_from_json, step_json
+from backends.contract import ChangeRefused, ConfigError, GpudeckError
+from backends.lab.hardware import SimNode
+from backends.lab.kube.cluster import KINDS
+from tests.changes.platforms import NODE, Bench, bench, on
+from tests.lab.client import busy_moment
+
+__all__ = ["on"]
+
+
+def uid_of(pod: Any) -> str:
+    return str(pod["metadata"]["uid"])
+
+
+def make_room(on: Bench) -> None:
+    """The node without work, and without new one."""
+    on.store.update(KINDS["nodes"], None, NODE, lambda node: node["spec"].update(unschedulable=True))
+    for pod in on.pods():
+        on.store.delete(KINDS["pods"], pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+
+def without_budgets(on: Bench) -> None:
+    for each in list(on.store.select(KINDS["poddisruptionbudgets"])):
+        on.store.delete(KINDS["poddisruptionbudgets"], each["metadata"]["namespace"], each["metadata"]["name"])
+
+
+CASES = [
+    ("restart", "driver"),
+    ("restart", "toolkit"),
+    ("cordon", ""),
+    ("drain", ""),
+    ("drain-force", ""),
+    ("mig", "all-3g.40gb"),
+    ("upgrade-start", ""),
+    ("upgrade-pause", ""),
+]
+
+
+@pytest.mark.parametrize(("action", "argument"), CASES)
+async def test_a_look_beforehand_changes_nothing(on: Bench, action: str, argument: str) -> None:
+    before = on.versions
+    change = await on.change(action, argument)
+    found = await on.desk.preflight(change)
+    assert found.obstacles == ()
+    assert found.permissions
+    assert all(each.granted for each in found.permissions)
+    assert on.versions == before
+
+
+@pytest.mark.parametrize(("action", "argument"), CASES)
+async def test_every_step_is_rebuilt_from_its_json(on: Bench, action: str, argument: str) -> None:
+    for step in (await on.change(action, argument)).steps:
+        assert step_from_json(step_json(step)) == step
+        undo = step.undo()
+        if undo is not None:
+            assert step_from_json(step_json(undo)) == undo
+            assert undo.undo() == step
+        assert undo is not None or step.undo_note
+
+
+@pytest.mark.parametrize(("action", "argument"), CASES)
+async def test_a_viewer_is_told_which_right_is_missing(tmp_path: Path, action: str, argument: str) -> None:
+    async with bench(tmp_path, user="viewer") as on:
+        before = on.versions
+        change = await on.change(action, argument)
+        found = await on.desk.preflight(change)
+        right = {"restart": "delete pods nvidia-", "drain": "patch nodes", "drain-force": "patch nodes"}
+        wanted = right.get(action, f"patch nodes {NODE}")
+        assert any(wanted in each and "is not granted" in each and NODE in each for each in found.obstacles)
+        with pytest.raises(ChangeRefused, match="is not granted"):
+            await on.desk.run(change)
+        assert on.versions == before
+
+
+async def test_a_restarted_driver_ends_the_gpu_pods_and_is_done_when_its_successor_is_ready(on: Bench) -> None:
+    before = on.operand("nvidia-driver-daemonset")
+    change = await on.change("restart", "driver")
+    named = [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in on.pods()]
+    assert sorted(change.radius.pods) == sorted(named)
+    assert change.radius.gpu_number >= len(named) > 0
+    assert change.typed_name == f"{NODE} driver"
+    assert change.steps[0].describe() == (
+        f"DELETE /api/v1/namespaces/gpu-operator/pods/{before['metadata']['name']} "
+        f'{{"apiVersion":"v1","kind":"DeleteOptions","preconditions":{{"uid":"{uid_of(before)}"}}}}'
+    )
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.DONE, record
+    after = on.operand("nvidia-driver-daemonset")
+    assert uid_of(after) != uid_of(before)
+    assert record.steps[0].said == f"{after['metadata']['name']}: Ready"
+    assert record.offers == ()
+    assert "not taken back" in record.steps[0].undo_note
+
+
+async def test_a_restart_that_hurts_no_workload_says_so(on: Bench) -> None:
+    change = await on.change("restart", "device-plugin")
+    assert change.radius.workloads == 0
+    assert change.typed_name is None
+    assert any("no GPU is given to new pods" in each for each in (await on.desk.preflight(change)).warnings)
+
+
+async def test_a_pod_that_was_replaced_since_is_left_alone(on: Bench) -> None:
+    change = await on.change("restart", "driver")
+    before = on.operand("nvidia-driver-daemonset")
+    on.store.delete(KINDS["pods"], "gpu-operator", before["metadata"]["name"])
+    found = await on.desk.preflight(change)
+    assert any("is not there any more" in each for each in found.obstacles)
+
+
+async def test_cordon_and_back(on: Bench) -> None:
+    change = await on.change("cordon")
+    assert (await on.desk.run(change)).status is Status.DONE
+    assert on.node["spec"]["unschedulable"] is True
+    with pytest.raises(GpudeckError, match="is cordoned already"):
+        await on.change("cordon")
+    assert (await on.desk.undo(change.id)).status is Status.UNDONE
+    assert "unschedulable" not in on.node["spec"]
+
+
+async def test_a_drain_closes_the_node_and_evicts_every_pod_but_the_operators(on: Bench) -> None:
+    without_budgets(on)
+    operands = sorted(uid_of(pod) for pod in on.pods(gpu=False))
+    change = await on.change("drain")
+    assert [step.kind for step in change.steps] == ["cordon", *["evict-pod"] * len(on.pods()), "drained"]
+    assert change.typed_name == NODE
+    found = await on.desk.preflight(change)
+    assert any("(DaemonSet)" in effect for effect in found.previews[-1].effects)
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.DONE, record
+    assert on.pods() == []
+    assert sorted(uid_of(pod) for pod in on.pods(gpu=False)) == operands
+    undone = await on.desk.undo(record.id)
+    assert undone.status is Status.UNDONE
+    assert [step.state for step in undone.steps[1:]] == [StepState.KEPT] * (len(record.steps) - 1)
+    assert "does not come back" in undone.steps[1].said
+    assert "unschedulable" not in on.node["spec"]
+
+
+async def test_a_cordon_of_somebody_else_outlives_the_undo_of_a_drain(on: Bench) -> None:
+    without_budgets(on)
+    on.store.update(KINDS["nodes"], None, NODE, lambda node: node["spec"].update(unschedulable=True))
+    change = await on.change("drain")
+    assert change.steps[0].kind == "evict-pod"
+    record = await on.running(on.desk.run(change))
+    assert record.offers == ()
+    assert on.node["spec"]["unschedulable"] is True
+
+
+def held_moment(hardware: tuple[SimNode, ...]) -> float:
+    """A time at which the node runs something that no disruption is allowed of, and something else."""
+    from backends.lab.dynamics import Meter
+    from backends.lab.jobs import jobs
+
+    node = next(each for each in hardware if each.name == NODE)
+    meter = Meter(node)
+    start = int(busy_moment(hardware))
+    for at in range(start, start + 400_000, 60):
+        owners = {job.owner for job in jobs(node, meter, at)}
+        if "vllm-mistral-large" in owners and len(owners) > 2:
+            return float(at)
+    raise AssertionError("such a time never comes")
+
+
+async def test_a_budget_stops_a_drain_after_its_time_and_a_resume_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_steps, "AGAIN_SECONDS", 0.05)
+    async with bench(tmp_path, when=held_moment) as on:
+        change = quick(await on.change("drain"))
+        found = await on.desk.preflight(change)
+        assert found.obstacles == ()
+        assert any("may not be evicted now" in each and "disruption budget" in each for each in found.warnings)
+        record = await on.running(on.desk.run(change))
+        assert record.status is Status.FAILED
+        assert record.reached is not None
+        assert record.in_doubt is None
+        assert "may not be evicted" in record.why
+        # Those that a budget holds come last: all others are gone by then.
+        held: list[Any] = list(change.steps[record.reached : -1])
+        assert 0 < len(held) < len(change.steps) - 2
+        assert sorted(uid_of(pod) for pod in on.pods()) == sorted(step.pod.uid for step in held)
+        assert {"resume", "undo"} <= set(record.offers)
+        without_budgets(on)
+        resumed = await on.running(on.desk.resume(record.id))
+        assert resumed.status is Status.DONE, resumed
+        assert on.pods() == []
+
+
+def quick(change: Change) -> Change:
+    """With evictions that give up at once."""
+    from dataclasses import replace
+
+    steps = [
+        replace(step, apply_seconds=0.2) if step.kind == "evict-pod" else step  # type: ignore[type-var]
+        for step in change.steps
+    ]
+    return replace(change, steps=tuple(steps))
+
+
+async def test_a_successor_of_the_same_name_is_not_evicted(on: Bench) -> None:
+    change = await on.change("drain")
+    pod = on.pods()[0]
+    step = next(each for each in change.steps if getattr(getattr(each, "pod", None), "uid", "") == uid_of(pod))
+    on.store.delete(KINDS["pods"], pod["metadata"]["namespace"], pod["metadata"]["name"])
+    again = {**pod, "metadata": {**pod["metadata"], "uid": "another"}}
+    on.store.create(KINDS["pods"], again)
+    found = await step.preview(on.site)
+    assert any("Precondition failed" in each for each in found.obstacles)
+    with pytest.raises(GpudeckError):
+        await step.apply(on.site, lambda _line: None)
+    assert on.store.find(KINDS["pods"], pod["metadata"]["namespace"], pod["metadata"]["name"])
+    assert (await step.check(on.site)).holds  # that very pod is gone
+
+
+async def test_a_pod_without_a_controller_needs_force(on: Bench) -> None:
+    without_budgets(on)
+    bare = {
+        "metadata": {"name": "debug", "namespace": "team-search"},
+        "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": "busybox"}]},
+        "status": {"phase": "Running"},
+    }
+    on.store.create(KINDS["pods"], bare)
+    found = await on.desk.preflight(await on.change("drain"))
+    assert any("team-search/debug: no controller" in each and "--force" in each for each in found.obstacles)
+    forced = await on.change("drain-force")
+    assert "team-search/debug" in forced.radius.pods
+    assert (await on.desk.preflight(forced)).obstacles == ()
+
+
+async def test_the_limit_of_the_site_counts_pods_and_gpus(tmp_path: Path) -> None:
+    async with bench(tmp_path, limit=1) as on:
+        change = await on.change("drain")
+        assert change.radius.gpu_number > 1
+        with pytest.raises(ChangeRefused, match="the limit of this site is 1"):
+            await on.desk.run(change)
+        assert "unschedulable" not in on.node["spec"]
+
+
+async def test_a_mig_layout_is_made_and_the_former_one_comes_back(on: Bench) -> None:
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.DONE, record
+    machine = next(node for node in on.hardware if node.name == NODE)
+    assert {len(gpu.mig) for gpu in machine.gpus} == {2}
+    assert record.steps[0].said == "all-3g.40gb: success"
+    undone = await on.running(on.desk.undo(record.id))
+    assert undone.status is Status.UNDONE, undone
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+    assert not any(gpu.mig for gpu in machine.gpus)
+
+
+async def test_a_mig_layout_that_fails_is_told_at_once_and_can_be_undone(on: Bench) -> None:
+    change = await on.change("mig", "all-3g.40gb")
+    assert change.radius.workloads == len(on.pods()) > 0
+    assert any("drain first" in each for each in (await on.desk.preflight(change)).warnings)
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.FAILED
+    assert "all-3g.40gb: failed" in record.why
+    assert record.steps[0].effect is Effect.UNKNOWN
+    assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
+
+
+async def test_a_layout_that_is_asked_for_already_is_refused(on: Bench) -> None:
+    found = await on.desk.preflight(await on.change("mig", "all-disabled"))
+    assert any("is asked for all-disabled already" in each for each in found.obstacles)
+
+
+async def test_a_driver_upgrade_is_followed_to_its_end(on: Bench) -> None:
+    change = await on.change("upgrade-start")
+    assert change.typed_name == f"{NODE} driver"
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.DONE, record
+    assert record.steps[0].said == "the upgrade is at upgrade-done"
+    assert record.offers == ()
+
+
+async def test_an_end_that_was_there_before_does_not_count_after_a_crash(on: Bench) -> None:
+    (step,) = (await on.change("upgrade-start")).steps
+    verdict = await step.check(on.site)
+    assert (verdict.holds, "as it was before" in verdict.evidence) == (None, True)
+
+
+async def test_an_upgrade_that_nobody_takes_up_says_so(on: Bench) -> None:
+    from dataclasses import replace
+
+    (step,) = (await on.change("upgrade-start")).steps
+    on.label(gpu_driver_upgrade__skip="true")
+    with pytest.raises(GpudeckError, match="has not taken the upgrade"):
+        await replace(step, apply_seconds=0.3).apply(on.site, lambda _line: None)  # type: ignore[type-var]
+
+
+async def test_a_node_is_left_out_of_upgrades_and_taken_in_again(on: Bench) -> None:
+    change = await on.change("upgrade-pause")
+    assert (await on.desk.run(change)).status is Status.DONE
+    assert on.labels["nvidia.com/gpu-driver-upgrade.skip"] == "true"
+    with pytest.raises(GpudeckError, match="already"):
+        await on.change("upgrade-pause")
+    assert (await on.desk.undo(change.id)).status is Status.UNDONE
+    assert "nvidia.com/gpu-driver-upgrade.skip" not in on.labels
+
+
+async def test_names_nobody_has_come_with_the_nearest_ones(on: Bench) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        await on.change("restart", "toolkt")
+    assert wrong.value.hint == "did you mean toolkit?"
+    with pytest.raises(ConfigError) as nowhere:
+        await plan(Wish("cordon", "dgx-h100-1"), await on.stack(), on.site, site="lab")
+    assert NODE in nowhere.value.hint
+
+
+async def test_an_operand_without_a_pod_on_the_node_is_told(on: Bench) -> None:
+    on.label(gpu__deploy__driver="false")
+    on.service.cluster.tick()
+    with pytest.raises(GpudeckError, match=f"{NODE} has no pod of the driver") as wrong:
+        await on.change("restart", "driver")
+    assert "toolkit" in wrong.value.hint
+
+
+async def test_whom_an_undo_hits_is_asked_again(on: Bench) -> None:
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    assert change.radius.workloads == 0
+    record = await on.running(on.desk.run(change))
+    pod = {
+        "metadata": {"name": "later", "namespace": "team-search"},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-3g.40gb": "1"}}}],
+        },
+        "status": {"phase": "Running"},
+    }
+    on.store.create(KINDS["pods"], pod)
+    from backends.changes.former import undoing
+
+    looked = await on.desk.with_radius(undoing(record))
+    assert looked.radius.pods == ("team-search/later",)
+    assert looked.typed_name is not None
+
+
+async def test_an_undo_whose_cluster_does_not_answer_says_that_it_cannot_tell(on: Bench) -> None:
+    change = await on.change("mig", "all-3g.40gb")
+    on.service.api.faults.unauthorized = True
+    looked = await on.desk.with_radius(change)
+    assert [each.uncounted for each in looked.radius.undetermined] == [True]
+
+
+def test_every_action_names_what_it_needs() -> None:
+    for action in ACTIONS.values():
+        assert action.needs
+        assert action.help
+        assert action.title.format(node="n", argument="a")
