@@ -7,7 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from backends.contract import Backend, Clock, GpudeckError, ListsWorkloads, NodeAccess, ReportsStack, SiteContext
+from backends.contract import (
+    Backend,
+    Clock,
+    GpudeckError,
+    ListsWorkloads,
+    NodeAccess,
+    ReportsStack,
+    SiteContext,
+    Unreachable,
+)
 from backends.feed import Follow
 
 if TYPE_CHECKING:
@@ -51,6 +60,15 @@ class Platform:
                 # In a thread: reading the entry points and importing a backend take longer than a frame.
                 self._backend = (await asyncio.to_thread(registry.load, name)).open(self._context)
             return self._backend
+
+    async def read_stack(self, timeout: float) -> Stack:
+        """The stack as it is now, as soon as all of it was read once. Raises `GpudeckError`."""
+        try:
+            async with asyncio.timeout(timeout), closing(self._read_stack()) as stacks:
+                return await anext(stacks)
+        except TimeoutError:
+            said = f"the platform of {self._context.site.name} did not answer within {timeout:.0f} s"
+            raise Unreachable(said, "") from None
 
     def start(self) -> None:
         """Lets demand open the backend."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -14,12 +16,34 @@ from backends.domain import Operand, Stack
 from backends.feed import Topic
 from screens import stack_rows
 from tui.actions import Action
+from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
+
+if TYPE_CHECKING:
+    from backends.changes.change import Change
+    from backends.changes.platform_actions import PlatformAction
+    from backends.site import Site
+
+
+ACTIONS_ID = "stack.actions"
+
+
+class Changer(Protocol):
+    def plan(self, planned: Callable[[], Awaitable[Change | None]]) -> None:
+        """Makes a change, asks about it, and does it."""
+        ...
+
+
+class StackApp(Protocol):
+    """What this screen needs of the application."""
+
+    @property
+    def changing(self) -> Changer: ...
 
 
 class StackScreen(LiveScreen):
@@ -28,6 +52,7 @@ class StackScreen(LiveScreen):
     CSS_PATH = "stack.tcss"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("stack.blocked", "n", "Next blocked", "Select the next node that is not ready", group="Stack"),
+        Action(ACTIONS_ID, "a", "Actions", "What can be done to the selected node", group="Stack"),
         Action("stack.node", "o", "Node", "Open the node itself", group="Stack", rank=2),
         Action("stack.switch", "tab", "Switch", "To the waterfall, and back to the list", group="Stack", rank=2),
     )
@@ -35,6 +60,9 @@ class StackScreen(LiveScreen):
     def __init__(self) -> None:
         super().__init__()
         self._operands: tuple[Operand, ...] | None = None
+        self._offered: tuple[PlatformAction, ...] = ()
+        """What the platform can do to a node."""
+        self._offered_by: Site | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="stack-summary")
@@ -69,6 +97,9 @@ class StackScreen(LiveScreen):
         self._show_empty(stack)
         if stack is None or not stack.nodes:
             return
+        if self._offered_by is not self.site:
+            self._offered_by, self._offered = self.site, ()
+            self.run_worker(self._ask_platform(), exclusive=True, group="offered", exit_on_error=False)
         if stack.operands != self._operands:
             self._operands = stack.operands
             self.run_worker(self._make_grid(stack), exclusive=True, group="stack-grid", description="columns")
@@ -87,6 +118,28 @@ class StackScreen(LiveScreen):
         await holder.mount(grid)
         grid.focus()
         self.show()
+
+    async def _ask_platform(self) -> None:
+        """What it lacks is not offered."""
+        site = self.site
+        if site is None or not site.platform.configured:
+            return
+        backend = await site.platform.backend()  # the stack was read through it: it is open
+        # In a thread: it takes longer than a frame.
+        module = await asyncio.to_thread(importlib.import_module, "backends.changes.platform_actions")
+        if self.site is site:
+            self._offered = module.offered(backend)
+            for footer in self.query(Footer):
+                footer.repaint_line()
+
+    @property
+    def offered_actions(self) -> tuple[Action, ...]:
+        return tuple(action for action in self.ACTIONS if action.id != ACTIONS_ID or self._offered)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "actions" and not self._offered:
+            return False
+        return super().check_action(action, parameters)
 
     def _show_summary(self, stack: Stack) -> None:
         cells = [*stack_rows.summary(stack, self.glyphs)]
@@ -149,6 +202,24 @@ class StackScreen(LiveScreen):
             self.notify("Every node here is ready.", timeout=2)
         else:
             grid.cursor = found
+
+    def action_actions(self) -> None:
+        site, stack, grid = self.site, self.stack, self.grid
+        row = grid.cursor_row if grid is not None else None
+        node = stack.get(row.key) if stack is not None and row is not None else None
+        if site is None or stack is None or node is None:
+            self.notify("No node is selected.", timeout=2, markup=False)
+            return
+
+        async def planned() -> Change | None:
+            from backends.changes.platform_actions import plan
+            from screens.node_actions import ask
+
+            wish = await ask(self.app, stack, node, self._offered)
+            now = site.stack.reading.value or stack
+            return None if wish is None else await plan(wish, now, site, site=site.spec.name)
+
+        cast(StackApp, self.app).changing.plan(planned)
 
     def action_node(self) -> None:
         from screens.node import NodeScreen

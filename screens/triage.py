@@ -57,6 +57,14 @@ class TriageScreen(LiveScreen):
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("triage.acknowledge", "space", "Ack", "Acknowledge the finding, or take that back", group="Triage"),
         Action("triage.show_settled", "a", "All/open", "Show or hide the acknowledged and recovered", group="Triage"),
+        Action(
+            "triage.change",
+            "d",
+            "Do",
+            "Look at the change that the finding's next step names, and do it",
+            show=False,
+            group="Triage",
+        ),
         Action("triage.copy", "c", "Copy", "Copy the finding as text to the terminal's clipboard", group="Triage"),
         Action(
             "triage.evidence_down",
@@ -166,6 +174,17 @@ class TriageScreen(LiveScreen):
     def action_show_settled(self) -> None:
         self._show_settled = not self._show_settled
         self.show()
+
+    def action_change(self) -> None:
+        from screens.triage_change import propose
+        from screens.triage_evidence import can_change
+
+        steps = [step for step in self.selected.steps if can_change(step)] if self.selected is not None else []
+        if steps and self.site is not None:
+            propose(self.app, self.site, steps)
+        else:
+            said = "No next step of this finding is a change." if self.selected is not None else NONE_SELECTED
+            self.notify(said, timeout=3, markup=False)
 
     def action_copy(self) -> None:
         from screens.triage_evidence import finding_text

@@ -15,7 +15,7 @@ from tui.widgets.sheet import Line, Section
 from tui.widgets.wrap import wrapped, wrapped_command
 
 if TYPE_CHECKING:
-    from backends.domain import Evidence, Finding, Hit
+    from backends.domain import Evidence, Finding, Hit, NextStep
 
 LABEL_WIDTH = 10
 INDENT = 2
@@ -24,7 +24,7 @@ MOST_HITS = 8
 MOST_EVIDENCE = 24
 MOST_FOLDED = 12
 MOST_COMMAND_LINES = 12
-JUMP_KEY = "enter"
+JUMP_KEY, CHANGE_KEY = "enter", "d"
 
 Group = list[Line]
 
@@ -71,7 +71,7 @@ def finding_text(finding: Finding) -> str:
     lines += [f"follows from it: {claim}" for claim in finding.folded]
     for step in finding.steps:
         lines.append(f"next: {step.text}")
-        lines += [f"    {step.target}"] if step.kind == "command" and step.target else []
+        lines += [f"    {step.target}"] if _typed(step) else []
     lines += [f"source of the advice: {finding.advice_source}"] if finding.advice_source else []
     if acknowledged is not None:
         said = f"acknowledged {units.moment(acknowledged.at)} by {acknowledged.who}"
@@ -150,10 +150,20 @@ def _steps(finding: Finding, page: Page) -> Group:
     lines = _step_lines(f"[{JUMP_KEY}] ", said, page)
     for step in finding.steps:
         if step is not jump:
-            lines += _step_lines("", step.text, page)
-            lines += _command(step.target, page) if step.kind == "command" else []
+            lines += _step_lines(f"[{CHANGE_KEY}] " if can_change(step) else "", step.text, page)
+            lines += _command(step.target, page) if _typed(step) else []
     head, *rest = lines
     return [(*_lead("next", []), *head), *((*_lead("", []), *line) for line in rest)]
+
+
+def can_change(step: NextStep) -> bool:
+    """The console can do it, after a look."""
+    return step.kind == "change" and step.target.startswith("gpudeck ")
+
+
+def _typed(step: NextStep) -> bool:
+    """It is a command line, of a tool or of gpudeck itself."""
+    return bool(step.target) and (step.kind == "command" or can_change(step))
 
 
 def _step_lines(key: str, said: str, page: Page) -> Group:

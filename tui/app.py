@@ -240,7 +240,7 @@ class Console(ChangingConsole):
         return tuple((mode.id, mode.key, mode.label, mode.id == self.current_mode) for mode in MODES)
 
     def actions_of(self, screen: Screen[Any]) -> tuple[Action, ...]:
-        own = screen.ACTIONS if isinstance(screen, LiveScreen) else ()
+        own = screen.offered_actions if isinstance(screen, LiveScreen) else ()
         lists = self.filters.target(screen) is not None
         return (*own, *(action for action in GLOBAL if lists or action.id != "app.filter"))
 

@@ -177,6 +177,20 @@ class Changing:
 
         self._work(ask, "change")
 
+    def plan(self, planned: Callable[[], Awaitable[Change | None]]) -> None:
+        """Makes a change first, out of what is there, and then asks about it; None: it is not wanted after all."""
+
+        async def ask() -> None:
+            change = await planned()
+            desk = None if change is None else await self.open_desk()
+            if change is None or desk is None or not await self._window_open(desk):
+                return
+            told = await desk.with_radius(replace(change, reason=desk.window.reason))  # the window took its time
+            if await self._confirmed(desk, told, "Apply"):
+                self._run(desk, desk.run(told), told.id)
+
+        self._work(ask, "platform change")
+
     def again(self, record: ChangeRecord, what: str) -> None:
         """Asks about resume, undo or abandon of a former change, and does it."""
 

@@ -62,6 +62,11 @@ class LiveScreen(Screen[None]):
         """Where the user is, for the header; empty on a mode's first screen."""
         return ()
 
+    @property
+    def offered_actions(self) -> tuple[Action, ...]:
+        """Those of `ACTIONS` that are possible here: the footer, the palette and the help show no other."""
+        return self.ACTIONS
+
     async def command_line(self) -> CommandLine:
         """The screen's, made when it is first asked for: the first paint need not wait for it."""
         from tui.chrome.command_line import CommandLine

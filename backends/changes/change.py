@@ -64,7 +64,7 @@ class BlastRadius:
     models: tuple[str, ...] = ()
     replicas: tuple[ReplicasLeft, ...] = ()
     gpus: tuple[str, ...] = ()
-    """`dgx07 gpu3`; `2 x nvidia.com/gpu of team-search/llama-70b-2` where a platform counts them and names none."""
+    """`dgx07 gpu3`; `2 x nvidia.com/gpu` where a platform counts them and names none."""
     gpu_count: int | None = None
     """How many `gpus` stands for; None: one each."""
     undetermined: tuple[Undetermined, ...] = ()

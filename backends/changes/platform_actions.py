@@ -8,10 +8,12 @@ Each row makes a Change out of the stack as it is; whom it hits, dry runs and pe
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
 from backends.changes.node_steps import CordonStep, MigLabelStep, UpgradePauseStep, UpgradeStartStep
 from backends.changes.platform_step import backend_for, closing
@@ -38,15 +40,28 @@ OTHER_SECONDS = 600.0
 ENDS_GPU_PODS = frozenset({"driver", "mps", "vgpu-manager"})
 """Operands whose restart ends what uses GPUs on the node: the driver's k8s-driver-manager deletes the pods that hold
 GPUs before it unloads the kernel modules; clients of an MPS daemon and of a vGPU manager end with it."""
-SIDE_EFFECTS: dict[str, str] = {
-    "driver": "its init container k8s-driver-manager deletes the pods that use GPUs, and unloads the kernel modules",
-    "toolkit": "the toolkit restarts the container runtime of the node; containers go on, and starts wait meanwhile",
-    "device-plugin": "until it is registered again no GPU is given to new pods; running pods keep theirs",
-    "mps": "the clients of the MPS daemon end with it",
-    "mig-manager": "it makes the layout of nvidia.com/mig.config again where the GPUs have another one",
-    "dcgm": "whoever reads DCGM has a gap",
-    "dcgm-exporter": "the metrics of the node have a gap",
+SIDE_EFFECTS: dict[str, tuple[str, str]] = {
+    "driver": (
+        "ends the GPU pods of the node",
+        "its init container k8s-driver-manager deletes the pods that use GPUs, and unloads the kernel modules",
+    ),
+    "toolkit": (
+        "restarts the container runtime",
+        "the toolkit restarts the container runtime of the node; containers go on, and starts wait meanwhile",
+    ),
+    "device-plugin": (
+        "no new GPU pods meanwhile",
+        "until it is registered again no GPU is given to new pods; running pods keep theirs",
+    ),
+    "mps": ("ends its clients", "the clients of the MPS daemon end with it"),
+    "mig-manager": (
+        "makes its layout again",
+        "it makes the layout of nvidia.com/mig.config again where the GPUs have another one",
+    ),
+    "dcgm": ("a gap for its readers", "whoever reads DCGM has a gap"),
+    "dcgm-exporter": ("a gap in the metrics", "the metrics of the node have a gap"),
 }
+"""Operand -> what its restart does besides, in a few words and in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,21 @@ class Wish:
     argument: str = ""
     """An operand's key, or the name of a MIG layout."""
     reason: str = ""
+
+
+def wish_of(line: str) -> Wish | None:
+    """The wish of a command line `gpudeck stack VERB [WORD] --node NAME [--force]`; None for any other line."""
+    words = shlex.split(line)
+    if words[:2] != ["gpudeck", "stack"] or "--node" not in words[2:-1]:
+        return None
+    at = words.index("--node")
+    verb, *rest = [*words[2:at], *words[at + 2 :]] or [""]
+    given = [word for word in rest if not word.startswith("-")]
+    action = f"{verb}-{given.pop(0)}" if verb == "upgrade" and given else verb
+    action = "drain-force" if action == "drain" and "--force" in rest else action
+    if action not in ACTIONS or len(given) != bool(ACTIONS[action].takes):
+        return None
+    return Wish(action, words[at + 1], *given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +188,7 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
         controller=controller,
         operand=key,
         ends_gpu_pods=key in ENDS_GPU_PODS,
-        warnings=() if effect is None else (effect,),
+        warnings=() if effect is None else (effect[1],),
         verify_seconds=STARTING_SECONDS.get(key, OTHER_SECONDS),
     )
     return [step]
@@ -249,44 +279,6 @@ async def _pause_step(plan: _Plan, *, paused: bool) -> UpgradePauseStep:
     )
 
 
-# When a row makes no sense
-
-
-def _nothing_runs(node: StackNode) -> str | None:
-    return None if any(each.pod for each in node.operands) else "has no pod of the stack"
-
-
-def _cordoned_already(node: StackNode) -> str | None:
-    return None if node.schedulable else "is cordoned already"
-
-
-def _not_cordoned(node: StackNode) -> str | None:
-    return "is not cordoned" if node.schedulable else None
-
-
-def _no_mig_manager(node: StackNode) -> str | None:
-    manager = node.get("mig-manager")
-    if manager is None or manager.pod is None:
-        return "has no MIG manager: a layout that is asked for would not be made"
-    changing = node.mig is not None and node.mig.state in ("pending", "rebooting")
-    return f"is being given the layout {node.mig.requested}" if changing and node.mig is not None else None
-
-
-def _upgrade_under_way(node: StackNode) -> str | None:
-    if node.get("driver") is None:
-        return "has no driver of the operator"
-    running = node.upgrade is not None and node.upgrade.running
-    return f"is being upgraded: {node.upgrade.step}" if running and node.upgrade is not None else None
-
-
-def _paused_already(node: StackNode) -> str | None:
-    return "is left out of driver upgrades already" if node.upgrade is not None and node.upgrade.skipped else None
-
-
-def _not_paused(node: StackNode) -> str | None:
-    return None if node.upgrade is not None and node.upgrade.skipped else "is not left out of driver upgrades"
-
-
 _SEES = (TellsRequests, FollowsNodes)
 ACTIONS: dict[str, PlatformAction] = {
     action.id: action
@@ -294,12 +286,12 @@ ACTIONS: dict[str, PlatformAction] = {
         PlatformAction(
             "restart",
             "restart the {argument} on {node}",
-            "delete the pod of an operand; its DaemonSet makes another one",
+            "delete its pod; its DaemonSet makes another one",
             "{node} {argument}",
             (RestartsPods, TellsRequests, FollowsPods),
             _restart,
             takes="operand",
-            not_now=_nothing_runs,
+            not_now=not_now.nothing_runs,
         ),
         PlatformAction(
             "cordon",
@@ -308,7 +300,7 @@ ACTIONS: dict[str, PlatformAction] = {
             "{node}",
             (CordonsNodes, *_SEES),
             _cordon,
-            not_now=_cordoned_already,
+            not_now=not_now.cordoned_already,
         ),
         PlatformAction(
             "uncordon",
@@ -317,12 +309,12 @@ ACTIONS: dict[str, PlatformAction] = {
             "{node}",
             (CordonsNodes, *_SEES),
             _uncordon,
-            not_now=_not_cordoned,
+            not_now=not_now.not_cordoned,
         ),
         PlatformAction(
             "drain",
             "drain {node}",
-            "cordon the node and evict its pods, as PodDisruptionBudgets allow",
+            "cordon it, then evict its pods as their budgets allow",
             "{node}",
             (CordonsNodes, DrainsNodes, FollowsPods, *_SEES),
             _drain,
@@ -330,7 +322,7 @@ ACTIONS: dict[str, PlatformAction] = {
         PlatformAction(
             "drain-force",
             "drain {node} by force",
-            "as drain, with the pods that come back nowhere or lose emptyDir data",
+            "also pods that come back nowhere or lose data",
             "{node}",
             (CordonsNodes, DrainsNodes, FollowsPods, *_SEES),
             _drain_by_force,
@@ -338,21 +330,21 @@ ACTIONS: dict[str, PlatformAction] = {
         PlatformAction(
             "mig",
             "MIG layout of {node}: {argument}",
-            "ask the MIG manager for a layout of all GPUs of the node",
+            "ask the MIG manager for a layout of all its GPUs",
             "{node} mig",
             (PartitionsGpus, *_SEES),
             _mig,
             takes="layout",
-            not_now=_no_mig_manager,
+            not_now=not_now.no_mig_manager,
         ),
         PlatformAction(
             "upgrade-start",
             "upgrade the driver of {node}",
-            "set the driver upgrade of the node to its first step",
+            "begin the operator's driver upgrade of this node",
             "{node} driver",
             (UpgradesDrivers, *_SEES),
             _upgrade_start,
-            not_now=_upgrade_under_way,
+            not_now=not_now.upgrade_under_way,
             disruptive=True,
         ),
         PlatformAction(
@@ -362,7 +354,7 @@ ACTIONS: dict[str, PlatformAction] = {
             "{node} driver",
             (UpgradesDrivers, *_SEES),
             _upgrade_pause,
-            not_now=_paused_already,
+            not_now=not_now.paused_already,
         ),
         PlatformAction(
             "upgrade-resume",
@@ -371,7 +363,7 @@ ACTIONS: dict[str, PlatformAction] = {
             "{node} driver",
             (UpgradesDrivers, *_SEES),
             _upgrade_resume,
-            not_now=_not_paused,
+            not_now=not_now.not_paused,
         ),
     )
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -162,23 +163,19 @@ async def gpu_pods(reach: Reach, node: str) -> tuple[DrainPod, ...]:
 
 
 def radius_of_pods(pods: Sequence[DrainPod]) -> BlastRadius:
-    gpus = [
-        (f"{counted_gpus(request.count)} x {request.resource} of {pod.title}", request.count or 1)
-        for pod in pods
-        for request in pod.gpus
-    ]
+    """The GPUs as the platform counts them: which ones they are, only the node knows."""
+    held: Counter[str] = Counter()
+    for pod in pods:
+        for request in pod.gpus:
+            held[request.resource] += request.count or 1
     return BlastRadius(
         pods=tuple(pod.title for pod in pods),
         users=tuple(dict.fromkeys(pod.user for pod in pods if pod.user)),
         owners=tuple(dict.fromkeys(f"{pod.owner.kind} {pod.namespace}/{pod.owner.name}" for pod in pods if pod.owner)),
-        gpus=tuple(name for name, _ in gpus),
-        gpu_count=sum(count for _, count in gpus),
+        gpus=tuple(f"{count} x {resource}" for resource, count in sorted(held.items())),
+        gpu_count=held.total(),
         undetermined=(NO_MODELS,) if pods else (),
     )
-
-
-def counted_gpus(count: int | None) -> str:
-    return "all" if count is None else str(count)
 
 
 def named(pods: Sequence[str], most: int = 4) -> str:

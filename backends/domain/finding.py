@@ -58,7 +58,7 @@ class NextStep:
     text: str
     """One line for a person."""
     target: str = ""
-    """screen: `node/gpu-key`, `events`, ...; command: the exact command line; change: the change's id."""
+    """screen: `node/gpu-key`, `events`, ...; command: the exact command line; change: gpudeck's own command line."""
 
 
 @dataclass(frozen=True, slots=True)

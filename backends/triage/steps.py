@@ -18,11 +18,8 @@ PAGES: dict[str, str] = {
 RESET_ALL_TOGETHER = "Ampere"
 """On boards of this architecture behind NVSwitches the GPUs of a node are reset together, never one alone."""
 
-DRAINS: dict[str | None, str] = {
-    "kubernetes": "kubectl drain {node} --ignore-daemonsets --delete-emptydir-data",
-    "openshift": "oc adm drain {node} --ignore-daemonsets --delete-emptydir-data",
-}
-"""Platform -> how a node is emptied there."""
+WITH_DRAIN = frozenset({"kubernetes", "openshift"})
+"""Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
 
 
 def open_node(view: NodeView, page: str | None = None) -> NextStep:
@@ -53,12 +50,16 @@ def advice(text: str) -> NextStep:
     return NextStep("command", text)
 
 
+def change(text: str, line: str) -> NextStep:
+    """Something that the console can do: `line` is the same on the command line."""
+    return NextStep("change", text, line)
+
+
 def drain(view: NodeView) -> NextStep:
-    """Empties the node: by the platform's command where there is a platform."""
-    line = DRAINS.get(view.site.platform)
-    if line is None:
+    """Empties the node, where there is a platform that can."""
+    if view.site.platform not in WITH_DRAIN:
         return advice(f"let the work on {view.name} end, or stop it; start none there")
-    return command(f"drain {view.name}", line.format(node=shlex.quote(view.name)))
+    return change(f"drain {view.name}", f"gpudeck stack drain --node {shlex.quote(view.name)}")
 
 
 def reset_gpu(view: NodeView, gpu: Gpu) -> NextStep:

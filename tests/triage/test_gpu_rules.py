@@ -158,8 +158,8 @@ def test_row_remaps_that_wait_and_that_failed() -> None:
 @pytest.mark.parametrize(
     ("platform", "line"),
     [
-        ("kubernetes", "kubectl drain n1 --ignore-daemonsets --delete-emptydir-data"),
-        ("openshift", "oc adm drain n1 --ignore-daemonsets --delete-emptydir-data"),
+        ("kubernetes", "gpudeck stack drain --node n1"),
+        ("openshift", "gpudeck stack drain --node n1"),
         (None, ""),
     ],
 )

@@ -28,6 +28,20 @@ PATIENCE_SECONDS = 5.0
 """The longest a condition may take; a test that waits this long fails."""
 
 
+class ScriptedPlatform:
+    """No platform, until a test gives it a backend."""
+
+    def __init__(self) -> None:
+        self.opened: Any = None
+
+    @property
+    def configured(self) -> bool:
+        return self.opened is not None
+
+    async def backend(self) -> Any:
+        return self.opened
+
+
 class ScriptedSite:
     """What the console uses of a `Site`, without a network: `publish` is what its nodes answer."""
 
@@ -38,6 +52,7 @@ class ScriptedSite:
         self.triage: Topic[Triage] = Topic("triage")
         self.listening_since = clock.now()
         self.stack: Topic[Stack] = Topic("stack")
+        self.platform = ScriptedPlatform()
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         self.keep_error: GpudeckError | None = None
@@ -72,6 +87,9 @@ class ScriptedSite:
             )
         )
         return any(each.id == finding_id for each in triage.findings)
+
+    def client(self, name: str) -> Any:
+        return self.platform
 
     async def start(self) -> None:
         self.calls.append("start")

@@ -57,10 +57,9 @@ def _site(arguments: argparse.Namespace) -> SiteSpec:
 async def _read(spec: SiteSpec, timeout: float) -> tuple[Stack, float]:
     """The stack as soon as all of it was read once, and when that was."""
     from backends.site import Site
-    from tui.commands.stack_change import read
 
     site = Site(spec)
     try:
-        return await read(site, timeout), site.clock.now()
+        return await site.platform.read_stack(timeout), site.clock.now()
     finally:
         await site.close()

@@ -6,12 +6,12 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from backends.contract import ConfigError, ReportsStack, Unreachable
+from backends.contract import ConfigError
 from tui.commands.changes import change_site
 
 if TYPE_CHECKING:
     from backends.changes.change import Change
-    from backends.domain import SiteSpec, Stack
+    from backends.domain import SiteSpec
     from backends.site import Site
 
 
@@ -30,20 +30,6 @@ def stack_change(arguments: argparse.Namespace, spec: SiteSpec) -> int:
         backend = await site.platform.backend()
         if ACTIONS[action] not in offered(backend):
             raise ConfigError(f"the platform {backend.name} cannot do this", "see: gpudeck backends")
-        return await plan(wish, await read(site, arguments.timeout), site, site=spec.name)
+        return await plan(wish, await site.platform.read_stack(arguments.timeout), site, site=spec.name)
 
     return asyncio.run(change_site(arguments, spec, planned, None, "done"))
-
-
-async def read(site: Site, timeout: float) -> Stack:
-    """The stack as soon as all of it was read once. Raises GpudeckError."""
-    from backends.platform import closing
-
-    backend = await site.platform.backend()
-    if not isinstance(backend, ReportsStack):
-        raise ConfigError(f"the backend {backend.name} reports no GPU stack", "see: gpudeck backends")
-    try:
-        async with asyncio.timeout(timeout), closing(backend.stack()) as stacks:
-            return await anext(stacks)
-    except TimeoutError:
-        raise Unreachable(f"the platform of {site.spec.name} did not answer within {timeout:.0f} s", "") from None

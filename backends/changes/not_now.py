@@ -1,0 +1,40 @@
+"""Why something makes no sense on a node as it is: the words behind the node's name, None where it does."""
+
+from __future__ import annotations
+
+from backends.domain import StackNode
+
+
+def nothing_runs(node: StackNode) -> str | None:
+    return None if any(each.pod for each in node.operands) else "has no pod of the stack"
+
+
+def cordoned_already(node: StackNode) -> str | None:
+    return None if node.schedulable else "is cordoned already"
+
+
+def not_cordoned(node: StackNode) -> str | None:
+    return "is not cordoned" if node.schedulable else None
+
+
+def no_mig_manager(node: StackNode) -> str | None:
+    manager = node.get("mig-manager")
+    if manager is None or manager.pod is None:
+        return "has no MIG manager: a layout that is asked for would not be made"
+    changing = node.mig is not None and node.mig.state in ("pending", "rebooting")
+    return f"is being given the layout {node.mig.requested}" if changing and node.mig is not None else None
+
+
+def upgrade_under_way(node: StackNode) -> str | None:
+    if node.get("driver") is None:
+        return "has no driver of the operator"
+    running = node.upgrade is not None and node.upgrade.running
+    return f"is being upgraded: {node.upgrade.step}" if running and node.upgrade is not None else None
+
+
+def paused_already(node: StackNode) -> str | None:
+    return "is left out of driver upgrades already" if node.upgrade is not None and node.upgrade.skipped else None
+
+
+def not_paused(node: StackNode) -> str | None:
+    return None if node.upgrade is not None and node.upgrade.skipped else "is not left out of driver upgrades"
