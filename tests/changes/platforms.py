@@ -97,6 +97,13 @@ class Bench:
         return self.service.clock
 
 
+def site_file(directory: Path, user: str) -> Path:
+    """Settings of a site with the cluster of `directory`/kubeconfig, as `user`."""
+    path = directory / f"{user}.toml"
+    path.write_text(f'[site.lab]\nnodes = []\nplatform = "kubernetes"\nkubeconfig = "kubeconfig"\ncontext = "{user}"\n')
+    return path
+
+
 @asynccontextmanager
 async def bench(
     tmp_path: Path, *, user: str = "admin", when: Callable[[tuple[SimNode, ...]], float] = busy_moment, **rules: Any
