@@ -77,7 +77,10 @@ class Wish:
 
 def wish_of(line: str) -> Wish | None:
     """The wish of a command line `gpudeck stack VERB [WORD] --node NAME [--force]`; None for any other line."""
-    words = shlex.split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return None
     if words[:2] != ["gpudeck", "stack"] or "--node" not in words[2:-1]:
         return None
     at = words.index("--node")

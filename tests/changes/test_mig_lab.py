@@ -17,6 +17,7 @@ from backends.changes.desk import ChangeDesk
 from backends.changes.mig import MigLayoutStep, MigStep
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_layout import MigLayout, commands, parse_wanted
+from backends.changes.radius import radius_of
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ConfigError
@@ -311,3 +312,15 @@ def test_whom_it_hits_is_told_with_what_is_not_known() -> None:
     assert unread.typed_name == "a100 gpu0"
     only_added = _planned("nvidia-smi mig -i 0 -cgi 19 -C", gpu=gpu)
     assert (only_added.radius.workloads, only_added.typed_name) == (0, None)
+
+
+async def test_whom_an_undo_hits_is_read_from_the_gpu_as_it_is(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1, busy=True) as on:
+        radius = await radius_of(on.change("7g.80gb").steps, on.site)
+        assert radius.gpus == (f"{A100} gpu1",)
+        assert radius.workloads == len(on.gpu.processes or ()) > 0
+        undo = on.change("7g.80gb").steps[0].undo()
+        assert undo is not None
+        assert (await radius_of([undo], on.site)).processes == radius.processes
+    async with bench(tmp_path / "idle", A100, 1) as on:
+        assert (await radius_of(on.change("7g.80gb").steps, on.site)).workloads == 0

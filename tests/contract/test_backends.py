@@ -14,25 +14,32 @@ from backends.contract import (
     Backend,
     CordonsNodes,
     DrainsNodes,
+    FollowsNodes,
+    FollowsPods,
     Gone,
     GpudeckError,
     ListsWorkloads,
     PartitionsGpus,
+    Refused,
     ReportsStack,
     RestartsPods,
     ReviewsAccess,
     TailsLogs,
+    TellsRequests,
     Unreachable,
     capabilities,
 )
 from backends.domain import (
+    Act,
     LogQuery,
     LogSource,
     OperandPhase,
     Permission,
     StackHealth,
+    Verb,
     by_container,
 )
+from backends.platform import closing
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld
 from tests.contract.worlds import World
 from tests.kube.admin import Admin
@@ -204,6 +211,43 @@ async def test_a_drain_plan_lists_what_goes_and_what_stays(backend: Backend, wor
     assert (plan.evicts[0].owner.kind, plan.evicts[0].owner.name) == world.owner
     assert plan.gpus == 2
     assert {pod.reason for pod in plan.stays} == {"DaemonSet"}
+
+
+async def test_a_request_is_told_with_the_rights_it_takes_before_it_is_sent(backend: Backend, world: World) -> None:
+    requests = can(backend, TellsRequests)
+    for verb in Verb:
+        act = Act(verb, world.node, world.namespace, world.pod, uid="u-1", layout="all-1g.10gb")
+        told = await requests.request(act)
+        assert world.pod in told.text or world.node in told.text
+        assert told.needs
+    assert await world.is_schedulable()
+
+
+async def test_a_node_is_followed(backend: Backend, world: World) -> None:
+    async with closing(can(backend, FollowsNodes).follow_node(world.node)) as moments:
+        first = await anext(moments)
+        assert (first.name, first.schedulable) == (world.node, True)
+        await can(backend, CordonsNodes).cordon(world.node, True)
+        assert not (await until(moments, lambda node: not node.schedulable)).schedulable
+    with pytest.raises(Gone):
+        await anext(can(backend, FollowsNodes).follow_node("no-such-node"))
+
+
+async def test_the_pods_of_a_node_are_followed(backend: Backend, world: World) -> None:
+    async with closing(can(backend, FollowsPods).follow_pods(world.node, world.namespace)) as moments:
+        (pod,) = await anext(moments)
+        assert (pod.namespace, pod.name, pod.going, pod.stays) == (world.namespace, world.pod, False, None)
+        assert pod.controller is not None
+        await can(backend, RestartsPods).restart_pod(world.namespace, world.pod, uid=pod.uid)
+        gone = await until(moments, lambda pods: not pods or pods[0].going)
+        assert not gone or gone[0].uid == pod.uid
+
+
+async def test_a_pod_of_the_same_name_and_another_uid_is_left_alone(backend: Backend, world: World) -> None:
+    with pytest.raises(Refused):
+        await can(backend, RestartsPods).restart_pod(world.namespace, world.pod, uid="another")
+    with pytest.raises(Refused):
+        await can(backend, DrainsNodes).evict(world.namespace, world.pod, uid="another")
 
 
 async def test_what_is_not_there_is_gone(backend: Backend, world: World) -> None:

@@ -1,0 +1,100 @@
+"""What of the platform's changes is words and numbers: command lines as wishes, radii taken together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.changes.change import BlastRadius, Undetermined, together
+from backends.changes.platform_actions import Wish, wish_of
+from backends.changes.platform_step import radius_of_pods
+from backends.domain import Act, DrainPod, GpuRequest, Owner, Verb
+from backends.kubernetes import requests
+
+
+@pytest.mark.parametrize(
+    ("line", "wish"),
+    [
+        ("gpudeck stack drain --node n1", Wish("drain", "n1")),
+        ("gpudeck stack drain --node n1 --force", Wish("drain-force", "n1")),
+        ("gpudeck stack restart driver --node 'n 1'", Wish("restart", "n 1", "driver")),
+        ("gpudeck stack restart --node n1 driver", Wish("restart", "n1", "driver")),
+        ("gpudeck stack upgrade start --node n1", Wish("upgrade-start", "n1")),
+        ("gpudeck stack mig all-1g.10gb --node n1", Wish("mig", "n1", "all-1g.10gb")),
+    ],
+)
+def test_a_command_line_is_a_wish(line: str, wish: Wish) -> None:
+    assert wish_of(line) == wish
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kubectl drain n1",
+        "gpudeck stack",
+        "gpudeck stack --node",
+        "gpudeck stack drain",
+        "gpudeck stack drain n1",
+        "gpudeck stack restart --node n1",
+        "gpudeck stack cordon driver --node n1",
+        "gpudeck stack explode --node n1",
+        "gpudeck stack upgrade --node n1",
+        "gpudeck stack --node n1",
+        "gpudeck stack drain --node 'n1",
+    ],
+)
+def test_any_other_line_is_none(line: str) -> None:
+    assert wish_of(line) is None
+
+
+def pod(name: str, *gpus: GpuRequest) -> DrainPod:
+    return DrainPod("team-a", name, Owner("Job", "train"), gpus, "alice", uid=name)
+
+
+def test_gpus_are_counted_by_resource_and_all_of_them_count() -> None:
+    whole, cut = GpuRequest("nvidia.com/gpu", 4), GpuRequest("nvidia.com/mig-3g.40gb", 2)
+    radius = radius_of_pods([pod("a", whole), pod("b", whole), pod("c", cut), pod("d")])
+    assert radius.gpus == ("8 x nvidia.com/gpu", "2 x nvidia.com/mig-3g.40gb")
+    assert radius.gpu_number == 10
+    assert radius.owners == ("Job team-a/train",)
+    assert radius.beyond(9) == "it touches 10 GPUs; the limit of this site is 9"
+    assert radius.beyond(10) is None
+    assert "10 GPUs: 8 x nvidia.com/gpu, 2 x nvidia.com/mig-3g.40gb" in radius.lines
+
+
+names = st.lists(st.sampled_from("abcdef"), max_size=4, unique=True).map(tuple)
+
+
+@given(st.lists(st.builds(BlastRadius, pods=names, gpus=names, processes=names), max_size=4))
+def test_together_each_is_counted_once_and_none_is_lost(radii: list[BlastRadius]) -> None:
+    whole = together(radii)
+    assert set(whole.pods) == {name for each in radii for name in each.pods}
+    assert len(set(whole.pods)) == len(whole.pods)
+    assert whole.gpu_number == len({name for each in radii for name in each.gpus})
+    assert whole.workloads >= max((each.workloads for each in radii), default=0)
+
+
+def test_what_one_step_could_not_find_out_stays_told() -> None:
+    unknown = Undetermined("whom it hits now", "no answer", uncounted=True)
+    whole = together([BlastRadius(pods=("a/b",)), BlastRadius(undetermined=(unknown,))])
+    assert whole.undetermined == (unknown,)
+    assert "cannot be told" in (whole.beyond(5) or "")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_request_with_a_body_of_options_says_in_it_that_it_is_a_dry_run(dry_run: bool) -> None:
+    body, _ = requests.restart("team-a", "b", "u-1").sent(dry_run=dry_run)
+    assert body is not None
+    assert body.get("dryRun") == (["All"] if dry_run else None)
+    body, _ = requests.evict("team-a", "b", "v1", "u-1").sent(dry_run=dry_run)
+    assert body is not None
+    assert body["deleteOptions"].get("dryRun") == (["All"] if dry_run else None)
+    assert body["deleteOptions"]["preconditions"] == {"uid": "u-1"}
+    _, query = requests.cordon("n1", True).sent(dry_run=dry_run)
+    assert query.get("dryRun") == ("All" if dry_run else None)
+
+
+def test_a_name_cannot_leave_its_place_in_the_path() -> None:
+    act = Act(Verb.RESTART, "n1", "team-a", "../../nodes/n1", "u-1")
+    assert "/pods/..%2F..%2Fnodes%2Fn1 " in requests.request_of(act, "v1").told.text
