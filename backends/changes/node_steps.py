@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview
 from backends.changes.platform_step import (
+    Hopeless,
     PlatformStep,
     WatchedStep,
     backend_for,
@@ -149,10 +150,8 @@ class MigLabelStep(NodeStep):
         if self.layout is None or node.mig is None:
             return Verdict(self.layout is None, "nvidia.com/mig.config is not set")
         state = node.mig.state
-        return Verdict(state == "success", f"{self.layout}: {state or 'not taken up yet'}")
-
-    def final(self, verdict: Verdict) -> bool:
-        return bool(verdict.holds) or verdict.evidence.endswith(": failed")
+        kind = Hopeless if state == "failed" else Verdict
+        return kind(state == "success", f"{self.layout}: {state or 'not taken up yet'}")
 
     def undo(self) -> Step | None:
         return MigLabelStep(
@@ -273,10 +272,8 @@ class UpgradeStartStep(NodeStep):
         return await (await backend_for(reach, UpgradesDrivers)).start_driver_upgrade(self.node, dry_run=dry_run)
 
     def judge(self, node: NodeControl) -> Verdict:
-        return Verdict(node.upgrade_step == DONE, f"the upgrade is at {node.upgrade_step or 'no step'}")
-
-    def final(self, verdict: Verdict) -> bool:
-        return bool(verdict.holds) or verdict.evidence.endswith(FAILED)
+        kind = Hopeless if node.upgrade_step == FAILED else Verdict
+        return kind(node.upgrade_step == DONE, f"the upgrade is at {node.upgrade_step or 'no step'}")
 
     def to_json(self) -> dict[str, Any]:
         return {**self._json(), "former": self.former}

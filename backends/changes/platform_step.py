@@ -59,16 +59,16 @@ async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
             await close()
 
 
+class Hopeless(Verdict):
+    """The effect is not there and will not come: waiting longer is of no use."""
+
+
 class WatchedStep(Step):
     """A step whose effect is seen in a stream of looks, not by asking again and again."""
 
     @abstractmethod
     def looks(self, reach: Reach) -> AsyncIterator[Verdict]:
         """Whether the effect is there: now, then at every change. Raises GpudeckError."""
-
-    def final(self, verdict: Verdict) -> bool:
-        """Waiting longer is of no use."""
-        return bool(verdict.holds)
 
     async def check(self, reach: Reach) -> Verdict:
         async with closing(self.looks(reach)) as verdicts:
@@ -79,7 +79,7 @@ class WatchedStep(Step):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.verify_seconds), closing(self.looks(reach)) as verdicts:
                 async for verdict in verdicts:
-                    if self.final(verdict):
+                    if verdict.holds or isinstance(verdict, Hopeless):
                         return verdict
                     if verdict != last:
                         told(f"not yet: {verdict.evidence}")

@@ -23,6 +23,8 @@ class Request:
     path: str
     body: Mapping[str, Any] | None
     needs: tuple[Permission, ...]
+    shows: tuple[Permission, ...]
+    """The rights to see what came of it."""
 
     @property
     def content_type(self) -> str:
@@ -43,12 +45,13 @@ class Request:
     def told(self) -> ApiRequest:
         """`PATCH /api/v1/nodes/dgx07 {"spec":{"unschedulable":true}}`"""
         body = "" if self.body is None else f" {json.dumps(self.body, separators=(',', ':'))}"
-        return ApiRequest(clean(f"{self.method} {self.path}{body}", TEXT_LIMIT), self.needs)
+        return ApiRequest(clean(f"{self.method} {self.path}{body}", TEXT_LIMIT), (*self.needs, *self.shows))
 
 
 def restart(namespace: str, name: str, uid: str | None = None) -> Request:
     body = None if uid is None else {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-    return Request("DELETE", PODS.path(namespace, name), body, rights_to_restart(namespace, name))
+    needs = rights_to_restart(namespace, name)
+    return Request("DELETE", PODS.path(namespace, name), body, needs, rights_to_follow_pods(namespace))
 
 
 def evict(namespace: str, name: str, version: str, uid: str | None = None) -> Request:
@@ -60,7 +63,8 @@ def evict(namespace: str, name: str, version: str, uid: str | None = None) -> Re
     }
     if uid is not None:
         body["deleteOptions"] = {"preconditions": {"uid": uid}}
-    return Request("POST", PODS.path(namespace, name, "eviction"), body, rights_to_evict(namespace, name))
+    needs = rights_to_evict(namespace, name)
+    return Request("POST", PODS.path(namespace, name, "eviction"), body, needs, rights_to_follow_pods(namespace))
 
 
 def cordon(node: str, on: bool) -> Request:
@@ -87,7 +91,8 @@ def _labels(node: str, labels: Mapping[str, str | None]) -> Request:
 
 
 def _patch(node: str, patch: Mapping[str, Any]) -> Request:
-    return Request("PATCH", NODES.path(name=node), patch, rights_to_change(node))
+    follows = tuple(NODES.permission(verb, name=node) for verb in ("list", "watch"))
+    return Request("PATCH", NODES.path(name=node), patch, rights_to_change(node), follows)
 
 
 def rights_to_restart(namespace: str, name: str) -> tuple[Permission, ...]:
@@ -101,6 +106,10 @@ def rights_to_change(node: str) -> tuple[Permission, ...]:
 
 def rights_to_evict(namespace: str, name: str) -> tuple[Permission, ...]:
     return (PODS.permission("create", namespace, name, "eviction"),)
+
+
+def rights_to_follow_pods(namespace: str) -> tuple[Permission, ...]:
+    return tuple(PODS.permission(verb, namespace) for verb in ("list", "watch"))
 
 
 _OF: dict[Verb, Callable[[Act, str], Request]] = {

@@ -75,7 +75,9 @@ async def test_a_dry_run_prints_steps_and_blast_radius_and_changes_nothing(on: B
     )
     assert change["blast_radius"]["owners"]
     assert change["blast_radius"]["gpu_count"] > 0
-    assert [each["granted"] for each in change["permissions"]] == [True]
+    rights = [each["what"] for each in change["permissions"] if each["granted"]]
+    assert rights[0].startswith("delete pods nvidia-driver-daemonset-")
+    assert rights[1:] == ["list pods in gpu-operator", "watch pods in gpu-operator"]
     assert (tmp_path / "xdg" / "gpudeck" / "changes").exists() is False
 
 

@@ -111,9 +111,7 @@ async def test_a_pod_of_the_same_name_with_another_uid_is_left_alone(api: Api, k
 async def test_a_mig_layout_that_is_asked_for_already_is_not_sent_again(api: Api, kube: Admin) -> None:
     before = (await kube.get(objects.node("dgx01")))["metadata"]["resourceVersion"]
     assert await actions.set_mig_layout(api, "dgx01", "all-disabled", dry_run=False) == "all-disabled"
-    assert (await kube.get(objects.node("dgx01")))["metadata"]["resourceVersion"] == before["metadata"][
-        "resourceVersion"
-    ]
+    assert (await kube.get(objects.node("dgx01")))["metadata"]["resourceVersion"] == before
 
 
 async def test_an_eviction_takes_the_pod_away(api: Api, kube: Admin) -> None:
