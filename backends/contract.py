@@ -26,7 +26,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
@@ -190,6 +190,10 @@ class NodeAccess(Protocol):
         ...
 
 
+async def _at_once() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class SiteContext:
     """What a backend is opened with."""
@@ -200,6 +204,8 @@ class SiteContext:
     """The way to a node; what it shares with the site's own readers is closed by the site."""
     fleet: Callable[[], Fleet]
     """The nodes as they were read last."""
+    answered: Callable[[], Awaitable[None]] = _at_once
+    """Has the site's own readers at work, and waits, not for ever, until each node has told a value or an error."""
 
 
 @runtime_checkable

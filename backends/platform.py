@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from backends.contract import (
@@ -32,9 +32,15 @@ class Platform:
     """
 
     def __init__(
-        self, spec: SiteSpec, clock: Clock, node: Callable[[NodeSpec], NodeAccess], fleet: Callable[[], Fleet]
+        self,
+        spec: SiteSpec,
+        clock: Clock,
+        node: Callable[[NodeSpec], NodeAccess],
+        fleet: Callable[[], Fleet],
+        answered: Callable[[], Awaitable[None]],
     ) -> None:
-        self._context = SiteContext(spec, clock, node, fleet)
+        """See `SiteContext`."""
+        self._context = SiteContext(spec, clock, node, fleet, answered)
         self._opening = asyncio.Lock()
         self._backend: Backend | None = None
         self._stack = Follow("stack", self._read_stack, clock=clock)

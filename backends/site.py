@@ -23,6 +23,8 @@ from backends.triage.watch import TriageWatch
 EVENTS_KEPT = 200
 """Of each node and kind: an XID storm pushes out neither the loss of the GPU nor another node's events."""
 SITE_EVENTS_KEPT = 5_000
+ANSWER_SECONDS = 15.0
+"""The longest that the platform waits for what the nodes themselves say."""
 SAME_EVENT_SECONDS = 5.0
 """NVML and the kernel log both tell of an XID; within this time it is one event."""
 
@@ -86,7 +88,13 @@ class Site:
         self._transports = (transport_factory or NodeTransports)(spec)
         self._ways = {node.name: self._transports.transport(node) for node in spec.nodes}
         """The one connection to each node, for its stream and for the platform's backend."""
-        self.platform = Platform(spec, self.clock, lambda node: self._ways[node.name], self._collect_fleet)
+        self.platform = Platform(
+            spec,
+            self.clock,
+            lambda node: self._ways[node.name],
+            self._collect_fleet,
+            lambda: self.answered(ANSWER_SECONDS),
+        )
         self.stack = self.platform.stack
         self.workloads = self.platform.workloads
         self._streams = tuple(self._stream(node) for node in spec.nodes)

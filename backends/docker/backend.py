@@ -107,6 +107,7 @@ class DockerBackend:
 
     async def stack(self) -> AsyncGenerator[Stack, None]:
         """Each node's checks, every `STACK_SECONDS`; yielded when something is another."""
+        await self._context.answered()  # most of the checks are of what the nodes themselves say
         last: Stack | None = None
         while True:
             facts = await asyncio.gather(*(self._facts(name, engine) for name, engine in self._engines.items()))

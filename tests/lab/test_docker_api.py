@@ -11,12 +11,16 @@ from typing import Any
 import asyncssh
 import pytest
 
+from backends.domain import StackHealth
 from backends.feed import ManualClock
 from backends.lab.docker import DockerApi
 from backends.lab.hardware import fleet
 from backends.lab.listener import NodeListener
+from backends.lab.server import Lab, LabSpec
 from backends.lab.session import Node
+from backends.site import Site
 from tests.lab.client import busy_moment
+from tui.config import load
 
 aiodocker = pytest.importorskip("aiodocker")
 WAIT = 20.0
@@ -86,3 +90,13 @@ async def test_an_unknown_container_is_a_404(tmp_path: Path) -> None:
         with pytest.raises(aiodocker.exceptions.DockerError) as refused:
             await docker.containers.get("nothing")
         assert refused.value.status == 404
+
+
+async def test_the_first_stack_holds_what_the_nodes_themselves_say(tmp_path: Path) -> None:
+    async with Lab(LabSpec(out=tmp_path, nodes=2, platform="docker")):
+        site = Site(load(tmp_path / "site.toml").sites[0])
+        try:
+            stack = await site.platform.read_stack(WAIT)
+        finally:
+            await site.close()
+    assert [node.health for node in stack.nodes] == [StackHealth.READY] * 2
