@@ -194,6 +194,15 @@ def devices(gpu: SimGpu) -> tuple[SimMig, ...]:
     return tuple(mig for mig in gpu.mig if mig.compute)
 
 
+def fleet_size(prefix: str, machines: int) -> int:
+    """The fewest nodes of a fleet with so many machines of a kind."""
+    size = 0
+    while machines:
+        machines -= MACHINES[MIX[size % len(MIX)]].prefix == prefix
+        size += 1
+    return size
+
+
 def fleet(nodes: int, seed: int, *, hostile: bool = False) -> tuple[SimNode, ...]:
     """`nodes` machines in the order of their names; the same for the same arguments.
 

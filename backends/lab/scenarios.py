@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backends.contract import GpudeckError
-from backends.lab.hardware import LogLine, SimGpu, SimNode
+from backends.lab.hardware import LogLine, SimGpu, SimNode, fleet_size
 from backends.lab.kube.operands import OperandFault
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Stage:
     def machine(self, prefix: str, *, slot: int = 0, at_least: int = 1) -> SimNode:
         """A machine of one kind, of which the fleet must have `at_least` so many."""
         if sum(node.machine.prefix == prefix for node in self.nodes) < at_least:
-            raise GpudeckError("the lab has too few machines for this scenario", "Give the lab more nodes.")
+            needed = fleet_size(prefix, at_least)
+            raise GpudeckError(
+                f"it needs {at_least} {prefix} machines, more than this lab has", f"give the lab --nodes {needed}"
+            )
         return self._pick((prefix,), slot)
 
     def _pick(self, order: tuple[str, ...], slot: int) -> SimNode:

@@ -167,7 +167,10 @@ class Lab:
         if name not in self._stages:
             cluster = None if self.kube is None else self.kube.cluster
             stage = Stage(self.nodes, self.spec.clock.now(), cluster)
-            chosen.play(stage)
+            try:
+                chosen.play(stage)
+            except GpudeckError as error:
+                raise GpudeckError(f"the scenario {name} cannot be played: {error.message}", error.hint) from error
             self._stages[name] = stage
 
     def _refresh_soon(self) -> asyncio.Task[None]:
