@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -62,6 +62,13 @@ def page_cells(current: Page) -> list[Cell]:
     return [Cell(f"[{name}]", "accent") if page is current else Cell(name, "dim") for page, name in names]
 
 
+class GpuList(Grid):
+    """The node's GPUs: they are few, so the keys that go by pages move the page beside them."""
+
+    def action_page(self, direction: int) -> None:
+        cast(NodeScreen, self.screen).scroll_page(direction, whole=True)
+
+
 class NodeScreen(LiveScreen):
     """Opened with a node's name, and where they were chosen with a GPU's key and a page."""
 
@@ -71,6 +78,15 @@ class NodeScreen(LiveScreen):
         Action(
             "node.previous_gpu", "left_square_bracket", "GPU before", "Show the GPU before", show=False, group="Node"
         ),
+        Action(
+            "node.line_down",
+            "J,shift+down",
+            "Scroll",
+            "Scroll the page down; so does page down, and tab goes into it",
+            group="Node",
+            rank=2,
+        ),
+        Action("node.line_up", "K,shift+up", "Scroll up", "Scroll the page up", show=False, group="Node"),
         *(
             Action(
                 f"node.page_{page.id}",
@@ -99,7 +115,7 @@ class NodeScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="node-problem", markup=False)
         with Horizontal(id="node-body"):
-            yield Grid(GPU_COLUMNS, glyphs=self.glyphs, id="node-gpus")
+            yield GpuList(GPU_COLUMNS, glyphs=self.glyphs, id="node-gpus")
             with Vertical(id="node-right"):
                 yield StyledLine(id="node-strip")
                 yield self._pages.setdefault(self.page.id, self.page.widget())
@@ -194,6 +210,25 @@ class NodeScreen(LiveScreen):
     def action_on_page(self, page_id: str, name: str) -> None:
         """Runs an action of the page in sight."""
         getattr(self._pages[page_id], f"action_{name}")()
+
+    def scroll_page(self, direction: int, *, whole: bool = False) -> None:
+        """By a line, or by all that is in sight but one line."""
+        page = self._pages.get(self.page.id)
+        target = page.focus_target if page is not None else None
+        if isinstance(target, Grid):
+            if whole:
+                target.action_page(direction)
+            else:
+                target.action_cursor(direction)
+        elif target is not None:
+            lines = max(1, target.scrollable_content_region.height - 1) if whole else 1
+            target.scroll_relative(y=direction * lines, animate=False)
+
+    def action_line_down(self) -> None:
+        self.scroll_page(1)
+
+    def action_line_up(self) -> None:
+        self.scroll_page(-1)
 
     def action_next_gpu(self) -> None:
         self.query_one("#node-gpus", Grid).action_cursor(1)

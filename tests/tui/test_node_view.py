@@ -183,6 +183,21 @@ async def test_the_fleet_opens_a_gpu_and_comes_back_to_it() -> None:
         assert selected(pilot) == row_key("dgx01", h100(0))
 
 
+async def test_the_page_scrolls_while_the_list_of_gpus_has_the_keys() -> None:
+    async with console(fleet(), (80, 24)) as (pilot, _):
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        page = pilot.app.screen.query_one(Sheet)
+        chosen = grid(pilot).cursor
+        await pilot.press("J", "J")
+        assert page.scroll_offset.y == 2
+        await pilot.press("pagedown")
+        assert page.scroll_offset.y > 10
+        await pilot.press("pageup", "K", "K", "K")
+        assert page.scroll_offset.y == 0
+        assert grid(pilot).cursor == chosen
+
+
 async def test_folding_sorting_and_the_flat_list_keep_the_selection() -> None:
     async with console(fleet(), (120, 30)) as (pilot, _):
         await pilot.press("down", "left")
