@@ -319,14 +319,15 @@ def settings_path(arguments: argparse.Namespace) -> Path | None:
 def check_scenarios(names: Sequence[str], platform: str | None = None) -> tuple[str, ...] | None:
     """The scenarios to run; None after 'list' was asked for and printed. Raises ConfigError for an unknown one.
 
-    The list holds what happens to nodes, and with `platform` what happens to that platform too.
+    With `platform` the list holds what can be played there.
     """
     from backends.lab.scenarios import SCENARIOS
 
     if "list" in names:
         for scenario in SCENARIOS.values():
-            if scenario.platform in (None, platform):
-                print(f"{scenario.name:<24} {scenario.summary}")
+            if not scenario.platforms or platform is None or platform in scenario.platforms:
+                where = f" (on {scenario.platform})" if scenario.platform and platform is None else ""
+                print(f"{scenario.name:<24} {scenario.summary}{where}")
         return None
     for name in names:
         if name not in SCENARIOS:

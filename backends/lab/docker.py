@@ -156,6 +156,7 @@ class DockerApi:
     async def info(self, _request: web.Request) -> web.StreamResponse:
         machine = self.node.machine
         running = sum(each not in self._stopped for each in self._jobs)
+        bare = self.node.host_faults.no_gpu_runtime
         return web.json_response(
             {
                 "ID": self.node.name,
@@ -170,10 +171,12 @@ class DockerApi:
                 "MemTotal": machine.memory_gib << 30,
                 "CgroupDriver": "systemd",
                 "CgroupVersion": "2",
-                "DefaultRuntime": "nvidia",
-                "Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}, "runc": {"path": "runc"}},
+                "DefaultRuntime": "runc" if bare else "nvidia",
+                "Runtimes": {"runc": {"path": "runc"}, **_nvidia_runtime(bare)},
                 "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"],
-                "DiscoveredDevices": [{"Source": "cdi", "ID": f"nvidia.com/gpu={gpu.index}"} for gpu in self.node.gpus],
+                "DiscoveredDevices": [
+                    {"Source": "cdi", "ID": f"nvidia.com/gpu={gpu.index}"} for gpu in self.node.gpus if not bare
+                ],
                 "Warnings": None,
             }
         )
@@ -308,17 +311,22 @@ class DockerApi:
                 "FinishedAt": "0001-01-01T00:00:00Z" if stopped is None else rfc3339(stopped),
             },
             "HostConfig": {
-                "Runtime": "nvidia",
+                "Runtime": "nvidia" if job.asked else "runc",
+                "Privileged": not job.asked,
                 "DeviceRequests": [
                     {"Driver": "", "Count": 0, "DeviceIDs": devices, "Capabilities": [["gpu"]], "Options": {}}
-                ],
+                ]
+                if job.asked
+                else [],
                 "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
             },
             "Config": {
                 "Hostname": job.name[:12],
                 "User": "",
                 "Tty": False,
-                "Env": [f"NVIDIA_VISIBLE_DEVICES={','.join(devices)}", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"],
+                "Env": [f"NVIDIA_VISIBLE_DEVICES={','.join(devices)}", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
+                if job.asked
+                else [],
                 "Cmd": job.command.split(" "),
                 "Image": IMAGE,
                 "Labels": labels(job),
@@ -326,6 +334,10 @@ class DockerApi:
             "Mounts": [],
             "NetworkSettings": {},
         }
+
+
+def _nvidia_runtime(missing: bool) -> Object:
+    return {} if missing else {"nvidia": {"path": "nvidia-container-runtime"}}
 
 
 def labels(job: Job) -> dict[str, str]:

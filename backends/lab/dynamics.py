@@ -36,6 +36,12 @@ SERVING = (
     "python -m vllm.entrypoints.openai.api_server --model mistral-large",
     "python serve.py --engine /engines/llama-8b-fp8",
 )
+INTRUDERS = {
+    "pod": "python evaluate.py --suite nightly",
+    "orphan": "python -m ipykernel_launcher -f kernel.json",
+    "host": "python3 ./benchmark.py --all-gpus",
+}
+"""`GpuFaults.intruder` -> what runs there."""
 HOSTILE_USERS = ("\x1b[2Jroot", "[@click=app.bell]x[/]", "\u202eresu", "\u7ba1\u7406\u8005\u7ba1\u7406\u8005")
 HOSTILE_COMMANDS = (
     "\x1b]0;owned\x07\x1b[31;1mpython\x1b[0m\r\ntrain.py",
@@ -55,6 +61,8 @@ class SimProcess:
     started_at: float
     gi: int | None = None
     ci: int | None = None
+    place: str = "pod"
+    """`GpuFaults.intruder` of one that is there besides the GPU's own work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ def segment(node: SimNode, gpu: SimGpu, window: int) -> Segment:
     kind = "training" if node_wide or hot else _own_kind(gpu, own)
     if faults.serves:
         kind, node_wide = "serving", False
-    if faults.leaked_bytes:
+    if faults.leaked_bytes or faults.held_idle:
         kind = "idle"
     if kind == "idle":
         return Segment("idle", 0.0, 0.0, 1.0, 0.0, window * float(length), 0.0, 0, "", "")
@@ -172,7 +180,7 @@ def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment
     heat = _heat(node, at, now, before, running)
     watts, mhz, reasons = _power(board, min(1.0, max(0.0, load)), running, noise, gpu.faults)
     celsius = _temperature(gpu, at, heat)
-    processes = _processes(node, gpu, at, now) if running else ()
+    processes = (*(_processes(node, gpu, at, now) if running else ()), *_intruders(node, gpu))
     mean_watts = board.idle_watts + 0.55 * (board.limit_watts - board.idle_watts)
     return Sample(
         utilization_percent=_utilization(now, load, noise, running, checkpoint),
@@ -276,6 +284,15 @@ def _processes(node: SimNode, gpu: SimGpu, at: float, now: Segment) -> tuple[Sim
     return tuple(processes)
 
 
+def _intruders(node: SimNode, gpu: SimGpu) -> tuple[SimProcess, ...]:
+    """What a scenario put on the GPU besides its own work; it has been there for an hour of its node's life."""
+    place = gpu.faults.intruder
+    if place is None:
+        return ()
+    pid = 4_100_000 + gpu.seed % 90_000
+    return (SimProcess(pid, "research", INTRUDERS[place], 3 * 1024 * MIB, node.boot_at + 3600.0, place=place),)
+
+
 _Faults = tuple[object, ...]
 
 
@@ -283,7 +300,8 @@ def _faults(gpu: SimGpu) -> _Faults:
     """Those that change what the GPU does, and how it is cut up."""
     faults = gpu.faults
     behaviour = (faults.hot_since, faults.warm, faults.braked, faults.serves, faults.slow_percent, faults.leaked_bytes)
-    return (*behaviour, gpu.mig_on, gpu.changed_at, gpu.closed_since, gpu.mig)
+    work = (faults.held_idle, faults.intruder)
+    return (*behaviour, *work, gpu.mig_on, gpu.changed_at, gpu.closed_since, gpu.mig)
 
 
 class Meter:
@@ -309,10 +327,10 @@ class Meter:
         self._last[gpu.index] = (second, faults, value)
         return value
 
-    def process(self, pid: int, at: float) -> SimProcess | None:
-        """The process with that number, None when it has gone."""
+    def process(self, pid: int, at: float) -> tuple[int, SimProcess] | None:
+        """The process with that number, with the index of the first GPU it is on; None when it has gone."""
         for gpu in self.node.gpus:
             for process in self.read(gpu, at).processes:
                 if process.pid == pid:
-                    return process
+                    return gpu.index, process
         return None

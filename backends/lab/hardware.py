@@ -84,6 +84,12 @@ class GpuFaults:
     """NVML_GPU_FABRIC_STATE_*; 3 is completed."""
     vbios: str | None = None
     """Another one than its board's."""
+    held_idle: bool = False
+    """A workload holds it and runs nothing on it."""
+    unasked: bool = False
+    """Its work runs on it without having been given it."""
+    intruder: str | None = None
+    """One more process on it: in a `pod` of its own, an `orphan` of a container that is gone, on the `host`."""
 
     def corrected_at(self, now: float) -> int:
         """Corrected ECC errors counted up to `now`."""
@@ -139,6 +145,8 @@ class HostFaults:
     ports_down: frozenset[str] = frozenset()
     """RDMA devices, mlx5_0."""
     scratch_used_percent: float | None = None
+    no_gpu_runtime: bool = False
+    """The container engine knows neither an NVIDIA runtime nor a CDI device."""
 
 
 @dataclass(slots=True)
@@ -167,6 +175,10 @@ class SimNode:
     """Boots since the lab began: each ends what ran on the node, its connections too."""
     stopped: set[str] = field(default_factory=set)
     """Services that somebody has stopped."""
+    contained: bool = False
+    """A platform runs its work: all of it in containers."""
+    still_at: float | None = None
+    """The time its work stands still at; None where time passes."""
     log: list[LogLine] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 

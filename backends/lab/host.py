@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from typing import Any
 
 from backends.feed import Clock
-from backends.lab.dynamics import Meter, SimProcess, mix
+from backends.lab.dynamics import Meter, mix
 from backends.lab.equipment import EQUIPMENT, Equipment, Nic, SimDisk
 from backends.lab.hardware import SimNode
+from backends.lab.jobs import container_of
 from backends.lab.systemd import state_of
 
 FACTS_SECONDS = 60.0
@@ -25,20 +25,6 @@ SERVICES = (
     "nvsm",
 )
 HOSTILE_MOUNT = "/raid\x1b]0;owned\x07/[@click=app.bell]x[/]/\u202etuo"
-_IN_CONTAINERS = ("tritonserver", "vllm", "serve.py")
-
-
-def container_of(node: SimNode, process: SimProcess) -> str | None:
-    """The container a simulated process runs in, the same every time; None for one that runs on the host.
-
-    What serves models runs in containers, and so does a third of the training; the processes of one job share theirs.
-    """
-    job = f"{node.name}/{process.command}/{process.started_at}"
-    if process.gi is not None:
-        job += f"/{process.pid}"
-    digest = hashlib.sha256(job.encode("utf-8", "replace")).hexdigest()
-    serves = any(word in process.command for word in _IN_CONTAINERS)
-    return digest if serves or int(digest[:2], 16) % 3 == 0 else None
 
 
 class SimHost:
@@ -156,11 +142,12 @@ class SimHost:
         return len(self._equipment.numa_cpus)
 
     def process(self, pid: int) -> dict[str, Any] | None:
-        process = self._meter.process(pid, self._jobs_clock.now())
-        if process is None:
+        found = self._meter.process(pid, self._jobs_clock.now())
+        if found is None:
             return None
+        gpu, process = found
         told = {"user": process.user, "command": process.command, "started_at": process.started_at}
-        container = container_of(self._node, process)
+        container = container_of(self._node, gpu, process)
         return told if container is None else {**told, "container_id": container}
 
     def kernel_xids(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The jobs of a simulated node: processes that belong together, in the container that runs them.
 
-A training job that fills a node is one job with a process on each GPU; every other process is a job of its own.
+A training job that fills a node is one job with a process on each GPU; every other process is a job of its own. What
+a node's host tells of a process (`container_of`) and what the platform tells of its containers (`jobs`) is one thing.
 """
 
 from __future__ import annotations
@@ -41,19 +42,43 @@ class Job:
     container_id: str
     instance: tuple[int, int] | None = None
     """GPU index and GPU instance of its MIG instance, when it runs in one."""
+    asked: bool = True
+    """Whether it was given the GPUs that it uses."""
+
+
+_IN_CONTAINERS = ("tritonserver", "vllm", "serve.py")
+_HOLDER = SimProcess(0, "n.okafor", "jupyter lab --ip=0.0.0.0", 0, 0.0)
+"""Who holds a GPU that runs nothing: no process of it is on any."""
 
 
 def jobs(node: SimNode, meter: Meter, at: float) -> tuple[Job, ...]:
     """What runs on `node` at `at` (seconds since the epoch)."""
+    at = at if node.still_at is None else node.still_at
     groups: dict[tuple[object, ...], list[tuple[int, SimProcess]]] = {}
     for gpu in node.gpus:
         for process in meter.read(gpu, at).processes:
-            groups.setdefault(_key(gpu.index, process), []).append((gpu.index, process))
+            if process.place == "pod":
+                groups.setdefault(_key(gpu.index, process), []).append((gpu.index, process))
+        if gpu.faults.held_idle:
+            holder = replace(_HOLDER, started_at=node.boot_at + 3600.0)
+            groups[_key(gpu.index, holder)] = [(gpu.index, holder)]
     return tuple(_job(node, members) for members in groups.values())
 
 
+def container_of(node: SimNode, gpu: int, process: SimProcess) -> str | None:
+    """The container that `process` on GPU number `gpu` runs in, the same every time; None for one on the host.
+
+    Without a platform, what serves models runs in containers and so does a third of the training.
+    """
+    if process.place == "host":
+        return None
+    found = container_id(node, gpu, process)
+    serves = any(word in process.command for word in _IN_CONTAINERS)
+    return found if node.contained or serves or int(found[:2], 16) % 3 == 0 else None
+
+
 def container_id(node: SimNode, gpu: int, process: SimProcess) -> str:
-    """64 hex digits: the container that `process` on GPU number `gpu` runs in."""
+    """64 hex digits: those of the job that `process` on GPU number `gpu` belongs to."""
     return "".join(f"{digest(node.name, *_key(gpu, process), part):016x}" for part in range(4))
 
 
@@ -85,6 +110,7 @@ def _job(node: SimNode, members: list[tuple[int, SimProcess]]) -> Job:
         profile=profile,
         container_id=container_id(node, gpu, first),
         instance=None if first.gi is None else (gpu, first.gi),
+        asked=not any(node.gpus[index].faults.unasked for index, _ in members),
     )
 
 
@@ -107,6 +133,8 @@ _OWNERS: tuple[tuple[str, str], ...] = (
     ("/models/speech", "triton-speech"),
     ("mistral-large", "vllm-mistral-large"),
     ("llama-8b-fp8", "serve-llama-8b"),
+    ("jupyter", "notebook"),
+    ("evaluate.py", "evaluate-nightly"),
 )
 """Part of a command -> the name of what owns its pods."""
 

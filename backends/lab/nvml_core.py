@@ -255,10 +255,10 @@ def _cuda(nvml: SimNvml) -> int:
 
 @system("nvmlSystemGetProcessName")
 def _process_name(nvml: SimNvml, pid: int) -> str:
-    process = nvml.meter.process(pid, nvml.clock.now())
-    if process is None:
+    found = nvml.meter.process(pid, nvml.clock.now())
+    if found is None:
         fail(pynvml.NVML_ERROR_NOT_FOUND)
-    return process.command.split(" ", 1)[0]
+    return found[1].command.split(" ", 1)[0]
 
 
 @system("nvmlDeviceGetCount", "nvmlDeviceGetCount_v2")

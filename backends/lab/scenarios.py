@@ -7,84 +7,14 @@ H100). No two scenarios take the same GPU of a fleet of twelve; in a smaller one
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 from backends.contract import GpudeckError
-from backends.lab.hardware import LogLine, SimGpu, SimNode, fleet_size
-from backends.lab.kube.operands import OperandFault
+from backends.lab.platform_scenarios import PLATFORM_SCENARIOS
+from backends.lab.stage import Scenario, Stage
 
-if TYPE_CHECKING:
-    from backends.lab.kube.cluster import Cluster
-
-_BOARD_ORDER = ("dgx-h100", "hgx-h200", "dgx-a100")
-_CONNECTION_ORDER = ("hgx-h200", "l40s", "vm", "dgx-a100", "dgx-h100")
 _DRAIN_AND_RESET, _GPU_RESET = 4, 1
 _NOT_STARTED = 1
-
-
-@dataclass(slots=True)
-class Stage:
-    """Where one scenario plays: the fleet, the time it starts, and what it has to put back."""
-
-    nodes: Sequence[SimNode]
-    now: float
-    cluster: Cluster | None = None
-    """The Kubernetes cluster, on a lab that has one."""
-    _undo: list[Callable[[], None]] = field(default_factory=list)
-    _rebooting: list[SimNode] = field(default_factory=list)
-
-    def board(self, slot: int, gpu: int) -> tuple[SimNode, SimGpu]:
-        """The machine of a board fault, and its GPU: `gpu`, or the next one that is not cut into MIG instances."""
-        node = self._pick(_BOARD_ORDER, slot)
-        order = [node.gpus[(gpu + step) % len(node.gpus)] for step in range(len(node.gpus))]
-        return node, next((candidate for candidate in order if not candidate.mig_on), order[0])
-
-    def connection(self, slot: int) -> SimNode:
-        """The machine of a connection fault."""
-        return self._pick(_CONNECTION_ORDER, slot)
-
-    def machine(self, prefix: str, *, slot: int = 0, at_least: int = 1) -> SimNode:
-        """A machine of one kind, of which the fleet must have `at_least` so many."""
-        if sum(node.machine.prefix == prefix for node in self.nodes) < at_least:
-            needed = fleet_size(prefix, at_least)
-            raise GpudeckError(
-                f"it needs {at_least} {prefix} machines, more than this lab has", f"give the lab --nodes {needed}"
-            )
-        return self._pick((prefix,), slot)
-
-    def _pick(self, order: tuple[str, ...], slot: int) -> SimNode:
-        ranked = [node for prefix in order for node in self.nodes if node.machine.prefix == prefix]
-        if not ranked:
-            raise GpudeckError("the lab has no machine for this scenario", "Give the lab more nodes.")
-        return ranked[slot % len(ranked)]
-
-    def put(self, target: Any, **values: Any) -> None:
-        """Sets attributes of a node or of a GPU's faults until the scenario ends."""
-        for name, value in values.items():
-            before = getattr(target, name)
-            setattr(target, name, value)
-            self._undo.append(functools.partial(setattr, target, name, before))
-
-    def log(self, node: SimNode, gpu: SimGpu, code: int, text: str, *, after: float = 0.0) -> None:
-        """An XID in the kernel log, `after` seconds from the start; gone at the end, when the node reboots."""
-        line: LogLine = node.write_log(self.now + after, gpu, code, text)
-        self._undo.append(lambda: node.log.remove(line))
-        if node not in self._rebooting:
-            self._rebooting.append(node)
-
-    def undone_by(self, undo: Callable[[], None]) -> None:
-        """What puts back what the scenario did besides `put` and `log`."""
-        self._undo.append(undo)
-
-    def undo(self, now: float | None = None) -> None:
-        """Puts everything back; nodes with XIDs reboot at `now` (seconds since the epoch, default: the start)."""
-        while self._undo:
-            self._undo.pop()()
-        while self._rebooting:
-            self._rebooting.pop().reboot(self.now if now is None else now)
 
 
 def _quiet(_stage: Stage) -> None:
@@ -249,85 +179,6 @@ def _vgpu_unlicensed(stage: Stage) -> None:
     stage.put(stage.machine("vm"), licensed=False)
 
 
-def _cluster(stage: Stage) -> Cluster:
-    if stage.cluster is None:
-        raise GpudeckError("this scenario needs a Kubernetes cluster", "Start the lab with --platform kubernetes.")
-    return stage.cluster
-
-
-def _fail_operand(stage: Stage, slot: int, fault: OperandFault) -> None:
-    cluster, (node, _) = _cluster(stage), stage.board(slot, 0)
-    cluster.fail_operand(node.name, fault)
-    stage.undone_by(lambda: cluster.mend_operand(node.name))
-
-
-def _operator_driver_build(stage: Stage) -> None:
-    node, _ = stage.board(0, 0)
-    kernel, driver = node.machine.kernel, node.machine.driver
-    said = (
-        f"Starting installation of NVIDIA driver version {driver} for Linux kernel version {kernel}",
-        "Stopping NVIDIA persistence daemon...",
-        "Unloading NVIDIA driver kernel modules...",
-        "Updating the package cache...",
-        "Installing Linux kernel headers...",
-        f"E: Unable to locate package linux-headers-{kernel}",
-        "Could not install the kernel headers: the driver cannot be built",
-    )
-    message = "back-off 5m0s restarting failed container=nvidia-driver-ctr"
-    _fail_operand(stage, 0, OperandFault("driver", "nvidia-driver-ctr", "CrashLoopBackOff", message, said, restarts=6))
-
-
-def _operator_driver_slow(stage: Stage) -> None:
-    said = ("Building NVIDIA driver package nvidia-modules...", "Compiling kernel modules with 16 processes...")
-    message = "Startup probe failed: the driver is not ready"
-    _fail_operand(stage, 1, OperandFault("driver", "nvidia-driver-ctr", "", message, said, restarts=0))
-
-
-def _operator_validator_crash(stage: Stage) -> None:
-    said = (
-        "[Vector addition of 50000 elements]",
-        "Failed to allocate device vector A (error code system not yet initialized)!",
-    )
-    message = "back-off 2m40s restarting failed container=cuda-validation"
-    fault = OperandFault("operator-validator", "cuda-validation", "CrashLoopBackOff", message, said, restarts=5)
-    _fail_operand(stage, 2, fault)
-
-
-def _operator_mig_failed(stage: Stage) -> None:
-    cluster, (node, _) = _cluster(stage), stage.board(3, 0)
-    cluster.fail_mig(node.name)
-    stage.undone_by(lambda: cluster.fail_mig(None))
-
-
-def _operator_upgrade_drain(stage: Stage) -> None:
-    cluster, (node, _) = _cluster(stage), stage.board(4, 0)
-    cluster.hold_upgrade(node.name)
-    stage.undone_by(lambda: cluster.hold_upgrade(None))
-
-
-def _operator_nfd_down(stage: Stage) -> None:
-    cluster = _cluster(stage)
-    cluster.stop_discovery(True)
-    stage.undone_by(lambda: cluster.stop_discovery(False))
-
-
-def _operator_olm_unapproved(stage: Stage) -> None:
-    cluster = _cluster(stage)
-    if cluster.platform != "openshift":
-        raise GpudeckError("this scenario needs OpenShift", "Start the lab with --platform openshift.")
-    cluster.hold_install_plan(True)
-    stage.undone_by(lambda: cluster.hold_install_plan(False))
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    name: str
-    summary: str
-    play: Callable[[Stage], None]
-    platform: str | None = None
-    """What a lab plays it on when no platform is named."""
-
-
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -359,48 +210,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("clock-skew", "the clock of a node is five minutes ahead", _clock_skew),
         Scenario("stall", "an NVML call on a node does not come back", _stall),
         Scenario("vgpu-unlicensed", "a vGPU guest without a licence", _vgpu_unlicensed),
-        Scenario(
-            "operator-driver-build",
-            "the driver of a node does not build: no kernel headers",
-            _operator_driver_build,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-driver-slow",
-            "the driver of a node still compiles: the toolkit waits for it",
-            _operator_driver_slow,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-validator-crash",
-            "the CUDA validation of a node crashes: system not yet initialized",
-            _operator_validator_crash,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-mig-failed",
-            "the MIG manager of a node failed: the GPU is in use",
-            _operator_mig_failed,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-upgrade-drain",
-            "the driver upgrade of a node is stuck at its drain",
-            _operator_upgrade_drain,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-nfd-down",
-            "node feature discovery is down: no node has GPU labels",
-            _operator_nfd_down,
-            "kubernetes",
-        ),
-        Scenario(
-            "operator-olm-unapproved",
-            "OpenShift: the operator's InstallPlan waits for approval",
-            _operator_olm_unapproved,
-            "openshift",
-        ),
+        *PLATFORM_SCENARIOS,
     )
 }
 
@@ -411,3 +221,15 @@ def scenario(name: str) -> Scenario:
     if found is None:
         raise GpudeckError(f"no scenario is called {name!r}", f"Scenarios: {', '.join(SCENARIOS)}.")
     return found
+
+
+def platform_for(names: Iterable[str]) -> str | None:
+    """The platform that scenarios need when none is named; the one that all of them can be played on, if there is one.
+
+    Raises GpudeckError for an unknown name.
+    """
+    needed = [scenario(name).platforms for name in names if scenario(name).platforms]
+    if not needed:
+        return None
+    common = [platform for platform in needed[0] if all(platform in each for each in needed)]
+    return common[0] if common else needed[0][0]

@@ -21,7 +21,8 @@ from backends.feed import Clock, SystemClock
 from backends.lab.control import ControlServer
 from backends.lab.files import Address, LabFiles, make_directory, write_files
 from backends.lab.hardware import SimNode, fleet
-from backends.lab.scenarios import SCENARIOS, Stage, scenario
+from backends.lab.scenarios import SCENARIOS, platform_for, scenario
+from backends.lab.stage import Stage
 
 if TYPE_CHECKING:
     from backends.lab.docker import DockerApi
@@ -60,8 +61,7 @@ class Lab:
         self.spec = spec
         self.files = LabFiles(spec.out)
         self.nodes: tuple[SimNode, ...] = fleet(spec.nodes, spec.seed, hostile=spec.hostile)
-        needed = next((each for name in spec.scenarios if (each := scenario(name).platform) is not None), None)
-        self.platform = spec.platform or needed
+        self.platform = spec.platform or platform_for(spec.scenarios)
         self.kube: KubeService | None = None
         """The cluster and its API, on a lab with Kubernetes or OpenShift."""
         self._stages: dict[str, Stage] = {}
@@ -113,7 +113,9 @@ class Lab:
         user_key = asyncssh.generate_private_key("ssh-ed25519", comment="gpudeck lab")
         count = len(self.nodes)
         for index, hardware in enumerate(self.nodes):
+            hardware.contained = self.platform is not None
             node = Node(hardware, self.spec.clock, (index + 1) / count, still=self._stands_still(index))
+            hardware.still_at = node.jobs_clock.now() if self._stands_still(index) else None
             self._listeners.append(NodeListener(node, user_key, self._docker(hardware)))
         if self.platform in ("kubernetes", "openshift"):
             from backends.lab.kube.service import KubeService
@@ -165,6 +167,11 @@ class Lab:
     def _play(self, name: str) -> None:
         chosen = scenario(name)
         if name not in self._stages:
+            if chosen.platforms and self.platform not in chosen.platforms:
+                where = " or ".join(chosen.platforms)
+                raise GpudeckError(
+                    f"the scenario {name} needs {where}", f"Start the lab with --platform {chosen.platform}."
+                )
             cluster = None if self.kube is None else self.kube.cluster
             stage = Stage(self.nodes, self.spec.clock.now(), cluster)
             try:

@@ -20,8 +20,9 @@ from backends.lab.dynamics import IDLE_BIT, Meter, sample, segment, window_secon
 from backends.lab.hardware import SimGpu, SimNode, fleet
 from backends.lab.host import SimHost
 from backends.lab.nvml import FUNCTIONS, SimNvml
-from backends.lab.scenarios import SCENARIOS, Stage
+from backends.lab.scenarios import SCENARIOS
 from backends.lab.smi_xml import render
+from backends.lab.stage import Stage
 
 nv: Any = pynvml
 """Its exception classes are made at run time, out of sight of the type checker."""

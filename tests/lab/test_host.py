@@ -7,11 +7,11 @@ import re
 import pytest
 
 from backends.feed import ManualClock
-from backends.lab import host as lab_host
 from backends.lab.dynamics import Meter
 from backends.lab.equipment import EQUIPMENT, ancestor, cpu_mask
 from backends.lab.hardware import SimNode, fleet
-from backends.lab.host import SimHost
+from backends.lab.host import SERVICES, SimHost
+from backends.lab.jobs import container_of
 from backends.nodes import probe_facts
 from backends.nodes.probe import COMMON_ANCESTORS, pci_level
 from tests.simulated import NOW, simulated
@@ -55,7 +55,7 @@ def test_the_simulated_driver_and_sys_agree_on_how_near_gpus_are() -> None:
 
 
 def test_it_tells_of_the_services_and_fields_the_probe_tells_of() -> None:
-    assert tuple(name for name, _, _ in probe_facts.SERVICES) == lab_host.SERVICES
+    assert tuple(name for name, _, _ in probe_facts.SERVICES) == SERVICES
     here = probe_facts.Facts().latest(10)  # type: ignore[no-untyped-call]
     assert here is not None
     assert set(host_of(node("dgx-h100-01")).facts()) == set(here)
@@ -130,8 +130,8 @@ def test_what_serves_models_runs_in_a_container_the_same_every_time() -> None:
         meter = Meter(machine)
         for gpu in machine.gpus:
             for process in meter.read(gpu, NOW).processes:
-                found = lab_host.container_of(machine, process)
-                assert found == lab_host.container_of(machine, process)
+                found = container_of(machine, gpu.index, process)
+                assert found == container_of(machine, gpu.index, process)
                 assert found is None or re.fullmatch("[0-9a-f]{64}", found)
                 if "tritonserver" in process.command:
                     assert found is not None

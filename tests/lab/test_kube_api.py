@@ -20,8 +20,9 @@ from backends.lab.kube.operands import ClusterFaults, OperandFault
 from backends.lab.kube.service import KubeService
 from backends.lab.kube.store import Store
 from backends.lab.kube.workloads import BUDGETS
-from backends.lab.scenarios import SCENARIOS, Scenario, Stage
+from backends.lab.scenarios import SCENARIOS
 from backends.lab.server import Lab, LabSpec
+from backends.lab.stage import Scenario, Stage
 from tests.lab.client import busy_moment
 
 aio = pytest.importorskip("kubernetes.aio")
@@ -221,8 +222,7 @@ def test_a_driver_that_does_not_build_keeps_every_later_operand_in_its_init_cont
     cluster = Cluster(fleet(3, 7), clock, "kubernetes", faults)
     node = next(each["metadata"]["name"] for each in cluster.store.select(KINDS["nodes"]))
     said = ("Installing Linux kernel headers...", "E: Unable to locate package linux-headers")
-    faults.operands[node] = OperandFault("driver", "nvidia-driver-ctr", "CrashLoopBackOff", "back-off", said)
-    cluster.restart_operands(node)
+    cluster.fail_operand(node, OperandFault("driver", "nvidia-driver-ctr", "CrashLoopBackOff", "back-off", said))
 
     def phases() -> dict[str, str]:
         return {
@@ -264,7 +264,7 @@ def test_a_store_forgets_old_changes_and_says_so() -> None:
     assert refused.value.code == 410
 
 
-OPERATOR_SCENARIOS = [each for each in SCENARIOS.values() if each.platform is not None]
+OPERATOR_SCENARIOS = [each for each in SCENARIOS.values() if each.name.startswith("operator-")]
 
 
 def looks(cluster: Cluster) -> dict[str, Any]:
@@ -318,6 +318,6 @@ async def test_a_lab_takes_the_platform_its_scenario_needs(tmp_path: Path) -> No
 
 async def test_a_cluster_scenario_is_refused_where_there_is_no_cluster(tmp_path: Path) -> None:
     async with Lab(LabSpec(out=tmp_path, nodes=3)) as lab:
-        with pytest.raises(GpudeckError, match="needs a Kubernetes cluster"):
+        with pytest.raises(GpudeckError, match="needs kubernetes or openshift"):
             lab.activate("operator-driver-build")
         assert lab.scenarios_active == ()

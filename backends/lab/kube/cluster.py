@@ -17,13 +17,24 @@ from backends.lab.kube import objects, openshift, workloads
 from backends.lab.kube.controllers import MIG_FAILURE_LOG, Effects, NodeControllers
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
-from backends.lab.kube.operands import BY_NAME, OPERANDS, ClusterFaults, Operand, OperandFault, OperandPod
+from backends.lab.kube.operands import (
+    BY_NAME,
+    OPERANDS,
+    ClusterFaults,
+    Operand,
+    OperandFault,
+    OperandPod,
+    dependents,
+)
 from backends.lab.kube.store import Change, Object, Store, rfc3339
 
 OPERATOR_SPACE = {"kubernetes": "gpu-operator", "openshift": "nvidia-gpu-operator"}
 POLICY_NAME = {"kubernetes": "cluster-policy", "openshift": "gpu-cluster-policy"}
 SETTLED_SECONDS = 3 * 86400.0
 """How long the cluster has run when the lab starts."""
+UPGRADE_STATE = "nvidia.com/gpu-driver-upgrade-state"
+HELD_SECONDS = 2760.0
+"""How long a driver upgrade that is stuck has been where it is."""
 IMAGE = "registry.example/nvidia/gpu-operator-operand:v26.7.0"
 
 KINDS = {kind.plural: kind for kind in (*KUBERNETES, *OPENSHIFT)}
@@ -345,16 +356,14 @@ class Cluster:
     # What scenarios do
 
     def fail_operand(self, node: str, fault: OperandFault) -> None:
-        """The operands of `node` start again from the driver on, as after a reboot, and one gets no further."""
+        """An operand of `node` starts again, with those that wait for it, and gets no further."""
         self.faults.operands[node] = fault
-        self.restart_operands(node)
+        for name in dependents(fault.operand):
+            if name in self._pods[node]:
+                self._drop_pod(node, BY_NAME[name])
 
     def mend_operand(self, node: str) -> None:
         self.faults.operands.pop(node, None)
-
-    def restart_operands(self, node: str) -> None:
-        for operand in list(self._pods[node]):
-            self._drop_pod(node, BY_NAME[operand])
 
     def fail_mig(self, node: str | None) -> None:
         """The MIG manager of `node` cannot apply what is wanted; None lets it succeed again."""
@@ -377,11 +386,15 @@ class Cluster:
     def hold_upgrade(self, node: str | None) -> None:
         """The driver upgrade of `node` waits for its drain; None lets it go on."""
         before, self.faults.upgrade_stuck = self.faults.upgrade_stuck, node
+        if node is not None:
+            since = objects.written_by("gpu-operator", UPGRADE_STATE, rfc3339(self.clock.now() - HELD_SECONDS))
+            self.store.update(KINDS["nodes"], None, node, lambda each: each["metadata"].update(managedFields=[since]))
         if before is not None and node is None:
 
             def finish(each: Object) -> None:
                 each["metadata"]["labels"]["nvidia.com/gpu-driver-upgrade-state"] = "upgrade-done"
                 each["spec"].pop("unschedulable", None)
+                each["metadata"].pop("managedFields", None)
 
             self.store.update(KINDS["nodes"], None, before, finish)
 
@@ -408,6 +421,13 @@ class Cluster:
         name = "gpu-operator-certified"
         told = openshift.subscription(name, self.space, openshift.CHANNEL, installed, openshift.CSV, waiting=waiting)
         plan = openshift.install_plan(self.space, openshift.CSV, approved=not waiting)
+        kind, created = KINDS["clusterserviceversions"], rfc3339(self.clock.now() - SETTLED_SECONDS)
+        for version in (openshift.CSV, openshift.PREVIOUS_CSV):
+            present = self.store.find(kind, self.space, version) is not None
+            if present and version != installed:
+                self.store.delete(kind, self.space, version)
+            elif not present and version == installed:
+                self.store.create(kind, openshift.csv(version, self.space, created, "NVIDIA GPU Operator"))
         self.store.update(KINDS["subscriptions"], self.space, name, lambda each: each.update(status=told["status"]))
         self.store.update(
             KINDS["installplans"],

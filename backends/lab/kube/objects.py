@@ -9,6 +9,7 @@ from backends.lab.kube.operands import Operand, OperandPod
 
 Object = dict[str, Any]
 GPU = "nvidia.com/gpu"
+UPGRADE_POLICY: Object = {"autoUpgrade": True, "drain": {"enable": True, "timeoutSeconds": 300}}
 
 
 def namespace(name: str, labels: dict[str, str] | None = None) -> Object:
@@ -112,6 +113,18 @@ def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
         return dict.fromkeys(counts, "0")
     lost = sum(gpu.faults.lost for gpu in whole)  # the plugin takes a GPU with a critical XID out
     return {name: str(count - (lost if name == GPU else 0)) for name, count in counts.items()}
+
+
+def written_by(manager: str, label: str, at: str) -> Object:
+    """An entry of `managedFields`: who wrote a label last, and when."""
+    return {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": "v1",
+        "time": at,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:metadata": {"f:labels": {f"f:{label}": {}}}},
+    }
 
 
 def daemonset(operand: Operand, space: str, uid: str, wanted: int, ready: int, image: str) -> Object:
@@ -250,7 +263,7 @@ def cluster_policy(name: str, created: str, *, ready: bool, reason: str, message
     return {
         "metadata": {"name": name, "creationTimestamp": created},
         "spec": {
-            "driver": {"enabled": True, "version": "590.48.01", "upgradePolicy": {"autoUpgrade": True}},
+            "driver": {"enabled": True, "version": "590.48.01", "upgradePolicy": UPGRADE_POLICY},
             "toolkit": {"enabled": True},
             "devicePlugin": {"enabled": True},
             "dcgm": {"enabled": False},

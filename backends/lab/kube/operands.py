@@ -124,6 +124,15 @@ OPERANDS: tuple[Operand, ...] = (
 BY_NAME: Mapping[str, Operand] = {operand.name: operand for operand in OPERANDS}
 
 
+def dependents(name: str) -> tuple[str, ...]:
+    """The operand, and those whose init containers wait for it or for one of them."""
+    found = [name]
+    for operand in OPERANDS:
+        if operand.name not in found and any(init.needs in found for init in operand.inits):
+            found.append(operand.name)
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class OperandFault:
     """One container of an operand that does not get further."""

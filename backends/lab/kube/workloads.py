@@ -95,14 +95,14 @@ def pod(job: Job) -> Object:
     plural, above = owner(job)
     started = rfc3339(job.started_at)
     resource = f"nvidia.com/mig-{job.profile}" if job.profile else "nvidia.com/gpu"
-    wanted = {resource: str(len(job.gpus) or 1)}
+    wanted = {resource: str(len(job.gpus) or 1)} if job.asked else {}
     name = "trainer" if job.training else "server"
     return {
         "metadata": {
             "name": job.name,
             "namespace": job.namespace,
             "creationTimestamp": started,
-            "labels": {"app": job.owner, "team": job.namespace},
+            "labels": {"app": job.owner, "team": job.namespace, "user": job.user},
             "annotations": {"gpudeck.example/submitted-by": job.user},
             "ownerReferences": [
                 {
