@@ -1,129 +1,170 @@
-"""Joins what the nodes see on their GPUs with what the platform gave out. Pure."""
+"""Holds what the nodes see on their GPUs against what the platform gave out. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from backends.domain import (
     Fleet,
+    Gpu,
+    GpuProcess,
     GpuUse,
     Mismatch,
     MismatchKind,
+    Node,
     NodeState,
     Stack,
+    StackNode,
     Workload,
-    Workloads,
-    by_container,
-    node_named,
 )
+from backends.ownership import Ownership, asked_words
 
 SETTLE_SECONDS = 600.0
 """A workload that has run for less than this may still load its model."""
 
 
-def uses_of(fleet: Fleet, workloads: Workloads | None) -> tuple[GpuUse, ...]:
-    """Every process on a GPU of an answering node, with its workload where there is one."""
-    known = by_container(() if workloads is None else workloads.items)
-    return tuple(
-        GpuUse(reading.name, gpu.key, gpu.index, process, known.get(process.container_id or ""))
-        for reading in fleet.nodes
-        if reading.state is NodeState.LIVE and reading.node is not None
-        for gpu in reading.node.gpus
-        for process in gpu.processes or ()
-    )
+class Watched(NamedTuple):
+    """A node that answers, and what the platform says of it."""
+
+    name: str
+    node: Node
+    known: StackNode | None
+    stack: Stack | None
+    ownership: Ownership
+    now: float
+    """Seconds since the epoch."""
+
+    @property
+    def schedules(self) -> bool:
+        """A scheduler gives out its GPUs. An engine without one gives none to one container alone, and has no say over
+        the host's own processes."""
+        return self.ownership.platform != "docker"
 
 
-def mismatches(fleet: Fleet, stack: Stack | None, workloads: Workloads, now: float) -> tuple[Mismatch, ...]:
+def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: float) -> tuple[Mismatch, ...]:
     """Where allocation and reality differ, by node; only on nodes that answer and that the platform knows.
 
     What may not be read makes no mismatch: without all pods no container is called unknown.
     """
-    uses = uses_of(fleet, workloads)
     found: list[Mismatch] = []
     for reading in fleet.nodes:
-        if reading.state is not NodeState.LIVE or reading.node is None:
-            continue
-        here = [use for use in uses if use.node == reading.name]
-        mine = [item for item in workloads.items if _same(item.node, reading.name)]
-        if not mine and not workloads.items:
-            continue
-        if all(gpu.processes is not None and not gpu.processes_omitted for gpu in reading.node.gpus):
-            found += _idle(reading.name, mine, here, now)
-        found += _unallocated(reading.name, here, stack)
-        found += _twice(reading.name, here, stack)
-        if not workloads.not_permitted and mine:
-            found += _strangers(reading.name, here)
+        if reading.state is NodeState.LIVE and reading.node is not None:
+            known = None if stack is None else stack.get(reading.name)
+            seen = Watched(reading.name, reading.node, known, stack, ownership, now)
+            found += (each for kind in MismatchKind for each in of_kind(kind, seen))
     return tuple(found)
 
 
-def _idle(node: str, workloads: Iterable[Workload], uses: Iterable[GpuUse], now: float) -> Iterator[Mismatch]:
-    busy = {use.workload.uid for use in uses if use.workload is not None}
-    for workload in workloads:
-        running = workload.phase == "Running" and workload.started_at is not None
-        settled = running and now - (workload.started_at or now) > SETTLE_SECONDS
-        if settled and workload.gpu_count and workload.uid not in busy:
-            asked = ", ".join(f"{each.count} {each.resource}" for each in workload.gpus)
-            claim = f"{workload.title} holds {asked} and uses none"
-            yield Mismatch(MismatchKind.IDLE, node, claim, workloads=(workload,))
+def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
+    """Those of one kind on one node."""
+    return FINDERS[kind](seen) if seen.ownership.knows(seen.name) else iter(())
 
 
-def _unallocated(node: str, uses: Iterable[GpuUse], stack: Stack | None) -> Iterator[Mismatch]:
-    own = None if stack is None else stack.operator_namespace
-    for (key, index, workload), group in _grouped(uses):
-        # The operator's own pods look at every GPU without asking for one.
-        if not workload.gpus and (own is None or workload.namespace != own):
-            claim = f"{workload.title} uses gpu{index} without having asked for one"
-            yield Mismatch(MismatchKind.UNALLOCATED, node, claim, key, index, (workload,), tuple(group))
+def _whole(node: Node) -> bool:
+    """Every process is known, and enough of each: one that tells nothing may be anybody's."""
+    return all(
+        gpu.processes is not None and not gpu.processes_omitted and all(map(_is_known, gpu.processes))
+        for gpu in node.gpus
+    )
 
 
-def _twice(node: str, uses: Iterable[GpuUse], stack: Stack | None) -> Iterator[Mismatch]:
-    known = None if stack is None else node_named(stack.nodes, node)
-    if known is not None and known.capacity.sharing is not None:
+def _is_known(process: GpuProcess) -> bool:
+    return process.container_id is not None or process.user is not None or process.command is not None
+
+
+def _idle(seen: Watched) -> Iterator[Mismatch]:
+    if not _whole(seen.node):
         return
-    by_place: dict[tuple[str, int, int | None], dict[str, GpuUse]] = {}
-    for use in uses:
-        workload = use.workload
-        if workload is None or not workload.gpus or any(each.renamed_replica for each in workload.gpus):
-            continue
-        by_place.setdefault((use.gpu_key, use.gpu_index, use.process.gi), {}).setdefault(workload.uid, use)
-    for (key, index, gi), owners in by_place.items():
+    holders = seen.ownership.holders(seen.name)
+    busy = {each.uid for each in seen.ownership.on_gpus(seen.node.gpus)} if holders else set[str]()
+    for workload in holders:
+        running = workload.phase == "Running" and workload.started_at is not None
+        settled = running and seen.now - (workload.started_at or seen.now) > SETTLE_SECONDS
+        if settled and workload.gpu_count and workload.uid not in busy:
+            claim = f"{workload.title} holds {asked_words(workload)} and uses none"
+            yield Mismatch(MismatchKind.IDLE, seen.name, claim, workloads=(workload,))
+
+
+def _unallocated(seen: Watched) -> Iterator[Mismatch]:
+    own = None if seen.stack is None else seen.stack.operator_namespace
+    for gpu in seen.node.gpus:
+        for workload in seen.ownership.on_gpu(gpu):
+            # The operator's own pods look at every GPU without asking for one.
+            if not workload.gpus and (own is None or workload.namespace != own):
+                claim = f"is used by {workload.title}, which was given no GPU"
+                uses = tuple(use for use in _uses(seen, gpu) if use.workload is workload)
+                yield Mismatch(MismatchKind.UNALLOCATED, seen.name, claim, gpu.key, gpu.index, (workload,), uses)
+
+
+def _twice(seen: Watched) -> Iterator[Mismatch]:
+    if not seen.schedules or (seen.known is not None and seen.known.capacity.sharing is not None):
+        return
+    for gpu in seen.node.gpus:
+        asking = [each for each in seen.ownership.on_gpu(gpu) if _exclusive(each)]
+        if len(asking) > 1:
+            yield from _shared(seen, gpu)
+
+
+def _shared(seen: Watched, gpu: Gpu) -> Iterator[Mismatch]:
+    """Workloads that each asked for a GPU of their own and are in one place: the GPU, or the same instance of it."""
+    by_place: dict[int | None, dict[str, GpuUse]] = {}
+    for use in _uses(seen, gpu):
+        if use.workload is not None and _exclusive(use.workload):
+            by_place.setdefault(use.process.gi, {}).setdefault(use.workload.uid, use)
+    for gi, owners in by_place.items():
         if len(owners) > 1:
             sharing = tuple(use.workload for use in owners.values() if use.workload is not None)
-            place = f"gpu{index}" if gi is None else f"gpu{index} instance {gi}"
-            claim = f"{place} is used by {len(sharing)} workloads and is not shared: " + _titles(sharing)
-            yield Mismatch(MismatchKind.TWICE, node, claim, key, index, sharing, tuple(owners.values()))
+            place = "" if gi is None else f"instance {gi} "
+            claim = f"{place}is used by {len(sharing)} workloads and is not shared: " + _titles(sharing)
+            yield Mismatch(MismatchKind.TWICE, seen.name, claim, gpu.key, gpu.index, sharing, tuple(owners.values()))
 
 
-def _strangers(node: str, uses: Iterable[GpuUse]) -> Iterator[Mismatch]:
-    for use in uses:
-        if use.workload is not None or use.process.kind == "graphics":
-            continue
-        process = use.process
-        name = process.command or f"process {process.pid}"
+def _exclusive(workload: Workload) -> bool:
+    return bool(workload.gpus) and not any(each.renamed_replica for each in workload.gpus)
+
+
+def _orphans(seen: Watched) -> Iterator[Mismatch]:
+    for gpu, process, name in _strangers(seen):
         if process.container_id is not None:
-            claim = f"gpu{use.gpu_index} is used by {name} in a container that the platform does not know"
-            yield Mismatch(MismatchKind.ORPHAN, node, claim, use.gpu_key, use.gpu_index, uses=(use,))
-        else:
+            claim = f"is used by {name} in a container that the platform does not know"
+            use = GpuUse(seen.name, gpu.key, gpu.index, process)
+            yield Mismatch(MismatchKind.ORPHAN, seen.name, claim, gpu.key, gpu.index, uses=(use,))
+
+
+def _on_host(seen: Watched) -> Iterator[Mismatch]:
+    for gpu, process, name in _strangers(seen) if seen.schedules else ():
+        if process.container_id is None:
             whose = f" of {process.user}" if process.user else ""
-            claim = f"gpu{use.gpu_index} is used by {name}{whose} outside of any container"
-            yield Mismatch(MismatchKind.HOST, node, claim, use.gpu_key, use.gpu_index, uses=(use,))
+            claim = f"is used by {name}{whose} outside of any container"
+            use = GpuUse(seen.name, gpu.key, gpu.index, process)
+            yield Mismatch(MismatchKind.HOST, seen.name, claim, gpu.key, gpu.index, uses=(use,))
 
 
-def _grouped(uses: Iterable[GpuUse]) -> Iterator[tuple[tuple[str, int, Workload], list[GpuUse]]]:
-    groups: dict[tuple[str, str], list[GpuUse]] = {}
-    for use in uses:
-        if use.workload is not None:
-            groups.setdefault((use.gpu_key, use.workload.uid), []).append(use)
-    for group in groups.values():
-        workload = group[0].workload
-        assert workload is not None
-        yield (group[0].gpu_key, group[0].gpu_index, workload), group
+def _strangers(seen: Watched) -> Iterator[tuple[Gpu, GpuProcess, str]]:
+    """Processes that belong to no workload, with what they are called; none while not all workloads may be read."""
+    if not seen.ownership.complete:
+        return
+    for gpu in seen.node.gpus:
+        for process in gpu.processes or ():
+            if seen.ownership.of(process) is None and process.kind != "graphics" and _is_known(process):
+                yield gpu, process, process.command or f"process {process.pid}"
+
+
+def _uses(seen: Watched, gpu: Gpu) -> tuple[GpuUse, ...]:
+    return tuple(
+        GpuUse(seen.name, gpu.key, gpu.index, process, seen.ownership.of(process)) for process in gpu.processes or ()
+    )
 
 
 def _titles(workloads: Iterable[Workload]) -> str:
     return ", ".join(sorted(workload.title for workload in workloads))
 
 
-def _same(node: str | None, name: str) -> bool:
-    """The platform may call a node by its full name, and the site by its short one."""
-    return node is not None and (node == name or node.partition(".")[0] == name.partition(".")[0])
+FINDERS: Mapping[MismatchKind, Callable[[Watched], Iterator[Mismatch]]] = {
+    MismatchKind.IDLE: _idle,
+    MismatchKind.UNALLOCATED: _unallocated,
+    MismatchKind.TWICE: _twice,
+    MismatchKind.ORPHAN: _orphans,
+    MismatchKind.HOST: _on_host,
+}

@@ -18,6 +18,8 @@ from backends.contract import (
     Unreachable,
 )
 from backends.feed import Follow
+from backends.feed.mapped import Mapped
+from backends.ownership import Ownership
 
 if TYPE_CHECKING:
     from backends.domain import Fleet, NodeSpec, SiteSpec, Stack, Workloads
@@ -49,6 +51,8 @@ class Platform:
         """The GPU stack."""
         self.workloads = self._workloads.topic
         """Whose work uses the GPUs."""
+        self.ownership = Mapped("ownership", self.workloads, Ownership).topic
+        """The same, to be looked up by process, GPU and node."""
 
     @property
     def configured(self) -> bool:

@@ -61,7 +61,8 @@ class Site:
 
     `fleet` holds every node with its last good value and latest error; `events` the newest events, oldest first;
     `history` the last hours of each GPU's series (`backends.domain.gpu_series`); `triage` what is wrong, and what was
-    checked; `stack` and `workloads` are filled by the platform's backend while somebody watches them.
+    checked; `stack` and `workloads` are filled by the platform's backend while somebody watches them, as the triage
+    does; `ownership` is the workloads again, to be looked up by process, GPU and node.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Site:
         )
         self.stack = self.platform.stack
         self.workloads = self.platform.workloads
+        self.ownership = self.platform.ownership
         self._streams = tuple(self._stream(node) for node in spec.nodes)
         self._readings: dict[str, tuple[Reading[Node], NodeReading]] = {}
         self._unwatches = [
@@ -114,6 +116,7 @@ class Site:
             self.events,
             clock=self.clock,
             acknowledgements=Acknowledgements(spec.name, state_dir),
+            platform=self.platform,
         )
         self.triage: Topic[Triage] = self._triage.topic
 
@@ -168,17 +171,20 @@ class Site:
         return self._triage.unacknowledge(finding_id)
 
     async def answered(self, timeout: float) -> None:
-        """Starts, and waits until every node gave a value or an error, at most `timeout` seconds.
+        """Starts, and waits until every node and the platform gave a value or an error, at most `timeout` seconds.
 
         A node that told neither in time is still `connecting` then.
         """
         answered = asyncio.Event()
+        topics: list[Topic[Any]] = [stream.topic for stream in self._streams]
+        topics += (self.stack, self.ownership) if self.platform.configured else ()
 
         def look(_reading: object) -> None:
-            if all(stream.topic.reading.value or stream.topic.reading.error for stream in self._streams):
+            if all(topic.reading.value is not None or topic.reading.error for topic in topics):
                 answered.set()
 
-        unwatches = [stream.topic.watch(look) for stream in self._streams]
+        unwatches = [topic.watch(look) for topic in topics]
+        self._triage.watch_platform()
         look(None)
         try:
             await self.start()

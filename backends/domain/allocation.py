@@ -42,7 +42,7 @@ class Mismatch:
     kind: MismatchKind
     node: str
     claim: str
-    """One line that can be read aloud."""
+    """One line that can be read aloud behind the name of the node, and of the GPU where it is about one."""
     gpu_key: str | None = None
     """None where it is about no GPU in particular."""
     gpu_index: int | None = None

@@ -63,7 +63,7 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A workload that the trouble touches. Later work resolves the container to its pod, owner and model."""
+    """A workload that the trouble touches: a pod or container of the platform where it is known, else processes."""
 
     text: str
     """One line: user, command, memory; or what is known of it."""
@@ -75,6 +75,11 @@ class Hit:
     memory_bytes: int | None = None
     """GPU memory of all its processes together."""
     processes: int = 1
+    """0: it holds GPUs and runs nothing on them."""
+    workload: str | None = None
+    """`team-search/llama-70b-0`; None where the platform does not know it, or there is none."""
+    owner: str | None = None
+    """`Deployment llama-70b`: what a person deployed."""
 
 
 @dataclass(frozen=True, slots=True)

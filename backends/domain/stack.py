@@ -305,6 +305,8 @@ class StackNode:
     """The node's own Ready condition; None where the platform has none."""
     schedulable: bool = True
     """False: cordoned."""
+    labelled: bool | None = None
+    """Node feature discovery has labelled it; None where the platform has none."""
     driver_version: str | None = None
     """Of the running driver, by GPU feature discovery or by the driver's image."""
     kernel: str | None = None

@@ -107,6 +107,7 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
         notes=notes,
         ready=node.ready,
         schedulable=node.schedulable,
+        labelled=node.has_nfd,
         driver_version=node.labels.get("nvidia.com/cuda.driver-version.full") or (driver.version if driver else None),
         kernel=node.kernel,
         os=node.os,

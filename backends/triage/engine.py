@@ -28,12 +28,14 @@ from backends.domain import (
     Triage,
     clean,
 )
+from backends.ownership import NOBODY
+from backends.triage import hits
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.grouping import group, order
 from backends.triage.memory import NodeMemory
 from backends.triage.rule import NodeJudge, Rule, finding
 from backends.triage.rules import RULES, rule_of
-from backends.triage.state import NodeView, Peer, PeerClass, SiteState, add_peers, is_current
+from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
 from backends.triage.tracker import Recovered, Tracker
 
 TIMED_SECONDS = 5.0
@@ -106,15 +108,28 @@ class Triager:
         self._changes = 0
         self._broken: dict[str, Finding] = {}
         self._totals = [0] * len(self._rules)
+        self._site_counts: dict[str, int] = {}
+        """Rule about the platform -> how much it could look at."""
+        self._platform: PlatformState | None = None
+        self._platform_at: dict[str, float] = {}
+        """`stack` and `workloads` -> when the platform first told them."""
         self._tracker = Tracker(self._rule_of)
         self._recovered = Recovered()
         self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
 
-    def run(self, fleet: Fleet, events: tuple[Event, ...], now: float, *, at_once: bool = False) -> Triage:
+    def run(
+        self,
+        fleet: Fleet,
+        events: tuple[Event, ...],
+        now: float,
+        *,
+        platform: PlatformState | None = None,
+        at_once: bool = False,
+    ) -> Triage:
         """The triage at `now`, seconds since the epoch. `at_once`: of this one reading, nothing is waited for."""
-        steps = self.steps(fleet, events, now, at_once=at_once)
+        steps = self.steps(fleet, events, now, platform=platform, at_once=at_once)
         while True:
             try:
                 next(steps)
@@ -123,11 +138,21 @@ class Triager:
                 return triage
 
     def steps(
-        self, fleet: Fleet, events: tuple[Event, ...], now: float, *, at_once: bool = False, look_again: bool = False
+        self,
+        fleet: Fleet,
+        events: tuple[Event, ...],
+        now: float,
+        *,
+        platform: PlatformState | None = None,
+        at_once: bool = False,
+        look_again: bool = False,
     ) -> Generator[None, None, Triage]:
-        """The same in steps of a few hundred microseconds. `look_again` runs the slow rules too, due or not."""
+        """The same in steps of a few hundred microseconds. `look_again` runs the slow rules too, due or not.
+
+        `platform` is None on a site without one.
+        """
         self._take_events(events)
-        fresh = False
+        fresh = self._take_platform(platform, now)
         for place, reading in enumerate(fleet.nodes):
             entry = self._entries.get(reading.name)
             if entry is None:
@@ -157,6 +182,17 @@ class Triager:
                 new is not old for new, old in zip(mine, entry.events, strict=True)
             ):
                 entry.events = tuple(mine)
+
+    def _take_platform(self, platform: PlatformState | None, now: float) -> bool:
+        """Whether it tells something of itself for the first time."""
+        known = len(self._platform_at)
+        if platform is None or not platform.is_same(self._platform):
+            self._changes += platform is not self._platform
+            self._platform = platform
+        for part in ("stack", "workloads"):
+            if platform is not None and platform.answers(part):
+                self._platform_at.setdefault(part, now)
+        return len(self._platform_at) > known
 
     def _events_of(self, name: str) -> tuple[Event, ...]:
         return tuple(event for event in self._events if event.node == name)
@@ -215,7 +251,7 @@ class Triager:
             views.append(self._view(self._entries[reading.name], reading, now))
             add_peers(peers, views[-1])
             yield
-        state = SiteState(self.spec, tuple(views), now, peers)
+        state = SiteState(self.spec, tuple(views), now, peers, self._platform)
         for place, rule in enumerate(self._site):
             if rule not in due:
                 continue
@@ -226,6 +262,8 @@ class Triager:
             try:
                 if rule.judge_site is not None:
                     self._site_findings[rule.id] = list(rule.judge_site(state))
+                if rule.site_subjects is not None:
+                    self._site_counts[rule.id] = rule.site_subjects(state)
             except Exception as error:  # noqa: BLE001 - as above
                 self._note_broken(rule, error, now)
 
@@ -271,8 +309,9 @@ class Triager:
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
         )
-        self._note_recoveries({each.finding.id: (each.finding, each.causes) for each in groups}, now)
-        shown = sorted((self._acknowledged(each.finding) for each in groups), key=order)
+        told_now = {each.finding.id: (self._named(each.finding), each.causes) for each in groups}
+        self._note_recoveries(told_now, now)
+        shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=order)
         self._last = self._triage(tuple(shown), fleet, now)
         return self._last
 
@@ -295,8 +334,18 @@ class Triager:
                 steps=[NextStep("command", "look at the file; without it only the acknowledgements are forgotten")],
             )
 
-    def _is_first(self, now: float) -> Callable[[str | None], bool]:
-        def is_first(node: str | None) -> bool:
+    def _named(self, told: Finding) -> Finding:
+        """With the pods or containers that it hits by their names."""
+        ownership = NOBODY if self._platform is None else self._platform.ownership
+        found = hits.named(told.hits, ownership)
+        return told if found is told.hits else replace(told, hits=found)
+
+    def _is_first(self, now: float) -> Callable[[Finding], bool]:
+        def is_first(found: Finding) -> bool:
+            part = self._rule_of(found).about_platform
+            if part is not None:
+                return now - self._platform_at.get(part, now) <= FIRST_SECONDS
+            node = found.subject.node
             entry = None if node is None else self._entries.get(node)
             first_at = None if entry is None else entry.first_at
             return first_at is None or now - first_at <= FIRST_SECONDS
@@ -305,8 +354,10 @@ class Triager:
 
     def _is_held(self, finding: Finding) -> bool:
         """It speaks of values, and nobody knows them now: the node does not answer, or the GPU does not."""
-        entry = self._entries.get(finding.subject.node or "")
-        if entry is None or not self._rule_of(finding).about_values:
+        entry, rule = self._entries.get(finding.subject.node or ""), self._rule_of(finding)
+        if rule.about_platform and not (self._platform is not None and self._platform.answers(rule.about_platform)):
+            return True
+        if entry is None or not rule.about_values:
             return False
         if not entry.is_current:
             return True
@@ -333,7 +384,9 @@ class Triager:
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
         recovered = self._recovered.at(now)
-        counts = tuple(self._totals)
+        counts = tuple(
+            self._site_counts.get(rule.id, total) for rule, total in zip(self._rules, self._totals, strict=True)
+        )
         if counts != tuple(check.subjects for check in self._checks):
             self._checks = tuple(
                 Check(rule.id, rule.title, count) for rule, count in zip(self._rules, counts, strict=True)

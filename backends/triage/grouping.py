@@ -22,8 +22,6 @@ EVIDENCE_KEPT = 12
 STEPS_KEPT = 8
 FOLDED_KEPT = 32
 TOGETHER_GPUS = 3
-ACROSS_NODES = 3
-ACROSS_SHARE = 0.25
 SOON = 120.0
 """What follows from a fault comes within two minutes of it."""
 
@@ -51,11 +49,24 @@ _LINK_XIDS = ("xid-74", "xid-136", "xid-14[4-9]", "xid-150", "xid-155")
 _FIRMWARE_XIDS = ("xid-62", "xid-119", "xid-120", "xid-143")
 _GRAVE_XIDS = (*_MEMORY_XIDS, *_LINK_XIDS, *_FIRMWARE_XIDS, "xid-46", "xid-79", "xid-109", "xid-110", "xid-15[678]")
 _ASKED = ("recovery-action", "xid-154")
+_PLUGIN = ("gpu-allocatable", "operand-device-plugin", "operand-validator")
+"""What a sick GPU does to the platform: the device plugin takes it out, the validation on its node fails."""
+_NODE_OF_PLATFORM = ("platform-node", "driver-upgrade", "mig-manager")
 
 EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), ("*",), Reach.GPU),
     Explains(("gpu-lost",), ("nvlink-down-peer", "nvml-stall"), Reach.NODE),
     Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy"), Reach.NODE, SOON),
+    Explains(("gpu-lost",), (*_PLUGIN, "operand-dcgm*", "alloc-idle"), Reach.NODE),
+    Explains(("node-unreachable", "node-access"), ("operand-*", "gpu-allocatable", *_NODE_OF_PLATFORM), Reach.NODE),
+    Explains(("operand-driver",), ("node-unreadable", "driver-upgrade", "gpu-allocatable"), Reach.NODE),
+    Explains(("fabric-manager", "fabric-not-ready"), ("operand-fabric-manager", "operand-validator"), Reach.NODE),
+    Explains(("platform-node",), ("operand-*", "gpu-allocatable", "driver-upgrade"), Reach.NODE),
+    Explains(("operand-*",), ("gpu-allocatable", "alloc-idle"), Reach.NODE),
+    Explains(("operand-engine",), ("alloc-*",), Reach.NODE),
+    Explains(("operator-component",), ("nfd", "operator-policy"), Reach.NODE),
+    Explains(("nfd",), ("operator-policy",), Reach.NODE),
+    Explains(("mig-manager",), ("mig-pending", "mig-stuck"), Reach.NODE),
     Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
     Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
     Explains(("nvlink-node",), ("nvlink-*", "fabric-unhealthy"), Reach.NODE),
@@ -65,6 +76,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("nvlink-down",), ("nvlink-errors", "radar-link-errors", *_LINK_XIDS), Reach.GPU),
     Explains(("nvlink-down",), ("fabric-unhealthy",), Reach.NODE),
     Explains(("nvlink-down",), _LINK_XIDS, Reach.NODE, SOON),
+    Explains(("row-remap-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _PLUGIN, Reach.NODE),
     Explains(("xid-74",), ("nvlink-errors", "fabric-unhealthy", "radar-link-errors"), Reach.GPU),
     Explains(("xid-119", "xid-120"), ("nvml-stall", "node-slow"), Reach.NODE),
     Explains(("row-remap-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
@@ -236,6 +248,7 @@ def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_
 def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: int) -> list[Group]:
     """The same on a good part of the site's nodes."""
     kinds: defaultdict[str, list[Group]] = defaultdict(list)
+    names: set[str] = set()
     for each in groups:
         finding = each.finding
         across = rule_of(finding).across
@@ -245,13 +258,18 @@ def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: 
                 kinds[template].append(each)
     merged: dict[int, Group] = {}
     gone: set[int] = set()
-    for template, same in kinds.items():
-        if len(same) < ACROSS_NODES or len(same) < ACROSS_SHARE * nodes:
-            continue
+    for template, same in sorted(kinds.items()):
         worst = _worst(same)
-        claim = template.format(count=len(same), total=nodes)
+        rule = rule_of(worst)
+        if len(same) < rule.across_nodes or len(same) < rule.across_share * nodes:
+            continue
+        claim = template.format(count=len(same), total=max(nodes, len(same)))
         look = NextStep("screen", "look at the fleet", "fleet")
-        merged[id(same[0])] = _merged(same, identity(worst.rule, Subject()), Subject(), claim, look)
+        name = identity(worst.rule, Subject())
+        if name in names:
+            name = identity(worst.rule, Subject(), str(len(names)))
+        names.add(name)
+        merged[id(same[0])] = _merged(same, name, Subject(), claim, look)
         gone.update(id(each) for each in same[1:])
     return [merged.get(id(each), each) for each in groups if id(each) not in gone]
 

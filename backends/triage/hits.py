@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from backends.domain import Gpu, GpuProcess, Hit, Node, clean
+from backends.domain import Gpu, GpuProcess, Hit, Node, Workload, clean
+from backends.ownership import Ownership, owner_words
 from backends.triage.words import gib, plural
 
 HITS_KEPT = 16
@@ -18,6 +19,10 @@ TEXT_LIMIT = 200
 def of_gpu(gpu: Gpu | None) -> tuple[Hit, ...]:
     """The processes on one GPU, most memory first."""
     return () if gpu is None else merged([[_hit(process) for process in gpu.processes or ()]])
+
+
+def of_processes(processes: Iterable[GpuProcess]) -> tuple[Hit, ...]:
+    return tuple(map(_hit, processes))
 
 
 def of_node(node: Node | None) -> tuple[Hit, ...]:
@@ -36,6 +41,53 @@ def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
         hits += [_sum(list(same))] if len(same) > TOLD_APART else same
     hits.sort(key=lambda hit: -(hit.memory_bytes or 0))
     return tuple(hits)[:HITS_KEPT]
+
+
+def of_workloads(workloads: Iterable[Workload]) -> tuple[Hit, ...]:
+    """Workloads that hold GPUs, whether they run on them now or not."""
+    return tuple(_of_workload(workload, ()) for workload in workloads)[:HITS_KEPT]
+
+
+def named(hits: tuple[Hit, ...], ownership: Ownership) -> tuple[Hit, ...]:
+    """`hits` with the processes of one workload as one; what the platform does not know stays as it is."""
+    if not any(ownership.container(hit.container_id) for hit in hits):
+        return hits
+    mine: dict[str, tuple[Workload, list[Hit]]] = {}
+    told: dict[str, None] = {}
+    others: dict[str, Hit] = {}
+    for number, hit in enumerate(hits):
+        found = ownership.container(hit.container_id)
+        if found is None:
+            others[str(number)] = hit
+            told[str(number)] = None
+        else:
+            mine.setdefault(found[0].uid, (found[0], []))[1].append(hit)
+            told[found[0].uid] = None
+    return tuple(others[key] if key in others else _of_workload(*mine[key]) for key in told)
+
+
+def _of_workload(workload: Workload, hits: Iterable[Hit]) -> Hit:
+    own = list(hits)
+    known = [hit.memory_bytes for hit in own if hit.memory_bytes is not None]
+    memory = sum(known) if known else None
+    count = sum(hit.processes for hit in own)
+    user = workload.user or next((hit.user for hit in own if hit.user), None)
+    owner = owner_words(workload) or None
+    facts = [owner, user, plural(count, "process", "processes") if count else None]
+    facts += [None if memory is None else gib(memory)]
+    behind = ", ".join(fact for fact in facts if fact)
+    text = clean(workload.title, TEXT_LIMIT - len(behind) - 3) + (f" ({behind})" if behind else "")
+    return Hit(
+        text=clean(text, TEXT_LIMIT),
+        user=user,
+        pid=own[0].pid if len(own) == 1 else None,
+        container_id=own[0].container_id if own else None,
+        command=own[0].command if own else None,
+        memory_bytes=memory,
+        processes=count,
+        workload=workload.title,
+        owner=owner,
+    )
 
 
 def _hit(process: GpuProcess) -> Hit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from backends.domain import Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
 from backends.triage.state import NodeView, SiteState
@@ -16,6 +16,7 @@ NVML_H = "nvml.h"
 NodeJudge: TypeAlias = Callable[[NodeView], Iterable[Finding]]
 SiteJudge: TypeAlias = Callable[[SiteState], Iterable[Finding]]
 Count: TypeAlias = Callable[[NodeView], int]
+SiteCount: TypeAlias = Callable[[SiteState], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Rule:
     """Its result depends on the time or on the memory, not on the node's values alone."""
     about_values: bool = True
     """What it says needs current values: while the node does not answer, its findings are neither so nor over."""
+    about_platform: Literal["stack", "workloads"] | None = None
+    """What it says needs this answer of the platform: while there is none, its findings are neither so nor over."""
     dated: bool = False
     """When it began is told by its evidence, not by when the console first saw it."""
     raise_seconds: float = 3.0
@@ -51,6 +54,12 @@ class Rule:
     in."""
     across: Callable[[Finding], str | None] | None = None
     """The claim when it is so of a good part of the site's nodes; the same for findings that belong together."""
+    across_nodes: int = 3
+    """So many nodes at least make one finding of `across`."""
+    across_share: float = 0.25
+    """And this share of the site's."""
+    site_subjects: SiteCount | None = None
+    """How much a rule about what the platform says could look at; `subjects` is not asked then."""
 
 
 def identity(rule: str, subject: Subject, more: str = "") -> str:
@@ -110,6 +119,11 @@ def gpus_where(holds: Callable[[Gpu], bool]) -> Count:
 
 def every_node(_view: NodeView) -> int:
     return 1
+
+
+def nothing(_view: NodeView) -> int:
+    """Of a rule that does not look at the nodes' own values."""
+    return 0
 
 
 def current_nodes(view: NodeView) -> int:

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from backends.domain import Event, Gpu, Node, NodeReading, NodeSpec, NodeState, SiteSpec
+from backends.domain import (
+    Event,
+    Gpu,
+    Node,
+    NodeReading,
+    NodeSpec,
+    NodeState,
+    Problem,
+    SiteSpec,
+    Stack,
+    Workloads,
+)
+from backends.ownership import NOBODY, Ownership
 from backends.triage.memory import NodeMemory
 
 CURRENT_SECONDS = 30.0
@@ -101,6 +113,36 @@ class PeerClass(NamedTuple):
     mig: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PlatformState:
+    """What the platform of the site says: the last good values, and why there are no newer ones."""
+
+    stack: Stack | None = None
+    """None: not told yet."""
+    ownership: Ownership = NOBODY
+    """Of the last workloads that were told."""
+    workloads: Workloads | None = None
+    """None: not told yet."""
+    stack_problem: Problem | None = None
+    workloads_problem: Problem | None = None
+
+    def answers(self, part: str) -> bool:
+        """Its `stack` or `workloads` are what is so now."""
+        if part == "stack":
+            return self.stack is not None and self.stack_problem is None
+        return self.workloads is not None and self.workloads_problem is None
+
+    def is_same(self, other: PlatformState | None) -> bool:
+        """By identity: a value that is told again is no other."""
+        return (
+            other is not None
+            and self.stack is other.stack
+            and self.workloads is other.workloads
+            and self.stack_problem is other.stack_problem
+            and self.workloads_problem is other.workloads_problem
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SiteState:
     """The whole site, for rules that compare."""
@@ -109,6 +151,12 @@ class SiteState:
     views: tuple[NodeView, ...]
     now: float
     peers: Mapping[PeerClass, list[Peer]] = field(default_factory=dict)
+    platform: PlatformState | None = None
+    """None: the site has no platform."""
+
+    @property
+    def stack(self) -> Stack | None:
+        return None if self.platform is None else self.platform.stack
 
 
 def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:

@@ -37,6 +37,10 @@ def open_gpu(view: NodeView, gpu: Gpu, page: str | None = None) -> NextStep:
     return NextStep("screen", f"look at the {PAGES[page]} of {of}", f"{target}/{page}")
 
 
+def open_stack() -> NextStep:
+    return NextStep("screen", "look at the GPU stack", "stack")
+
+
 def open_events() -> NextStep:
     return NextStep("screen", "look at the events of the site", "events")
 

@@ -36,14 +36,14 @@ class Tracker:
         found: Iterable[Finding],
         now: float,
         *,
-        is_first: Callable[[str | None], bool] = lambda node: False,
+        is_first: Callable[[Finding], bool] = lambda finding: False,
         is_held: Callable[[Finding], bool] = lambda finding: False,
         at_once: bool = False,
     ) -> list[Finding]:
         """The findings that stand at `now`, each since it began.
 
-        `is_first(node)`: the node has just been read for the first time. `is_held(finding)`: whether it still is so
-        cannot be told now. `at_once`: one reading is all there is, nothing is waited for.
+        `is_first(finding)`: what it is about has just been read for the first time. `is_held(finding)`: whether it
+        still is so cannot be told now. `at_once`: one reading is all there is, nothing is waited for.
         """
         for finding in found:
             self._see(finding, now, is_first, at_once)
@@ -61,11 +61,11 @@ class Tracker:
         track = self._tracks.get(identity)
         return None if track is None else track.gone_at
 
-    def _see(self, finding: Finding, now: float, is_first: Callable[[str | None], bool], at_once: bool) -> None:
+    def _see(self, finding: Finding, now: float, is_first: Callable[[Finding], bool], at_once: bool) -> None:
         track = self._tracks.get(finding.id)
         if track is None:
             rule = self._rule_of(finding)
-            patience = rule.first_seconds if is_first(finding.subject.node) else rule.raise_seconds
+            patience = rule.first_seconds if is_first(finding) else rule.raise_seconds
             track = self._tracks[finding.id] = _Track(finding, now, now, patience)
         begun = min(track.first_at, finding.since, track.finding.since)
         track.finding = finding if finding.since == begun else replace(finding, since=begun)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import Protocol
 
-from backends.domain import Event, Fleet, SiteSpec, Triage
-from backends.feed import Clock, Topic, problem_of
+from backends.domain import Event, Fleet, SiteSpec, Stack, Triage
+from backends.feed import Clock, Topic, Unwatch, problem_of
+from backends.ownership import NOBODY, Ownership
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.engine import TIMED_SECONDS, Triager
+from backends.triage.state import PlatformState
 
 QUIET_SECONDS = 1.0
 """At most one triage in this time: the nodes of a fleet send one after the other."""
@@ -17,8 +20,21 @@ SLICE_SECONDS = 0.005
 """The event loop gets its turn after so much work."""
 
 
+class PlatformTopics(Protocol):
+    """What is watched of a site's platform."""
+
+    @property
+    def configured(self) -> bool: ...
+
+    @property
+    def stack(self) -> Topic[Stack]: ...
+
+    @property
+    def ownership(self) -> Topic[Ownership]: ...
+
+
 class TriageWatch:
-    """Publishes into `topic` from `start` to `close`."""
+    """Publishes into `topic` from `start` to `close`. It wants the platform as long as it runs."""
 
     def __init__(
         self,
@@ -28,6 +44,7 @@ class TriageWatch:
         *,
         clock: Clock,
         acknowledgements: Acknowledgements,
+        platform: PlatformTopics | None = None,
     ) -> None:
         self.topic: Topic[Triage] = Topic("triage")
         self._fleet = fleet
@@ -38,7 +55,9 @@ class TriageWatch:
         self._changed = asyncio.Event()
         self._running = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._unwatches = [topic.watch(self._note) for topic in (fleet, events)]
+        self._platform = platform if platform is not None and platform.configured else None
+        self._unwatches: list[Unwatch] = [topic.watch(self._note) for topic in (fleet, events)]
+        self._wants_platform = False
 
     def start(self) -> None:
         if not self._tasks:
@@ -56,6 +75,24 @@ class TriageWatch:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    def watch_platform(self) -> None:
+        """Wants the platform's topics from now on; once more changes nothing."""
+        if self._platform is not None and not self._wants_platform:
+            self._wants_platform = True
+            self._unwatches += [topic.watch(self._note) for topic in (self._platform.stack, self._platform.ownership)]
+
+    def _platform_state(self) -> PlatformState | None:
+        if self._platform is None:
+            return None
+        stack, ownership = self._platform.stack.reading, self._platform.ownership.reading
+        return PlatformState(
+            stack.value,
+            ownership.value or NOBODY,
+            None if ownership.value is None else ownership.value.workloads,
+            stack.error,
+            ownership.error,
+        )
 
     async def now(self, *, at_once: bool = False) -> Triage:
         """Looks at everything now, publishes and returns it. `at_once`: one reading is all there will be."""
@@ -85,6 +122,8 @@ class TriageWatch:
                 await self._run()
             except Exception as error:  # noqa: BLE001 - a triage that fails is told, and tried again
                 self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))
+            # Not before the first look at the nodes: loading the platform's client must not delay the first paint.
+            self.watch_platform()
             await self._clock.sleep(QUIET_SECONDS)
 
     async def _tick(self) -> None:
@@ -101,6 +140,7 @@ class TriageWatch:
                 self._fleet.reading.value or Fleet(),
                 self._events.reading.value or (),
                 self._clock.now(),
+                platform=self._platform_state(),
                 at_once=at_once,
                 look_again=look_again,
             )

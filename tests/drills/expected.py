@@ -43,4 +43,23 @@ EXPECTED: dict[str, Expected] = {
     "stall": Expected("node-unreadable", "critical", "dgx-a100-02", None, "NVML does not come back"),
     "vgpu-unlicensed": Expected("vgpu-unlicensed", "warning", "vm-01", 0, "no vGPU licence"),
 }
-"""The lab's `quiet` is the one scenario that is not here."""
+"""The lab's `quiet` is the one scenario of the machines that is not here."""
+
+ON_PLATFORMS: dict[str, Expected] = {
+    "operator-driver-build": Expected("operand-driver", "critical", "dgx-h100-01", None, "driver crashes"),
+    "operator-driver-slow": Expected("operand-driver", "info", "dgx-h100-02", None, "driver is still starting"),
+    "operator-validator-crash": Expected(
+        "operand-validator", "critical", "dgx-h100-03", None, "validator crashes in cuda-validation"
+    ),
+    "operator-mig-failed": Expected("mig-manager", "warning", "dgx-h100-04", None, "change to all-1g.10gb failed"),
+    "operator-upgrade-drain": Expected("driver-upgrade", "warning", "dgx-h100-05", None, "stuck at drain-required"),
+    "operator-nfd-down": Expected("nfd", "critical", None, None, "node feature discovery is down"),
+    "operator-olm-unapproved": Expected("olm-approval", "info", None, None, "waits for approval"),
+    "alloc-idle": Expected("alloc-idle", "info", "dgx-h100-01", None, "holds 1 nvidia.com/gpu and uses none"),
+    "alloc-unasked": Expected("alloc-unasked", "warning", "dgx-h100-02", 1, "which was given no GPU"),
+    "alloc-twice": Expected("alloc-twice", "warning", "dgx-h100-03", 1, "is used by 2 workloads and is not shared"),
+    "alloc-orphan": Expected("alloc-orphan", "warning", "dgx-h100-04", 3, "that the platform does not know"),
+    "alloc-host": Expected("alloc-host", "warning", "dgx-h100-05", 2, "outside of any container"),
+    "docker-no-runtime": Expected("operand-toolkit", "critical", "dgx-h100-01", None, "container toolkit is missing"),
+}
+"""Those of a platform, played on the one that they name first."""

@@ -14,8 +14,9 @@ from backends.contract import AuthRefused, Unreachable
 from backends.domain import Finding, NodeSpec, SiteSpec, Triage
 from backends.feed import ManualClock
 from backends.lab.hardware import EPOCH, SimNode, fleet
-from backends.lab.scenarios import Stage, scenario
+from backends.lab.scenarios import scenario
 from backends.lab.session import Node, handle
+from backends.lab.stage import Stage
 from backends.nodes.transport import Channel, Completed, Transport
 from backends.site import Site
 

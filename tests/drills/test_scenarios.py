@@ -7,7 +7,7 @@ import pytest
 from backends.domain import Finding, Severity
 from backends.lab.scenarios import SCENARIOS
 from screens.triage_jump import destination
-from tests.drills.expected import EXPECTED, Expected
+from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
 from tests.drills.inside import InsideSite
 
 SECONDS = 8.0
@@ -24,6 +24,7 @@ def names(finding: Finding, expected: Expected) -> bool:
 
 def test_every_scenario_of_the_lab_has_a_drill() -> None:
     assert set(EXPECTED) == {each.name for each in SCENARIOS.values() if each.platform is None} - {"quiet"}
+    assert set(ON_PLATFORMS) == {each.name for each in SCENARIOS.values() if each.platform is not None}
 
 
 @pytest.mark.parametrize("scenario", EXPECTED)

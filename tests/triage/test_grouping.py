@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from backends.docker.checks import CHECKS
 from backends.domain import Finding, NextStep, Severity
+from backends.kubernetes.operands import BY_KEY
 from backends.triage.grouping import EXPLAINS, group, order
 from backends.triage.rules import RULES, rule_of
 from backends.triage.rules.recovery import DRIVER
@@ -159,5 +161,6 @@ def test_the_worst_comes_first_and_of_those_the_newest() -> None:
 
 def test_every_rule_named_in_the_table_is_in_the_registry() -> None:
     names = [rule.id for rule in RULES] + [f"xid-{code}" for code in range(200)] + ["nvlink-down-peer"]
+    names += [f"operand-{operand}" for operand in (*BY_KEY, *(check.operand.key for check in CHECKS))]
     patterns = {pattern for line in EXPLAINS for pattern in (*line.causes, *line.follows)}
     assert [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)] == []

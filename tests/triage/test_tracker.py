@@ -61,7 +61,7 @@ def test_one_reading_is_told_at_once() -> None:
 def test_what_is_so_from_the_first_reading_waits_less_where_the_rule_says_so() -> None:
     first, later = Tracker(rule_of), Tracker(rule_of)
     narrow = told("pcie-generation", gpu_index=0, since=NOW)
-    at(first, 0, narrow, is_first=lambda node: True)
+    at(first, 0, narrow, is_first=lambda finding: True)
     at(later, 0, narrow)
     assert at(first, 5, narrow) == ["pcie-generation"]
     assert at(later, 5, narrow) == []

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from backends.allocation import SETTLE_SECONDS, mismatches, uses_of
+from backends.allocation import SETTLE_SECONDS, mismatches
 from backends.domain import (
     Container,
     Fleet,
@@ -26,6 +26,7 @@ from backends.domain import (
     Workload,
     Workloads,
 )
+from backends.ownership import NOBODY, Ownership
 
 NOW = 1_764_060_000.0
 WHOLE = (GpuRequest("nvidia.com/gpu", 1),)
@@ -67,18 +68,12 @@ def stack(sharing: str | None = None) -> Stack:
 
 
 def found(seen: Fleet, *workloads: Workload, of: Stack | None = None) -> list[tuple[str, str]]:
-    made = mismatches(seen, of or stack(), Workloads(workloads), NOW)
+    made = mismatches(seen, of or stack(), Ownership(Workloads(workloads)), NOW)
     return [(str(each.kind), each.claim) for each in made]
 
 
 def test_a_workload_that_uses_what_it_was_given_is_no_mismatch() -> None:
     assert found(fleet((process("a"),), (process("b"),)), workload("a"), workload("b")) == []
-
-
-def test_a_process_is_joined_to_its_workload_across_a_node_s_two_names() -> None:
-    (use,) = uses_of(fleet((process("a", pid=7),)), Workloads((workload("a"),)))
-    assert use.workload is not None
-    assert (use.node, use.gpu_index, use.process.pid, use.workload.title) == ("dgx01", 0, 7, "team/a")
 
 
 def test_gpus_that_are_held_and_not_used() -> None:
@@ -105,7 +100,7 @@ def test_a_gpu_whose_processes_are_not_known_makes_nobody_idle() -> None:
 
 def test_a_gpu_that_is_used_without_having_been_asked_for() -> None:
     assert found(fleet((process("a"), process("a", pid=2))), workload("a", ())) == [
-        ("unallocated", "team/a uses gpu0 without having asked for one")
+        ("unallocated", "is used by team/a, which was given no GPU")
     ]
 
 
@@ -116,7 +111,7 @@ def test_the_operator_s_own_pods_may_look_at_every_gpu() -> None:
 def test_a_gpu_that_two_workloads_use_and_that_nobody_shared() -> None:
     seen = fleet((process("a"), process("b", pid=2)), (process("a"),))
     assert found(seen, workload("a"), workload("b")) == [
-        ("twice", "gpu0 is used by 2 workloads and is not shared: team/a, team/b")
+        ("twice", "is used by 2 workloads and is not shared: team/a, team/b")
     ]
 
 
@@ -139,15 +134,15 @@ def test_two_instances_of_one_gpu_are_two_places() -> None:
 def test_a_process_in_a_container_that_nobody_knows_and_one_in_none() -> None:
     seen = fleet((process("a"), process("gone", pid=2)), (process(None, pid=3, user="jane"),))
     assert found(seen, workload("a")) == [
-        ("orphan", "gpu0 is used by python in a container that the platform does not know"),
-        ("host", "gpu1 is used by python of jane outside of any container"),
+        ("orphan", "is used by python in a container that the platform does not know"),
+        ("host", "is used by python of jane outside of any container"),
     ]
 
 
 def test_without_all_pods_no_container_is_called_unknown() -> None:
     seen = fleet((process("a"), process("hidden", pid=2)))
     denied = (NotPermitted("pods of the cluster", Permission("list", "pods")),)
-    assert mismatches(seen, stack(), Workloads((workload("a"),), denied), NOW) == ()
+    assert mismatches(seen, stack(), Ownership(Workloads((workload("a"),), denied)), NOW) == ()
 
 
 def test_a_node_that_does_not_answer_is_not_judged() -> None:
@@ -156,5 +151,5 @@ def test_a_node_that_does_not_answer_is_not_judged() -> None:
 
 
 def test_without_a_platform_nothing_is_judged() -> None:
-    judged: tuple[Mismatch, ...] = mismatches(fleet((process(None),)), None, Workloads(), NOW)
+    judged: tuple[Mismatch, ...] = mismatches(fleet((process(None),)), None, NOBODY, NOW)
     assert judged == ()

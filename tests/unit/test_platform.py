@@ -85,11 +85,11 @@ async def test_without_a_platform_the_topics_are_there_and_stay_empty(loads: lis
     await opened.close()
 
 
-async def test_the_backend_is_loaded_when_somebody_looks_and_once(loads: list[str]) -> None:
+async def test_the_backend_is_loaded_when_the_triage_looks_and_once(loads: list[str]) -> None:
     opened, clock = site("toy")
-    await opened.start()
     await clock.advance(60)
     assert loads == []
+    await opened.start()
     await heard(opened.stack)
     assert opened.stack.reading.value == Stack("toy", "1")
     assert await opened.platform.backend() is Toy.opened[0]

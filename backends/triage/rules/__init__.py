@@ -9,10 +9,11 @@ right depends on how the machine was built. What it explains, or what explains i
 
 from __future__ import annotations
 
-from backends.domain import Finding, Severity
+from backends.domain import Finding, MismatchKind, Severity
 from backends.triage import radar
-from backends.triage.rule import Rule, current_nodes, every_node, gpus_where
+from backends.triage.rule import Rule, current_nodes, every_node, gpus_where, nothing
 from backends.triage.rules import (
+    allocation,
     clocks,
     connection,
     drift,
@@ -24,7 +25,9 @@ from backends.triage.rules import (
     modes,
     nvlink,
     pcie,
+    platform,
     recovery,
+    stack,
     usage,
     xid,
 )
@@ -115,6 +118,48 @@ RULES: tuple[Rule, ...] = (
     Rule("disk-full", "scratch disks", (_C, _W), host.disk_count, host.disks),
     Rule("rdma-port", "RDMA ports", (_W,), host.port_count, judge_site=host.rdma_ports, raise_seconds=20.0,
          first_seconds=4.0),
+    # The platform, its GPU stack, and what it gave out.
+    Rule("platform-unreachable", "the platform", (_W,), nothing, judge_site=platform.unreachable, about_values=False,
+         site_subjects=platform.platform_subjects, timed=True, raise_seconds=8.0, clear_seconds=5.0),
+    Rule("platform-access", "its credentials", (_W,), nothing, judge_site=platform.access, about_values=False,
+         site_subjects=platform.platform_subjects, timed=True, clear_seconds=5.0),
+    Rule("platform-not-permitted", "what may be read of it", (_I,), nothing, judge_site=platform.not_permitted,
+         about_values=False, about_platform="stack", site_subjects=platform.platform_subjects),
+    Rule("operand", "operands of the GPU stack", (_C, _W, _I), nothing, judge_site=stack.operands, about_values=False,
+         about_platform="stack", site_subjects=stack.node_subjects(lambda node: bool(node.operands)), timed=True,
+         raise_seconds=10.0, across=stack.across, across_nodes=2, across_share=0.0),
+    Rule("platform-node", "nodes of the platform", (_C,), nothing, judge_site=stack.not_ready, about_values=False,
+         about_platform="stack", site_subjects=stack.node_subjects(lambda node: node.ready is not None),
+         across=lambda _finding: "{count} of {total} nodes are not Ready for the platform"),
+    Rule("gpu-allocatable", "allocatable GPUs", (_W,), nothing, judge_site=stack.allocatable, about_values=False,
+         about_platform="stack", site_subjects=stack.node_subjects(lambda node: bool(node.capacity.resources)),
+         raise_seconds=15.0),
+    Rule("mig-manager", "MIG manager", (_W,), nothing, judge_site=stack.mig_manager, about_values=False,
+         about_platform="stack", site_subjects=stack.node_subjects(lambda node: node.mig is not None), timed=True),
+    Rule("driver-upgrade", "driver upgrades", (_W,), nothing, judge_site=stack.upgrades, about_values=False,
+         about_platform="stack", site_subjects=stack.node_subjects(lambda node: node.upgrade is not None), timed=True),
+    Rule("nfd", "node feature discovery", (_C, _W), nothing, judge_site=platform.unlabelled, about_values=False,
+         about_platform="stack", site_subjects=platform.labelled_subjects, raise_seconds=15.0),
+    Rule("operator-component", "the operator's own pods", (_W,), nothing, judge_site=platform.components,
+         about_values=False, about_platform="stack", site_subjects=platform.component_subjects, raise_seconds=60.0),
+    Rule("operator-policy", "the operator's verdict", (_W,), nothing, judge_site=platform.policy, about_values=False,
+         about_platform="stack", site_subjects=platform.policy_subjects, timed=True, raise_seconds=120.0),
+    Rule("olm", "operators of OLM", (_W, _I), nothing, judge_site=platform.olm, about_values=False,
+         about_platform="stack", site_subjects=platform.operator_subjects),
+    *(
+        Rule(allocation.KINDS[kind].rule, title, severities, nothing, judge_site=allocation.judge(kind), timed=True,
+             about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, together=together)
+        for kind, title, severities, seconds, together in (
+            (MismatchKind.IDLE, "GPUs held and not used", (_I,), 600.0, None),
+            (MismatchKind.UNALLOCATED, "GPUs used and not given", (_W, _I), 30.0,
+             _same("are used by workloads that were given none")),
+            (MismatchKind.TWICE, "GPUs used twice", (_W,), 30.0, _same("are used by two workloads that do not share")),
+            (MismatchKind.ORPHAN, "orphaned processes", (_W, _I), 30.0,
+             _same("are used from containers that the platform does not know")),
+            (MismatchKind.HOST, "processes outside of containers", (_W,), 30.0,
+             _same("are used from outside of any container")),
+        )
+    ),
     # Against the peers.
     Rule("driver-drift", "driver versions", (_I,), current_nodes, judge_site=drift.driver, first_seconds=4.0),
     Rule("vbios-drift", "VBIOS versions", (_I,), drift.gpu_count, judge_site=drift.vbios, first_seconds=4.0),
