@@ -49,7 +49,7 @@ def hottest(gpus: Iterable[Gpu]) -> float | None:
     return max(present(gpus, lambda gpu: gpu.temperature.gpu_celsius), default=None)
 
 
-def node_cells(reading: NodeReading, glyphs: Glyphs) -> tuple[str | Cell, ...]:
+def node_cells(reading: NodeReading, glyphs: Glyphs, work: Cell = MISSING) -> tuple[str | Cell, ...]:
     """One cell per entry of `screens.cells.COLUMNS`."""
     gpus = reading.node.gpus if reading.node else ()
     busy = node_utilization(gpus)
@@ -68,6 +68,7 @@ def node_cells(reading: NodeReading, glyphs: Glyphs) -> tuple[str | Cell, ...]:
         _links(gpus),
         _mig(gpus),
         measured(units.count(_process_total(gpus))),
+        work,
         _user(gpus),
         Cell(_coverage(gpus), "dim"),
     )

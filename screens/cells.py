@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from screens.condition import HOT_REASONS, SLOW_REASONS, link_errors, links_down
@@ -36,10 +37,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("links", "LINK", 5, "right"),
     Column("mig", "MIG", MIG_WIDTH, min_terminal_width=100),
     Column("processes", "PROC", 4, "right", min_terminal_width=120),
-    Column("user", "USER", 12, min_terminal_width=120, grow=8),
+    Column("workload", "WORKLOAD", 12, min_terminal_width=120, grow=30),
+    Column("user", "USER", 12, min_terminal_width=180, grow=8),
     Column("spark", "5 MIN", SPARK_WIDTH, min_terminal_width=156, sortable=False),
 )
 """80 cells hold the name, the state and the eight figures that matter; the rest comes with room."""
+
+_NEVER = 1_000_000
+_ALONE = {"workload": {"min_terminal_width": _NEVER, "sortable": False}, "user": {"min_terminal_width": 120}}
+ALONE_COLUMNS = tuple(replace(column, **_ALONE.get(column.key, {})) for column in COLUMNS)  # type: ignore[arg-type]
+"""On a site without a platform nobody tells of workloads: the user has their place."""
 
 CELL_INDEX = {column.key: index for index, column in enumerate(COLUMNS)}
 MISSING = Cell(NOT_MEASURED, "dim")
@@ -160,7 +167,9 @@ def user_cell(gpu: Gpu) -> Cell:
     return Cell(user)
 
 
-def gpu_cells(gpu: Gpu, name: str, condition: Condition, trend: str, glyphs: Glyphs) -> tuple[str | Cell, ...]:
+def gpu_cells(
+    gpu: Gpu, name: str, condition: Condition, trend: str, glyphs: Glyphs, work: Cell = MISSING
+) -> tuple[str | Cell, ...]:
     """One cell per entry of `COLUMNS`."""
     slow = SLOW_REASONS.intersection(gpu.clocks.event_reasons or ())
     return (
@@ -177,6 +186,7 @@ def gpu_cells(gpu: Gpu, name: str, condition: Condition, trend: str, glyphs: Gly
         links_cell(gpu),
         mig_cell(gpu),
         measured(units.count(process_count(gpu))),
+        work,
         user_cell(gpu),
         Cell(trend, "accent"),
     )
@@ -204,4 +214,4 @@ GPU_SORT: dict[str, SortKey] = {
     "processes": process_count,
     "user": top_user,
 }
-"""What a column sorts a GPU by; `name` and `state` are sorted by the rows themselves."""
+"""What a column sorts a GPU by; `name`, `state` and `workload` are sorted by the rows themselves."""

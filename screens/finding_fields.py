@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from screens.triage_rows import FindingItem, state_word
 from tui.widgets.filter.fields import SECONDS, Field, FieldTable
 from tui.widgets.glyphs import SEVERITIES
@@ -17,6 +19,10 @@ def _users(item: FindingItem) -> frozenset[str] | None:
     hits = item.finding.hits
     users = frozenset(hit.user for hit in hits if hit.user)
     return users if users or not hits else None
+
+
+def _of_hits(name: str) -> Callable[[FindingItem], frozenset[str]]:
+    return lambda item: frozenset(told for hit in item.finding.hits if (told := getattr(hit, name)))
 
 
 FINDING_FIELDS = FieldTable(
@@ -49,6 +55,18 @@ FINDING_FIELDS = FieldTable(
         Field("rule", "text", lambda item: item.finding.rule, "what found it", "rule~ecc"),
         Field("claim", "text", lambda item: item.finding.claim, "what is so", "claim~slow", ("finding",)),
         Field("cause", "text", lambda item: item.finding.cause, "what is likely behind it", "cause~cable"),
+        Field("workload", "text", _of_hits("workload"), "pod or container it hits", "workload~llama", ("pod",)),
+        Field("owner", "text", _of_hits("owner"), "what owns the work it hits", "owner~triton"),
+        Field(
+            "namespace",
+            "text",
+            lambda item: frozenset(
+                hit.workload.partition("/")[0] for hit in item.finding.hits if hit.workload and "/" in hit.workload
+            ),
+            "namespace or project it hits",
+            "namespace=team-a",
+            ("project", "ns"),
+        ),
         Field("user", "text", _users, "whose work it hits", "user=alice", ("users",)),
         Field("hits", "number", lambda item: len(item.finding.hits), "how many workloads it hits", "hits>0"),
         Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,13 +12,15 @@ from textual.widgets import Static
 
 from backends.domain import Fleet
 from screens.aggregate import SiteTotals, summary
-from screens.cells import COLUMNS
+from screens.cells import ALONE_COLUMNS, COLUMNS
 from screens.gpu_items import NO_XIDS, Xids, xids_of
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
 from screens.triage_rows import state_of
+from screens.workloads import has_platform, missing, ownership_of, topics_of
+from screens.workloads import line as workload_line
 from tui.actions import Action
 from tui.live import LiveScreen
-from tui.widgets.columns import Cell, LazyRows
+from tui.widgets.columns import Cell, Column, LazyRows
 from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.filter.lexer import equals
 from tui.widgets.glyphs import Glyphs
@@ -64,7 +66,7 @@ class FleetScreen(LiveScreen):
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="fleet-summary")
-        yield Grid(COLUMNS, glyphs=self.glyphs, id="fleet-grid")
+        yield Grid(self._columns(), glyphs=self.glyphs, id="fleet-grid")
         yield Static(id="fleet-empty", markup=False)
         yield StyledLine(id="fleet-detail")
 
@@ -78,7 +80,7 @@ class FleetScreen(LiveScreen):
         return (self.site.fleet.reading.value if self.site else None) or Fleet()
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.fleet, self.site.triage)
+        return () if self.site is None else (self.site.fleet, self.site.triage, *topics_of(self.site))
 
     def crumbs(self) -> tuple[str, ...]:
         if self.app.screen_stack[0] is self:
@@ -92,12 +94,13 @@ class FleetScreen(LiveScreen):
         """Draws the fleet as it is now; costs what changed."""
         fleet, view = self.fleet, self._current_view()
         rows = fleet_rows(fleet, self.site.history if self.site else None, self.clock.now(), view, self._cache)
+        self.grid.set_columns(self._columns())
         self.grid.set_sort(view.sort, view.reverse)
         self.grid.set_rows(rows)
         if self._to_select is not None and self.grid.select(row_key(self._to_select)):
             self._to_select = None
         self._show_empty(fleet, bool(rows))
-        line = [*summary(fleet, self.glyphs, self._totals)]
+        line = [*summary(fleet, self.glyphs, self._totals), *self._missing()]
         if self.filter_text:
             line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of", "accent"))
         self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")
@@ -129,7 +132,10 @@ class FleetScreen(LiveScreen):
                 return sorted({gpu.name for gpu in gpus if gpu.name})
             case "user":
                 return sorted({each.user for gpu in gpus for each in gpu.processes or () if each.user})
-        return ()
+        from screens.workload_fields import workload_values
+
+        ownership = ownership_of(self.site)
+        return () if ownership is None else workload_values(field, ownership.on_gpus(gpus))
 
     # Actions
 
@@ -219,7 +225,17 @@ class FleetScreen(LiveScreen):
             names = frozenset(reading.name for reading in self.fleet.nodes) if many else frozenset[str]()
             self._view = FleetView(folded=names, match=self._parsed(self.filter_text), glyphs=self.glyphs)
         view = self._view or FleetView(glyphs=self.glyphs)
-        return replace(view, trends="spark" in self.grid.visible_columns, xids=self._xids(view))
+        trends, xids = "spark" in self.grid.visible_columns, self._xids(view)
+        return replace(view, trends=trends, xids=xids, ownership=ownership_of(self.site))
+
+    def _columns(self) -> tuple[Column, ...]:
+        return COLUMNS if has_platform(self.site) else ALONE_COLUMNS
+
+    def _missing(self) -> list[Cell]:
+        if self.site is None or not has_platform(self.site):
+            return []
+        reading = self.site.ownership.reading
+        return missing(reading.value, reading.error, self.site.spec.platform, self.glyphs)
 
     def _parsed(self, text: str) -> Filter:
         return parse(text, self.filter_fields, self.saved_filters) if text else Filter()
@@ -279,7 +295,19 @@ class FleetScreen(LiveScreen):
         reading = self.fleet.get(node) if node is not None else None
         triage = self.site.triage.reading.value if self.site else None
         finding = worst_of(triage.findings, node, gpu_key) if triage is not None and node is not None else None
-        self.query_one("#fleet-detail", StyledLine).set_cells(_detail(reading, finding, self.glyphs))
+        work = self._work(reading, gpu_key)
+        self.query_one("#fleet-detail", StyledLine).set_cells(_detail(reading, finding, self.glyphs, work))
+
+    def _work(self, reading: NodeReading | None, gpu_key: str | None) -> list[Cell]:
+        """Whose work is on the selected GPU: a narrow terminal has no column for it."""
+        ownership = ownership_of(self.site)
+        gpus = reading.node.gpus if reading is not None and reading.node is not None else ()
+        gpu = next((each for each in gpus if each.key == gpu_key), None)
+        if ownership is None or gpu is None:
+            return []
+        found = ownership.on_gpu(gpu)
+        cells = [cell for part in (workload_line(found[0]) if found else ()) for cell in (part, Cell("  "))]
+        return [*cells, Cell(f"and {len(found) - 1} more", "dim")] if len(found) > 1 else cells
 
 
 def worst_of(findings: Iterable[Finding], node: str, gpu_key: str | None) -> Finding | None:
@@ -288,7 +316,9 @@ def worst_of(findings: Iterable[Finding], node: str, gpu_key: str | None) -> Fin
     return min(own, key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since), default=None)
 
 
-def _detail(reading: NodeReading | None, finding: Finding | None, glyphs: Glyphs) -> tuple[Cell, ...]:
+def _detail(
+    reading: NodeReading | None, finding: Finding | None, glyphs: Glyphs, work: Sequence[Cell] = ()
+) -> tuple[Cell, ...]:
     if reading is None:
         return ()
     if reading.problem is not None:
@@ -298,7 +328,7 @@ def _detail(reading: NodeReading | None, finding: Finding | None, glyphs: Glyphs
         return (state_of(finding, glyphs), Cell(f"  {finding.subject.label}: {finding.claim}"))
     if reading.node is not None and reading.node.transport_note:
         return (Cell(f"{reading.name}: {reading.node.transport_note}", "warn"),)
-    return ()
+    return tuple(work)
 
 
 def _nodes_shown(rows: LazyRows) -> int:
@@ -307,4 +337,4 @@ def _nodes_shown(rows: LazyRows) -> int:
 
 def _falls(column: str) -> bool:
     """Figures are wanted largest first, names from A."""
-    return column not in ("name", "user")
+    return column not in ("name", "user", "workload")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from screens.cells import process_count
 from screens.condition import gpu_condition, link_errors, links_down, state_words
+from screens.workload_fields import workload_fields
 from tui.widgets.filter.fields import (
     BYTES,
     CELSIUS,
@@ -46,6 +47,13 @@ def _of_processes(value: Callable[[GpuProcess], str | None]) -> Callable[[GpuIte
         return told if told or not processes else None
 
     return get
+
+
+def _users(item: GpuItem) -> Value:
+    """Of the processes and of the workloads that they belong to: in a pod a process is often root's."""
+    told = _of_processes(lambda each: each.user)(item)
+    named = frozenset(each.user for each in item.workloads or () if each.user)
+    return told | named if isinstance(told, frozenset) else named or told
 
 
 def _remapped(gpu: Gpu) -> int | None:
@@ -166,7 +174,15 @@ GPU_FIELDS = FieldTable(
         Field("pcie", "number", _gpu(lambda gpu: gpu.pcie.width), "PCIe lanes in use", "pcie<16", ("width",)),
         Field("pciegen", "number", _gpu(lambda gpu: gpu.pcie.generation), "PCIe generation in use", "pciegen<5"),
         Field("procs", "number", _gpu(process_count), "processes on it", "procs=0", ("processes",)),
-        Field("user", "text", _of_processes(lambda each: each.user), "whose processes", "user=alice", ("users",)),
+        Field("user", "text", _users, "whose processes", "user=alice", ("users",)),
+        *workload_fields(lambda item: item.workloads),
+        Field(
+            "container",
+            "text",
+            _of_processes(lambda each: each.container_id),
+            "ids of the containers on it",
+            "container~0123ab",
+        ),
         Field(
             "command",
             "text",

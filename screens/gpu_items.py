@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from screens.condition import gpu_condition
+from screens.workloads import words as workload_words
 
 if TYPE_CHECKING:
-    from backends.domain import Event, Gpu, Node
+    from backends.domain import Event, Gpu, Node, Workload
+    from backends.ownership import Ownership
 
 Xids = Mapping[tuple[str, str], tuple[float, ...]]
 """Node and GPU key -> the XIDs the site has heard of, oldest first, each once."""
@@ -27,13 +29,23 @@ class GpuItem(NamedTuple):
     kernel: str | None = None
     transport: str | None = None
     xids: tuple[float, ...] = ()
+    workloads: tuple[Workload, ...] | None = None
+    """Whose processes are on it; None where no platform has told."""
 
 
-def gpu_item(name: str, node: Node | None, gpu: Gpu | None, words: frozenset[str], xids: Xids) -> GpuItem:
+def gpu_item(
+    name: str,
+    node: Node | None,
+    gpu: Gpu | None,
+    words: frozenset[str],
+    xids: Xids,
+    ownership: Ownership | None = None,
+) -> GpuItem:
     if node is None:
         return GpuItem(name, words, gpu)
     heard = xids.get((name, gpu.key), ()) if gpu is not None else ()
-    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard)
+    work = ownership.on_gpu(gpu) if ownership is not None and gpu is not None else None
+    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, work)
 
 
 def xids_of(events: Iterable[Event]) -> Xids:
@@ -53,4 +65,5 @@ def gpu_text(item: GpuItem) -> str:
     words = [item.node, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
     words.extend(instance.profile for instance in gpu.mig.instances)
     words.append(gpu_condition(gpu).word)
+    words.append(workload_words(item.workloads or ()))
     return " ".join(word for word in words if word).lower()

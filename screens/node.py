@@ -17,6 +17,7 @@ from screens.condition import Condition, gpu_condition
 from screens.node_pages import PAGES, Page
 from screens.node_pages.view import NodePage, NodeView
 from screens.rows import problem_text
+from screens.workloads import ownership_of, topics_of
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
@@ -141,7 +142,9 @@ class NodeScreen(LiveScreen):
         return next((gpu for gpu in gpus if gpu.key == self.gpu_key), None)
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.fleet, self.site.events, self.site.triage)
+        if self.site is None:
+            return ()
+        return (self.site.fleet, self.site.events, self.site.triage, *topics_of(self.site))
 
     def crumbs(self) -> tuple[str, ...]:
         gpu = self.gpu
@@ -184,6 +187,8 @@ class NodeScreen(LiveScreen):
             history=self.site.history,
             glyphs=self.glyphs,
             platform=self.site.spec.platform,
+            ownership=ownership_of(self.site),
+            ownership_problem=self.site.ownership.reading.error,
         )
 
     async def _open_page(self, page: Page) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from backends.domain import Gpu, GpuProcess, Node
+from backends.domain import Gpu, GpuProcess, Node, Workload
+from backends.ownership import Ownership, owner_words
 from screens.cells import MISSING, measured
 from screens.rows import SEPARATOR, ordered
+from screens.workloads import line, of_process, process_cells
 from tui.widgets import units
 from tui.widgets.columns import Cell, Column, Row
 from tui.widgets.glyphs import NOT_MEASURED, Glyphs
@@ -23,10 +25,18 @@ COLUMNS: tuple[Column, ...] = (
     Column("memory", "GiB", 5, "right"),
     Column("age", "AGE", 8, "right"),
     Column("kind", "KIND", 8, min_terminal_width=100),
-    Column("container", "CONTAINER", CONTAINER_DIGITS, min_terminal_width=70),
+    Column("workload", "WORKLOAD", 16, min_terminal_width=70, grow=28),
+    Column("owner", "OWNER", 14, min_terminal_width=110, grow=22),
+    Column("container", "CONTAINER", CONTAINER_DIGITS, min_terminal_width=130),
     Column("command", "COMMAND", 12, grow=400),
 )
 """The GPU's column carries MIG's GPU and compute instance behind it: `1 3/0`."""
+_NEVER = 1_000_000
+_ALONE: dict[str, int] = {"workload": _NEVER, "owner": _NEVER, "container": 70}
+ALONE_COLUMNS = tuple(
+    replace(column, min_terminal_width=_ALONE.get(column.key, column.min_terminal_width)) for column in COLUMNS
+)
+"""On a site without a platform nobody tells of workloads."""
 SORTABLE = tuple(column.key for column in COLUMNS)
 DESCENDING = frozenset({"memory"})
 """Wanted largest first."""
@@ -37,6 +47,8 @@ class Listed(NamedTuple):
 
     gpu: Gpu
     process: GpuProcess
+    workload: Workload | None = None
+    """Whose it is; None where nobody the platform knows, or where none has told."""
 
     @property
     def key(self) -> str:
@@ -60,22 +72,27 @@ _VALUES: dict[str, Callable[[Listed], float | str | None]] = {
     # The oldest process has the lowest start.
     "age": lambda each: None if each.process.started_at is None else -each.process.started_at,
     "kind": lambda each: each.process.kind,
+    "workload": lambda each: None if each.workload is None else each.workload.title,
+    "owner": lambda each: None if each.workload is None else owner_words(each.workload) or None,
     "container": lambda each: each.process.container_id,
     "command": lambda each: each.process.command,
 }
 assert set(_VALUES) == set(SORTABLE)
 
 
-def listed(node: Node, order: Order) -> list[Listed]:
+def listed(node: Node, order: Order, ownership: Ownership | None = None) -> list[Listed]:
     """All GPU processes of the node in `order`; what was not measured comes last in either direction."""
-    found = [Listed(gpu, process) for gpu in node.gpus for process in gpu.processes or ()]
+    found = [
+        Listed(gpu, process, of_process(process, ownership)) for gpu in node.gpus for process in gpu.processes or ()
+    ]
     found.sort(key=lambda each: (each.gpu.index, -(each.process.memory_bytes or 0), each.process.pid))
     return found if order.column is None else ordered(found, _VALUES[order.column], order.reverse)
 
 
-def process_row(each: Listed, now: float, stale: bool) -> Row:
+def process_row(each: Listed, now: float, stale: bool, ownership: Ownership | None = None) -> Row:
     """One line; `now` is in seconds since the epoch, by the node's clock."""
     process = each.process
+    workload, owner = process_cells(process, ownership)
     instance = "" if process.gi is None else f" {process.gi}/{units.number(process.ci)}"
     container = "" if process.container_id is None else process.container_id[:CONTAINER_DIGITS]
     cells: tuple[str | Cell, ...] = (
@@ -85,6 +102,8 @@ def process_row(each: Listed, now: float, stale: bool) -> Row:
         measured(units.gib(process.memory_bytes)),
         measured(units.coarse_age(_age(process, now))),
         measured(process.kind or NOT_MEASURED),
+        workload,
+        owner,
         Cell(container, "accent"),
         measured(process.command or NOT_MEASURED),
     )
@@ -147,14 +166,18 @@ def details(each: Listed | None) -> tuple[Sequence[Cell], Sequence[Cell], Sequen
     """What the row of a process has no room for, in three lines: where and since when, its container, its command."""
     if each is None:
         return (), (), ()
-    process = each.process
+    process, workload = each.process, each.workload
     where = f"GPU {each.gpu.index}"
     if process.gi is not None:
         profiles = [one.profile for one in each.gpu.mig.instances if (one.gi, one.ci) == (process.gi, process.ci)]
         where += f" MIG {(profiles or [None])[0] or NOT_MEASURED}"
     inside = process.container_id
-    return (
-        (Cell(f"{where}  {process.kind or NOT_MEASURED}  since {units.moment(process.started_at)}", "dim"),),
-        (Cell("container ", "dim"), Cell(inside, "accent")) if inside else (Cell("in no container", "dim"),),
-        (Cell(process.command) if process.command else MISSING,),
-    )
+    since = Cell(f"{where}  {process.kind or NOT_MEASURED}  since {units.moment(process.started_at)}", "dim")
+    container: tuple[Cell, ...] = (Cell("in no container", "dim"),)
+    if inside:
+        container = (Cell("container ", "dim"), Cell(inside, "accent"))
+    if workload is not None:
+        name = next((one.name for one in workload.containers if one.id == inside), NOT_MEASURED)
+        told = [cell for part in line(workload) for cell in (part, Cell("  "))]
+        container = (*told, Cell(f"container {name} {(inside or '')[:CONTAINER_DIGITS]}", "dim"))
+    return (since,), container, (Cell(process.command) if process.command else MISSING,)

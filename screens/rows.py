@@ -11,6 +11,7 @@ from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
 from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
 from screens.gpu_items import NO_XIDS, Xids, gpu_item, gpu_text
+from screens.workloads import gpu_cell, node_cell
 from tui.widgets import units
 from tui.widgets.columns import Cell, LazyRows, Note, Row
 from tui.widgets.filter import Filter, Subject, Verdicts
@@ -20,6 +21,7 @@ from tui.widgets.spark import spark
 if TYPE_CHECKING:
     from backends.domain import Fleet, Gpu, NodeReading, Problem
     from backends.feed import History
+    from backends.ownership import Ownership
     from tui.widgets.glyphs import Glyphs
 
 SEPARATOR = "\N{UNIT SEPARATOR}"
@@ -44,6 +46,8 @@ class FleetView:
     match: Filter = EVERYTHING
     xids: Xids = field(default_factory=lambda: NO_XIDS)
     """What the site has heard of, where the filter asks for it."""
+    ownership: Ownership | None = None
+    """Whose work it is; None where no platform has told."""
     trends: bool = True
     """False where the trend's column is not shown: it need not be drawn."""
     glyphs: Glyphs = UNICODE
@@ -144,9 +148,19 @@ class _Drawing:
         column = self.view.sort
         if column is None:
             return list(fleet.nodes)
+        if column == "workload":
+            return ordered(list(fleet.nodes), self._node_owner, self.view.reverse)
         return ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
 
+    def _node_owner(self, reading: NodeReading) -> str | None:
+        return node_cell(reading.node.gpus if reading.node else (), self.view.ownership).text or None
+
+    def _owner(self, gpu: Gpu) -> str | None:
+        return gpu_cell(gpu, self.view.ownership).text or None
+
     def _sorted_gpus(self, gpus: list[Gpu]) -> list[Gpu]:
+        if self.view.sort == "workload":
+            return ordered(gpus, self._owner, self.view.reverse)
         if self.view.sort not in GPU_SORT:
             return gpus
         return ordered(gpus, GPU_SORT[self.view.sort], self.view.reverse)
@@ -156,6 +170,8 @@ class _Drawing:
             return f"{reading.name}{SEPARATOR}{gpu.index:04d}"
         if self.view.sort == "state":
             return SEVERITY[gpu_condition(gpu).style]
+        if self.view.sort == "workload":
+            return self._owner(gpu)
         value = GPU_SORT.get(self.view.sort or "")
         return value(gpu) if value else None
 
@@ -167,7 +183,7 @@ class _Drawing:
 
     def _node_matches(self, reading: NodeReading) -> bool:
         message = reading.problem.message if reading.problem else ""
-        item = gpu_item(reading.name, reading.node, None, self._words_of(reading), self.view.xids)
+        item = gpu_item(reading.name, reading.node, None, self._words_of(reading), self.view.xids, self.view.ownership)
         return self.view.match.matches(Subject(f"{gpu_text(item)} {message.lower()}", item.words, item))
 
     def _matches(self, key: str, subject: Subject) -> bool:
@@ -175,7 +191,7 @@ class _Drawing:
 
     def _subject(self, reading: NodeReading, gpu: Gpu) -> Subject:
         key = row_key(reading.name, gpu)
-        item = gpu_item(reading.name, reading.node, gpu, self._words_of(reading), self.view.xids)
+        item = gpu_item(reading.name, reading.node, gpu, self._words_of(reading), self.view.xids, self.view.ownership)
         known = self.cache.subjects.get(key)
         if known is not None and _same(known[0], item):
             return known[1]
@@ -198,14 +214,15 @@ class _Drawing:
     def _node_row(self, reading: NodeReading, expanded: bool | None) -> Row:
         live = reading.state is NodeState.LIVE
         note = "" if live else without_name(problem_text(reading.problem, reading.age(self.now)), reading.name)
+        work = node_cell(reading.node.gpus if reading.node else (), self.view.ownership)
         # A new reading without a new node is a heartbeat: nothing to draw again.
-        shown = (reading.node, reading.state, note, expanded, self.view.glyphs)
+        shown = (reading.node, reading.state, note, expanded, self.view.glyphs, work.text)
         known = self.cache.nodes.get(reading.name)
         if known is not None and _same(known[0], shown):
             return known[1]
         row = Row(
             row_key(reading.name),
-            node_cells(reading, self.view.glyphs),
+            node_cells(reading, self.view.glyphs, work),
             expanded=expanded,
             dim=not live and reading.node is not None,
             note=None if live else Note(NOTE_AT, Cell(note, _note_style(reading))),
@@ -218,7 +235,8 @@ class _Drawing:
         flat = self.view.layout == "flat"
         trend = self._trend(reading.name, gpu) if self.view.trends else ""
         live = reading.state is NodeState.LIVE
-        shown = (gpu, live, trend, flat, self.view.glyphs)
+        work = gpu_cell(gpu, self.view.ownership)
+        shown = (gpu, live, trend, flat, self.view.glyphs, work.text)
         known = self.cache.gpus.get(key)
         if known is not None and _same(known[0], shown):
             return known[1]
@@ -226,7 +244,7 @@ class _Drawing:
         condition = gpu_condition(gpu)
         # What an unreachable node's GPU was is not what it is: its state is told as stale.
         told = condition if live else Condition("stale", "stale")
-        cells = gpu_cells(gpu, name, told, trend, self.view.glyphs)
+        cells = gpu_cells(gpu, name, told, trend, self.view.glyphs, work)
         note = Note(LOST_NOTE_AT, Cell(gpu.lost_reason or "no reason given", "bad")) if gpu.lost else None
         row = Row(key, _faded(cells) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)
         self.cache.gpus[key] = (shown, row)

@@ -57,9 +57,11 @@ class StackScreen(LiveScreen):
         Action("stack.switch", "tab", "Switch", "To the waterfall, and back to the list", group="Stack", rank=2),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, node: str | None = None) -> None:
+        """Opened at `node`; None at the first."""
         super().__init__()
         self._operands: tuple[Operand, ...] | None = None
+        self._to_select = node
         self._offered: tuple[PlatformAction, ...] = ()
         """What the platform can do to a node."""
         self._offered_by: Site | None = None
@@ -89,7 +91,7 @@ class StackScreen(LiveScreen):
         return () if self.site is None else (self.site.stack,)
 
     def crumbs(self) -> tuple[str, ...]:
-        return ("Stack",)
+        return ("Stack",) if self.app.screen_stack[0] is self else ("", "Stack")
 
     def show(self) -> None:
         """Draws the stack as it is now; costs what changed."""
@@ -107,6 +109,9 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             grid.set_rows(stack_rows.rows(stack, self.glyphs))
+            wanted = stack.get(self._to_select) if self._to_select is not None else None
+            if wanted is not None and grid.select(wanted.name):
+                self._to_select = None
         self._show_summary(stack)
         self._show_node(stack)
 

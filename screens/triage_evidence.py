@@ -81,7 +81,9 @@ def finding_text(finding: Finding) -> str:
 
 
 def hit_text(hit: Hit) -> str:
-    """What is known of a workload, each fact once."""
+    """What is known of a workload, each fact once; a pod's own line says enough."""
+    if hit.workload is not None:
+        return hit.text
     facts = [
         f"{hit.user}: {hit.text}" if hit.user and hit.user not in hit.text else hit.text,
         f"pid {hit.pid}" if hit.pid is not None and str(hit.pid) not in hit.text else None,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tui.live import LiveScreen
 
 PAGE_IDS = frozenset(page.id for page in PAGES)
+STACK = "stack"
+"""The step's target that is the GPU stack, at the subject's node where it has one."""
 EVENTS = "events"
 """The step's target that is the event log, of the subject's node where it has one."""
 
@@ -29,8 +31,8 @@ def destination(finding: Finding) -> Destination:
     """What the first step to a screen names, else the subject."""
     subject = finding.subject
     target = next((step.target for step in finding.steps if step.kind == "screen" and step.target), "")
-    if target == EVENTS:
-        return Destination(subject.node, None, EVENTS)
+    if target in (EVENTS, STACK):
+        return Destination(subject.node, None, target)
     return _target(target, subject) or Destination(subject.node, subject.gpu_key)
 
 
@@ -56,6 +58,10 @@ def screen_of(finding: Finding) -> LiveScreen:
         from screens.events import EventsScreen
 
         return EventsScreen.of_node(to.node)
+    if to.page == STACK:
+        from screens.stack import StackScreen
+
+        return StackScreen(to.node)
     if to.node is not None and (to.gpu_key or to.page):
         from screens.node import NodeScreen
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from backends.domain import Gpu
 from screens.gpu_values.lines import LABEL_WIDTH, Group, words
 from screens.node_pages.view import NodeView
+from screens.workloads import line as workload_line
+from screens.workloads import of_process
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -35,7 +37,7 @@ def _instances(gpu: Gpu) -> str | None:
     return f"{len(gpu.mig.instances)} of at most {gpu.mig.max_instances}"
 
 
-def processes(_view: NodeView, gpu: Gpu) -> Group:
+def processes(view: NodeView, gpu: Gpu) -> Group:
     if gpu.processes is None:
         return Group(Section("PROCESSES", (words("processes", None),)), measured=False, name="processes")
     lines: list[Line] = [(Cell("    PID USER           GiB KIND     MIG   COMMAND", "dim"),)] if gpu.processes else []
@@ -44,6 +46,10 @@ def processes(_view: NodeView, gpu: Gpu) -> Group:
         head = f"{each.pid:>7} {fit(each.user or NOT_MEASURED, 10)} {units.gib(each.memory_bytes):>7}"
         text = f"{head} {fit(each.kind or NOT_MEASURED, 8)} {fit(instance, 5)} {each.command or NOT_MEASURED}"
         lines.append((Cell(text),))
+        workload = of_process(each, view.ownership)
+        if workload is not None:
+            told = [cell for part in workload_line(workload) for cell in (part, Cell("  "))]
+            lines.append((Cell(" " * 8), *told[:-1]))
     if gpu.processes_omitted:
         lines.append((Cell(f"and {gpu.processes_omitted} more, not read", "warn"),))
     return Group(Section("PROCESSES", tuple(lines) or ((Cell("none", "dim"),),)))

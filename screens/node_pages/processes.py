@@ -13,8 +13,20 @@ from textual.widgets import Static
 
 from backends.domain import NodeState
 from screens.node_pages.view import NodePage, NodeView
-from screens.process_rows import COLUMNS, DESCENDING, SORTABLE, Listed, Order, details, empty_text, listed, process_row
+from screens.process_rows import (
+    ALONE_COLUMNS,
+    COLUMNS,
+    DESCENDING,
+    SORTABLE,
+    Listed,
+    Order,
+    details,
+    empty_text,
+    listed,
+    process_row,
+)
 from screens.process_rows import summary as summary_of
+from screens.workloads import missing
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import Filter, parse, shortened
@@ -79,8 +91,13 @@ class ProcessesPage(NodePage):
         self._show()
 
     def filter_values(self, field: str) -> Iterable[str]:
-        """The users of the processes listed."""
-        return sorted({each.process.user for each in self._listed.values() if each.process.user and field == "user"})
+        """What the processes listed say for a field, where that is a short list."""
+        here = self._listed.values()
+        if field == "user":
+            return sorted({each.process.user for each in here if each.process.user})
+        from screens.workload_fields import workload_values
+
+        return workload_values(field, (each.workload for each in here if each.workload is not None))
 
     def show_node(self, view: NodeView) -> None:
         self._view = view
@@ -92,7 +109,7 @@ class ProcessesPage(NodePage):
         if view is None:
             return
         node, stale = view.reading.node, view.reading.state is not NodeState.LIVE
-        every = [] if node is None else listed(node, self.order)
+        every = [] if node is None else listed(node, self.order, view.ownership)
         # Ages are counted on the clock that told the starts, and stand still with the last reading.
         at = view.reading.at if stale and view.reading.at is not None else view.now
         now = at + ((node.clock_skew_seconds or 0.0) if node is not None else 0.0)
@@ -100,8 +117,12 @@ class ProcessesPage(NodePage):
         self._listed = {each.key: each for each in found}
         self.grid.glyphs = view.glyphs
         self.grid.set_sort(self.order.column, self.order.reverse)
-        self.grid.set_rows(LazyRows([each.key for each in found], lambda index: process_row(found[index], now, stale)))
+        self.grid.set_columns(ALONE_COLUMNS if view.platform is None else COLUMNS)
+        self.grid.set_rows(
+            LazyRows([each.key for each in found], lambda index: process_row(found[index], now, stale, view.ownership))
+        )
         line = [] if node is None else summary_of(node, every, view.glyphs)
+        line += missing(view.ownership, view.ownership_problem, view.platform, view.glyphs)
         if self.filter_text:
             line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(found)} of", "accent"))
         self.query_one("#processes-summary", StyledLine).set_cells(line, separator="  ")

@@ -10,8 +10,9 @@ from textual.widget import Widget
 from tui.widgets.glyphs import UNICODE, Glyphs
 
 if TYPE_CHECKING:
-    from backends.domain import Event, Finding, Gpu, NodeReading
+    from backends.domain import Event, Finding, Gpu, NodeReading, Problem
     from backends.feed import History
+    from backends.ownership import Ownership
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,10 @@ class NodeView:
     glyphs: Glyphs = UNICODE
     platform: str | None = None
     """docker, kubernetes or openshift; None where none is configured."""
+    ownership: Ownership | None = None
+    """Whose work it is; None where no platform has told."""
+    ownership_problem: Problem | None = None
+    """Why the platform tells nothing newer."""
 
     @property
     def no_gpu(self) -> str:

@@ -15,6 +15,7 @@ from backends.contract import GpudeckError
 from backends.domain import Acknowledgement, Event, Fleet, NodeReading, NodeSpec, NodeState, SiteSpec, Stack, Triage
 from backends.feed import ManualClock, Topic
 from backends.feed.gpu_history import GpuHistory
+from backends.ownership import Ownership
 from backends.site import Site
 from screens.node import NodeScreen
 from tests.tui.fleets import NOW
@@ -52,6 +53,7 @@ class ScriptedSite:
         self.triage: Topic[Triage] = Topic("triage")
         self.listening_since = clock.now()
         self.stack: Topic[Stack] = Topic("stack")
+        self.ownership: Topic[Ownership] = Topic("ownership")
         self.platform = ScriptedPlatform()
         self.calls: list[str] = []
         self.start_error: Exception | None = None

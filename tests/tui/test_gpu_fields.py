@@ -36,6 +36,7 @@ from screens.help_filter import HELP_WIDTH, LEFT_WIDTH, filter_help
 from screens.process_fields import PROCESS_FIELDS
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
 from tests.tui.fleets import GIB, NOW, fleet, h100, reading, refused
+from tests.workloads import container_id, owned, pod
 from tui.widgets.filter import Filter, Subject, parse
 from tui.widgets.filter.fields import Field, FieldTable
 
@@ -58,8 +59,12 @@ FULL = Gpu(
     pcie=Pcie(4, 8, 5, 16, 0),
     links=tuple(Link(n, n != 2, crc_flit_errors=n) for n in range(4)),
     mig=Mig(True, True, 7, (MigInstance(1, 0, "MIG-1", "3g.40gb"), MigInstance(2, 0, "MIG-2", "1g.10gb"))),
-    processes=(GpuProcess(1, "compute", "alice", "python train.py"), GpuProcess(2, "compute", "bob", None)),
+    processes=(
+        GpuProcess(1, "compute", "alice", "python train.py", container_id=container_id("llama-70b-0")),
+        GpuProcess(2, "compute", "bob", None),
+    ),
 )
+OWNERSHIP = owned(pod("llama-70b-0", user="carla"))
 NODE = Node(name="dgx-07", driver="580.65.06", cuda="13.0", kernel="6.8.0-49-generic", transport="nvml", gpus=(FULL,))
 
 
@@ -67,7 +72,7 @@ def matches(text: str, gpu: Gpu | None = FULL, node: Node | None = NODE, words: 
     xids = xids_of(
         (Event(1.0, "dgx-07", "xid", "fell", 3, "GPU-8f3a", code=79), Event(2.0, "dgx-07", "xid", "x", code=1))
     )
-    item = gpu_item("dgx-07", node, gpu, words, xids)
+    item = gpu_item("dgx-07", node, gpu, words, xids, OWNERSHIP if gpu is FULL else None)
     return parse(text, GPU_FIELDS).matches(Subject(gpu_text(item), words, item))
 
 
@@ -101,6 +106,10 @@ def matches(text: str, gpu: Gpu | None = FULL, node: Node | None = NODE, words: 
         ("pciegen=4", "pciegen=5"),
         ("procs=2", "procs=0"),
         ("user=bob", "user=carol"),
+        ("workload=team-search/llama-70b-0", "workload=llama-70b"),
+        ("owner=llama-70b", "owner=Job"),
+        ("namespace=team-search", "project=team-speech"),
+        (f"container={container_id('llama-70b-0')}", "container~0000000"),
         ("command~train", "command~serve"),
         ("mig=2", "mig=0"),
         ("profile=3g.40gb", "profile=7g.80gb"),
@@ -139,6 +148,11 @@ def test_a_node_that_was_never_read_has_its_name_and_state() -> None:
     for field in (*UNMEASURED, GPU_FIELDS.find("gpu")):
         assert field is not None
         assert matches(f"{field.name}=na", None, None)
+
+
+def test_the_user_of_a_pod_counts_beside_the_one_of_its_process() -> None:
+    assert matches("user=carla user=alice pod~llama")
+    assert matches("llama-70b carla")
 
 
 def test_no_process_is_something_else_than_no_knowledge() -> None:

@@ -322,7 +322,16 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         rows = self._grid_rows
         return next((index for index in range(len(rows)) if key_at(rows, index) == key), None)
 
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """The same columns with other widths, or shown from other widths on: a row keeps its cells."""
+        if tuple(columns) != self.columns:
+            self.columns = tuple(columns)
+            self._place_columns()
+
     def on_resize(self, _event: events.Resize) -> None:
+        self._place_columns()
+
+    def _place_columns(self) -> None:
         placed = place(self.columns, self._width)
         if placed != self._placed:
             self._placed = placed

@@ -1,0 +1,121 @@
+"""Whose work is on a GPU, as cells and words. Pure.
+
+Three things look alike and are not: nobody (`on the host` or nothing), not told (n/a), and not permitted (n/a, said
+once beside the list).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from backends.ownership import owner_words, owners
+from tui.widgets.columns import Cell
+from tui.widgets.glyphs import NOT_MEASURED
+
+if TYPE_CHECKING:
+    from backends.domain import Gpu, GpuProcess, NotPermitted, Problem, Workload
+    from backends.feed import Topic
+    from backends.ownership import Ownership
+    from backends.site import Site
+    from tui.widgets.glyphs import Glyphs
+
+UNKNOWN = Cell(NOT_MEASURED, "dim")
+HOST = Cell("on the host", "dim")
+STRANGE = Cell("unknown container", "warn")
+REFUSED_TOLD = 1
+
+
+def topics_of(site: Site) -> tuple[Topic[Ownership], ...]:
+    """What a screen that tells whose work it is has to watch: nothing on a site without a platform."""
+    return (site.ownership,) if has_platform(site) else ()
+
+
+def has_platform(site: Site | None) -> bool:
+    return site is not None and site.spec.platform is not None
+
+
+def ownership_of(site: Site | None) -> Ownership | None:
+    """The last that was told; None before, and on a site without a platform."""
+    return site.ownership.reading.value if site is not None and has_platform(site) else None
+
+
+def label(workload: Workload) -> str:
+    """`team-search/triton-search`: what a person deployed where that is known, else the pod or container itself."""
+    owner = workload.owner
+    name = workload.name if owner is None else owner.name
+    return name if workload.namespace is None else f"{workload.namespace}/{name}"
+
+
+def of_process(process: GpuProcess, ownership: Ownership | None) -> Workload | None:
+    return None if ownership is None else ownership.of(process)
+
+
+def gpu_cell(gpu: Gpu, ownership: Ownership | None) -> Cell:
+    """Who is on the GPU: the one with the most memory, and how many more."""
+    if ownership is None or gpu.processes is None:
+        return UNKNOWN
+    found = list(owners(ownership.on_gpu(gpu)).values())
+    if found:
+        more = f" +{len(found) - 1}" if len(found) > 1 else ""
+        return Cell(label(found[0]) + more)
+    if not gpu.processes:
+        return Cell("")
+    return _nobody(gpu.processes, ownership)
+
+
+def _nobody(processes: Iterable[GpuProcess], ownership: Ownership) -> Cell:
+    """Processes that belong to nobody the platform knows."""
+    if not ownership.complete:
+        return UNKNOWN
+    return STRANGE if any(process.container_id is not None for process in processes) else HOST
+
+
+def node_cell(gpus: Iterable[Gpu], ownership: Ownership | None) -> Cell:
+    """The owners on a node's GPUs: the one there is, or how many."""
+    listed = list(gpus)
+    if ownership is None or all(gpu.processes is None for gpu in listed):
+        return UNKNOWN
+    found = list(owners(ownership.on_gpus(listed)).values())
+    if len(found) == 1:
+        return Cell(label(found[0]))
+    return Cell(f"{len(found)} owners" if found else "")
+
+
+def process_cells(process: GpuProcess, ownership: Ownership | None) -> tuple[Cell, Cell]:
+    """The workload and its owner."""
+    workload = of_process(process, ownership)
+    if workload is None:
+        unknown = UNKNOWN if ownership is None else _nobody((process,), ownership)
+        return unknown, Cell("") if unknown is not UNKNOWN else UNKNOWN
+    return Cell(workload.title), Cell(owner_words(workload) or "none", "" if workload.owner else "dim")
+
+
+def line(workload: Workload) -> list[Cell]:
+    """`team-search/triton-search-8b41a  Deployment triton-search  of ksato`"""
+    cells = [Cell(workload.title, "accent")]
+    if words := owner_words(workload):
+        cells.append(Cell(words))
+    if workload.user:
+        cells.append(Cell(f"of {workload.user}", "dim"))
+    return cells
+
+
+def missing(ownership: Ownership | None, problem: Problem | None, platform: str | None, glyphs: Glyphs) -> list[Cell]:
+    """Why not every workload is told: the platform does not answer, or may not be read; nothing when all is."""
+    if platform is None:
+        return []
+    if problem is not None:
+        return [Cell(f"{glyphs.stale} workloads: {problem.message}", "stale")]
+    if ownership is None:
+        return [Cell("workloads: asking", "dim")]
+    refused: tuple[NotPermitted, ...] = ownership.workloads.not_permitted
+    if not refused:
+        return []
+    more = f" and {len(refused) - REFUSED_TOLD} more" if len(refused) > REFUSED_TOLD else ""
+    return [Cell(f"{glyphs.warn} not permitted: {refused[0].permission}{more}", "warn")]
+
+
+def words(workloads: Iterable[Workload]) -> str:
+    """What words of a filter look for."""
+    return " ".join(f"{each.title} {owner_words(each)} {each.user or ''}" for each in workloads)
