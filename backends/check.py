@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from backends.domain import Fleet, Severity, SiteSpec, Triage
+from backends.domain import Fleet, Severity, SiteSpec, Stack, Triage, Workloads
+from backends.feed import Reading
 
 SCHEMA = "gpudeck/check/1"
 INDENT = " " * 10
@@ -18,8 +19,18 @@ HITS_TOLD = 4
 DAY_SECONDS = 86_400.0
 
 
-def document(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> dict[str, Any]:
-    """Everything the triage says, as JSON values."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlatformParts:
+    """What the platform of a site said."""
+
+    stack: Reading[Stack]
+    workloads: Reading[Workloads]
+
+
+def document(
+    site: SiteSpec, fleet: Fleet, triage: Triage, now: float, platform: PlatformParts | None = None
+) -> dict[str, Any]:
+    """Everything the triage says, as JSON values; `platform` is None on a site without one."""
     return {
         "schema": SCHEMA,
         "site": site.name,
@@ -30,9 +41,29 @@ def document(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> dict[s
         "nodes_seen": triage.nodes_seen,
         "nodes_live": fleet.live_count,
         "oldest_reading_at": triage.oldest_reading_at,
+        "platform_parts": None if platform is None else platform_parts(platform),
         "findings": findings(triage),
         "recovered": [dataclasses.asdict(finding) for finding in triage.recovered],
         "checks": [dataclasses.asdict(check) for check in triage.checks],
+    }
+
+
+def platform_parts(platform: PlatformParts) -> dict[str, Any]:
+    """For the GPU stack and the workloads: when they were read, how many there are, and why not, or not all."""
+    stack, workloads = platform.stack, platform.workloads
+    return {
+        "stack": _part(stack, None if stack.value is None else len(stack.value.nodes), stack.value),
+        "workloads": _part(workloads, None if workloads.value is None else len(workloads.value.items), workloads.value),
+    }
+
+
+def _part(reading: Reading[Any], count: int | None, value: Stack | Workloads | None) -> dict[str, Any]:
+    refused = () if value is None else value.not_permitted
+    return {
+        "at": reading.at,
+        "count": count,
+        "error": None if reading.error is None else dataclasses.asdict(reading.error),
+        "not_permitted": [{"what": each.what, "permission": str(each.permission)} for each in refused],
     }
 
 
@@ -42,8 +73,12 @@ def findings(triage: Triage | None) -> list[dict[str, Any]]:
 
 
 def exit_code(told: dict[str, Any]) -> int:
-    """3 when no node answers, 1 for a warning or worse that nobody has acknowledged, else 0."""
+    """3 when no node answers, or no platform where there are no nodes; 1 for a warning or worse that nobody has
+    acknowledged, else 0."""
     if told["nodes_total"] and not told["nodes_live"]:
+        return 3
+    parts = told["platform_parts"]
+    if not told["nodes_total"] and parts is not None and all(part["at"] is None for part in parts.values()):
         return 3
     open_findings = (finding for finding in told["findings"] if finding["acknowledged"] is None)
     return int(any(finding["severity"] != Severity.INFO for finding in open_findings))
@@ -59,6 +94,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     oldest = told["oldest_reading_at"]
     age = "" if oldest is None else f", oldest reading {max(0, round(now - oldest))} s old"
     yield f"{told['site']}: {told['nodes_seen']} of {told['nodes_total']} nodes judged{age}"
+    yield from _platform_lines(told)
     width = max((len(_label(finding)) for finding in listed), default=0)
     for finding in listed:
         yield ""
@@ -70,6 +106,23 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     for finding in told["recovered"]:
         yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])
+
+
+_PARTS = {"stack": "nodes with a GPU stack", "workloads": "workloads"}
+
+
+def _platform_lines(told: dict[str, Any]) -> Iterator[str]:
+    """What was read of the platform, and what could not be."""
+    for name, part in (told["platform_parts"] or {}).items():
+        if part["error"] is not None:
+            yield f"{told['platform']}: {name} not read: {part['error']['message']}"
+        elif part["at"] is None:
+            yield f"{told['platform']}: {name} not read in time"
+        else:
+            yield f"{told['platform']}: {part['count']} {_PARTS[name]}"
+    refused = [each for part in (told["platform_parts"] or {}).values() for each in part["not_permitted"]]
+    for permission, what in {each["permission"]: each["what"] for each in refused}.items():
+        yield f"{told['platform']}: not permitted: {what} (needs: {permission})"
 
 
 def _label(finding: dict[str, Any]) -> str:

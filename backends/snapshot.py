@@ -1,6 +1,10 @@
 """`gpudeck snapshot`: one reading of everything as a document, and as a table for people.
 
 The document's schema is `gpudeck/snapshot/1`: times are seconds since the epoch, a value that was not measured is null.
+
+`stack` is what `gpudeck stack --json` prints (`gpudeck/stack/1`), `workloads` holds the pods or containers that use or
+ask for GPUs or run beside such, and each process of a GPU has the `title` of its workload. On a site without a platform
+both are null; `platform_parts` says when they were read, and why not, or not all.
 """
 
 from __future__ import annotations
@@ -9,30 +13,47 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from backends.check import findings
-from backends.domain import Event, Fleet, Gpu, NodeReading, NodeState, SiteSpec, Triage
+from backends import stack_report
+from backends.check import PlatformParts, findings, platform_parts
+from backends.domain import Event, Fleet, Gpu, GpuProcess, NodeReading, NodeState, SiteSpec, Triage, Workload
+from backends.ownership import NOBODY, Ownership
 
 SCHEMA = "gpudeck/snapshot/1"
 
 
 def document(
-    site: SiteSpec, fleet: Fleet, events: Iterable[Event], now: float, triage: Triage | None = None
+    site: SiteSpec,
+    fleet: Fleet,
+    events: Iterable[Event],
+    now: float,
+    triage: Triage | None = None,
+    platform: PlatformParts | None = None,
 ) -> dict[str, Any]:
-    """The whole snapshot as JSON values."""
+    """The whole snapshot as JSON values; `platform` is None on a site without one."""
     listed = list(events)
+    stack = None if platform is None else platform.stack.value
+    workloads = None if platform is None else platform.workloads.value
+    ownership = NOBODY if workloads is None else Ownership(workloads)
     return {
         "schema": SCHEMA,
         "site": site.name,
         "platform": site.platform,
         "demo": site.demo,
         "at": now,
-        "nodes": [_node(reading, listed, now) for reading in fleet.nodes],
+        "nodes": [_node(reading, listed, now, ownership) for reading in fleet.nodes],
         "events": [_event(event) for event in listed],
         "findings": findings(triage),
+        "platform_parts": None if platform is None else platform_parts(platform),
+        "stack": None if stack is None else stack_report.document(site, stack, now),
+        "workloads": None if workloads is None else [_workload(each) for each in workloads.items],
     }
 
 
-def _node(reading: NodeReading, events: list[Event], now: float) -> dict[str, Any]:
+def _workload(workload: Workload) -> dict[str, Any]:
+    return {**dataclasses.asdict(workload), "title": workload.title}
+
+
+def _node(reading: NodeReading, events: list[Event], now: float, ownership: Ownership) -> dict[str, Any]:
     node = reading.node
     values = {} if node is None else dataclasses.asdict(dataclasses.replace(node, gpus=()))
     values.pop("gpus", None)
@@ -45,11 +66,11 @@ def _node(reading: NodeReading, events: list[Event], now: float) -> dict[str, An
         "reachable": reading.state is NodeState.LIVE,
         "error": None if problem is None else dataclasses.asdict(problem),
         "age_seconds": None if age is None else round(age, 1),
-        "gpus": [] if node is None else [_gpu(gpu, reading.name, events) for gpu in node.gpus],
+        "gpus": [] if node is None else [_gpu(gpu, reading.name, events, ownership) for gpu in node.gpus],
     }
 
 
-def _gpu(gpu: Gpu, node: str, events: list[Event]) -> dict[str, Any]:
+def _gpu(gpu: Gpu, node: str, events: list[Event], ownership: Ownership) -> dict[str, Any]:
     """Every value of the GPU; the few that scripts ask for first are repeated at the top by a plain name."""
     xids = [event.code for event in events if event.kind == "xid" and event.node == node and _is_of(event, gpu)]
     return {
@@ -59,7 +80,13 @@ def _gpu(gpu: Gpu, node: str, events: list[Event]) -> dict[str, Any]:
         "temperature_celsius": gpu.temperature.gpu_celsius,
         "clock_event_reasons": gpu.clocks.event_reasons,
         "xids": list(dict.fromkeys(xids)),
+        "processes": None if gpu.processes is None else [_process(each, ownership) for each in gpu.processes],
     }
+
+
+def _process(process: GpuProcess, ownership: Ownership) -> dict[str, Any]:
+    workload = ownership.of(process)
+    return {**dataclasses.asdict(process), "workload": None if workload is None else workload.title}
 
 
 def _is_of(event: Event, gpu: Gpu) -> bool:

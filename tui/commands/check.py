@@ -26,7 +26,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 async def _observe(spec: SiteSpec, timeout: float, seconds: float) -> dict[str, Any]:
-    from backends.check import document
+    from backends.check import PlatformParts, document
     from backends.domain import Fleet
     from backends.site import Site
     from tui.paths import state_path
@@ -34,6 +34,7 @@ async def _observe(spec: SiteSpec, timeout: float, seconds: float) -> dict[str, 
     site = Site(spec, state_dir=state_path())
     try:
         triage = await site.observe(timeout, seconds)
-        return document(spec, site.fleet.reading.value or Fleet(), triage, site.clock.now())
+        parts = PlatformParts(site.stack.reading, site.workloads.reading) if spec.platform is not None else None
+        return document(spec, site.fleet.reading.value or Fleet(), triage, site.clock.now(), parts)
     finally:
         await site.close()

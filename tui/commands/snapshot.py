@@ -41,6 +41,7 @@ def site_of(arguments: argparse.Namespace) -> SiteSpec:
 
 
 async def _read(spec: SiteSpec, timeout: float) -> dict[str, Any]:
+    from backends.check import PlatformParts
     from backends.site import Site
     from backends.snapshot import document
     from tui.paths import state_path
@@ -49,6 +50,7 @@ async def _read(spec: SiteSpec, timeout: float) -> dict[str, Any]:
     try:
         fleet = await site.read_once(timeout)
         events, triage = site.events.reading.value or (), site.triage.reading.value
-        return document(spec, fleet, events, site.clock.now(), triage)
+        parts = PlatformParts(site.stack.reading, site.workloads.reading) if spec.platform is not None else None
+        return document(spec, fleet, events, site.clock.now(), triage, parts)
     finally:
         await site.close()

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from backends.domain import Blocker, Evidence, Finding, NextStep, OperandPhase, Severity, StackNode, Subject
+from backends.domain import Blocker, Evidence, Finding, NextStep, OperandPhase, Severity, StackNode, Subject, Workload
 from backends.triage import hits, steps
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
@@ -135,7 +135,7 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
         min(operand.since or state.now, state.now),
         evidence=_evidence(node, blocker),
         cause=cause.text if cause is not None else _by_phase(blocker),
-        hits=hits.of_workloads(() if state.platform is None else state.platform.ownership.holders(node.name)),
+        hits=hits.of_workloads(each for each in _holders(state, node) if each.phase != "Running"),
         steps=[*_steps(state, subject, blocker), *([steps.advice(cause.step)] if cause is not None else [])],
         source="NVIDIA GPU Operator" if operand.pod or operand.daemon_set else "gpudeck: stack",
     )
@@ -230,7 +230,7 @@ def not_ready(state: SiteState) -> Iterator[Finding]:
                 state.now,
                 evidence=[Evidence(said, None, state.site.platform)],
                 cause="likely the kubelet does not run there, or cannot reach the API server: its pods are moved away",
-                hits=hits.of_workloads(() if state.platform is None else state.platform.ownership.holders(node.name)),
+                hits=hits.of_workloads(_holders(state, node)),
                 steps=[
                     steps.command("see its conditions", f"kubectl describe node {shlex.quote(node.name)}"),
                     steps.command(f"on {subject.label}: read the kubelet's log", "journalctl -u kubelet -n 100"),
@@ -292,7 +292,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
                 Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
             ],
             cause="likely work still runs on a GPU, or the layout is none that its GPUs have",
-            hits=hits.of_workloads(() if state.platform is None else state.platform.ownership.holders(node.name)),
+            hits=hits.of_workloads(_holders(state, node)),
             steps=[
                 *(NextStep(each.kind, "read the MIG manager's log", each.target) for each in log),
                 steps.open_stack(),
@@ -324,7 +324,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             since if since is not None else state.now,
             evidence=evidence,
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
-            hits=hits.of_workloads(() if state.platform is None else state.platform.ownership.holders(node.name)),
+            hits=hits.of_workloads(_holders(state, node)),
             steps=[
                 steps.command(
                     "see what is still there", f"kubectl get pods -A --field-selector spec.nodeName={node.name}"
@@ -334,6 +334,11 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             ],
             source="NVIDIA GPU Operator",
         )
+
+
+def _holders(state: SiteState, node: StackNode) -> tuple[Workload, ...]:
+    """What was given GPUs of the node; what runs already goes on while an operand is down, and what comes waits."""
+    return () if state.platform is None else state.platform.ownership.holders(node.name)
 
 
 def _nodes(state: SiteState) -> Iterator[tuple[StackNode, Subject]]:
