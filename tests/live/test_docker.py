@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -12,13 +13,15 @@ import pytest
 
 from backends.contract import GpudeckError, SiteContext
 from backends.docker import DockerBackend
-from backends.domain import DockerSpec, Fleet, NodeSpec, SiteSpec, SshSpec
+from backends.domain import DockerSpec, Fleet, GpuProcess, NodeSpec, SiteSpec, SshSpec
 from backends.domain.log import LogQuery, LogSource
 from backends.domain.stack import OperandPhase
 from backends.domain.workload import GpuRequest, Owner, Workload, by_container
 from backends.feed import SystemClock
 from backends.nodes.local import LocalTransport
+from backends.nodes.probe_host import Host
 from backends.nodes.ssh import SshPool
+from backends.ownership import Ownership
 from tests.dockerd import Dockerd
 from tests.sshd import Sshd
 
@@ -86,6 +89,25 @@ async def test_containers_come_with_their_gpus_owner_and_id(dockerd: Dockerd) ->
         assert plain.started_at is not None
     finally:
         dockerd.run("rm", "-f", "asked", "environment", "plain")
+
+
+async def test_the_cgroup_of_a_container_s_process_leads_to_its_workload(dockerd: Dockerd) -> None:
+    identity = dockerd.container("joined", '--gpus="device=0"', "--label=com.docker.compose.project=search")
+    try:
+        pid = int(dockerd.run("inspect", "--format={{.State.Pid}}", "joined").strip())
+        read = Host(None).process(pid)  # type: ignore[no-untyped-call]
+        assert read is not None
+        assert read["container_id"] == identity
+        async with opened(dockerd.socket) as backend:
+            ownership = Ownership(await first(backend.workloads()))
+        workload = ownership.of(GpuProcess(pid, container_id=read["container_id"]))
+        assert workload is not None
+        assert workload.title == "search/joined"
+        assert ownership.holders("dgx01") == (workload,)
+        here = Host(None).process(os.getpid())  # type: ignore[no-untyped-call]
+        assert ownership.of(GpuProcess(os.getpid(), container_id=here.get("container_id"))) is None
+    finally:
+        dockerd.run("rm", "-f", "joined")
 
 
 async def test_a_container_that_comes_and_one_that_fails_are_told(dockerd: Dockerd) -> None:

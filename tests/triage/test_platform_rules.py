@@ -1,0 +1,336 @@
+"""The rules about the platform: what it says, what may not be read, and what was given out against what runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from backends.domain import (
+    Component,
+    DriverUpgradeState,
+    Fleet,
+    GpuProcess,
+    MigManagerState,
+    NodeGpuCapacity,
+    NodeSpec,
+    NotPermitted,
+    OlmOperator,
+    OperandPhase,
+    OperandState,
+    Permission,
+    PolicyState,
+    Problem,
+    ResourceCount,
+    Severity,
+    Since,
+    SiteSpec,
+    Stack,
+    StackHealth,
+    StackNode,
+    Triage,
+    Workloads,
+)
+from backends.domain.stack import Blocker
+from backends.ownership import Ownership
+from backends.triage.engine import Triager
+from backends.triage.rules import RULES
+from backends.triage.state import NodeView, PlatformState, SiteState
+from tests.triage.makers import NOW, fleet, gpu, idle, live, node, view
+from tests.tui.stacks import OPERANDS, blocked, changing, well
+from tests.workloads import container_id, owned, pod
+
+SITE = SiteSpec("prod", platform="kubernetes", nodes=tuple(NodeSpec(f"n{number}") for number in range(1, 5)))
+
+
+def stack(*nodes: StackNode, **more: Any) -> Stack:
+    return Stack("kubernetes", "v1.33.4", OPERANDS, nodes, operator_namespace="gpu-operator", **more)
+
+
+def platform(told: Stack | None = None, ownership: Ownership | None = None, **more: Any) -> PlatformState:
+    known = ownership or owned(pod("llama-70b-0", node="n1"))
+    return PlatformState(told or stack(well("n1")), known, known.workloads, **more)
+
+
+def state(said: PlatformState | None, *views: NodeView) -> SiteState:
+    return SiteState(SITE, views or (view(uses("llama-70b-0")),), NOW, {}, said)
+
+
+def found(said: PlatformState | None, *views: NodeView) -> list[tuple[str, str, str]]:
+    """(rule, severity, claim) of what the rules about the platform say."""
+    rules = [rule for rule in RULES if rule.judge_site is not None and rule.site_subjects is not None]
+    return [
+        (each.rule, str(each.severity), each.claim)
+        for rule in rules
+        if rule.judge_site is not None
+        for each in rule.judge_site(state(said, *views))
+    ]
+
+
+def uses(of: str | None, pid: int = 7, **more: Any) -> Any:
+    inside = None if of is None else container_id(of)
+    return gpu(processes=(GpuProcess(pid, "compute", "root", "python", container_id=inside, **more),))
+
+
+def run(triager: Triager, said: PlatformState | None, now: float = NOW, value: Fleet | None = None) -> Triage:
+    return triager.run(value or fleet(live(node(uses("llama-70b-0")), now)), (), now, platform=said, at_once=True)
+
+
+def test_a_site_without_a_platform_has_nothing_to_say_about_one() -> None:
+    assert found(None) == []
+    triage = run(Triager(SiteSpec("bare")), None)
+    assert {check.subjects for check in triage.checks if check.rule in ("operand", "alloc-idle", "nfd")} == {0}
+
+
+def test_a_platform_that_is_well_has_no_finding() -> None:
+    assert found(platform(), view(uses("llama-70b-0"))) == []
+
+
+# The stack
+
+
+def test_the_first_blocking_operand_is_named_with_its_log_line_and_cause() -> None:
+    (operand,) = [rule for rule in RULES if rule.id == "operand"]
+    assert operand.judge_site is not None
+    (told,) = operand.judge_site(state(platform(stack(blocked("n1.example.com")))))
+    assert (told.rule, told.severity, told.claim) == (
+        "operand-driver",
+        Severity.CRITICAL,
+        "driver crashes in nvidia-driver-ctr",
+    )
+    assert told.subject.node == "n1"  # as the site calls it
+    assert any("linux-headers" in each.text and each.source == "log of nvidia-driver-ctr" for each in told.evidence)
+    assert "headers of the kernel" in (told.cause or "")
+    assert any("kubectl -n gpu-operator logs" in step.target for step in told.steps)
+
+
+@pytest.mark.parametrize(
+    ("key", "phase", "reason", "severity", "claim"),
+    [
+        ("dcgm-exporter", OperandPhase.FAILING, "ImagePullBackOff", "warning", "exporter cannot pull its image"),
+        ("toolkit", OperandPhase.MISSING, "no DaemonSet selects this node", "critical", "is missing: no DaemonSet"),
+        ("driver", OperandPhase.STARTING, None, "info", "exporter is still starting"),
+        ("gfd", OperandPhase.FAILING, "Error (exit 2), started again", "warning", "crashes in main"),
+        ("gfd", OperandPhase.FAILING, None, "warning", "exporter fails"),
+    ],
+)
+def test_an_operand_s_trouble_in_words(
+    key: str, phase: OperandPhase, reason: str | None, severity: str, claim: str
+) -> None:
+    state_ = OperandState(key, phase, pod="p", namespace="gpu-operator", container="main", reason=reason)
+    sick = StackNode("n1", StackHealth.BLOCKED, (state_,), Blocker(state_, "exporter"))
+    ((rule, grave, told),) = found(platform(stack(sick)))
+    assert (rule, grave) == (f"operand-{key}", severity)
+    assert claim in told
+
+
+def test_ten_nodes_with_the_same_blocker_are_one_finding_and_another_blocker_is_its_own() -> None:
+    many = [blocked(f"n{number}") for number in range(1, 11)]
+    other = OperandState("gfd", OperandPhase.FAILING, pod="p", namespace="gpu-operator", reason="OOMKilled")
+    nodes = [*many, StackNode("n99", StackHealth.BLOCKED, (other,), Blocker(other, "GPU feature discovery"))]
+    well_ones = [well(f"w{number}") for number in range(90)]
+    readings = fleet(*(live(node(idle(node=each.name), name=each.name)) for each in (*nodes, *well_ones)))
+    triage = run(Triager(SITE), platform(stack(*nodes, *well_ones)), value=readings)
+    assert [(each.id, each.claim) for each in triage.findings] == [
+        ("operand-driver:site", "driver crashes in nvidia-driver-ctr on 10 of 101 nodes"),
+        ("operand-gfd:n99", "GPU feature discovery is killed for want of memory"),
+    ]
+    assert len(triage.findings[0].folded) == 10
+
+
+def test_text_of_an_operand_cannot_break_the_claim_of_many() -> None:
+    state_ = OperandState("gfd", OperandPhase.FAILING, pod="p", namespace="gpu-operator", reason="{0} {claim} {")
+    sick = [StackNode(f"n{n}", StackHealth.BLOCKED, (state_,), Blocker(state_, "gfd")) for n in (1, 2)]
+    readings = fleet(*(live(node(idle(node=each.name), name=each.name)) for each in sick))
+    (told,) = run(Triager(SITE), platform(stack(*sick)), value=readings).findings
+    assert told.claim == "gfd fails: (0) (claim) ( on 2 of 2 nodes"
+
+
+def test_gpus_that_a_running_plugin_took_out() -> None:
+    short = NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 6, 0),))
+    assert found(platform(stack(dataclasses.replace(well("n1"), capacity=short)))) == [
+        ("gpu-allocatable", "warning", "2 of 8 nvidia.com/gpu cannot be allocated: the device plugin took them out")
+    ]
+    states = tuple(
+        dataclasses.replace(each, phase=OperandPhase.WAITING) if each.operand == "device-plugin" else each
+        for each in well("n1").operands
+    )
+    assert found(platform(stack(dataclasses.replace(well("n1"), capacity=short, operands=states)))) == []
+
+
+def test_changes_that_are_stuck_or_failed() -> None:
+    stuck = changing("n1")
+    old = Since(NOW - 4000)
+    upgrade = DriverUpgradeState("drain-required", old, 300.0, hint="a pod cannot be evicted")
+    late = dataclasses.replace(stuck, upgrade=upgrade, mig=MigManagerState("all-3g.40gb", "pending", old))
+    assert [(rule, grave) for rule, grave, _ in found(platform(stack(late)))] == [
+        ("mig-manager", "warning"),
+        ("driver-upgrade", "warning"),
+    ]
+    moving = DriverUpgradeState("drain-required", Since(NOW - 100), 300.0)
+    assert found(platform(stack(dataclasses.replace(well("n1"), upgrade=moving)))) == []
+    failed = dataclasses.replace(well("n1"), mig=MigManagerState("all-3g.40gb", "failed"))
+    assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
+
+
+def test_a_node_that_is_not_ready_explains_its_operands() -> None:
+    down = dataclasses.replace(blocked("n1"), ready=False)
+    (told,) = run(Triager(SITE), platform(stack(down))).findings
+    assert (told.rule, told.severity) == ("platform-node", Severity.CRITICAL)
+    assert told.folded == ("driver crashes in nvidia-driver-ctr",)
+
+
+# The operator
+
+
+def test_nodes_that_nobody_labelled() -> None:
+    bare = dataclasses.replace(well("n1"), labelled=False)
+    labelled = dataclasses.replace(well("n2"), labelled=True)
+    assert found(platform(stack(bare, labelled))) == [
+        ("nfd", "warning", "node feature discovery has not labelled 1 node: n1")
+    ]
+    ((rule, grave, claim),) = found(platform(stack(bare, dataclasses.replace(bare, name="n2"))))
+    assert (rule, grave) == ("nfd", "critical")
+    assert "no node carries its labels" in claim
+
+
+def test_the_operator_s_verdict_is_told_where_no_node_tells_why() -> None:
+    policy = PolicyState("ClusterPolicy", "cluster-policy", "notReady", "OperandNotReady", "state-dcgm")
+    assert found(platform(stack(well("n1"), policies=(policy,)))) == [
+        ("operator-policy", "warning", "ClusterPolicy cluster-policy is not ready: OperandNotReady")
+    ]
+    assert [rule for rule, _, _ in found(platform(stack(blocked("n1"), policies=(policy,))))] == ["operand-driver"]
+
+
+def test_a_component_that_is_down_and_operators_of_olm() -> None:
+    component = Component("gpu-operator", 0, 1, "CrashLoopBackOff", None, "gpu-operator-1", "gpu-operator")
+    waits = OlmOperator(
+        "nfd", "openshift-nfd", "nfd", installed_csv="a", csv_phase="Succeeded", install_plan_phase="RequiresApproval"
+    )
+    first = dataclasses.replace(waits, package="gpu", installed_csv=None, csv_phase=None)
+    broken = OlmOperator("gpu2", "ns", "gpu2", csv_phase="Failed", csv_message="no such image")
+    told = found(platform(stack(well("n1"), components=(component,), operators=(waits, first, broken))))
+    assert [(rule, grave) for rule, grave, _ in told] == [
+        ("operator-component", "warning"),
+        ("olm-approval", "info"),
+        ("olm-approval", "warning"),
+        ("olm-failed", "warning"),
+    ]
+
+
+# Whether it answers
+
+
+def problem(code: str) -> Problem:
+    return Problem(code, "the API server said no", "log in again", NOW - 60)
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("unreachable", "platform-unreachable"),
+        ("timeout", "platform-unreachable"),
+        ("auth-refused", "platform-access"),
+        ("not-permitted", "platform-access"),
+    ],
+)
+def test_a_platform_that_does_not_answer(code: str, rule: str) -> None:
+    said = PlatformState(stack_problem=problem(code), workloads_problem=problem(code))
+    assert [(found_rule, grave) for found_rule, grave, _ in found(said)] == [(rule, "warning")]
+
+
+def test_a_backend_that_cannot_do_this_is_no_trouble_of_the_platform() -> None:
+    assert found(platform(workloads_problem=problem("error"))) == []
+
+
+def test_what_may_not_be_read_is_said_once_and_breaks_nothing() -> None:
+    denied = NotPermitted("pods of the cluster", Permission("list", "pods"))
+    known = owned(denied=[denied])
+    said = PlatformState(stack(well("n1"), not_permitted=(denied,)), known, known.workloads)
+    assert found(said, view(uses("hidden"))) == [("platform-not-permitted", "info", "may not read pods of the cluster")]
+
+
+def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
+    triager = Triager(SITE)
+    sick = platform(stack(blocked("n1")))
+    assert [each.rule for each in run(triager, sick).findings] == ["operand-driver"]
+    cut = dataclasses.replace(sick, stack_problem=problem("unreachable"), workloads_problem=problem("unreachable"))
+    for seconds in (10.0, 60.0, 120.0):
+        rules = {each.rule for each in run(triager, cut, NOW + seconds).findings}
+        assert rules == {"operand-driver", "platform-unreachable"}
+    mended = platform(stack(well("n1")))
+    for seconds in (130.0, 140.0, 160.0, 180.0):
+        triage = run(triager, mended, NOW + seconds)
+    assert triage.findings == ()
+    assert {each.rule for each in triage.recovered} == {"operand-driver", "platform-unreachable"}
+
+
+# Allocation
+
+
+def test_what_runs_against_what_was_given() -> None:
+    ownership = owned(
+        pod("idle", node="n1", started_at=NOW - 9000),
+        pod("asked", node="n1", started_at=NOW - 9000),
+        pod("unasked", node="n1", gpus=()),
+    )
+    card = gpu(
+        processes=(
+            GpuProcess(1, "compute", "root", "a", container_id=container_id("asked")),
+            GpuProcess(2, "compute", "root", "b", container_id=container_id("unasked")),
+            GpuProcess(3, "compute", "root", "c", container_id=container_id("gone")),
+            GpuProcess(4, "compute", "jane", "d"),
+        )
+    )
+    assert [(rule, grave) for rule, grave, _ in found(platform(ownership=ownership), view(card))] == [
+        ("alloc-idle", "info"),
+        ("alloc-unasked", "warning"),
+        ("alloc-orphan", "warning"),
+        ("alloc-host", "warning"),
+    ]
+
+
+def test_an_engine_without_a_scheduler_has_no_strangers_on_the_host_and_nothing_twice() -> None:
+    ownership = owned(pod("a", node="n1", platform="docker"), pod("b", node="n1", platform="docker"))
+    card = gpu(
+        processes=(
+            GpuProcess(1, "compute", "root", "a", container_id=container_id("a")),
+            GpuProcess(2, "compute", "root", "b", container_id=container_id("b")),
+            GpuProcess(3, "compute", "root", "c", container_id=container_id("gone")),
+            GpuProcess(4, "compute", "jane", "d"),
+        )
+    )
+    told = found(platform(Stack("docker"), ownership), view(card))
+    assert [(rule, grave) for rule, grave, _ in told] == [("alloc-orphan", "info")]
+
+
+def test_workloads_that_are_not_told_yet_make_no_mismatch() -> None:
+    said = PlatformState(stack(well("n1")), workloads=None)
+    assert found(said, view(uses("anything"))) == []
+    nothing = PlatformState(stack(well("n1")), Ownership(Workloads()), Workloads())
+    assert found(nothing, view(uses("anything"))) == []
+
+
+# Whom it hits
+
+
+def test_the_hits_of_any_finding_name_the_pod_and_its_owner() -> None:
+    ownership = owned(pod("llama-70b-0", node="n1", user="carla"))
+    inside = container_id("llama-70b-0")
+    hot = gpu(
+        temperature=gpu().temperature,
+        recovery_action="gpu_reset",
+        processes=tuple(GpuProcess(pid, "compute", "root", "python", 1 << 30, container_id=inside) for pid in (1, 2)),
+    )
+    triage = run(Triager(SITE), platform(ownership=ownership), value=fleet(live(node(hot))))
+    (hit,) = triage.findings[0].hits
+    assert hit.text == "team-search/llama-70b-0 (Deployment llama-70b, carla, 2 processes, 2.0 GiB)"
+    assert (hit.workload, hit.owner, hit.processes) == ("team-search/llama-70b-0", "Deployment llama-70b", 2)
+    assert (hit.user, hit.pid, hit.memory_bytes) == ("carla", None, 2 << 30)
+
+
+def test_checks_count_what_the_platform_let_be_looked_at() -> None:
+    triage = run(Triager(SITE), platform(stack(well("n1"), dataclasses.replace(well("n2"), labelled=True))))
+    looked = {check.rule: check.subjects for check in triage.checks}
+    assert (looked["operand"], looked["nfd"], looked["alloc-host"], looked["platform-unreachable"]) == (2, 1, 1, 1)
