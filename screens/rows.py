@@ -11,7 +11,7 @@ from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
 from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
 from screens.gpu_items import NO_XIDS, Xids, gpu_item, gpu_text
-from screens.workloads import gpu_cell, node_cell
+from screens.workloads import UNKNOWN, gpu_cell, node_cell
 from tui.widgets import units
 from tui.widgets.columns import Cell, LazyRows, Note, Row
 from tui.widgets.filter import Filter, Subject, Verdicts
@@ -153,10 +153,10 @@ class _Drawing:
         return ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
 
     def _node_owner(self, reading: NodeReading) -> str | None:
-        return node_cell(reading.node.gpus if reading.node else (), self.view.ownership).text or None
+        return _name(node_cell(reading.node.gpus if reading.node else (), self.view.ownership))
 
     def _owner(self, gpu: Gpu) -> str | None:
-        return gpu_cell(gpu, self.view.ownership).text or None
+        return _name(gpu_cell(gpu, self.view.ownership))
 
     def _sorted_gpus(self, gpus: list[Gpu]) -> list[Gpu]:
         if self.view.sort == "workload":
@@ -262,6 +262,11 @@ class _Drawing:
             known = (bucket, spark(values, SPARK_WIDTH, 0.0, 100.0, self.view.glyphs.ascii))
             self.cache.trends[key] = known
         return known[1]
+
+
+def _name(cell: Cell) -> str | None:
+    """What it sorts by: nobody and not told come last."""
+    return None if cell is UNKNOWN else cell.text or None
 
 
 def _same(before: object, after: tuple[object, ...]) -> bool:

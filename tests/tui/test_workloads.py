@@ -1,0 +1,299 @@
+"""Whose workload it is, on every list: named where the platform tells, n/a where it does not, nothing without one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from backends.domain import Fleet, GpuProcess, GpuRequest, NotPermitted, Permission, Problem, clean
+from backends.ownership import Ownership
+from screens.cells import CELL_INDEX
+from screens.node import NodeScreen
+from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, node_cell, process_cells
+from tests.tui.consoles import Opened, build, grid, opened, settled, spec_of, to_node
+from tests.tui.fleets import GIB, HOSTILE, NOW, h100, reading
+from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
+from tests.workloads import container_id, owned, pod
+from tui.app import Console
+from tui.widgets.columns import Cell
+from tui.widgets.line import StyledLine
+
+DENIED = NotPermitted("pods of the cluster", Permission("list", "pods"))
+
+
+def process(of: str | None, pid: int, gib: int = 10, user: str = "root") -> GpuProcess:
+    inside = None if of is None else container_id(of)
+    return GpuProcess(pid, "compute", user, f"python {of}.py", gib * GIB, started_at=NOW - 900, container_id=inside)
+
+
+FLEET = Fleet(
+    (
+        reading(
+            "dgx01",
+            replace(h100(0), processes=(process("llama-0", 11, 40), process("tokenizer", 12, 2))),
+            replace(h100(1), processes=(process("llama-1", 13, 40),)),
+            replace(h100(2), processes=(process(None, 14, 4, "jane"),)),
+            replace(h100(3), processes=(process("gone", 15, 4),)),
+            replace(h100(4, 0), processes=()),
+            replace(h100(5), processes=None),
+        ),
+        reading("dgx02", replace(h100(0, node="dgx02"), processes=(process("train-0", 21, 70),))),
+    )
+)
+PODS = owned(
+    pod("llama-0", user="carla"),
+    pod("llama-1", user="carla"),
+    pod("tokenizer", owner=None, gpus=()),
+    pod(
+        "train-0",
+        namespace="team-vision",
+        node="dgx02",
+        owner=("Job", "train-vit"),
+        gpus=(GpuRequest("nvidia.com/gpu", 8),),
+    ),
+)
+
+
+def console(platform: str | None = "kubernetes") -> Console:
+    return build(spec_of(FLEET, platform=platform), values={"lab": FLEET})
+
+
+async def told(on: Opened, ownership: Ownership = PODS) -> None:
+    """The platform tells, and the screen has drawn it."""
+    on.site.ownership.publish(ownership, NOW)
+    on.screen.redraw()
+    await on.pilot.pause()
+
+
+def column(on: Opened, key: str) -> list[str]:
+    cells = [row.cells[CELL_INDEX[key]] for row in grid(on).rows]
+    return [cell.text if isinstance(cell, Cell) else cell for cell in cells]
+
+
+def detail(on: Opened) -> str:
+    line: StyledLine = on.screen.query_one("#fleet-detail", StyledLine)
+    return line.text
+
+
+# Cells
+
+
+def test_each_gpu_names_who_holds_most_of_it_and_how_many_more() -> None:
+    node = FLEET.nodes[0].node
+    assert node is not None
+    assert [gpu_cell(gpu, PODS).text for gpu in node.gpus] == [
+        "team-search/llama-70b +1",
+        "team-search/llama-70b",
+        HOST.text,
+        STRANGE.text,
+        "",
+        "n/a",
+    ]
+    assert node_cell(node.gpus, PODS).text == "2 owners"
+    assert node_cell(node.gpus[1:2], PODS).text == "team-search/llama-70b"
+    assert node_cell(node.gpus[4:5], PODS).text == ""
+
+
+def test_not_told_and_not_permitted_are_not_nobody() -> None:
+    node = FLEET.nodes[0].node
+    assert node is not None
+    assert {gpu_cell(gpu, None) for gpu in node.gpus} == {UNKNOWN}
+    assert node_cell(node.gpus, None) is UNKNOWN
+    partly = owned(denied=[DENIED])
+    assert gpu_cell(node.gpus[3], partly) is UNKNOWN
+    assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
+    assert process_cells(process("gone", 1), PODS) == (STRANGE, Cell(""))
+    assert process_cells(process("tokenizer", 1), PODS)[1] == Cell("none", "dim")
+
+
+def test_a_pod_without_an_owner_is_called_by_its_own_name() -> None:
+    assert label(pod("bare", owner=None)) == "team-search/bare"
+    assert label(pod("c1", namespace=None, owner=None, platform="docker")) == "c1"
+
+
+# The fleet
+
+
+async def test_the_fleet_names_workloads_on_gpus_and_counts_owners_on_nodes() -> None:
+    async with opened(console(), (200, 50)) as on:
+        assert set(column(on, "workload")) == {"n/a"}
+        assert "workloads: asking" in on.text
+        await told(on)
+        assert column(on, "workload")[:3] == ["2 owners", "team-search/llama-70b +1", "team-search/llama-70b"]
+        assert "team-vision/train-vit" in column(on, "workload")
+        assert "asking" not in on.text
+
+
+async def test_the_platform_is_wanted_while_the_fleet_is_shown_and_no_longer() -> None:
+    async with opened(console()) as on:
+        assert on.site.ownership.demand == 1
+        await to_node(on)
+        assert on.site.ownership.demand == 1
+        await on.press("1")
+        await on.until(lambda: on.site.ownership.demand == 0, "the demand")
+
+
+async def test_without_a_platform_nothing_is_asked_and_no_column_is_lost() -> None:
+    async with opened(console(None), (200, 50)) as on:
+        assert on.site.ownership.demand == 0
+        assert "WORKLOAD" not in on.text
+        assert "workloads" not in on.text
+        assert "USER" in on.text
+
+
+async def test_a_narrow_terminal_has_the_workload_of_the_selected_gpu() -> None:
+    async with opened(console()) as on:
+        await told(on)
+        assert "WORKLOAD" not in on.text
+        await on.press("down")
+        assert detail(on).split("  ")[:3] == ["team-search/llama-0", "Deployment llama-70b", "of carla"]
+        assert "and 1 more" in detail(on)
+        await on.press("down", "down")
+        assert detail(on) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("owner=llama-70b", 3),
+        ("namespace=team-vision", 2),
+        ("project=team-vision", 2),
+        ("pod=tokenizer", 2),
+        ("workload~llama", 3),
+        ("user=carla", 3),
+        ("train-vit", 2),
+        (f"container={container_id('gone')}", 2),
+    ],
+)
+async def test_the_fleet_is_narrowed_to_whose_work_it_is(text: str, rows: int) -> None:
+    async with opened(console()) as on:
+        await told(on)
+        on.screen.apply_filter(text)
+        assert len(grid(on).rows) == rows
+
+
+async def test_a_filter_for_workloads_waits_for_the_platform() -> None:
+    async with opened(console()) as on:
+        on.screen.apply_filter("owner=llama-70b")
+        assert len(grid(on).rows) == 0
+        assert list(on.screen.filter_values("owner")) == []
+        await told(on)
+        assert len(grid(on).rows) == 3
+        assert list(on.screen.filter_values("owner")) == ["llama-70b", "train-vit"]
+        assert list(on.screen.filter_values("namespace")) == ["team-search", "team-vision"]
+
+
+async def test_the_fleet_is_sorted_by_workload_with_nobody_s_last() -> None:
+    async with opened(console(), (200, 50)) as on:
+        await told(on)
+        await on.press("f")
+        on.screen._change(sort="workload")
+        assert column(on, "workload") == [
+            HOST.text,
+            "team-search/llama-70b",
+            "team-search/llama-70b +1",
+            "team-vision/train-vit",
+            STRANGE.text,
+            "",
+            "n/a",
+        ]
+
+
+async def test_what_may_not_be_read_is_said_once_and_an_outage_keeps_the_last_names() -> None:
+    async with opened(console(), (120, 30)) as on:
+        await told(on, owned(pod("llama-0"), denied=[DENIED]))
+        assert on.text.count("not permitted: list pods") == 1
+        on.site.ownership.fail(Problem("unreachable", "the API server cannot be reached", "", NOW))
+        on.screen.redraw()
+        await on.pilot.pause()
+        assert "workloads: the API server cannot be reached" in on.text
+        await on.press("down")
+        assert detail(on).startswith("team-search/llama-0")
+
+
+async def test_the_same_workloads_told_again_draw_nothing() -> None:
+    async with opened(console(), (200, 50)) as on:
+        await told(on)
+        before = grid(on).repaints
+        await told(on, Ownership(PODS.workloads))
+        assert grid(on).repaints == before
+
+
+# The node
+
+
+async def test_the_processes_page_leads_from_the_container_to_the_owner() -> None:
+    async with opened(console(), (200, 50)) as on:
+        await to_node(on)
+        await told(on)
+        await on.press("p")
+        assert "WORKLOAD" in on.text
+        assert "OWNER" in on.text
+        assert "Deployment llama-70b" in on.text
+        line = on.screen.query_one("#processes-container", StyledLine).text
+        assert line.startswith("team-search/llama-0  Deployment llama-70b  of carla  container server")
+        page = on.screen.filtered
+        page.apply_filter("namespace=team-search container=server")
+        assert len(page._listed) == 3
+        assert list(page.filter_values("workload")) == ["llama-0", "llama-1", "tokenizer"]
+
+
+async def test_a_narrow_processes_page_has_the_workload_of_the_selected_process() -> None:
+    async with opened(console()) as on:
+        await to_node(on)
+        await told(on)
+        await on.press("p")
+        assert "WORKLOAD" not in on.text
+        assert "team-search/llama-0" in on.text
+
+
+async def test_the_values_page_names_the_workload_under_each_process() -> None:
+    async with opened(console(), (120, 100)) as on:
+        await to_node(on)
+        await told(on)
+        assert "team-search/tokenizer" in on.text
+        assert "Deployment llama-70b" in on.text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_names_of_workloads_are_text(text: str) -> None:
+    said = clean(text)
+    hostile = owned(pod("llama-0", namespace=said, owner=("Deployment", said), user=said))
+    async with opened(console(), (200, 50)) as on:
+        await told(on, hostile)
+        await on.press("down")
+        await to_node(on)
+        await told(on, hostile)
+        await on.press("p")
+        assert isinstance(on.screen, NodeScreen)
+        assert on.app.is_running
+
+
+# How it looks
+
+
+def looks(*keys: str, ownership: Ownership = PODS) -> Any:
+    async def run(pilot: Pilot[Any]) -> None:
+        await settled(pilot)
+        site: Any = getattr(pilot.app, "site", None)
+        site.ownership.publish(ownership, NOW)
+        await pilot.press(*keys)
+        await pilot.pause()
+        screen: Any = pilot.app.screen
+        screen.redraw()
+        await pilot.pause()
+
+    return run
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x50"])
+def test_fleet_with_workloads(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(), terminal_size=size, run_before=looks("down"))
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x50"])
+def test_processes_with_workloads(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(), terminal_size=size, run_before=looks("enter", "p"))
