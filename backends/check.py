@@ -108,7 +108,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     yield from _checked(told["checks"])
 
 
-_PARTS = {"stack": "nodes with a GPU stack", "workloads": "workloads"}
+_PARTS = {"stack": "nodes of the GPU stack", "workloads": "workloads"}
 
 
 def _platform_lines(told: dict[str, Any]) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _platform_lines(told: dict[str, Any]) -> Iterator[str]:
         elif part["at"] is None:
             yield f"{told['platform']}: {name} not read in time"
         else:
-            yield f"{told['platform']}: {part['count']} {_PARTS[name]}"
+            yield f"{told['platform']}: {_PARTS[name]}: {part['count']}"
     refused = [each for part in (told["platform_parts"] or {}).values() for each in part["not_permitted"]]
     for permission, what in {each["permission"]: each["what"] for each in refused}.items():
         yield f"{told['platform']}: not permitted: {what} (needs: {permission})"

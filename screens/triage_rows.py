@@ -102,11 +102,18 @@ def subject_of(finding: Finding, now: float = 0.0) -> Subject:
 
 
 def hits_text(hits: tuple[Hit, ...]) -> str:
-    """Whose work it is, in few cells: `alice +2` users, or how many workloads whose users are not known."""
-    users = list(dict.fromkeys(hit.user for hit in hits if hit.user))
-    if not users:
+    """Whose work it is, in few cells: `llama-70b +2` owners or users, or how many workloads nobody is known of."""
+    names = list(dict.fromkeys(name for hit in hits if (name := _whose(hit)) is not None))
+    if not names:
         return f"{len(hits)} workload{'' if len(hits) == 1 else 's'}" if hits else ""
-    return users[0] if len(users) == 1 else f"{users[0][:64]} +{len(users) - 1}"
+    return names[0] if len(names) == 1 else f"{names[0][:64]} +{len(names) - 1}"
+
+
+def _whose(hit: Hit) -> str | None:
+    """What owns it on the platform, else the pod itself, else its user."""
+    if hit.owner is not None:
+        return hit.owner.partition(" ")[2] or hit.owner
+    return hit.user if hit.workload is None else hit.workload.rpartition("/")[2]
 
 
 def label(finding: Finding, width: int, glyphs: Glyphs) -> str:

@@ -155,6 +155,11 @@ def triages() -> None:
     row(f"{name}, all changed, worst of {triage.TICKS}", f"{cost.worst:.1f} ms", "", None)
     row(f"{name}, a tenth changed: CPU", f"{cost.tenth_changed:.1f} ms", "", None)
     row(f"{name}, none changed: CPU", f"{cost.none_changed:.1f} ms", "", None)
+    told = f"{name} and {triage.PODS} pods"
+    row(f"{told}, all changed: CPU", f"{cost.with_platform:.1f} ms", "<= 20 ms", cost.with_platform <= 20.0)
+    row(f"{told}, all changed, worst of {triage.TICKS}", f"{cost.with_platform_worst:.1f} ms", "", None)
+    row(f"{told}, longest step", f"{cost.with_platform_step:.1f} ms", "", None)
+    row(f"whose workload, {triage.PODS} pods: CPU", f"{cost.join:.1f} ms", "", None)
     longest = cost.longest_step
     row(f"{name}, longest step", f"{longest:.1f} ms", f"<= {STEP_MILLISECONDS:.0f} ms", longest <= STEP_MILLISECONDS)
 

@@ -6,6 +6,7 @@ import dataclasses
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.domain import (
@@ -20,21 +21,33 @@ from backends.domain import (
     Memory,
     Mig,
     Node,
+    NodeGpuCapacity,
     NodeReading,
     NodeSpec,
     NodeState,
+    OperandPhase,
+    OperandState,
     Pcie,
     Power,
     ProbeCost,
     RemappedRows,
+    ResourceCount,
     SiteSpec,
+    Stack,
+    StackHealth,
+    StackNode,
     Temperature,
     Utilization,
     Vgpu,
+    Workloads,
 )
+from backends.ownership import Ownership
 from backends.triage.engine import Triager
+from backends.triage.state import PlatformState
+from tests.workloads import container_id, pod
 
 NODES = 128
+PODS = 5000
 GPUS = 8
 TICKS = 30
 WARM_UP = 5
@@ -54,6 +67,12 @@ class Cost:
     none_changed: float
     longest_step: float
     """The longest time the event loop waits for the triage when everything changed."""
+    with_platform: float = 0.0
+    """As `all_changed`, on a cluster whose stack and workloads changed too."""
+    with_platform_worst: float = 0.0
+    with_platform_step: float = 0.0
+    join: float = 0.0
+    """One index of the workloads, and what is on each GPU."""
 
 
 def _gpu(node: int, index: int) -> Gpu:
@@ -81,7 +100,17 @@ def _gpu(node: int, index: int) -> Gpu:
         fabric=Fabric("completed", 0, "healthy", 0),
         mig=Mig(enabled=False, pending=False, max_instances=7),
         vgpu=Vgpu("none"),
-        processes=(GpuProcess(4000 + index, "compute", "alice", "python train.py", 60 * GIB, started_at=NOW - 900),),
+        processes=(
+            GpuProcess(
+                4000 + index,
+                "compute",
+                "alice",
+                "python train.py",
+                60 * GIB,
+                started_at=NOW - 900,
+                container_id=container_id(f"n{node}-{index}"),
+            ),
+        ),
     )
 
 
@@ -118,7 +147,45 @@ def _fleet() -> Fleet:
     return Fleet(tuple(readings))
 
 
-def _run(share: float) -> tuple[float, float, float]:
+def _platform(tick: int) -> PlatformState:
+    """A cluster of these nodes with `PODS` pods, other objects at each tick, as after a change of one of them."""
+    mine = [
+        pod(f"n{node}-{index}", node=f"n{node}", started_at=NOW - 9000)
+        for node in range(NODES)
+        for index in range(GPUS)
+    ]
+    others = [pod(f"other-{number}", node=f"n{number % NODES}", gpus=()) for number in range(PODS - len(mine))]
+    workloads = Workloads((*mine, *others))
+    nodes = tuple(
+        StackNode(
+            f"n{node}",
+            StackHealth.READY,
+            tuple(OperandState(key, OperandPhase.READY) for key in ("driver", "toolkit", "device-plugin", "validator")),
+            capacity=NodeGpuCapacity((ResourceCount("nvidia.com/gpu", GPUS, GPUS, GPUS),)),
+            labelled=True,
+            ready=True,
+        )
+        for node in range(NODES)
+    )
+    return PlatformState(Stack("kubernetes", str(tick), nodes=nodes), Ownership(workloads), workloads)
+
+
+def join() -> float:
+    """Milliseconds of CPU for one index of the workloads and a look at every GPU."""
+    workloads, fleet = _platform(0).workloads, _fleet()
+    assert workloads is not None
+    times = []
+    for _ in range(10):
+        began = time.process_time()
+        ownership = Ownership(workloads)
+        for reading in fleet.nodes:
+            assert reading.node is not None
+            ownership.on_gpus(reading.node.gpus)
+        times.append(time.process_time() - began)
+    return 1000 * statistics.median(times)
+
+
+def _run(share: float, platforms: Sequence[PlatformState] = ()) -> tuple[float, float, float]:
     """(median and worst milliseconds of a triage, longest step) with `share` of the nodes changing each second."""
     dice = random.Random(7)
     fleet, triager = _fleet(), Triager(SiteSpec("bench", nodes=tuple(NodeSpec(f"n{n}") for n in range(NODES))))
@@ -132,7 +199,8 @@ def _run(share: float) -> tuple[float, float, float]:
             )
         )
         began = before = after = time.process_time()
-        for _ in triager.steps(fleet, (), now):
+        platform = platforms[tick % len(platforms)] if platforms else None
+        for _ in triager.steps(fleet, (), now, platform=platform):
             after = time.process_time()
             if tick >= WARM_UP:
                 longest = max(longest, after - before)
@@ -146,7 +214,8 @@ def _run(share: float) -> tuple[float, float, float]:
 
 def measure() -> Cost:
     full, worst, longest = _run(1.0)
-    return Cost(full, worst, _run(0.1)[0], _run(0.0)[0], longest)
+    platform = _run(1.0, [_platform(tick) for tick in range(3)])
+    return Cost(full, worst, _run(0.1)[0], _run(0.0)[0], longest, *platform, join())
 
 
 if __name__ == "__main__":

@@ -8,17 +8,22 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, GpuProcess, GpuRequest, NotPermitted, Permission, Problem, clean
+from backends.domain import Fleet, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, clean
 from backends.ownership import Ownership
 from screens.cells import CELL_INDEX
+from screens.finding_fields import FINDING_FIELDS
 from screens.node import NodeScreen
+from screens.triage_evidence import hit_text
+from screens.triage_rows import hits_text, subject_of
 from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, node_cell, process_cells
 from tests.tui.consoles import Opened, build, grid, opened, settled, spec_of, to_node
+from tests.tui.findings import LOST
 from tests.tui.fleets import GIB, HOSTILE, NOW, h100, reading
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tests.workloads import container_id, owned, pod
 from tui.app import Console
 from tui.widgets.columns import Cell
+from tui.widgets.filter import parse
 from tui.widgets.line import StyledLine
 
 DENIED = NotPermitted("pods of the cluster", Permission("list", "pods"))
@@ -297,3 +302,39 @@ def test_fleet_with_workloads(snap_compare: SnapCompare, size: tuple[int, int]) 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x50"])
 def test_processes_with_workloads(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
     assert snap_compare(console(), terminal_size=size, run_before=looks("enter", "p"))
+
+
+# The findings
+
+
+PODS_HIT = (
+    Hit(
+        "team-search/llama-0 (Deployment llama-70b)",
+        "carla",
+        workload="team-search/llama-0",
+        owner="Deployment llama-70b",
+    ),
+    Hit("team-search/bare", workload="team-search/bare"),
+    Hit("alice: python (pid 7)", "alice", 7),
+)
+
+
+def test_the_hits_of_a_finding_are_told_by_what_owns_them() -> None:
+    assert hits_text(PODS_HIT) == "llama-70b +2"
+    assert hits_text(PODS_HIT[1:]) == "bare +1"
+    assert hits_text(PODS_HIT[2:]) == "alice"
+    assert hit_text(PODS_HIT[0]) == "team-search/llama-0 (Deployment llama-70b)"
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("owner~llama", True),
+        ("pod=team-search/bare", True),
+        ("namespace=team-search", True),
+        ("namespace=team-vision", False),
+        ("user=alice", True),
+    ],
+)
+def test_findings_are_narrowed_to_whom_they_hit(text: str, holds: bool) -> None:
+    assert parse(text, FINDING_FIELDS).matches(subject_of(replace(LOST, hits=PODS_HIT), NOW)) is holds

@@ -8,9 +8,29 @@ from typing import Any
 
 import pytest
 
-from backends.check import document, exit_code, render
-from backends.domain import Acknowledgement, Check, Evidence, Finding, Fleet, Hit, NextStep, Severity, SiteSpec, Triage
+from backends.check import PlatformParts, document, exit_code, render
+from backends.domain import (
+    Acknowledgement,
+    Check,
+    Evidence,
+    Finding,
+    Fleet,
+    GpuProcess,
+    Hit,
+    NextStep,
+    NotPermitted,
+    Permission,
+    Problem,
+    Severity,
+    SiteSpec,
+    Stack,
+    Triage,
+    Workloads,
+)
+from backends.feed import Reading
+from backends.snapshot import document as snapshot
 from tests.triage.makers import NOW, failed, gpu, live, node, told
+from tests.workloads import container_id, pod
 
 FLEET = Fleet((live(node(gpu())), failed("unreachable", name="n2")))
 
@@ -99,3 +119,46 @@ def test_an_acknowledged_finding_says_by_whom_and_why() -> None:
     text = render(of(lost(acknowledged=Acknowledgement("alice", "RMA 1234", NOW - 10))))
     assert "acknowledged by alice" in text
     assert "RMA 1234" in text
+
+
+def parts(stack_error: bool = False, denied: bool = False) -> PlatformParts:
+    refused = (NotPermitted("pods of the cluster", Permission("list", "pods")),) if denied else ()
+    workloads = Workloads((pod("llama-0", node="n1"),), refused)
+    problem = Problem("unreachable", "the API server cannot be reached", "is it up?", NOW)
+    stack: Reading[Stack] = Reading(error=problem) if stack_error else Reading(Stack("kubernetes"), NOW)
+    return PlatformParts(stack, Reading(workloads, NOW))
+
+
+def test_the_document_says_what_was_read_of_the_platform_and_what_could_not_be() -> None:
+    site = SiteSpec("prod", platform="kubernetes")
+    told_all = document(site, FLEET, Triage(), NOW, parts())["platform_parts"]
+    assert told_all["stack"] == {"at": NOW, "count": 0, "error": None, "not_permitted": []}
+    assert told_all["workloads"]["count"] == 1
+    cut = document(site, FLEET, Triage(), NOW, parts(stack_error=True, denied=True))
+    assert cut["platform_parts"]["stack"]["error"]["code"] == "unreachable"
+    text = render(cut)
+    assert "kubernetes: stack not read: the API server cannot be reached" in text
+    assert "kubernetes: workloads: 1" in text
+    assert text.count("not permitted: pods of the cluster (needs: list pods)") == 1
+    assert document(SiteSpec("bare"), FLEET, Triage(), NOW)["platform_parts"] is None
+
+
+def test_a_site_of_a_platform_alone_is_unreachable_when_the_platform_is() -> None:
+    site, nobody = SiteSpec("prod", platform="kubernetes"), Fleet()
+    assert exit_code(document(site, nobody, Triage(), NOW, PlatformParts(Reading(), Reading()))) == 3
+    assert exit_code(document(site, nobody, Triage(), NOW, parts())) == 0
+
+
+def test_a_snapshot_has_the_stack_the_workloads_and_whose_each_process_is() -> None:
+    inside = GpuProcess(7, "compute", "root", "python", container_id=container_id("llama-0"))
+    fleet = Fleet((live(node(gpu(processes=(inside, GpuProcess(8, "compute", "jane", "top"))))),))
+    told_back = snapshot(SiteSpec("prod", platform="kubernetes"), fleet, (), NOW, Triage(), parts())
+    document = json.loads(json.dumps(told_back, allow_nan=False))
+    assert document["schema"] == "gpudeck/snapshot/1"
+    assert document["stack"]["schema"] == "gpudeck/stack/1"
+    assert document["workloads"][0]["title"] == "team-search/llama-0"
+    assert document["workloads"][0]["owners"][-1] == {"kind": "Deployment", "name": "llama-70b"}
+    processes = document["nodes"][0]["gpus"][0]["processes"]
+    assert [(each["pid"], each["workload"]) for each in processes] == [(7, "team-search/llama-0"), (8, None)]
+    alone = snapshot(SiteSpec("bare"), fleet, (), NOW)
+    assert (alone["stack"], alone["workloads"], alone["platform_parts"]) == (None, None, None)
