@@ -384,13 +384,14 @@ class Triager:
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
         recovered = self._recovered.at(now)
-        counts = tuple(
-            self._site_counts.get(rule.id, total) for rule, total in zip(self._rules, self._totals, strict=True)
+        # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
+        checks = tuple(
+            Check(rule.id, rule.title, self._site_counts.get(rule.id, total))
+            for rule, total in zip(self._rules, self._totals, strict=True)
+            if rule.site_subjects is None or self._platform is not None
         )
-        if counts != tuple(check.subjects for check in self._checks):
-            self._checks = tuple(
-                Check(rule.id, rule.title, count) for rule, count in zip(self._rules, counts, strict=True)
-            )
+        if checks != self._checks:
+            self._checks = checks
         return Triage(
             findings=self._last.findings if shown == self._last.findings else shown,
             recovered=self._last.recovered if recovered == self._last.recovered else recovered,

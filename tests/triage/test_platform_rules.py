@@ -80,7 +80,7 @@ def run(triager: Triager, said: PlatformState | None, now: float = NOW, value: F
 def test_a_site_without_a_platform_has_nothing_to_say_about_one() -> None:
     assert found(None) == []
     triage = run(Triager(SiteSpec("bare")), None)
-    assert {check.subjects for check in triage.checks if check.rule in ("operand", "alloc-idle", "nfd")} == {0}
+    assert not {check.rule for check in triage.checks} & {"operand", "alloc-idle", "nfd", "platform-unreachable"}
 
 
 def test_a_platform_that_is_well_has_no_finding() -> None:

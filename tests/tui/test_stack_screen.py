@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from backends.domain import Fleet, Problem, Stack
 from screens.node import NodeScreen
+from screens.stack import StackScreen
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import blocked, changing, stack, well
@@ -149,3 +150,17 @@ def test_looks_ascii(snap_compare: SnapCompare) -> None:
 
 def test_looks_without_a_platform(snap_compare: SnapCompare) -> None:
     assert snap_compare(build_on(FLEET), terminal_size=SMALL, run_before=shown(None))
+
+
+async def test_opened_at_a_node_it_is_the_selected_one_and_escape_comes_back() -> None:
+    async with opened(console()) as on:
+        on.site.stack.publish(stack(well("dgx01"), blocked("dgx02"), changing("dgx03")), NOW)
+        await on.app.push_screen(StackScreen("dgx03"))
+        await on.until(lambda: on.screen.query("#stack-grid"), "the grid")
+        await on.until(lambda: selected(on) == "dgx03", "the node")
+        await on.press("up")
+        on.site.stack.publish(stack(well("dgx01"), blocked("dgx02"), changing("dgx03")), NOW)
+        on.screen.redraw()
+        assert selected(on) == "dgx02"
+        await on.press("escape")
+        assert not isinstance(on.screen, StackScreen)

@@ -9,6 +9,7 @@ import pytest
 from backends.domain import NextStep, Subject
 from screens.fleet import FleetScreen
 from screens.node import NodeScreen
+from screens.stack import StackScreen
 from screens.triage_jump import Destination, destination, screen_of
 from tests.tui.findings import LOST
 
@@ -52,3 +53,9 @@ def test_a_gpu_or_a_page_is_a_node_screen_and_a_node_the_fleet() -> None:
     assert isinstance(narrowed, FleetScreen)
     assert narrowed.filter_text == "node=dgx01"
     assert isinstance(screen_of(replace(LOST, subject=Subject(), steps=())), FleetScreen)
+
+
+def test_a_finding_of_the_stack_leads_to_the_stack_at_its_node() -> None:
+    steps = (NextStep("screen", "look at the GPU stack", "stack"),)
+    assert destination(replace(LOST, subject=NODE, steps=steps)) == Destination("dgx01", None, "stack")
+    assert isinstance(screen_of(replace(LOST, subject=Subject(), steps=steps)), StackScreen)
