@@ -243,7 +243,8 @@ def allocatable(state: SiteState) -> Iterator[Finding]:
     """GPUs that a running device plugin took out; one that does not run is told as what it is."""
     for node, subject in _nodes(state):
         plugin = node.get("device-plugin")
-        if plugin is None or plugin.phase is not OperandPhase.READY:
+        # Of a node that lost its labels the operator takes the plugin away too.
+        if plugin is None or plugin.phase is not OperandPhase.READY or node.labelled is False:
             continue
         for count in node.capacity.resources:
             gone = count.capacity - count.allocatable
