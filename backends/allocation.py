@@ -90,15 +90,16 @@ def _unallocated(seen: Watched) -> Iterator[Mismatch]:
     own = None if seen.stack is None else seen.stack.operator_namespace
     for gpu in seen.node.gpus:
         for workload in seen.ownership.on_gpu(gpu):
-            # The operator's own pods look at every GPU without asking for one.
-            if not workload.gpus and (own is None or workload.namespace != own):
+            # The operator's own pods look at every GPU without asking for one; what a claim gave is not known.
+            if not workload.gpus and not workload.claims and (own is None or workload.namespace != own):
                 claim = f"is used by {workload.title}, which was given no GPU"
                 uses = tuple(use for use in _uses(seen, gpu) if use.workload is workload)
                 yield Mismatch(MismatchKind.UNALLOCATED, seen.name, claim, gpu.key, gpu.index, (workload,), uses)
 
 
 def _twice(seen: Watched) -> Iterator[Mismatch]:
-    if not seen.schedules or (seen.known is not None and seen.known.capacity.sharing is not None):
+    # Whether a GPU is shared on purpose is told by the node: of one that may not be read nothing is claimed.
+    if not seen.schedules or seen.known is None or seen.known.capacity.sharing is not None:
         return
     for gpu in seen.node.gpus:
         asking = [each for each in seen.ownership.on_gpu(gpu) if _exclusive(each)]
@@ -121,7 +122,7 @@ def _shared(seen: Watched, gpu: Gpu) -> Iterator[Mismatch]:
 
 
 def _exclusive(workload: Workload) -> bool:
-    return bool(workload.gpus) and not any(each.renamed_replica for each in workload.gpus)
+    return bool(workload.gpus) and not workload.claims and not any(each.renamed_replica for each in workload.gpus)
 
 
 def _orphans(seen: Watched) -> Iterator[Mismatch]:

@@ -83,6 +83,8 @@ class Workload:
     labels: tuple[tuple[str, str], ...] = ()
     gpus: tuple[GpuRequest, ...] = ()
     """What the scheduler counts for the pod as a whole."""
+    claims: bool = False
+    """It asks for devices by resource claims (dynamic resource allocation): which GPUs these are is not known here."""
     containers: tuple[Container, ...] = ()
     created_at: float | None = None
     started_at: float | None = None

@@ -90,6 +90,7 @@ def pod_of(raw: Mapping[str, Any]) -> LeanPod:
         unscheduled=((text(scheduled, "message", MESSAGE_LIMIT) or "") if scheduled.get("status") == "False" else None),
         mirror=MIRROR in annotations,
         empty_dir=any("emptyDir" in volume for volume in entries(spec, "volumes")),
+        claims=bool(entries(spec, "resourceClaims")),
     )
 
 

@@ -77,6 +77,8 @@ class LeanPod:
     """Why it has no node: the scheduler's message."""
     mirror: bool
     empty_dir: bool
+    claims: bool = False
+    """It asks for devices by resource claims (`spec.resourceClaims`)."""
 
     @property
     def ended(self) -> bool:

@@ -31,6 +31,7 @@ def workload_of(platform: str, pod: LeanPod, owners: tuple[Owner, ...]) -> Workl
         user=pod.user,
         labels=tuple(sorted(pod.labels.items())),
         gpus=requests_of(pod.gpus),
+        claims=pod.claims,
         containers=tuple(_container(each) for each in pod.containers),
         created_at=pod.created_at,
         started_at=pod.started_at,

@@ -14,6 +14,7 @@ from backends.domain import (
     GpuProcess,
     GpuRequest,
     Mismatch,
+    MismatchKind,
     Node,
     NodeGpuCapacity,
     NodeReading,
@@ -104,6 +105,13 @@ def test_a_gpu_that_is_used_without_having_been_asked_for() -> None:
     ]
 
 
+def test_what_a_resource_claim_gave_is_not_known_and_makes_no_mismatch() -> None:
+    claims = dataclasses.replace(workload("a", ()), claims=True)
+    assert found(fleet((process("a"),)), claims) == []
+    both = [dataclasses.replace(workload(name), claims=True) for name in ("a", "b")]
+    assert found(fleet((process("a"), process("b", pid=2))), *both) == []
+
+
 def test_the_operator_s_own_pods_may_look_at_every_gpu() -> None:
     assert found(fleet((process("dcgm"),)), workload("dcgm", (), namespace="gpu-operator")) == []
 
@@ -121,6 +129,12 @@ def test_sharing_by_configuration_is_told_apart(sharing: str) -> None:
     assert found(seen, workload("a"), workload("b"), of=stack(sharing)) == []
     shared = (GpuRequest("nvidia.com/gpu.shared", 1),)
     assert found(seen, workload("a", shared), workload("b", shared)) == []
+
+
+def test_a_node_that_may_not_be_read_may_share_its_gpus() -> None:
+    seen, both = fleet((process("a"), process("b", pid=2))), (workload("a"), workload("b"))
+    assert mismatches(seen, None, Ownership(Workloads(both)), NOW) == ()
+    assert [each.kind for each in mismatches(seen, stack(), Ownership(Workloads(both)), NOW)] == [MismatchKind.TWICE]
 
 
 def test_two_instances_of_one_gpu_are_two_places() -> None:

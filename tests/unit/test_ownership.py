@@ -20,6 +20,9 @@ from backends.domain import (
     NodeState,
     NotPermitted,
     Permission,
+    Stack,
+    StackHealth,
+    StackNode,
     Workload,
 )
 from backends.ownership import NOBODY, Ownership, asked_words, owner_words, owners
@@ -27,6 +30,7 @@ from tests.workloads import container_id, owned, pod
 
 NOW = 1_764_060_000.0
 NAMES = ("a", "b", "c", "d")
+STACK = Stack("kubernetes", nodes=(StackNode("dgx01", StackHealth.READY),))
 
 
 def process(of: str | None, pid: int = 1, memory: int | None = None, **more: object) -> GpuProcess:
@@ -145,7 +149,7 @@ def test_every_mismatch_is_about_what_is_there(site: tuple[Fleet, Ownership]) ->
     node = fleet.nodes[0].node
     assert node is not None
     running = _of(ownership.on_gpus(node.gpus))
-    for found in mismatches(fleet, None, ownership, NOW):
+    for found in mismatches(fleet, STACK, ownership, NOW):
         assert found.node == "dgx01"
         match found.kind:
             case MismatchKind.IDLE:
@@ -172,7 +176,7 @@ def test_a_process_is_never_both_a_workload_s_and_a_stranger_s(site: tuple[Fleet
     assert node is not None
     strangers = [
         each
-        for each in mismatches(fleet, None, ownership, NOW)
+        for each in mismatches(fleet, STACK, ownership, NOW)
         if each.kind in (MismatchKind.ORPHAN, MismatchKind.HOST)
     ]
     processes = [each for one in node.gpus for each in one.processes or ()]

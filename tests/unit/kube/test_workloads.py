@@ -78,6 +78,13 @@ def test_resources_tell_mig_profiles_and_shared_replicas(resource: str, profile:
     assert (request.mig_profile, request.renamed_replica) == (profile, shared)
 
 
+def test_a_pod_with_resource_claims_says_so() -> None:
+    pod = kube.pod("a", node="dgx01")
+    pod["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    assert workloads(pod)["a"].claims
+    assert not workloads(kube.pod("b", node="dgx01"))["b"].claims
+
+
 def test_a_pod_that_cannot_be_scheduled_says_why() -> None:
     pod = kube.pod("a", gpus={"nvidia.com/gpu": 9})
     pod["status"]["conditions"] = [
