@@ -13,27 +13,22 @@ from dataclasses import dataclass, field, replace
 from backends.domain import (
     Check,
     Event,
-    Evidence,
     Finding,
     Fleet,
-    NextStep,
     Node,
     NodeReading,
     NodeSpec,
     NodeState,
     Problem,
-    Severity,
     SiteSpec,
-    Subject,
     Triage,
-    clean,
 )
-from backends.ownership import NOBODY
-from backends.triage import hits
+from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.grouping import group, order
+from backends.triage.heard import Heard
 from backends.triage.memory import NodeMemory
-from backends.triage.rule import NodeJudge, Rule, finding
+from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
 from backends.triage.tracker import Recovered, Tracker
@@ -104,15 +99,13 @@ class Triager:
         self._site_findings: dict[str, list[Finding]] = {}
         self._site_due: dict[str, float] = {}
         self._site_saw: dict[str, int] = {}
-        """Rule -> how many changes of nodes it had seen when it last ran."""
+        """Rule -> how many changes it had seen when it last ran."""
         self._changes = 0
         self._broken: dict[str, Finding] = {}
         self._totals = [0] * len(self._rules)
         self._site_counts: dict[str, int] = {}
         """Rule about the platform -> how much it could look at."""
-        self._platform: PlatformState | None = None
-        self._platform_at: dict[str, float] = {}
-        """`stack` and `workloads` -> when the platform first told them."""
+        self._platform = Heard()
         self._tracker = Tracker(self._rule_of)
         self._recovered = Recovered()
         self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
@@ -152,7 +145,7 @@ class Triager:
         `platform` is None on a site without one.
         """
         self._take_events(events)
-        fresh = self._take_platform(platform, now)
+        fresh = self._platform.take(platform, now)
         for place, reading in enumerate(fleet.nodes):
             entry = self._entries.get(reading.name)
             if entry is None:
@@ -182,17 +175,6 @@ class Triager:
                 new is not old for new, old in zip(mine, entry.events, strict=True)
             ):
                 entry.events = tuple(mine)
-
-    def _take_platform(self, platform: PlatformState | None, now: float) -> bool:
-        """Whether it tells something of itself for the first time."""
-        known = len(self._platform_at)
-        if platform is None or not platform.is_same(self._platform):
-            self._changes += platform is not self._platform
-            self._platform = platform
-        for part in ("stack", "workloads"):
-            if platform is not None and platform.answers(part):
-                self._platform_at.setdefault(part, now)
-        return len(self._platform_at) > known
 
     def _events_of(self, name: str) -> tuple[Event, ...]:
         return tuple(event for event in self._events if event.node == name)
@@ -251,13 +233,13 @@ class Triager:
             views.append(self._view(self._entries[reading.name], reading, now))
             add_peers(peers, views[-1])
             yield
-        state = SiteState(self.spec, tuple(views), now, peers, self._platform)
+        state = SiteState(self.spec, tuple(views), now, peers, self._platform.state)
         for place, rule in enumerate(self._site):
             if rule not in due:
                 continue
             yield
             later = TIMED_SECONDS * (place + 1) / len(self._site) if again else TIMED_SECONDS
-            self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._changes
+            self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._seen
             self._site_findings[rule.id] = []
             try:
                 if rule.judge_site is not None:
@@ -270,19 +252,15 @@ class Triager:
     def _is_due(self, rule: Rule, now: float) -> bool:
         if now < self._site_due.get(rule.id, 0.0):
             return False
-        return rule.timed or self._site_saw.get(rule.id) != self._changes
+        return rule.timed or self._site_saw.get(rule.id) != self._seen
+
+    @property
+    def _seen(self) -> int:
+        """How many changes of nodes and of the platform there were."""
+        return self._changes + self._platform.changes
 
     def _note_broken(self, rule: Rule, error: Exception, now: float) -> None:
-        said = clean(f"{type(error).__name__}: {error}", 200)
-        self._broken[rule.id] = finding(
-            BROKEN.id,
-            Severity.INFO,
-            Subject(),
-            f"the check of {rule.title} failed: a defect in gpudeck",
-            now,
-            evidence=[Evidence(said, None, "gpudeck")],
-            more=rule.id,
-        )
+        self._broken[rule.id] = own.broken(rule, error, now)
 
     def _count(self, entry: _Entry, view: NodeView, now: float) -> None:
         counts = tuple(rule.subjects(view) for rule in self._rules)
@@ -309,7 +287,7 @@ class Triager:
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
         )
-        told_now = {each.finding.id: (self._named(each.finding), each.causes) for each in groups}
+        told_now = {each.finding.id: (self._platform.named(each.finding), each.causes) for each in groups}
         self._note_recoveries(told_now, now)
         shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=order)
         self._last = self._triage(tuple(shown), fleet, now)
@@ -324,27 +302,13 @@ class Triager:
         yield from self._broken.values()
         warning = self.acknowledgements.warning
         if warning is not None:
-            yield finding(
-                KEPT.id,
-                Severity.INFO,
-                Subject(),
-                warning,
-                now,
-                cause="likely another program wrote there, or the disk is full",
-                steps=[NextStep("command", "look at the file; without it only the acknowledgements are forgotten")],
-            )
-
-    def _named(self, told: Finding) -> Finding:
-        """With the pods or containers that it hits by their names."""
-        ownership = NOBODY if self._platform is None else self._platform.ownership
-        found = hits.named(told.hits, ownership)
-        return told if found is told.hits else replace(told, hits=found)
+            yield own.kept(warning, now)
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
             part = self._rule_of(found).about_platform
             if part is not None:
-                return now - self._platform_at.get(part, now) <= FIRST_SECONDS
+                return self._platform.seconds(part, now) <= FIRST_SECONDS
             node = found.subject.node
             entry = None if node is None else self._entries.get(node)
             first_at = None if entry is None else entry.first_at
@@ -355,7 +319,7 @@ class Triager:
     def _is_held(self, finding: Finding) -> bool:
         """It speaks of values, and nobody knows them now: the node does not answer, or the GPU does not."""
         entry, rule = self._entries.get(finding.subject.node or ""), self._rule_of(finding)
-        if rule.about_platform and not (self._platform is not None and self._platform.answers(rule.about_platform)):
+        if rule.about_platform is not None and not self._platform.answers(rule.about_platform):
             return True
         if entry is None or not rule.about_values:
             return False
@@ -388,7 +352,7 @@ class Triager:
         checks = tuple(
             Check(rule.id, rule.title, self._site_counts.get(rule.id, total))
             for rule, total in zip(self._rules, self._totals, strict=True)
-            if rule.site_subjects is None or self._platform is not None
+            if rule.site_subjects is None or self._platform.state is not None
         )
         if checks != self._checks:
             self._checks = checks
@@ -427,16 +391,4 @@ class Triager:
 
     @staticmethod
     def _rule_of(told: Finding) -> Rule:
-        return _OWN.get(told.rule) or rule_of(told)
-
-
-def _own(name: str, title: str) -> Rule:
-    return Rule(
-        name, title, (Severity.INFO,), lambda _view: 0, about_values=False, raise_seconds=0.0, first_seconds=0.0
-    )
-
-
-BROKEN = _own("rule-failed", "gpudeck's own checks")
-KEPT = _own("acknowledgements", "acknowledgements")
-_OWN = {rule.id: rule for rule in (BROKEN, KEPT)}
-"""What the triage finds wrong with itself."""
+        return own.OWN.get(told.rule) or rule_of(told)

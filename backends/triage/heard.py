@@ -1,0 +1,46 @@
+"""What the triage has heard of the platform: whether it is news, whether it still holds, and whom findings hit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from backends.domain import Finding
+from backends.ownership import NOBODY
+from backends.triage import hits
+from backends.triage.state import PlatformState
+
+PARTS = ("stack", "workloads")
+
+
+class Heard:
+    """Of one site; `state` is None on a site without a platform."""
+
+    def __init__(self) -> None:
+        self.state: PlatformState | None = None
+        self.changes = 0
+        """How often it said something else."""
+        self._first_at: dict[str, float] = {}
+        """`stack` and `workloads` -> when the platform first told them."""
+
+    def take(self, state: PlatformState | None, now: float) -> bool:
+        """Whether it tells a part of itself for the first time."""
+        if state is None or not state.is_same(self.state):
+            self.changes += state is not self.state
+            self.state = state
+        known = len(self._first_at)
+        for part in PARTS:
+            if self.answers(part):
+                self._first_at.setdefault(part, now)
+        return len(self._first_at) > known
+
+    def answers(self, part: str) -> bool:
+        return self.state is not None and self.state.answers(part)
+
+    def seconds(self, part: str, now: float) -> float:
+        """For how long it has told `part`."""
+        return now - self._first_at.get(part, now)
+
+    def named(self, told: Finding) -> Finding:
+        """With the pods or containers that it hits by their names."""
+        found = hits.named(told.hits, NOBODY if self.state is None else self.state.ownership)
+        return told if found is told.hits else replace(told, hits=found)
