@@ -199,7 +199,7 @@ class Cluster:
             nonlocal effects
             effects = self._controllers[name].tick(node, now, ready)
             resources = objects.allocatable(hardware, plugin_ready=ready.get("device-plugin", False))
-            whole = objects.allocatable(hardware, plugin_ready=True)
+            whole = objects.capacity(hardware)
             for kind, counts in (("allocatable", resources), ("capacity", whole)):
                 kept = {key: value for key, value in node["status"][kind].items() if not key.startswith("nvidia.com/")}
                 # Advertised once, a resource stays: the kubelet tells 0 of what is no more.

@@ -101,18 +101,23 @@ def gpu_labels(hardware: SimNode, strategy: str) -> dict[str, str]:
     return labels
 
 
-def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
+def capacity(hardware: SimNode) -> dict[str, str]:
     """The GPU resources of a node under the mixed strategy: whole GPUs, and MIG instances by profile."""
-    whole = [gpu for gpu in hardware.gpus if not gpu.mig]
-    counts: dict[str, int] = {GPU: len(whole)}
+    counts: dict[str, int] = {GPU: sum(not gpu.mig for gpu in hardware.gpus)}
     for gpu in hardware.gpus:
         for instance in gpu.mig:
             resource = f"nvidia.com/mig-{instance.profile.name}"
             counts[resource] = counts.get(resource, 0) + 1
+    return {name: str(count) for name, count in counts.items()}
+
+
+def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
+    """What of `capacity` can be given out: nothing without the plugin, and no GPU that it takes for unhealthy."""
+    counts = capacity(hardware)
     if not plugin_ready:
         return dict.fromkeys(counts, "0")
-    lost = sum(gpu.faults.lost for gpu in whole)  # the plugin takes a GPU with a critical XID out
-    return {name: str(count - (lost if name == GPU else 0)) for name, count in counts.items()}
+    lost = sum(gpu.faults.lost for gpu in hardware.gpus if not gpu.mig)
+    return {**counts, GPU: str(int(counts[GPU]) - lost)}
 
 
 def written_by(manager: str, label: str, at: str) -> Object:
