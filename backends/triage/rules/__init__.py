@@ -148,7 +148,8 @@ RULES: tuple[Rule, ...] = (
          about_platform="stack", site_subjects=platform.operator_subjects),
     *(
         Rule(allocation.KINDS[kind].rule, title, severities, nothing, judge_site=allocation.judge(kind), timed=True,
-             about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, together=together)
+             about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, first_seconds=4.0,
+             together=together)
         for kind, title, severities, seconds, together in (
             (MismatchKind.IDLE, "GPUs held and not used", (_I,), 600.0, None),
             (MismatchKind.UNALLOCATED, "GPUs used and not given", (_W, _I), 30.0,
