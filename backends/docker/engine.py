@@ -108,6 +108,15 @@ class Engine:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
+    async def state(self, name: str) -> str:
+        """running, restarting, exited, ...; raises `GpudeckError`, also for a container that is not there."""
+
+        async def ask(docker: Docker) -> str:
+            document = await (await docker.containers.get(name)).show()
+            return clean(str(document.get("State", {}).get("Status") or ""), 32)
+
+        return await self._ask(ask)
+
     async def log(self, name: str, parameters: Mapping[str, str]) -> AsyncGenerator[list[bytes], None]:
         """Lines of a container's log as they arrive, each with its RFC 3339 time before it; raises `GpudeckError`.
 

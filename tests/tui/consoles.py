@@ -52,7 +52,8 @@ class ScriptedSite:
         self.triage: Topic[Triage] = Topic("triage")
         self.listening_since = clock.now()
         self.stack: Topic[Stack] = Topic("stack")
-        self.platform = ScriptedPlatform()
+        self.platform: Any = ScriptedPlatform()
+        """A test may give it another."""
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         self.keep_error: GpudeckError | None = None

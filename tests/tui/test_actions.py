@@ -135,7 +135,7 @@ def test_an_unknown_id_cannot_act_on_the_terminal() -> None:
 )
 def test_two_actions_on_one_key_are_refused(keys: dict[str, str], names: tuple[str, str]) -> None:
     with pytest.raises(ConfigError) as raised:
-        keymap(keys, EVERY)
+        keymap(keys, (*GLOBAL, *FleetScreen.ACTIONS))
     for name in names:
         assert name in raised.value.message
 
