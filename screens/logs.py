@@ -40,8 +40,10 @@ from tui.widgets.line import StyledLine
 from tui.widgets.log_rows import CONTAINER_WIDTH
 from tui.widgets.log_view import LogView
 
-FRAME_SECONDS = 0.1
-"""Between two paintings, however fast lines come."""
+FRAME_SECONDS = 0.2
+"""Between two paintings, however fast lines come: nobody reads faster, and a slow line has to carry each of them."""
+FIRST_SECONDS = 0.02
+"""After a pause: what comes at once is painted at once."""
 SEARCH_SECONDS = 0.008
 """Searched at a time, before the keys are looked at again."""
 PATH_LIMIT = 1000
@@ -161,7 +163,8 @@ class LogsScreen(LiveScreen):
     def _lines_came(self) -> None:
         """Asks for one painting, however many batches come before it."""
         if self._frame is None and self.is_mounted:
-            self._frame = self.set_timer(FRAME_SECONDS, self._paint)
+            wait = max(FIRST_SECONDS, self._shown_at + FRAME_SECONDS - self.clock.monotonic())
+            self._frame = self.set_timer(wait, self._paint)
 
     def _paint(self) -> None:
         self._frame = None

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import connect, history, probe_cost, recorded, triage
+from tests.bench import connect, history, logs, probe_cost, recorded, triage
 from tests.bench.terminal import Terminal, gpudeck
 
 NODES = 128
@@ -184,6 +184,23 @@ def histories() -> None:
         row(f"{name}: an hour for a chart", f"{cost.window_milliseconds:.2f} ms", "", None)
 
 
+def fast_log() -> None:
+    """A log of 100,000 lines a second on the screen."""
+    cost = logs.measure()
+    name = f"a log of {cost.lines_a_second:,.0f} lines/s"
+    p50, p99 = percentile(list(cost.keys), 0.5), percentile(list(cost.keys), 0.99)
+    row(f"{name}: CPU of one core", f"{cost.cpu_percent:.0f} %", "", None)
+    row(f"{name}: RSS", f"{cost.rss_mebibytes:.0f} MiB", f"<= {RSS_MEBIBYTES} MB", cost.rss_mebibytes <= RSS_MEBIBYTES)
+    row(f"{name}: bytes to the terminal", f"{cost.bytes_a_second:,.0f} B/s", "", None)
+    for share in (0.5, 0.99):
+        still = percentile(list(cost.still_keys), share)
+        row(f"{name}: key to paint, none comes, p{share * 100:.0f}", f"{still:.1f} ms", "baseline", None)
+    row(f"{name}: key to paint, p50", f"{p50:.1f} ms", "", None)
+    row(f"{name}: key to paint, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
+    row(f"{name}: lines left out and told", f"{cost.missing:,} of {cost.sent:,}", "", None)
+    row(f"{name}: lines lost and not told", f"{cost.lost:,}", "0", cost.lost == 0)
+
+
 BENCHES: dict[str, Callable[[], None]] = {
     "first-paint": first_paint,
     "load-100": lambda: load(100, 20),
@@ -194,6 +211,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "probe-cost": probe_cpu,
     "connect": connecting,
     "history": histories,
+    "logs": fast_log,
     "triage": triages,
 }
 
