@@ -19,7 +19,7 @@ from screens.logs_rows import stack_targets
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
-from tui.widgets.columns import Cell
+from tui.widgets.columns import Cell, key_at
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -199,7 +199,7 @@ class StackScreen(LiveScreen):
             return
         unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] in ("bad", "warn", "stale")}
         order = [*range(grid.cursor + 1, len(grid.rows)), *range(grid.cursor + 1)]
-        found = next((index for index in order if grid.rows[index].key in unwell), None)
+        found = next((index for index in order if key_at(grid.rows, index) in unwell), None)
         if found is None:
             self.notify("Every node here is ready.", timeout=2)
         else:

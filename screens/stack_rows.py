@@ -15,7 +15,7 @@ from backends.domain import (
 from screens.cells import MISSING
 from tui.widgets import units
 from tui.widgets.cells import fit
-from tui.widgets.columns import Cell, Column, Row
+from tui.widgets.columns import Cell, Column, LazyRows, Row
 from tui.widgets.glyphs import NOT_MEASURED, Glyphs
 from tui.widgets.sheet import Line, Section
 
@@ -76,11 +76,14 @@ def _short(key: str) -> str:
     return SHORT.get(key, key.upper()[:OPERAND_WIDTH])
 
 
-def rows(stack: Stack, glyphs: Glyphs) -> list[Row]:
+def rows(stack: Stack, glyphs: Glyphs) -> LazyRows:
     """A row a node, the worst first, else by name."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
-    return [Row(node.name, _cells(node, stack, glyphs)) for node in listed]
+    return LazyRows(
+        [node.name for node in listed],
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs)),
+    )
 
 
 def _cells(node: StackNode, stack: Stack, glyphs: Glyphs) -> tuple[str | Cell, ...]:

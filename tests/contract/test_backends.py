@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -41,21 +45,61 @@ from backends.domain import (
 )
 from backends.platform import closing
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld
+from tests.contract.lab_server import KINDS, LabKube
 from tests.contract.worlds import World
 from tests.kube.admin import Admin
 from tests.kube.fixtures import until
 from tests.kube.server import KubeApiserver
 
-pytestmark = pytest.mark.real("kube-apiserver")
 T = TypeVar("T")
 
 
 WORLDS = {"kubernetes": KubeWorld, "openshift": OpenShiftWorld}
 
 
-@pytest.fixture(params=sorted(WORLDS))
-async def world(request: pytest.FixtureRequest, kube: Admin, kube_server: KubeApiserver) -> World:
-    return await WORLDS[request.param](kube_server, kube).prepare()
+@contextlib.asynccontextmanager
+async def lab_kube(platform: str, directory: Path) -> AsyncIterator[World]:
+    async with LabKube(directory, KINDS[platform]).serving() as server:
+        admin = Admin(server.kubeconfig())
+        yield await WORLDS[platform](server, admin).prepare()
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def real_kube(platform: str, server: KubeApiserver) -> AsyncIterator[World]:
+    admin = Admin(server.kubeconfig())
+    await admin.wipe()
+    yield await WORLDS[platform](server, admin).prepare()
+    await admin.close()
+
+
+LAB = {platform: partial(lab_kube, platform) for platform in WORLDS}
+REAL = {platform: partial(real_kube, platform) for platform in WORLDS}
+PROVIDERS = [
+    *(pytest.param((platform, "lab"), id=f"{platform}-lab") for platform in sorted(LAB)),
+    *(
+        pytest.param((platform, "real"), id=f"{platform}-real", marks=pytest.mark.real("kube-apiserver"))
+        for platform in sorted(WORLDS)
+    ),
+]
+
+
+Make = Callable[[], AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture(params=PROVIDERS)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """How the world is made: each platform as the lab plays it, and as it really is where its server is there."""
+    platform, provider = request.param
+    if provider == "lab":
+        return partial(LAB[platform], tmp_path)
+    return partial(REAL[platform], request.getfixturevalue("kube_server"))
+
+
+@pytest.fixture
+async def world(made: Make) -> AsyncIterator[World]:
+    async with made() as ready:
+        yield ready
 
 
 @pytest.fixture
