@@ -20,6 +20,7 @@ from backends.domain.workload import Container, Workload, Workloads
 STACK_SECONDS = 15.0
 RETRY_SECONDS = 10.0
 READ_CONTAINERS = Permission("list", "containers")
+READ_ENGINE = Permission("get", "info")
 
 
 class DockerBackend:
@@ -120,7 +121,8 @@ class DockerBackend:
         try:
             info = await engine.info()
         except GpudeckError as error:
-            return checks.Facts(reading, None, problem=error.message, hint=error.hint)
+            denied = NotPermitted(f"the engine of {name}", READ_ENGINE) if isinstance(error, NotAllowed) else None
+            return checks.Facts(reading, None, problem=error.message, hint=error.hint, denied=denied)
         return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
 
     # Logs

@@ -58,6 +58,7 @@ class Engine:
         self._tls = tls
         self._docker: Docker | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def version(self) -> dict[str, Any]:
         async def ask(docker: Docker) -> dict[str, Any]:
@@ -158,6 +159,11 @@ class Engine:
         return url.replace("tcp://", f"{scheme}://", 1), aiohttp.TCPConnector(ssl=context or True)
 
     async def close(self) -> None:
+        """For good."""
+        self._closed = True
+        await self._leave()
+
+    async def _leave(self) -> None:
         docker, self._docker = self._docker, None
         if docker is not None:
             await docker.close()
@@ -170,11 +176,13 @@ class Engine:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await question(docker)
         except (DockerError, TimeoutError, OSError) as error:
-            await self.close()
+            await self._leave()
             raise self._explain(error) from None
 
     async def _connect(self) -> Docker:
         async with self._lock:
+            if self._closed:
+                raise Unreachable(f"the connection to the container engine of {self.node} was closed", "")
             if self._docker is None:
                 url = await self._locate()
                 aiodocker = await asyncio.to_thread(_load)

@@ -26,6 +26,8 @@ class KubeWorld:
     namespace = "team-search"
     pod = "llama-70b-0"
     owner = ("Deployment", "llama-70b")
+    gpus = 2
+    tells_nodes_itself = False
     blocking_operand = "driver"
     blocking_message = "Could not resolve Linux kernel version"
 
