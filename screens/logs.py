@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -21,6 +17,7 @@ from backends.contract import GpudeckError
 from backends.domain import LogQuery, LogSource
 from backends.logs import LogStore, LogTail, PatternError, Search, TailState, compile_pattern, write_new
 from screens.ask import AskScreen
+from screens.logs_file import default_path, path_of
 from screens.logs_rows import (
     RANGES,
     LogTarget,
@@ -33,7 +30,6 @@ from screens.logs_rows import (
 from screens.pick import PickScreen
 from tui.actions import Action
 from tui.live import LiveScreen
-from tui.paths import state_dir
 from tui.widgets.cells import inert
 from tui.widgets.filter import FilterError, shortened
 from tui.widgets.line import StyledLine
@@ -46,6 +42,8 @@ FIRST_SECONDS = 0.02
 """After a pause: what comes at once is painted at once."""
 SEARCH_SECONDS = 0.008
 """Searched at a time, before the keys are looked at again."""
+SEARCH_PAUSE = 0.008
+"""Between two slices: a search takes half of a core, and no key waits for it."""
 PATH_LIMIT = 1000
 NAME_WIDTH = 30
 """Of a container in the list to choose from, at most."""
@@ -95,6 +93,7 @@ class LogsScreen(LiveScreen):
         """Once the search knows where one is."""
         self._current: int | None = None
         self._frame: Timer | None = None
+        self._searching: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="logs-source")
@@ -238,11 +237,18 @@ class LogsScreen(LiveScreen):
         if search is None:
             return
         if not search.advance(SEARCH_SECONDS):
-            self.call_later(self._lines_came)
+            if self._searching is None:
+                self._searching = self.set_timer(SEARCH_PAUSE, self._search_more)
         elif self._goes_to_match:
             view, self._goes_to_match = self.view, False
             if search.after(view.top - 1) not in range(view.top, view.bottom) and len(search):
                 self._go_to(search.before(view.bottom))
+
+    def _search_more(self) -> None:
+        self._searching = None
+        if self._on_top:
+            self._search_on()
+            self._show_state()
 
     def _go_to(self, number: int | None) -> None:
         self._goes_to_match = False
@@ -358,7 +364,7 @@ class LogsScreen(LiveScreen):
         if tail is None or not len(tail.store):
             self.notify("There is no line to save yet.", timeout=2)
             return
-        answer = str(_default_path(tail.source, self.clock.now()))
+        answer = str(default_path(tail.source, self.clock.now()))
         said = "The file to write; it must not be there yet:"
         while True:
             asked = AskScreen("Save the log", said, "Save", PATH_LIMIT, answer)
@@ -367,7 +373,7 @@ class LogsScreen(LiveScreen):
                 return
             store, look = tail.store, self.view.look
             lines = list(store.between(store.first, store.end))
-            path = _path(given)
+            path = path_of(given)
             try:
                 size = await asyncio.to_thread(
                     write_new, path, lines, timestamps=look.timestamps, container=bool(look.containers)
@@ -381,16 +387,3 @@ class LogsScreen(LiveScreen):
 
 def _nothing() -> None:
     return
-
-
-def _path(given: str) -> Path:
-    return Path(given).expanduser()
-
-
-def _default_path(source: LogSource, now: float) -> Path:
-    """In the current directory where that may be written, else where the console keeps the user's things."""
-    moment = datetime.fromtimestamp(now).astimezone().strftime("%Y%m%d-%H%M%S")
-    parts = [source.name, *source.containers, moment]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).lstrip(".")[:150] + ".log"
-    here = Path.cwd()
-    return (here if os.access(here, os.W_OK) else state_dir()) / name

@@ -159,6 +159,14 @@ async def test_what_is_searched_for_is_counted_and_gone_to() -> None:
         assert not isinstance(on.screen, LogsScreen)
 
 
+async def test_a_long_log_is_searched_in_slices_to_its_end() -> None:
+    async with log_of() as (on, scripted):
+        await say(on, scripted, *[batch(*numbered(at * 2000, at * 2000 + 2000)) for at in range(40)])
+        await on.press("/", *"~7$", "enter")
+        assert shown(on)[-1] == "line 79999"
+        await on.until(lambda: "8,000 found" in on.text, "the count")
+
+
 async def test_a_bad_expression_is_told_under_its_character_and_changes_nothing() -> None:
     async with log_of("a [b", "c") as (on, _):
         await on.press("/", *"a", "enter")
