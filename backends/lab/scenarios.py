@@ -70,7 +70,13 @@ class Stage:
 
     def log(self, node: SimNode, gpu: SimGpu, code: int, text: str, *, after: float = 0.0) -> None:
         """An XID in the kernel log, `after` seconds from the start; gone at the end, when the node reboots."""
-        line: LogLine = node.write_log(self.now + after, gpu, code, text)
+        self._wrote(node, node.write_xid(self.now + after, gpu, code, text))
+
+    def switch_log(self, node: SimNode, switch: int, code: int, text: str, *, after: float = 0.0) -> None:
+        """An SXID of the node's so-many-th NVSwitch in its kernel log; gone as an XID is."""
+        self._wrote(node, node.write_sxid(self.now + after, switch, code, text))
+
+    def _wrote(self, node: SimNode, line: LogLine) -> None:
         self._undo.append(lambda: node.log.remove(line))
         if node not in self._rebooting:
             self._rebooting.append(node)
@@ -153,6 +159,15 @@ def _nvlink_down(stage: Stage) -> None:
     stage.log(
         node, gpu, 74, "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 7(0x0, 0x0, 0x10000)"
     )
+
+
+def _nvswitch_fatal(stage: Stage) -> None:
+    node, gpu = stage.board(9, 5)
+    stage.put(gpu.faults, links_down=frozenset({11}), link_errors=38)
+    stage.switch_log(node, 3, 20034, "Fatal, Link 30 LTSSM Fault Up")
+    stage.switch_log(node, 3, 20034, "Data {0x00000000, 0x00000000, 0x00000000}", after=0.01)
+    fault = "NVLink: fatal error detected on link 11(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"
+    stage.log(node, gpu, 74, f"pid='<unknown>', name=<unknown>, {fault}", after=0.2)
 
 
 def _power_brake(stage: Stage) -> None:
@@ -340,6 +355,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("thermal", "hardware thermal slowdown of a GPU: hot, clocks down", _thermal),
         Scenario("pcie-narrow", "a GPU runs at PCIe x4 of x16, with replays", _pcie_narrow),
         Scenario("nvlink-down", "an NVLink is down, with errors: XID 74", _nvlink_down),
+        Scenario("nvswitch-fatal", "an NVSwitch reports a fatal error: SXID 20034, XID 74", _nvswitch_fatal),
         Scenario("probe-cut", "the probe on a node dies in the middle of a line, again and again", _probe_cut),
         Scenario("no-python", "a node without python3: only nvidia-smi can be used", _no_python),
         Scenario("power-brake", "the power brake slows all GPUs of a node", _power_brake),

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe, probe_host
+from backends.nodes import bootstrap, probe
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -168,27 +168,6 @@ def test_no_driver_is_fatal_with_a_hint() -> None:
         assert "driver" in message["hint"]
     finally:
         process.close()
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            "NVRM: Xid (PCI:0000:9b:00): 119, pid=2024380, name=nvidia-smi, Timeout after 6s",
-            ("0000:9b:00", 119, "pid=2024380, name=nvidia-smi, Timeout after 6s"),
-        ),
-        ("NVRM: Xid (PCI:0000:1b:00 GPU-I:05): 94, Contained", ("0000:1b:00", 94, "Contained")),
-        ("NVRM: Xid (PCI:0000:1b:00): 79", ("0000:1b:00", 79, "")),
-        ("nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal", None),
-        ("NVRM: GPU at PCI:0000:9b:00: GPU-509665ad", None),
-    ],
-)
-def test_xid_lines(line: str, expected: tuple[str, int, str] | None) -> None:
-    found = probe_host.parse_xid(line, 5.0)  # type: ignore[no-untyped-call]
-    if expected is None:
-        assert found is None
-    else:
-        assert (found["pci_bus_id"], found["code"], found["text"]) == expected
 
 
 @pytest.mark.parametrize(

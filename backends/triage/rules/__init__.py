@@ -23,6 +23,7 @@ from backends.triage.rules import (
     memory_errors,
     modes,
     nvlink,
+    nvswitch,
     pcie,
     recovery,
     usage,
@@ -93,6 +94,8 @@ RULES: tuple[Rule, ...] = (
     Rule("fabric-unhealthy", "health of the fabric", (_C, _W), gpus_where(fabric.tells_health), fabric.unhealthy,
          raise_seconds=5.0, together=_same("are not healthy in the NVSwitch fabric")),
     Rule("fabric-manager", "Fabric Manager", (_C, _W), fabric.has_service, fabric.manager_down, raise_seconds=15.0),
+    Rule("sxid", "NVSwitch errors (SXIDs)", (_C, _W, _I), nvswitch.switched, nvswitch.told, timed=True,
+         about_values=False, dated=True, raise_seconds=0.0, first_seconds=0.0),
     # Modes and use.
     Rule("mig-pending", "MIG mode", (_I,), gpus_where(modes.has_mig), modes.mig_pending,
          together=_same("wait for a reset to change their MIG mode")),

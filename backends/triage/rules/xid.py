@@ -8,7 +8,7 @@ or after a time that depends on what NVIDIA asks for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity, Subject
 from backends.triage import hits, steps, xids
@@ -109,7 +109,8 @@ def _of_gpu(view: NodeView, gpu: Gpu | None, events: list[Event]) -> Iterator[Fi
 def _incidents(events: Sequence[Event]) -> list[list[Event]]:
     found: list[list[Event]] = []
     for event in events:
-        if found and event.at - found[-1][-1].at <= INCIDENT_SECONDS:
+        since = event.at if event.first_at is None else event.first_at
+        if found and since - found[-1][-1].at <= INCIDENT_SECONDS:
             found[-1].append(event)
         else:
             found.append([event])
@@ -155,16 +156,21 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         f"xid-{code}",
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
-        _claim(xid, len(heads)),
+        _claim(xid, _many(heads)),
         heads[0].at,
         evidence=_evidence(code, incidents),
         cause=_cause(xid, newest),
         hits=() if gpu is None else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
         source=xids.CATALOGUE,
-        magnitude=None if xid.is_app_fault else float(len(heads)),
+        magnitude=None if xid.is_app_fault else float(_many(heads)),
         more="" if gpu is not None else (heads[-1].pci_bus_id or ""),
     )
+
+
+def _many(events: Iterable[Event]) -> int:
+    """How many XIDs they stand for."""
+    return sum(event.count for event in events)
 
 
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
@@ -185,10 +191,12 @@ def _claim(xid: xids.Xid, count: int) -> str:
 def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
     """The newest incident line by line, a run of one code once; older incidents by their time."""
     lines = [
-        Evidence(f"XID {code} before, {plural(len(incident), 'line')}", incident[0].at, "kernel log")
+        Evidence(f"XID {code} before, {plural(_many(incident), 'line')}", incident[0].at, "kernel log")
         for incident in incidents[:-1][-3:]
     ]
-    counts = Counter(event.code for event in incidents[-1])
+    counts = Counter[int | None]()
+    for event in incidents[-1]:
+        counts[event.code] += event.count
     seen: set[int | None] = set()
     for event in incidents[-1]:
         if event.code in seen:
