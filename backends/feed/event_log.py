@@ -89,8 +89,9 @@ class EventLog:
 
     def _put(self, kept: _Kept, event: Event) -> bool:
         events = kept.events
-        if any(_is_retold(known, event) for known in events):
-            return False
+        for position, known in enumerate(events):
+            if _is_retold(known, event):
+                return _name(events, position, event)
         new, at_once = _unmatched(kept, event)
         if not new:
             return event.source == "kernel" and at_once is not None and _reword(events, event, at_once)
@@ -139,6 +140,16 @@ def _is_retold(known: Event, event: Event) -> bool:
         and known.text == event.text
         and known.device == event.device
     )
+
+
+def _name(events: list[Event], position: int, event: Event) -> bool:
+    """The GPU of an event that was told before the node had listed its GPUs."""
+    known = events[position]
+    if known.gpu_key == event.gpu_key or known.gpu_index is not None or event.gpu_index is None:
+        return False
+    named = replace(known, gpu_index=event.gpu_index, gpu_uuid=event.gpu_uuid, pci_bus_id=event.pci_bus_id)
+    events[position] = named
+    return True
 
 
 def _unmatched(kept: _Kept, event: Event) -> tuple[int, float | None]:

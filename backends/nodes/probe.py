@@ -666,6 +666,8 @@ class Probe(object):
             self.nvml.nvmlInit()
         except self.nvml.NVMLError as error:
             code, hint = INIT_FAILURES.get(getattr(error, "value", None), INIT_FAILURES[None])
+            self.beat_began = None
+            self.host.kernel.ready(FIRST_LOG_SECONDS)  # an XID may be why
             return self.give_up(code, "NVML does not start: %s" % error, hint)
         self.node = dict(self.host.identity())
         self.node.update(

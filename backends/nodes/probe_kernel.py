@@ -26,6 +26,8 @@ KINDS_KEPT = 256
 PAUSE_SECONDS = 0.5
 """Between two looks at a log that never ends."""
 JOURNAL_SECONDS = 10.0
+CLOSED_SECONDS = 60.0
+"""How often a log that may not be read is tried again."""
 COMMAND_SECONDS = 5.0
 JOURNAL_BYTES = 8 << 20
 """The newest lines within so many bytes; a line is some hundred bytes, a storm of thousands fits."""
@@ -342,11 +344,16 @@ class KernelLog(object):
 
     def follow(self, after):
         try:
-            self.open(after)
-            while self.source is not None:
-                self.step()
+            while True:
+                if self.source is None:
+                    self.open(after)
+                if self.source is not None:
+                    self.step()
                 self.first.set()
-                self.source.wait()
+                if self.source is not None:
+                    self.source.wait()
+                else:
+                    time.sleep(CLOSED_SECONDS)
         except Exception:
             self.name = None  # what this log holds is not seen any more
         finally:
@@ -376,7 +383,7 @@ class KernelLog(object):
 
     def events(self, lines):
         for mark, at, said in lines:
-            event = parse_line(said, at)
+            event = parse_line(said, at) if "Xid" in said else None
             if event is not None:
                 yield dict(event, mark=mark) if mark else event
 

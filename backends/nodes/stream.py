@@ -198,6 +198,7 @@ class NodeStream:
             case "stall":
                 self._on_stall(message)
             case "fatal":
+                self._tell_held()
                 raise wire.fatal(message)
             case _:
                 pass  # a newer probe may say more than this console knows
@@ -206,7 +207,8 @@ class NodeStream:
         self._measure_skew(message, at_once=not self._stated)
         self._stated = True
         self._publish(wire.state(message, self.spec.name, self._skew))
-        self._tell_held(self.topic.reading.value)
+        self._tell_held()
+        self._held = []
 
     def _on_delta(self, message: dict[str, Any]) -> None:
         node = self.topic.reading.value
@@ -233,10 +235,10 @@ class NodeStream:
         changed, self._skew = skew != self._skew, skew
         return changed
 
-    def _tell_held(self, node: Node | None) -> None:
-        held, self._held = self._held, []
-        for message in held:
-            self._tell(message, node)
+    def _tell_held(self) -> None:
+        """What the kernel log said before the state; told again with the state, which says which GPUs it speaks of."""
+        for message in self._held:
+            self._tell(message)
 
     def _on_stall(self, message: dict[str, Any]) -> None:
         """NVML holds a call: the values are those from before it, and are as old as they are.
@@ -253,17 +255,17 @@ class NodeStream:
         )
         # No state will say which GPUs there are; what the kernel log tells is why.
         self._hangs = True
-        self._tell_held(self.topic.reading.value)
+        self._tell_held()
 
     def _on_event_message(self, message: dict[str, Any]) -> None:
-        if self._stated or self._hangs:
-            self._tell(message, self.topic.reading.value)
-        elif len(self._held) < HELD_EVENTS:
-            # The kernel log's backlog comes before the state that says which GPU it speaks of.
+        if not self._stated and len(self._held) < HELD_EVENTS:
             self._held.append(message)
+        if self._stated or self._hangs:
+            self._tell(message)
 
-    def _tell(self, message: dict[str, Any], node: Node | None) -> None:
-        event = wire.event(message, node, self.spec.name, self._skew)
+    def _tell(self, message: dict[str, Any]) -> None:
+        """By the node as it was last seen, maybe by an earlier run of the probe."""
+        event = wire.event(message, self.topic.reading.value, self.spec.name, self._skew)
         if event is not None:
             self._on_event(event)
         mark = message.get("mark")

@@ -112,6 +112,15 @@ def test_a_line_that_is_read_again_is_no_event() -> None:
     assert log.add(xid(79, 6.0))
 
 
+def test_an_event_of_a_gpu_that_was_not_listed_yet_is_named_later() -> None:
+    early = replace(xid(119), gpu_index=None, gpu_uuid=None, pci_bus_id="0000:1b:00")
+    log = logged(early)
+    assert log.add(xid(119))
+    (event,) = log.all()
+    assert (event.gpu_index, event.gpu_uuid, event.pci_bus_id, event.count) == (0, "GPU-0", BUS[0], 1)
+    assert not log.add(early)
+
+
 def test_every_event_has_a_key_of_its_own() -> None:
     log = logged(xid(45, text="Ch 1"), xid(45, text="Ch 2"), xid(45, 1e-5, text="Ch 3"))
     assert len({event.key for event in log.all()}) == len(log.all())

@@ -233,6 +233,19 @@ async def test_what_the_kernel_log_says_is_told_when_nvml_never_answers(bench: B
     assert (later.code, later.pci_bus_id, later.gpu_index) == (79, "0000:1b:00", None)
 
 
+async def test_what_the_kernel_log_says_is_told_when_the_driver_does_not_start(bench: Bench) -> None:
+    fatal = {"t": "fatal", "code": "nvml-failed", "text": "NVML does not start: Unknown Error", "hint": ""}
+    bench.transport.runs.append(Completed(stdout=b"", stderr="no", status=9))
+    await bench.run(ScriptedChannel().say(HELLO, {**XID, "code": 143}, fatal))
+    assert [event.code for event in bench.events if event.kind == "xid"] == [143]
+
+
+async def test_what_was_told_before_the_state_is_told_again_with_its_gpu(bench: Bench) -> None:
+    stall = {"t": "stall", "at": 1_700_000_000.0, "gpu_index": None, "call": "nvmlInit", "seconds": 9.0}
+    await bench.run(ScriptedChannel().say(HELLO, XID, stall, STATE))
+    assert [event.gpu_uuid for event in bench.events if event.kind == "xid"] == [None, "GPU-0"]
+
+
 async def test_what_holds_the_probe_is_named(bench: Bench) -> None:
     stall = {"t": "stall", "at": 1.0, "gpu_index": None, "call": "a file of /proc or /sys", "seconds": 9.0}
     await bench.run(ScriptedChannel().say(HELLO, stall))
