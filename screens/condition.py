@@ -69,7 +69,7 @@ _CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
     (Condition("bad", "link"), _some_links_down),
     (Condition("warn", "hot"), is_hot),
     (Condition("warn", "slow"), lambda gpu: bool(SLOW_REASONS.intersection(gpu.clocks.event_reasons or ()))),
-    (Condition("warn", "remap"), lambda gpu: gpu.remapped_rows.pending is True),
+    (Condition("warn", "remap"), lambda gpu: gpu.remapped_rows.pending is True or gpu.retired_pages.pending is True),
     (
         Condition("warn", "pcie"),
         lambda gpu: (

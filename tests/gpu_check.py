@@ -134,7 +134,7 @@ GPU_FIELDS: tuple[Field, ...] = (
     *_exact(
         "ecc.enabled", "ecc.pending", "ecc.volatile.corrected", "ecc.volatile.uncorrected", "ecc.aggregate.corrected",
         "ecc.aggregate.uncorrected", "remapped_rows.corrected", "remapped_rows.uncorrected", "remapped_rows.pending",
-        "remapped_rows.failed",
+        "remapped_rows.failed", "retired_pages.single_bit", "retired_pages.double_bit", "retired_pages.pending",
     ),
     # An idle link goes down to a lower generation, and the query itself wakes it.
     *_moving("pcie.generation"),

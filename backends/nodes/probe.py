@@ -263,6 +263,10 @@ def flag(value):
     return None if value is None else bool(value)
 
 
+def length(value):
+    return None if value is None else len(value)
+
+
 def pair(value, position):
     return None if value is None else value[position]
 
@@ -410,6 +414,15 @@ def read_remapped_rows(gpu):
     if rows is None:
         return {}
     return {"corrected": rows[0], "uncorrected": rows[1], "pending": bool(rows[2]), "failed": bool(rows[3])}
+
+
+def read_retired_pages(gpu):
+    """Boards before Ampere; those since answer that they know no such thing."""
+    return measured(
+        single_bit=length(gpu.call("nvmlDeviceGetRetiredPages", 0)),
+        double_bit=length(gpu.call("nvmlDeviceGetRetiredPages", 1)),
+        pending=flag(gpu.call("nvmlDeviceGetRetiredPagesPendingStatus")),
+    )
 
 
 def read_pcie(gpu):
@@ -586,6 +599,7 @@ SLOW = (
     ("clocks", read_max_clocks),
     ("ecc", read_ecc),
     ("remapped_rows", read_remapped_rows),
+    ("retired_pages", read_retired_pages),
     ("pcie", read_pcie),
     ("links", read_links),
     ("fabric", read_fabric),

@@ -74,6 +74,8 @@ def _asked(view: NodeView, gpu: Gpu, action: str) -> Line | Prose:
 def _sentence(gpu: Gpu) -> str:
     word = gpu_condition(gpu).word
     if word == "remap":
+        if gpu.retired_pages.pending:
+            return "a page of memory waits for a reset to be retired"
         return "a row could not be remapped" if gpu.remapped_rows.failed else "a row remap waits for a reset"
     if word == "hot":
         slowed = HOT_REASONS.intersection(gpu.clocks.event_reasons or ())

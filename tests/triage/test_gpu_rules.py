@@ -18,6 +18,7 @@ from backends.domain import (
     Mig,
     Pcie,
     RemappedRows,
+    RetiredPages,
     Service,
     Severity,
     SiteSpec,
@@ -435,3 +436,11 @@ def test_a_guest_without_a_licence_is_a_warning_once_it_had_time_to_get_one() ->
 )
 def test_what_the_driver_asks_for_is_a_finding(action: str, severity: Severity) -> None:
     assert only(view(gpu(recovery_action=action)), "recovery-action").severity is severity
+
+
+def test_a_page_that_is_to_be_retired_waits_for_a_reset() -> None:
+    found = only(view(gpu(retired_pages=RetiredPages(4, 1, pending=True))), "page-retirement-pending")
+    assert found.severity is Severity.WARNING
+    assert "1 after uncorrectable errors, 4 after corrected ones" in found.evidence[0].text
+    assert findings(view(gpu(retired_pages=RetiredPages(4, 1, pending=False))), "page-retirement-pending") == []
+    assert findings(view(gpu()), "page-retirement-pending") == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, RemappedRows, Severity
+from backends.domain import Ecc, EccCounts, Event, RemappedRows, RetiredPages, Severity
 from backends.triage import xids
 from tests.triage.makers import NOW, findings, gpu, only, view, xid
 
@@ -153,6 +153,7 @@ def test_faults_of_many_processes_on_one_gpu_make_the_gpu_suspect() -> None:
         (94, {"ecc": Ecc(True, True, EccCounts(0, 2))}, {}),
         (95, {"ecc": Ecc(True, True, EccCounts(0, 2))}, {}),
         (63, {"remapped_rows": RemappedRows(0, 1, True, False)}, {"remapped_rows": RemappedRows(0, 1, False, False)}),
+        (63, {"retired_pages": RetiredPages(0, 1, True)}, {"retired_pages": RetiredPages(0, 1, False)}),
         (64, {"remapped_rows": RemappedRows(0, 1, True, True)}, {"remapped_rows": RemappedRows(0, 1, False, False)}),
     ],
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -211,3 +212,36 @@ def test_a_delta_applied_to_the_old_sample_is_the_new_one(old: dict[str, Any], n
 @given(samples)
 def test_nothing_changed_is_an_empty_delta(sample: dict[str, Any]) -> None:
     assert probe.diff(sample, json.loads(json.dumps(sample))) == {}  # type: ignore[no-untyped-call]
+
+
+class OldBoard:
+    """NVML of a board before Ampere, as far as its retired pages go."""
+
+    NVMLError = pynvml.NVMLError
+
+    def __init__(self, pages: dict[int, list[int]], pending: int | None) -> None:
+        self.pages, self.pending = pages, pending
+
+    def nvmlDeviceGetRetiredPages(self, _handle: object, cause: int) -> list[int]:  # noqa: N802 - NVML's name
+        if cause not in self.pages:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)  # type: ignore[no-untyped-call]
+        return self.pages[cause]
+
+    def nvmlDeviceGetRetiredPagesPendingStatus(self, _handle: object) -> int:  # noqa: N802
+        if self.pending is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)  # type: ignore[no-untyped-call]
+        return self.pending
+
+
+@pytest.mark.parametrize(
+    ("board", "expected"),
+    [
+        (OldBoard({0: [0x10, 0x20], 1: [0x30]}, 1), {"single_bit": 2, "double_bit": 1, "pending": True}),
+        (OldBoard({0: [], 1: []}, 0), {"single_bit": 0, "double_bit": 0, "pending": False}),
+        (OldBoard({1: [0x30]}, None), {"double_bit": 1}),
+        (OldBoard({}, None), {}),
+    ],
+)
+def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
+    reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
+    assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]

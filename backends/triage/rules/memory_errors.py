@@ -100,6 +100,26 @@ def row_remap_pending(view: NodeView) -> Iterator[Finding]:
             )
 
 
+def page_retirement_pending(view: NodeView) -> Iterator[Finding]:
+    for gpu in view.gpus:
+        pages = gpu.retired_pages
+        if pages.pending:
+            counts = (("uncorrectable errors", pages.double_bit), ("corrected ones", pages.single_bit))
+            told = ", ".join(f"{count} after {cause}" for cause, count in counts if count is not None)
+            yield finding(
+                "page-retirement-pending",
+                Severity.WARNING,
+                of_gpu(view, gpu),
+                "waits for a reset to retire a failed page of memory",
+                view.now,
+                evidence=[Evidence(f"pages to be retired: yes; retired so far: {told or 'not told'}", None, "nvml")],
+                cause="likely a memory cell that failed; the GPU works on until the reset",
+                hits=hits.of_gpu(gpu),
+                steps=[steps.drain(view), steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
+                source=NVML_H,
+            )
+
+
 def _rows(gpu: Gpu) -> list[Evidence]:
     rows = gpu.remapped_rows
     said = [

@@ -38,6 +38,12 @@ def _no_remap_open(gpu: Gpu) -> bool:
     return gpu.remapped_rows.pending is False and gpu.remapped_rows.failed is False
 
 
+def _nothing_to_replace(gpu: Gpu) -> bool:
+    """Boards before Ampere retire pages, and remap no rows."""
+    pending = gpu.retired_pages.pending
+    return _no_remap_open(gpu) if pending is None else not pending
+
+
 OVER: dict[int, Callable[[Gpu], bool]] = {
     79: lambda gpu: not gpu.lost,
     48: _no_uncorrected,
@@ -46,7 +52,7 @@ OVER: dict[int, Callable[[Gpu], bool]] = {
     140: _no_uncorrected,
     171: _no_uncorrected,
     172: _no_uncorrected,
-    63: _no_remap_open,
+    63: _nothing_to_replace,
     64: _no_remap_open,
 }
 """Code -> whether the GPU's present state shows that it was dealt with: the volatile ECC counts start anew with the
