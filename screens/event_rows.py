@@ -24,7 +24,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("kind", "EVENT", 8, sortable=False),
     Column("node", "NODE", 12, grow=8, sortable=False),
     Column("gpu", "GPU", 3, "right", sortable=False),
-    Column("code", "CODE", 4, "right", sortable=False),
+    Column("code", "CODE", 5, "right", sortable=False),
     Column("source", "SOURCE", 7, min_terminal_width=100, sortable=False),
     Column("text", "WHAT", 24, grow=200, sortable=False),
 )

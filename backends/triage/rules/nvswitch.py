@@ -21,12 +21,12 @@ EVIDENCE_KEPT = 8
 SOURCE = "NVIDIA Fabric Manager user guide"
 
 MEANINGS: dict[int, tuple[str, Severity]] = {
-    10004: ("a switch gets too hot", Severity.WARNING),
-    11001: ("a switch met an invalid command", Severity.WARNING),
-    20034: ("a link of a switch went down", Severity.WARNING),
+    10004: ("it gets too hot", Severity.WARNING),
+    11001: ("it met an invalid command", Severity.WARNING),
+    20034: ("a link of it went down", Severity.WARNING),
 }
 """SXID -> what it means, and how grave it is where the line does not call it fatal (Fabric Manager user guide)."""
-OTHER = ("an error of a switch", Severity.INFO)
+OTHER = ("see the lines", Severity.INFO)
 
 
 def told(view: NodeView) -> Iterator[Finding]:
@@ -57,9 +57,8 @@ def _finding(view: NodeView, rule: str, severity: Severity, events: list[Event])
     count = sum(event.count for event in events)
     links = ranges({event.link for event in events if event.link is not None})
     meaning = _meaning(first)[0]
-    claim = f"NVSwitch: {meaning} (SXID {first.code})"
-    if severity is Severity.CRITICAL:
-        claim = f"NVSwitch: fatal error, {meaning} (SXID {first.code})"
+    grave = "fatal error" if severity is Severity.CRITICAL else "error"
+    claim = f"NVSwitch {grave} (SXID {first.code}): {meaning}"
     switches = sorted({slot(event.pci_bus_id) for event in events if event.pci_bus_id})
     where = f"{plural(len(switches), 'switch', 'switches')}: {', '.join(switches)}"
     evidence = [Evidence(f"SXID {event.code}: {event.text}", event.at, "kernel log") for event in events]
