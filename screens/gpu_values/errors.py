@@ -185,6 +185,8 @@ def happened(view: NodeView, gpu: Gpu) -> Group:
     lines: list[Line | Prose] = []
     for event in of_gpu(view, gpu)[::-1][:EVENTS_SHOWN]:
         kind = f"XID {units.number(event.code)}" if event.kind == "xid" else event.kind.replace("_", " ")
+        if event.count > 1:
+            kind += f", {event.count:,} times"
         lines.append((Cell(f"{units.moment(event.at)}  ", "dim"), Cell(f"{view.glyphs.bad} {kind}", "bad")))
         lines.append(Prose(event.text, "", indent=2))
     nothing = (Cell("none since the console started", "dim"),)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pynvml
@@ -245,3 +246,24 @@ class OldBoard:
 def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
     reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
     assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+
+
+class OneProcess:
+    """NVML of a GPU that one process uses."""
+
+    NVMLError = pynvml.NVMLError
+
+    def nvmlDeviceGetComputeRunningProcesses(self, _handle: object) -> list[Any]:  # noqa: N802 - NVML's name
+        return [SimpleNamespace(pid=4242, usedGpuMemory=1 << 30, gpuInstanceId=0xFFFFFFFF, computeInstanceId=5)]
+
+
+def test_a_command_line_that_cannot_be_read_is_named_and_costs_no_other_value() -> None:
+    told: dict[str, Any] = {"command": "python", "held": True}
+    host = SimpleNamespace(process=lambda _pid: dict(told))
+    reader: Any = probe.GpuReader(OneProcess(), host, 0, object(), 0)  # type: ignore[no-untyped-call]
+    (process,) = probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    assert process == {"pid": 4242, "kind": "compute", "memory_bytes": 1 << 30, "ci": 5, "command": "python"}
+    assert reader.unread == {"command lines": "not readable of processes 4242"}
+    told["held"] = False
+    probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    assert reader.unread == {}
