@@ -27,13 +27,15 @@ class GpuItem(NamedTuple):
     kernel: str | None = None
     transport: str | None = None
     xids: tuple[float, ...] = ()
+    around: tuple[Gpu, ...] = ()
+    """The GPUs of its node."""
 
 
 def gpu_item(name: str, node: Node | None, gpu: Gpu | None, words: frozenset[str], xids: Xids) -> GpuItem:
     if node is None:
         return GpuItem(name, words, gpu)
     heard = xids.get((name, gpu.key), ()) if gpu is not None else ()
-    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard)
+    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, node.gpus)
 
 
 def xids_of(events: Iterable[Event]) -> Xids:
@@ -52,5 +54,5 @@ def gpu_text(item: GpuItem) -> str:
     users = {process.user for process in gpu.processes or () if process.user}
     words = [item.node, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
     words.extend(instance.profile for instance in gpu.mig.instances)
-    words.append(gpu_condition(gpu).word)
+    words.append(gpu_condition(gpu, item.around).word)
     return " ".join(word for word in words if word).lower()

@@ -40,10 +40,11 @@ GONE = Condition("bad", "gone")
 def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     """The list at the left: one row per GPU, stale where the node no longer answers."""
     rows, live = [], reading.state is NodeState.LIVE
-    for gpu in reading.node.gpus if reading.node else ():
+    gpus = reading.node.gpus if reading.node else ()
+    for gpu in gpus:
         cells = (
             str(gpu.index),
-            state_cell(gpu_condition(gpu) if live else Condition("stale", "stale"), glyphs),
+            state_cell(gpu_condition(gpu, gpus) if live else Condition("stale", "stale"), glyphs),
             measured(units.number(gpu.utilization.gpu_percent)),
             measured(units.number(gpu.temperature.gpu_celsius)),
         )
