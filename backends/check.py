@@ -15,6 +15,7 @@ from backends.domain import Fleet, Severity, SiteSpec, Triage
 SCHEMA = "gpudeck/check/1"
 INDENT = " " * 10
 HITS_TOLD = 4
+NODES_TOLD = 8
 DAY_SECONDS = 86_400.0
 
 
@@ -29,11 +30,30 @@ def document(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> dict[s
         "nodes_total": len(fleet.nodes),
         "nodes_seen": triage.nodes_seen,
         "nodes_live": fleet.live_count,
+        "nodes_not_judged": _not_judged(site, fleet, triage, now),
         "oldest_reading_at": triage.oldest_reading_at,
         "findings": findings(triage),
         "recovered": [dataclasses.asdict(finding) for finding in triage.recovered],
         "checks": [dataclasses.asdict(check) for check in triage.checks],
     }
+
+
+def _not_judged(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> list[dict[str, Any]]:
+    """Nodes without current values; `known`: a finding says that something is wrong there, acknowledged or not."""
+    from backends.triage.state import is_current
+
+    said = {finding.subject.node for finding in triage.findings if finding.severity is not Severity.INFO}
+    # A problem of many nodes is one finding of the site.
+    across = any(finding.subject.node is None and finding.rule.startswith("node-") for finding in triage.findings)
+    return [
+        {
+            "node": reading.name,
+            "state": str(reading.state),
+            "known": reading.name in said or (across and reading.problem is not None),
+        }
+        for reading in fleet.nodes
+        if not is_current(reading, now, site.fast_seconds)
+    ]
 
 
 def findings(triage: Triage | None) -> list[dict[str, Any]]:
@@ -42,9 +62,11 @@ def findings(triage: Triage | None) -> list[dict[str, Any]]:
 
 
 def exit_code(told: dict[str, Any]) -> int:
-    """3 when no node answers, 1 for a warning or worse that nobody has acknowledged, else 0."""
+    """3 when no node answers, 1 for a warning or worse that nobody has acknowledged or a node not judged, else 0."""
     if told["nodes_total"] and not told["nodes_live"]:
         return 3
+    if any(not each["known"] for each in told["nodes_not_judged"]):
+        return 1
     open_findings = (finding for finding in told["findings"] if finding["acknowledged"] is None)
     return int(any(finding["severity"] != Severity.INFO for finding in open_findings))
 
@@ -59,6 +81,11 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     oldest = told["oldest_reading_at"]
     age = "" if oldest is None else f", oldest reading {max(0, round(now - oldest))} s old"
     yield f"{told['site']}: {told['nodes_seen']} of {told['nodes_total']} nodes judged{age}"
+    left = told["nodes_not_judged"]
+    if left:
+        names = ", ".join(f"{each['node']} ({each['state']})" for each in left[:NODES_TOLD])
+        more = f" and {len(left) - NODES_TOLD} more" if len(left) > NODES_TOLD else ""
+        yield f"{len(left)} of {told['nodes_total']} nodes not judged: {names}{more}"
     width = max((len(_label(finding)) for finding in listed), default=0)
     for finding in listed:
         yield ""
@@ -66,7 +93,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         yield from (INDENT + line for line in _below(finding, now))
     yield ""
     if not listed:
-        yield "nothing is wrong"
+        yield f"nothing is wrong on the {told['nodes_seen']} nodes that were judged" if left else "nothing is wrong"
     for finding in told["recovered"]:
         yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])

@@ -38,8 +38,8 @@ XID_LINE = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)([^)]*)\): (\d{1,9}
 """In the parentheses the slot, `PCI:` before it or not; under MIG ` GPU-I:05` or ` GPU-I:05 GPU-CI:00` behind it."""
 GPU_INSTANCE = re.compile(r"\bGPU-I:(\d{1,4})")
 COMPUTE_INSTANCE = re.compile(r"\bGPU-CI:(\d{1,4})")
-PID = re.compile(r"\bpid=(\d{1,10})\b")
-PROCESS = re.compile(r"\bname=([^,]+)")
+PID = re.compile(r"\bpid='?(\d{1,10})\b")
+PROCESS = re.compile(r"\bname='?([^,']+)")
 SXID_LINE = re.compile(
     r"nvidia-nvswitch\d+: SXid \(PCI:([0-9a-fA-F:.]+)\): (\d{1,9})\b,?\s*(?:(Fatal|Non-fatal),?\s*)?(.*)"
 )

@@ -104,7 +104,8 @@ class Triager:
         self._site_saw: dict[str, int] = {}
         """Rule -> how many changes of nodes it had seen when it last ran."""
         self._changes = 0
-        self._broken: dict[str, Finding] = {}
+        self._broken: dict[tuple[str, str | None], Finding] = {}
+        """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
         self._tracker = Tracker(self._rule_of)
         self._recovered = Recovered()
@@ -132,7 +133,7 @@ class Triager:
             entry = self._entries.get(reading.name)
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
-                entry = self._entries[reading.name] = _Entry(spec)
+                entry = self._entries[reading.name] = _Entry(spec, NodeMemory(now))
                 entry.events = self._events_of(reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
@@ -201,7 +202,9 @@ class Triager:
                 if judge is not None:
                     found.extend(judge(view))
             except Exception as error:  # noqa: BLE001 - a rule that fails costs its own findings and no other's
-                self._note_broken(rule, error, view.now)
+                self._note_broken(rule, view.name, error, view.now)
+            else:
+                self._broken.pop((rule.id, view.name), None)
         return found
 
     def _judge_site(self, fleet: Fleet, now: float, *, again: bool) -> Generator[None, None, None]:
@@ -227,16 +230,19 @@ class Triager:
                 if rule.judge_site is not None:
                     self._site_findings[rule.id] = list(rule.judge_site(state))
             except Exception as error:  # noqa: BLE001 - as above
-                self._note_broken(rule, error, now)
+                self._note_broken(rule, None, error, now)
+            else:
+                self._broken.pop((rule.id, None), None)
 
     def _is_due(self, rule: Rule, now: float) -> bool:
         if now < self._site_due.get(rule.id, 0.0):
             return False
         return rule.timed or self._site_saw.get(rule.id) != self._changes
 
-    def _note_broken(self, rule: Rule, error: Exception, now: float) -> None:
+    def _note_broken(self, rule: Rule, node: str | None, error: Exception, now: float) -> None:
+        """Told until the rule succeeds again on what it failed on; what it found there before is held so long."""
         said = clean(f"{type(error).__name__}: {error}", 200)
-        self._broken[rule.id] = finding(
+        self._broken[rule.id, node] = finding(
             BROKEN.id,
             Severity.INFO,
             Subject(),
@@ -282,7 +288,7 @@ class Triager:
             yield from entry.timed
         for found in self._site_findings.values():
             yield from found
-        yield from self._broken.values()
+        yield from {each.id: each for each in self._broken.values()}.values()
         warning = self.acknowledgements.warning
         if warning is not None:
             yield finding(
@@ -304,9 +310,12 @@ class Triager:
         return is_first
 
     def _is_held(self, finding: Finding) -> bool:
-        """It speaks of values, and nobody knows them now: the node does not answer, or the GPU does not."""
+        """Nobody can tell now: the node does not answer, or the GPU does not, or the rule itself fails."""
+        rule = self._rule_of(finding)
+        if self._broken and ((rule.id, finding.subject.node) in self._broken or (rule.id, None) in self._broken):
+            return True
         entry = self._entries.get(finding.subject.node or "")
-        if entry is None or not self._rule_of(finding).about_values:
+        if entry is None or not rule.about_values:
             return False
         if not entry.is_current:
             return True
@@ -320,7 +329,7 @@ class Triager:
         for name, (told, causes) in self._shown.items():
             if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
                 self._recovered.add(told, now)
-                self.acknowledgements.remove(name)
+                self.acknowledgements.note_over(name, now)
         for name in groups:
             if name not in self._shown:
                 self._recovered.drop(name)

@@ -51,6 +51,7 @@ _LINK_XIDS = ("xid-74", "xid-136", "xid-14[4-9]", "xid-150", "xid-155")
 _FIRMWARE_XIDS = ("xid-62", "xid-119", "xid-120", "xid-143")
 _GRAVE_XIDS = (*_MEMORY_XIDS, *_LINK_XIDS, *_FIRMWARE_XIDS, "xid-46", "xid-79", "xid-109", "xid-110", "xid-15[678]")
 _ASKED = ("recovery-action", "xid-154")
+_HUNG = "nvml-stall"
 
 EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), ("*",), Reach.GPU),
@@ -76,6 +77,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("power-brake",), ("hw-slowdown", "radar-*clock", "radar-straggler"), Reach.GPU),
     Explains(("sw-thermal",), ("radar-*clock", "radar-temperature", "radar-straggler"), Reach.GPU),
     Explains(("radar-power-limit",), ("radar-straggler",), Reach.GPU),
+    Explains(("radar-power-limit",), ("power-limit",), Reach.NODE),
     Explains(("pcie-width",), ("pcie-generation", "pcie-replays", "radar-replays"), Reach.GPU),
     Explains(("pcie-generation",), ("pcie-replays", "radar-replays"), Reach.GPU),
     Explains(("pcie-replays",), ("radar-replays",), Reach.GPU),
@@ -83,6 +85,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("radar-ecc",), ("radar-ecc-count",), Reach.GPU),
     Explains(("ecc-off",), ("radar-memory-size",), Reach.GPU),
     Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
+    Explains(("fallback-transport",), ("kernel-log",), Reach.NODE),
     Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0),
     Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
@@ -157,7 +160,7 @@ def _is_any(rule: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[str]) -> bool:
-    if line.within is not None and abs(cause.since - finding.since) > line.within:
+    if line.within is not None and not _is_soon(cause, finding, line.within):
         return False
     match line.reach:
         case Reach.GPU:
@@ -168,6 +171,16 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
             # Something grave is not hidden behind something light.
             grave = finding.severity.rank > cause.severity.rank
             return finding.id in held and cause.id not in held and not grave
+
+
+def _is_soon(cause: Finding, finding: Finding, within: float) -> bool:
+    """Of what happens again and again the newest time decides: an older one had a cause of its own."""
+    begun = _newest(finding)
+    return any(abs(start - begun) <= within for start in (cause.since, _newest(cause)))
+
+
+def _newest(finding: Finding) -> float:
+    return finding.since if finding.again_at is None else finding.again_at
 
 
 def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
@@ -184,11 +197,13 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
     if not followers:
         return root
     asked = [finding for finding in followers if finding.rule in _ASKED]
-    first = [step for finding in asked for step in finding.steps]
+    # Where NVML hangs, nvidia-smi does too: what needs neither comes first.
+    hung = [finding for finding in followers if finding.rule == _HUNG]
+    first = [step for finding in (*hung, *asked) for step in finding.steps]
     return replace(
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
-        since=min(each.since for each in (root, *followers) if each is root or each.rule not in _ASKED),
+        since=min((root.since, *(_newest(each) for each in followers if each.rule not in _ASKED))),
         evidence=_evidence((root, *followers)),
         hits=hits.merged(each.hits for each in (root, *followers)),
         steps=_steps((*first, *root.steps)),

@@ -40,6 +40,8 @@ class Rule:
     """What it says needs current values: while the node does not answer, its findings are neither so nor over."""
     dated: bool = False
     """When it began is told by its evidence, not by when the console first saw it."""
+    tells_duration: bool = False
+    """It claims that something has lasted for `raise_seconds`: one reading alone never shows that."""
     raise_seconds: float = 3.0
     """So long it must be so before it is a finding: what comes and goes is none."""
     first_seconds: float = 3.0
@@ -79,6 +81,7 @@ def finding(
     steps: Iterable[NextStep] = (),
     source: str = GPUDECK,
     magnitude: float | None = None,
+    again_at: float | None = None,
     more: str = "",
     slot: str | None = None,
 ) -> Finding:
@@ -100,6 +103,7 @@ def finding(
         steps=tuple(steps),
         advice_source=source,
         magnitude=magnitude,
+        again_at=again_at,
     )
 
 

@@ -162,3 +162,21 @@ def test_every_rule_named_in_the_table_is_in_the_registry() -> None:
     names += ["sxid-fatal", "sxid-nonfatal"]
     patterns = {pattern for line in EXPLAINS for pattern in (*line.causes, *line.follows)}
     assert [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)] == []
+
+
+def test_what_needs_no_nvml_comes_first_where_nvml_hangs() -> None:
+    log, reboot = NextStep("command", "read the kernel log", "journalctl -k"), NextStep("command", "reboot", "reboot")
+    reset = NextStep("command", "reset it", "nvidia-smi --gpu-reset -i 3")
+    stall = dataclasses.replace(told("nvml-stall", gpu_index=3, severity=CRITICAL), steps=(log, reboot))
+    (found,) = grouped(dataclasses.replace(told("xid-119", gpu_index=3, severity=CRITICAL), steps=(reset,)), stall)
+    assert found.rule == "xid-119"
+    assert found.steps == (log, reboot, reset)
+
+
+def test_of_what_happens_again_and_again_the_newest_time_decides() -> None:
+    lost = told("gpu-lost", gpu_index=3, severity=CRITICAL, since=NOW)
+    again = dataclasses.replace(told("xid-45", gpu_index=5, since=NOW - 1800), again_at=NOW + 1)
+    (found,) = grouped(lost, again)
+    assert (found.rule, found.since) == ("gpu-lost", NOW)
+    apart = dataclasses.replace(again, since=NOW, again_at=NOW + 1800)
+    assert {each.rule for each in grouped(lost, apart)} == {"gpu-lost", "xid-45"}

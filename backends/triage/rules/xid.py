@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity, Subject
+from backends.domain import Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject
 from backends.triage import hits, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
@@ -91,14 +91,22 @@ def told(view: NodeView) -> Iterator[Finding]:
         gpu = view.gpu_of(event)
         key = gpu.key if gpu is not None else event.pci_bus_id
         gpus[key] = gpu
-        by_gpu.setdefault(key, []).append(event)
+        if xids.recovery_action(event.text) == "none" and event.code == xids.RECOVERY_CHANGED:
+            # The driver itself says that what was before is dealt with; an application's fault stays news.
+            by_gpu[key] = [each for each in by_gpu.get(key, ()) if _is_app_fault(each)]
+        else:
+            by_gpu.setdefault(key, []).append(event)
     for key, events in by_gpu.items():
         yield from _of_gpu(view, gpus[key], events)
 
 
+def _is_app_fault(event: Event) -> bool:
+    return xids.lookup(event.code or 0, event.text).is_app_fault
+
+
 def xid_subjects(view: NodeView) -> int:
-    """GPUs whose XIDs can be seen: the kernel log may be read, or the driver tells them itself."""
-    return 0 if view.node is None or view.node.transport != "nvml" else len(view.node.gpus)
+    """GPUs whose XIDs can be seen: the kernel log may be read. Without it only those since gpudeck looks are told."""
+    return 0 if view.node is None or view.node.kernel_log is None else len(view.node.gpus)
 
 
 def _of_gpu(view: NodeView, gpu: Gpu | None, events: list[Event]) -> Iterator[Finding]:
@@ -166,10 +174,11 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         heads[0].at,
         evidence=_evidence(code, incidents),
         cause=_cause(xid, newest),
-        hits=() if gpu is None else hits.of_gpu(gpu),
+        hits=victims(view, gpu, heads) if xid.hits_one_process else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
         source=xids.CATALOGUE,
         magnitude=None if xid.is_app_fault else float(_many(heads)),
+        again_at=(newest[0].first_at or newest[0].at) if len(incidents) > 1 else None,
         more="" if gpu is not None else (heads[-1].pci_bus_id or ""),
     )
 
@@ -179,10 +188,17 @@ def _many(events: Iterable[Event]) -> int:
     return sum(event.count for event in events)
 
 
+def victims(view: NodeView, gpu: Gpu | None, events: Sequence[Event]) -> tuple[Hit, ...]:
+    """Whose work `events` of one code ended, which touch no other process on the GPU."""
+    named = [(event.pid, event.process) for event in events if event.pid is not None]
+    skew = 0.0 if view.last is None else view.last.clock_skew_seconds or 0.0
+    return hits.of_xid(gpu, named, events[-1].at + skew)
+
+
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
     """The table's; one step less where the driver, asked after the XID, wants nothing done."""
     if xid.code == xids.RECOVERY_CHANGED:
-        return Severity.INFO if xids.recovery_action(newest[-1].text) == "none" else Severity.WARNING
+        return Severity.WARNING
     settled = view.now - newest[-1].at > SETTLED_SECONDS
     if xid.severity is Severity.CRITICAL and settled and xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
         return Severity.WARNING
@@ -222,7 +238,7 @@ def _cause(xid: xids.Xid, newest: list[Event]) -> str | None:
     if xid.code == 45 and len({event.code for event in newest}) == 1:
         return "likely a process that was killed or ended while it worked on the GPU; no other XID explains it"
     if xid.is_app_fault:
-        pids = {word for event in newest for word in event.text.split(",") if word.strip().startswith("pid=")}
+        pids = {event.pid for event in newest if event.pid is not None}
         if len(pids) > 2:
             return f"likely the application; {len(pids)} processes met it: if they are unrelated, suspect the GPU"
         return "likely the application, not the GPU"
@@ -242,7 +258,7 @@ def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Eve
     else:
         todo.append(steps.advice("NVIDIA's catalogue names no action for it"))
         todo.append(steps.bug_report(view))
-    if xid.note is not None and not xid.is_app_fault:
+    if xid.note is not None:
         todo.append(steps.advice(xid.note))
     todo.append(steps.open_events() if gpu is None else steps.open_gpu(view, gpu))
     return todo
