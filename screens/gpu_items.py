@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from screens.condition import gpu_condition
+from screens.condition import gpu_condition, links_down
 
 if TYPE_CHECKING:
     from backends.domain import Event, Gpu, Node
@@ -28,14 +28,15 @@ class GpuItem(NamedTuple):
     transport: str | None = None
     xids: tuple[float, ...] = ()
     around: tuple[Gpu, ...] = ()
-    """The GPUs of its node."""
+    """The GPUs of its node, where some link of it is down: they tell whether it should be up."""
 
 
 def gpu_item(name: str, node: Node | None, gpu: Gpu | None, words: frozenset[str], xids: Xids) -> GpuItem:
     if node is None:
         return GpuItem(name, words, gpu)
+    around = node.gpus if gpu is not None and links_down(gpu) else ()
     heard = xids.get((name, gpu.key), ()) if gpu is not None else ()
-    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, node.gpus)
+    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, around)
 
 
 def xids_of(events: Iterable[Event]) -> Xids:
