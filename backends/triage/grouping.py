@@ -60,6 +60,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("sxid-fatal",), (*_LINK_XIDS, "nvlink-*", "fabric-*", "radar-link-errors", "sxid-nonfatal"), Reach.NODE),
     Explains(("sxid-fatal",), (*_CHANNELS, "recovery-action", "xid-154"), Reach.NODE, SOON),
     Explains(("xid-79",), ("sxid-*",), Reach.NODE, SOON),
+    Explains(("gpu-missing",), ("nvlink-down*", "fabric-unhealthy", "xid-79"), Reach.NODE),
     Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
     Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
     Explains(("nvlink-node",), ("nvlink-*", "fabric-unhealthy"), Reach.NODE),
@@ -205,11 +206,16 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
         since=min((root.since, *(_newest(each) for each in followers if each.rule not in _ASKED))),
         evidence=_evidence((root, *followers)),
-        hits=hits.merged(each.hits for each in (root, *followers)),
+        hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
         advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
     )
+
+
+def _is_told_by(root: Finding, follower: Finding) -> bool:
+    """Of one GPU the root knows best whom it hits: a contained error ends one process, its row's remap none."""
+    return bool(root.hits) and root.subject == follower.subject
 
 
 def _evidence(findings: Iterable[Finding]) -> tuple[Evidence, ...]:

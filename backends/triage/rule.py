@@ -42,6 +42,9 @@ class Rule:
     """When it began is told by its evidence, not by when the console first saw it."""
     tells_duration: bool = False
     """It claims that something has lasted for `raise_seconds`: one reading alone never shows that."""
+    counts_gaps: bool = False
+    """What comes and goes has lasted since it came first: a connection that is cut again and again is no better than
+    one that stays away."""
     raise_seconds: float = 3.0
     """So long it must be so before it is a finding: what comes and goes is none."""
     first_seconds: float = 3.0

@@ -36,9 +36,10 @@ class _Track:
         else:
             self.runs.append((before if self.runs else now, now))
 
-    def has_lasted(self, now: float, since: float) -> bool:
+    def has_lasted(self, now: float, since: float, *, counts_gaps: bool) -> bool:
         """`since` is what the finding itself says."""
-        if since < self.first_at and now - since >= self.patience:
+        begun = min(self.first_at, since)
+        if (counts_gaps or since < self.first_at) and now - begun >= self.patience:
             return True
         start = now - max(GAP_SECONDS, self.patience / SEEN_SHARE)
         return sum(end - max(begun, start) for begun, end in self.runs if end > start) >= self.patience
@@ -86,8 +87,8 @@ class Tracker:
 
     def _see(self, finding: Finding, now: float, is_first: Callable[[str | None], bool], at_once: bool) -> None:
         track = self._tracks.get(finding.id)
+        rule = self._rule_of(finding)
         if track is None:
-            rule = self._rule_of(finding)
             patience = rule.first_seconds if is_first(finding.subject.node) else rule.raise_seconds
             track = self._tracks[finding.id] = _Track(finding, now, now, patience)
         begun = min(track.first_at, finding.since, track.finding.since)
@@ -96,8 +97,8 @@ class Tracker:
         if track.raised:
             return
         track.note_seen(now, self._looked_at)
-        at_once = at_once and not self._rule_of(finding).tells_duration
-        track.raised = at_once or track.has_lasted(now, finding.since)
+        at_once = at_once and not rule.tells_duration
+        track.raised = at_once or track.has_lasted(now, finding.since, counts_gaps=rule.counts_gaps)
 
     def _miss(self, identity: str, track: _Track, now: float, is_held: Callable[[Finding], bool]) -> None:
         if is_held(track.finding):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from backends.domain import Finding, NextStep, Severity
+from backends.domain import Finding, Hit, NextStep, Severity
 from backends.triage.grouping import EXPLAINS, group, order
 from backends.triage.rules import RULES, rule_of
 from backends.triage.rules.recovery import DRIVER
@@ -180,3 +180,19 @@ def test_of_what_happens_again_and_again_the_newest_time_decides() -> None:
     assert (found.rule, found.since) == ("gpu-lost", NOW)
     apart = dataclasses.replace(again, since=NOW, again_at=NOW + 1800)
     assert {each.rule for each in grouped(lost, apart)} == {"gpu-lost", "xid-45"}
+
+
+def test_whom_it_hits_is_told_by_the_cause_where_both_are_of_one_gpu() -> None:
+    victim, bystander, other = Hit("alice", "alice", 1), Hit("bob", "bob", 2), Hit("carol", "carol", 3)
+    root = dataclasses.replace(told("ecc-uncorrected", gpu_index=2), hits=(victim,))
+    pending = dataclasses.replace(told("row-remap-pending", gpu_index=2), hits=(victim, bystander))
+    elsewhere = dataclasses.replace(told("xid-43", gpu_index=4), hits=(other,))
+    (found,) = grouped(root, pending, elsewhere)
+    assert {hit.user for hit in found.hits} == {"alice", "carol"}
+    (found,) = grouped(dataclasses.replace(root, hits=()), pending)
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+
+
+def test_links_of_a_gpu_that_is_no_longer_listed_follow_from_that() -> None:
+    (found,) = grouped(told("gpu-missing", severity=CRITICAL), told("nvlink-down", gpu_index=4, severity=CRITICAL))
+    assert (found.rule, len(found.folded)) == ("gpu-missing", 1)

@@ -53,6 +53,15 @@ def test_what_is_so_for_a_part_of_the_time_is_one_when_that_part_is_long_enough(
     assert all(seen[15:])
 
 
+def test_a_connection_that_is_cut_again_and_again_is_as_bad_as_one_that_stays_away() -> None:
+    tracker = Tracker(rule_of)
+    seen = [
+        bool(at(tracker, second, *([told("node-unreadable", since=NOW + second)] if second % 4 == 0 else [])))
+        for second in range(13)
+    ]
+    assert seen.index(True) == 8
+
+
 def test_a_claim_about_a_duration_is_not_made_of_one_reading() -> None:
     tracker = Tracker(rule_of)
     waits = (told("mig-stuck", gpu_index=0, since=NOW), told("idle-with-memory", gpu_index=1, since=NOW))

@@ -41,11 +41,11 @@ def _same(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     # The node and the way to it.
     Rule("node-unreachable", "connections", (_C,), every_node, connection.unreachable, across=connection.across,
-         about_values=False, raise_seconds=8.0, clear_seconds=5.0),
+         about_values=False, counts_gaps=True, raise_seconds=8.0, clear_seconds=5.0),
     Rule("node-access", "SSH keys and host keys", (_W,), every_node, connection.access, across=connection.across,
-         about_values=False, raise_seconds=8.0, clear_seconds=5.0),
+         about_values=False, counts_gaps=True, raise_seconds=8.0, clear_seconds=5.0),
     Rule("node-unreadable", "probes", (_C, _W), every_node, connection.unreadable, across=connection.across,
-         about_values=False, raise_seconds=8.0, clear_seconds=5.0),
+         about_values=False, counts_gaps=True, raise_seconds=8.0, clear_seconds=5.0),
     Rule("node-waiting", "nodes that have not answered yet", (_W,), every_node, connection.waiting, timed=True,
          across=lambda _finding: "{count} of {total} nodes have not answered yet", about_values=False,
          raise_seconds=connection.WAITING_SECONDS, first_seconds=connection.WAITING_SECONDS, clear_seconds=5.0),
