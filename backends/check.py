@@ -16,6 +16,7 @@ from backends.feed import Reading
 SCHEMA = "gpudeck/check/1"
 INDENT = " " * 10
 HITS_TOLD = 4
+NODES_TOLD = 8
 DAY_SECONDS = 86_400.0
 
 
@@ -40,6 +41,7 @@ def document(
         "nodes_total": len(fleet.nodes),
         "nodes_seen": triage.nodes_seen,
         "nodes_live": fleet.live_count,
+        "nodes_not_judged": _not_judged(site, fleet, triage, now),
         "oldest_reading_at": triage.oldest_reading_at,
         "platform_parts": None if platform is None else platform_parts(platform),
         "findings": findings(triage),
@@ -67,6 +69,24 @@ def _part(reading: Reading[Any], count: int | None, value: Stack | Workloads | N
     }
 
 
+def _not_judged(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> list[dict[str, Any]]:
+    """Nodes without current values; `known`: a finding says that something is wrong there, acknowledged or not."""
+    from backends.triage.state import is_current
+
+    said = {finding.subject.node for finding in triage.findings if finding.severity is not Severity.INFO}
+    # A problem of many nodes is one finding of the site.
+    across = any(finding.subject.node is None and finding.rule.startswith("node-") for finding in triage.findings)
+    return [
+        {
+            "node": reading.name,
+            "state": str(reading.state),
+            "known": reading.name in said or (across and reading.problem is not None),
+        }
+        for reading in fleet.nodes
+        if not is_current(reading, now, site.fast_seconds)
+    ]
+
+
 def findings(triage: Triage | None) -> list[dict[str, Any]]:
     """The findings as JSON values, worst first."""
     return [] if triage is None else [dataclasses.asdict(finding) for finding in triage.findings]
@@ -74,12 +94,14 @@ def findings(triage: Triage | None) -> list[dict[str, Any]]:
 
 def exit_code(told: dict[str, Any]) -> int:
     """3 when no node answers, or no platform where there are no nodes; 1 for a warning or worse that nobody has
-    acknowledged, else 0."""
+    acknowledged or a node not judged, else 0."""
     if told["nodes_total"] and not told["nodes_live"]:
         return 3
     parts = told["platform_parts"]
     if not told["nodes_total"] and parts is not None and all(part["at"] is None for part in parts.values()):
         return 3
+    if any(not each["known"] for each in told["nodes_not_judged"]):
+        return 1
     open_findings = (finding for finding in told["findings"] if finding["acknowledged"] is None)
     return int(any(finding["severity"] != Severity.INFO for finding in open_findings))
 
@@ -94,6 +116,11 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     oldest = told["oldest_reading_at"]
     age = "" if oldest is None else f", oldest reading {max(0, round(now - oldest))} s old"
     yield f"{told['site']}: {told['nodes_seen']} of {told['nodes_total']} nodes judged{age}"
+    left = told["nodes_not_judged"]
+    if left:
+        names = ", ".join(f"{each['node']} ({each['state']})" for each in left[:NODES_TOLD])
+        more = f" and {len(left) - NODES_TOLD} more" if len(left) > NODES_TOLD else ""
+        yield f"{len(left)} of {told['nodes_total']} nodes not judged: {names}{more}"
     yield from _platform_lines(told)
     width = max((len(_label(finding)) for finding in listed), default=0)
     for finding in listed:
@@ -102,7 +129,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         yield from (INDENT + line for line in _below(finding, now))
     yield ""
     if not listed:
-        yield "nothing is wrong"
+        yield f"nothing is wrong on the {told['nodes_seen']} nodes that were judged" if left else "nothing is wrong"
     for finding in told["recovered"]:
         yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         AccessReview,
         Act,
         ApiRequest,
+        Container,
         DrainPlan,
         Fleet,
         LogBatch,
@@ -257,6 +258,16 @@ class TailsLogs(Protocol):
 
 
 @runtime_checkable
+class ListsContainers(Protocol):
+    async def containers(self, source: LogSource) -> tuple[Container, ...]:
+        """Those whose logs may be read in place of `source`'s: its pod's in the order they start, its engine's by name.
+
+        Raises `GpudeckError`, `Gone` without such a pod.
+        """
+        ...
+
+
+@runtime_checkable
 class ReviewsAccess(Protocol):
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         """Whether this user has each of these rights, in their order; asked, never guessed."""
@@ -341,6 +352,7 @@ CAPABILITIES: dict[str, type] = {
     "stack": ReportsStack,
     "workloads": ListsWorkloads,
     "logs": TailsLogs,
+    "containers": ListsContainers,
     "access reviews": ReviewsAccess,
     "restart": RestartsPods,
     "cordon": CordonsNodes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from backends.contract import GpudeckError
 from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
 from backends.feed import Clock, Derived, Reading, SystemClock, Topic
+from backends.feed.event_log import EventLog
 from backends.feed.gpu_history import GpuHistory
 from backends.nodes.stream import NodeStream
 from backends.nodes.transitions import LostGpus, transitions
@@ -20,13 +20,8 @@ from backends.platform import Platform
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.watch import TriageWatch
 
-EVENTS_KEPT = 200
-"""Of each node and kind: an XID storm pushes out neither the loss of the GPU nor another node's events."""
-SITE_EVENTS_KEPT = 5_000
 ANSWER_SECONDS = 15.0
 """The longest that the platform waits for what the nodes themselves say."""
-SAME_EVENT_SECONDS = 5.0
-"""NVML and the kernel log both tell of an XID; within this time it is one event."""
 
 
 class TransportFactory(Protocol):
@@ -79,12 +74,10 @@ class Site:
         self.history = GpuHistory()
         self.listening_since = self.clock.now()
         """When this site began to keep events, seconds since the epoch."""
-        self._recent: dict[tuple[str, str], deque[Event]] = {}
-        """By node and kind."""
-        self._recent_count = 0
+        self._log = EventLog()
         self._lost: dict[str, LostGpus] = {node.name: LostGpus() for node in spec.nodes}
         self._before: dict[str, Reading[Node]] = {}
-        self._events = Derived("events", self._collect_events, clock=self.clock)
+        self._events = Derived("events", self._log.all, clock=self.clock)
         self.events: Topic[tuple[Event, ...]] = self._events.topic
         self._transports = (transport_factory or NodeTransports)(spec)
         self._ways = {node.name: self._transports.transport(node) for node in spec.nodes}
@@ -223,21 +216,8 @@ class Site:
         )
 
     def _add_event(self, event: Event) -> None:
-        kept = self._recent.setdefault((event.node, event.kind), deque())
-        if any(_same(known, event) for known in kept) or not self._lost[event.node].is_news(event):
-            return
-        if len(kept) >= EVENTS_KEPT:
-            kept.popleft()
-        elif self._recent_count >= SITE_EVENTS_KEPT:
-            # Its own oldest first: who says much pays for it.
-            (kept or max(self._recent.values(), key=len)).popleft()
-        else:
-            self._recent_count += 1
-        kept.append(event)
-        self._events.changed()
-
-    def _collect_events(self) -> tuple[Event, ...]:
-        return tuple(sorted((event for kept in self._recent.values() for event in kept), key=lambda each: each.at))
+        if self._lost[event.node].is_news(event) and self._log.add(event):
+            self._events.changed()
 
     def _record(self, name: str, reading: Reading[Node]) -> None:
         before = self._before.get(name, Reading())
@@ -266,14 +246,3 @@ def _state_of(reading: Reading[Node]) -> NodeState:
     if reading.error is not None:
         return NodeState.DOWN if reading.value is None else NodeState.STALE
     return NodeState.CONNECTING if reading.value is None else NodeState.LIVE
-
-
-def _same(known: Event, event: Event) -> bool:
-    """One event told twice: an XID by NVML and by the kernel log, or again by a restarted probe that re-reads it."""
-    if abs(known.at - event.at) >= SAME_EVENT_SECONDS:
-        return False
-    if known.key == event.key:
-        return True
-    if (known.node, known.kind, known.code) != (event.node, event.kind, event.code) or event.kind != "xid":
-        return False
-    return known.gpu_uuid == event.gpu_uuid or known.pci_bus_id == event.pci_bus_id

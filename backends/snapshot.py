@@ -106,6 +106,14 @@ def _event(event: Event) -> dict[str, Any]:
         "code": event.code,
         "text": event.text,
         "source": event.source,
+        "gi": event.gi,
+        "ci": event.ci,
+        "pid": event.pid,
+        "process": event.process,
+        "fatal": event.fatal,
+        "link": event.link,
+        "count": event.count,
+        "first_at": event.first_at,
     }
 
 

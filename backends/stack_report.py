@@ -11,6 +11,8 @@ from typing import Any
 from backends.domain import Blocker, OperandPhase, SiteSpec, Stack, StackHealth, StackNode
 
 SCHEMA = "gpudeck/stack/1"
+LOG_LINES = 4
+"""Of what blocks, in the table: the last one alone often says only that it failed."""
 WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
 """Nothing is in the way: a change that is under way is none."""
 
@@ -127,8 +129,9 @@ def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
     lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}"]
     if state.message:
         lines.append(f"    {state.message}")
-    if blocker.log_line:
-        lines.append(f"    log: {blocker.log_line}")
+    told = [line for line in blocker.log or () if line.strip()][-LOG_LINES:]
+    if told:
+        lines += [f"    log: {line}" for line in told]
     elif blocker.log_problem:
         lines.append(f"    log: n/a, {blocker.log_problem}")
     if blocker.events and blocker.events[-1].warning:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backends.domain import NodeState
+from backends.nvlinks import missed_links
 from screens.cells import MISSING, POWER_WIDTH, clock_cell, measured, meter_cell, process_count, state_cell
 from screens.cells import top_user as gpu_top_user
-from screens.condition import LOST, SEVERITY, gpu_condition, is_hot, link_errors, links_down, node_condition
+from screens.condition import LOST, SEVERITY, gpu_condition, is_hot, link_errors, node_condition
 from tui.widgets import units
 from tui.widgets.columns import Cell
 
@@ -128,9 +129,11 @@ def _links(gpus: tuple[Gpu, ...]) -> Cell:
     told = [link.active for gpu in linked for link in gpu.links or () if link.active is not None]
     if not told:
         return MISSING
-    down = sum(links_down(gpu) for gpu in linked)
+    down = sum(map(len, missed_links(gpus).values()))
     if down:
-        return Cell("none", "dim") if down == len(told) else Cell(f"{down} dn", "bad")
+        return Cell(f"{down} dn", "bad")
+    if not any(told):
+        return Cell("none", "dim")
     errors = sum(link_errors(gpu) or 0 for gpu in linked)
     return Cell("errs", "warn") if errors else Cell("up")
 
@@ -171,7 +174,7 @@ _NODE_SORT: dict[str, Callable[[tuple[Gpu, ...]], float | str | None]] = {
     "clocks": lambda gpus: SEVERITY[_worst_clock(gpus).style] if _worst_clock(gpus) is not MISSING else None,
     "ecc": lambda gpus: max(present(gpus, lambda gpu: gpu.ecc.volatile.uncorrected), default=None),
     "remaps": lambda gpus: max(present(gpus, lambda gpu: gpu.remapped_rows.uncorrected), default=None),
-    "links": lambda gpus: -sum(links_down(gpu) for gpu in gpus) if any(gpu.links for gpu in gpus) else None,
+    "links": lambda gpus: -sum(map(len, missed_links(gpus).values())) if any(gpu.links for gpu in gpus) else None,
     "mig": lambda gpus: sum(gpu.mig.enabled is True for gpu in gpus),
     "processes": _process_total,
     "user": lambda gpus: _user(gpus).text or None,
@@ -200,7 +203,8 @@ class NodeTotals:
 
 def node_totals(gpus: Sequence[Gpu]) -> NodeTotals:
     utilizations = present(gpus, lambda gpu: gpu.utilization.gpu_percent)
-    return NodeTotals(len(gpus), Counter(map(gpu_condition, gpus)), tuple(utilizations), node_power(gpus))
+    conditions = Counter(gpu_condition(gpu, gpus) for gpu in gpus)
+    return NodeTotals(len(gpus), conditions, tuple(utilizations), node_power(gpus))
 
 
 class SiteTotals:

@@ -21,8 +21,10 @@ class AskScreen(ModalScreen[str | None]):
     CSS_PATH = "ask.tcss"
     BINDINGS: ClassVar = [Binding("escape", "cancel", "Cancel", id="ask.cancel")]
 
-    def __init__(self, title: str, question: str, verb: str, limit: int = 200) -> None:
+    def __init__(self, title: str, question: str, verb: str, limit: int = 200, answer: str = "") -> None:
+        """`answer` stands there to begin with."""
         super().__init__()
+        self._first_answer = answer
         self._title = title
         self._question = question
         self._verb = verb
@@ -32,7 +34,7 @@ class AskScreen(ModalScreen[str | None]):
         with Vertical(id="ask-body"):
             yield StyledLine(id="ask-title")
             yield StyledLine(id="ask-question")
-            yield Input(id="ask-answer", max_length=self._limit)
+            yield Input(self._first_answer, id="ask-answer", max_length=self._limit, select_on_focus=False)
             with Horizontal(id="ask-choices"):
                 yield Choice("Cancel", id="ask-cancel")
                 yield Choice(self._verb, id="ask-yes", disabled=True)

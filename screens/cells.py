@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from screens.condition import HOT_REASONS, SLOW_REASONS, link_errors, links_down
+from backends.nvlinks import misses_links
+from screens.condition import HOT_REASONS, SLOW_REASONS, link_errors
 from tui.widgets import units
 from tui.widgets.columns import Cell, Column
 from tui.widgets.glyphs import NOT_MEASURED
@@ -114,8 +115,8 @@ def remap_cell(gpu: Gpu) -> Cell:
     return measured(units.count(sum(known) if known else None))
 
 
-def links_cell(gpu: Gpu) -> Cell:
-    """Active of all links; `!` marks counted errors."""
+def links_cell(gpu: Gpu, around: Sequence[Gpu] = ()) -> Cell:
+    """Active of all links; `!` marks counted errors. `around` are the GPUs of its node: they tell what should be up."""
     if not gpu.links:
         return Cell("none", "dim") if gpu.links == () else MISSING
     told = [link.active for link in gpu.links if link.active is not None]
@@ -123,8 +124,10 @@ def links_cell(gpu: Gpu) -> Cell:
         return MISSING
     active, errors = sum(told), link_errors(gpu) or 0
     text = f"{active}/{len(gpu.links)}"
-    if links_down(gpu):
-        return Cell(text, "bad" if active else "dim")
+    if misses_links(gpu, around):
+        return Cell(text, "bad")
+    if not active:
+        return Cell(text, "dim")
     return Cell(f"!{active}" if errors else text, "warn" if errors else "")
 
 
@@ -168,9 +171,15 @@ def user_cell(gpu: Gpu) -> Cell:
 
 
 def gpu_cells(
-    gpu: Gpu, name: str, condition: Condition, trend: str, glyphs: Glyphs, work: Cell = MISSING
+    gpu: Gpu,
+    name: str,
+    condition: Condition,
+    trend: str,
+    glyphs: Glyphs,
+    around: Sequence[Gpu] = (),
+    work: Cell = MISSING,
 ) -> tuple[str | Cell, ...]:
-    """One cell per entry of `COLUMNS`."""
+    """One cell per entry of `COLUMNS`; `around` are the GPUs of its node."""
     slow = SLOW_REASONS.intersection(gpu.clocks.event_reasons or ())
     return (
         name,
@@ -183,7 +192,7 @@ def gpu_cells(
         clock_cell(gpu),
         ecc_cell(gpu),
         remap_cell(gpu),
-        links_cell(gpu),
+        links_cell(gpu, around),
         mig_cell(gpu),
         measured(units.count(process_count(gpu))),
         work,

@@ -5,10 +5,11 @@ This names what a reading shows; it does not look for causes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from backends.domain import NodeState
+from backends.nvlinks import misses_links
 
 if TYPE_CHECKING:
     from backends.domain import Gpu, NodeReading
@@ -52,11 +53,8 @@ def link_errors(gpu: Gpu) -> int | None:
     return sum(counted) if counted else None
 
 
-def _some_links_down(gpu: Gpu) -> bool:
-    # A board whose links are all down has no bridge or runs alone; that is for the topology view to judge.
-    return 0 < links_down(gpu) < len(gpu.links or ())
-
-
+LINK = Condition("bad", "link")
+"""NVLinks are down that the other boards of the node have up: `backends.nvlinks` judges."""
 _CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
     (LOST, lambda gpu: gpu.lost),
     (Condition("bad", "remap"), lambda gpu: gpu.remapped_rows.failed is True),
@@ -66,10 +64,10 @@ _CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
         Condition("bad", "hot"),
         lambda gpu: is_hot(gpu) and "hw_thermal_slowdown" in (gpu.clocks.event_reasons or ()),
     ),
-    (Condition("bad", "link"), _some_links_down),
+    (LINK, lambda _gpu: False),
     (Condition("warn", "hot"), is_hot),
     (Condition("warn", "slow"), lambda gpu: bool(SLOW_REASONS.intersection(gpu.clocks.event_reasons or ()))),
-    (Condition("warn", "remap"), lambda gpu: gpu.remapped_rows.pending is True),
+    (Condition("warn", "remap"), lambda gpu: gpu.remapped_rows.pending is True or gpu.retired_pages.pending is True),
     (
         Condition("warn", "pcie"),
         lambda gpu: (
@@ -82,9 +80,12 @@ _CHECKS: tuple[tuple[Condition, Callable[[Gpu], bool]], ...] = (
 """Most serious first."""
 
 
-def gpu_condition(gpu: Gpu) -> Condition:
-    """The first check that holds, else ok."""
-    return next((condition for condition, holds in _CHECKS if holds(gpu)), OK)
+def gpu_condition(gpu: Gpu, around: Sequence[Gpu] = ()) -> Condition:
+    """The first check that holds, else ok. `around` are the GPUs of its node: without them no link is called down."""
+    for condition, holds in _CHECKS:
+        if holds(gpu) or (condition is LINK and around and misses_links(gpu, around)):
+            return condition
+    return OK
 
 
 def node_condition(reading: NodeReading) -> Condition:
@@ -97,7 +98,8 @@ def node_condition(reading: NodeReading) -> Condition:
         return Condition("stale", "stale")
     if reading.node is None:
         return Condition("stale", "wait")
-    worst = max((gpu_condition(gpu) for gpu in reading.node.gpus), key=lambda each: SEVERITY[each.style], default=OK)
+    gpus = reading.node.gpus
+    worst = max((gpu_condition(gpu, gpus) for gpu in gpus), key=lambda each: SEVERITY[each.style], default=OK)
     if reading.node.stall is not None and SEVERITY[worst.style] < SEVERITY["bad"]:
         return Condition("bad", "stall")
     if worst is OK and reading.node.transport_note:
@@ -105,11 +107,11 @@ def node_condition(reading: NodeReading) -> Condition:
     return worst
 
 
-def state_words(gpu: Gpu, node_words: frozenset[str]) -> frozenset[str]:
+def state_words(gpu: Gpu, node_words: frozenset[str], around: Sequence[Gpu] = ()) -> frozenset[str]:
     """What a filter may ask for, with the words of the GPU's node: see `tui.widgets.filter.STATE_WORDS`."""
     words = set(node_words)
     words.discard("ok")
-    condition = gpu_condition(gpu)
+    condition = gpu_condition(gpu, around)
     if condition is OK and not words:
         words.add("ok")
     busy = gpu.utilization.gpu_percent

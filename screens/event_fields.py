@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SHOWN: dict[str, Condition] = {
     "xid": Condition("warn", "xid"),
+    "sxid": Condition("warn", "sxid"),
     "gpu_lost": Condition("bad", "lost"),
     "gpu_back": Condition("good", "back"),
     "ecc_double_bit": Condition("bad", "ecc"),
@@ -55,7 +56,27 @@ EVENT_FIELDS = FieldTable(
         ),
         Field("node", "text", lambda item: item.event.node, "name of the node", "node~h100"),
         Field("gpu", "number", lambda item: item.event.gpu_index, "index of the GPU on its node", "gpu=3", ("index",)),
-        Field("code", "number", lambda item: item.event.code, "number of the XID", "code=79", ("xid",)),
+        Field("code", "number", lambda item: item.event.code, "number of the XID or SXID", "code=79", ("xid", "sxid")),
+        Field(
+            "fatal",
+            "flag",
+            lambda item: item.event.fatal,
+            "whether a switch calls its error fatal",
+            "fatal=yes",
+        ),
+        Field("link", "number", lambda item: item.event.link, "port of the switch that tells of an SXID", "link=30"),
+        Field("pid", "number", lambda item: item.event.pid, "process that met an XID", "pid=41277"),
+        Field("process", "text", lambda item: item.event.process, "its name", "process~python"),
+        Field("gi", "number", lambda item: item.event.gi, "MIG GPU instance of an XID", "gi=5"),
+        Field("ci", "number", lambda item: item.event.ci, "compute instance in it", "ci=0"),
+        Field(
+            "count",
+            "number",
+            lambda item: item.event.count,
+            "how many of a run a row stands for",
+            "count>1",
+            ("times",),
+        ),
         Field(
             "age",
             "number",
@@ -75,7 +96,7 @@ EVENT_FIELDS = FieldTable(
             choices=("nvml", "kernel", "console"),
         ),
         Field("uuid", "text", lambda item: item.event.gpu_uuid, "UUID of the GPU", "uuid~8f3a"),
-        Field("bus", "text", lambda item: item.event.pci_bus_id, "PCI bus id of the GPU", "bus~9b:00"),
+        Field("bus", "text", lambda item: item.event.pci_bus_id, "PCI bus id of the GPU or switch", "bus~9b:00"),
     ),
     words={},
 )
@@ -84,7 +105,7 @@ EVENT_FIELDS = FieldTable(
 def event_text(event: Event) -> str:
     """What words look for in an event's row."""
     gpu = "" if event.gpu_index is None else f"gpu{event.gpu_index}"
-    code = "" if event.code is None else f"xid{event.code}"
+    code = "" if event.code is None else f"{'sxid' if event.kind == 'sxid' else 'xid'}{event.code}"
     word = condition_of(event.kind).word
-    parts = (event.node, gpu, event.kind, word, code, event.source or "", event.text)
+    parts = (event.node, gpu, event.kind, word, code, event.source or "", event.process or "", event.text)
     return " ".join(part for part in parts if part).lower()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from backends.domain import short_bus_id
 from screens.cells import state_cell
 from screens.event_fields import EventItem, condition_of, event_text
 from tui.widgets.columns import Cell, Column, LazyRows, Row
@@ -23,7 +24,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("kind", "EVENT", 8, sortable=False),
     Column("node", "NODE", 12, grow=8, sortable=False),
     Column("gpu", "GPU", 3, "right", sortable=False),
-    Column("code", "CODE", 4, "right", sortable=False),
+    Column("code", "CODE", 5, "right", sortable=False),
     Column("source", "SOURCE", 7, min_terminal_width=100, sortable=False),
     Column("text", "WHAT", 24, grow=200, sortable=False),
 )
@@ -116,6 +117,9 @@ def _row(key: str, event: Event, now: float, glyphs: Glyphs) -> Row:
 
 
 def _what(event: Event) -> str:
-    """The text without what the columns before it say: a line of the kernel log names driver, slot and code first."""
-    head, _, rest = event.text.partition("): ")
-    return rest.removeprefix(f"{event.code}, ") if rest and head.startswith("NVRM: Xid (") else event.text
+    """The text, before it how many the row stands for and what is not in it: whether and where a switch failed."""
+    switch = f"{short_bus_id(event.pci_bus_id)} " if event.kind == "sxid" and event.pci_bus_id else ""
+    fatal = {True: "fatal: ", False: "non-fatal: "}.get(event.fatal, "") if event.fatal is not None else ""
+    instance = "" if event.gi is None else f"GI {event.gi}{'' if event.ci is None else f' CI {event.ci}'}: "
+    times = f"{event.count:,} times: " if event.count > 1 else ""
+    return f"{times}{switch}{fatal}{instance}{event.text}"

@@ -180,7 +180,8 @@ class EventsScreen(LiveScreen):
         event, text = self._selected(), Text()
         if event is not None:
             where = event.node if event.gpu_index is None else f"{event.node} GPU {event.gpu_index}"
-            known = [units.moment(event.at), where, event.gpu_uuid, event.pci_bus_id, event.source]
+            since = "" if event.first_at is None else f"{event.count:,} since {units.moment(event.first_at)}"
+            known = [units.moment(event.at), where, event.gpu_uuid, event.pci_bus_id, event.source, since]
             text.append(inert("  ".join(each for each in known if each)) + "\n", "dim")
             text.append(inert(event.text))
         detail = self.query_one("#events-detail", Static)

@@ -33,7 +33,11 @@ def _gpu(value: Callable[[Gpu], Value]) -> Callable[[GpuItem], Value]:
 
 def _state(item: GpuItem) -> frozenset[str]:
     gpu = item.gpu
-    return item.words if gpu is None else state_words(gpu, item.words) | {gpu_condition(gpu).word}
+    return (
+        item.words
+        if gpu is None
+        else state_words(gpu, item.words, item.around) | {gpu_condition(gpu, item.around).word}
+    )
 
 
 def _of_processes(value: Callable[[GpuProcess], str | None]) -> Callable[[GpuItem], Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from screens.condition import gpu_condition
+from screens.condition import gpu_condition, links_down
 from screens.workloads import words as workload_words
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class GpuItem(NamedTuple):
     xids: tuple[float, ...] = ()
     workloads: tuple[Workload, ...] | None = None
     """Whose processes are on it; None where no platform has told."""
+    around: tuple[Gpu, ...] = ()
+    """The GPUs of its node, where some link of it is down: they tell whether it should be up."""
 
 
 def gpu_item(
@@ -43,9 +45,10 @@ def gpu_item(
 ) -> GpuItem:
     if node is None:
         return GpuItem(name, words, gpu)
+    around = node.gpus if gpu is not None and links_down(gpu) else ()
     heard = xids.get((name, gpu.key), ()) if gpu is not None else ()
     work = ownership.on_gpu(gpu) if ownership is not None and gpu is not None else None
-    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, work)
+    return GpuItem(name, words, gpu, node.driver, node.cuda, node.kernel, node.transport, heard, work, around)
 
 
 def xids_of(events: Iterable[Event]) -> Xids:
@@ -64,6 +67,6 @@ def gpu_text(item: GpuItem) -> str:
     users = {process.user for process in gpu.processes or () if process.user}
     words = [item.node, f"gpu{gpu.index}", gpu.name, gpu.uuid, gpu.serial, gpu.pci_bus_id, *sorted(users)]
     words.extend(instance.profile for instance in gpu.mig.instances)
-    words.append(gpu_condition(gpu).word)
+    words.append(gpu_condition(gpu, item.around).word)
     words.append(workload_words(item.workloads or ()))
     return " ".join(word for word in words if word).lower()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from backends.domain import Link, Node
 from backends.nodes.topology import GpuLinks, NicChoice, TopologyMatrix, gpu_links, nearest_nics
+from backends.nvlinks import missed_links
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -28,14 +29,20 @@ _LEVEL_STYLES = {"X": "dim", "PIX": "good", "PXB": "good", "PHB": "", "NODE": "d
 
 
 def matrix_rows(matrix: TopologyMatrix, node: Node, stale: bool) -> list[MatrixRow]:
-    """The matrix as rows of cells; a bond with fewer links than the best one stands out."""
+    """The matrix as rows of cells; a thin bond stands out where one of its GPUs misses links, else it was built so."""
     best = max((_bond(cell) or 0 for line in matrix.cells for cell in line), default=0)
+    missed = missed_links(node.gpus)
+    broken = {f"GPU{gpu.index}" for gpu in node.gpus if gpu.key in missed}
     choices = {f"GPU{each.gpu.index}": each for each in nearest_nics(node)}
     rows = []
     for position, label in enumerate(matrix.labels):
         nic = position - matrix.gpu_count
         cells = tuple(
-            Cell(cell or NOT_MEASURED, "stale" if stale else _cell_style(cell, best)) for cell in matrix.cells[position]
+            Cell(
+                cell or NOT_MEASURED,
+                "stale" if stale else _cell_style(cell, best, is_broken=bool(broken & {label, other})),
+            )
+            for other, cell in zip(matrix.labels, matrix.cells[position], strict=True)
         )
         side = "" if nic >= 0 else _side(matrix, position, choices.get(label))
         rows.append(MatrixRow(label, matrix.nics[nic] if nic >= 0 else "", cells, Cell(side, "dim")))
@@ -47,10 +54,10 @@ def _bond(cell: str | None) -> int | None:
     return int(digits) if cell and cell.startswith("NV") and digits.isdigit() else None
 
 
-def _cell_style(cell: str | None, best: int) -> str:
+def _cell_style(cell: str | None, best: int, *, is_broken: bool) -> str:
     bond = _bond(cell)
     if bond is not None:
-        return "accent" if bond >= best else "bad"
+        return "bad" if is_broken and bond < best else "accent"
     return _LEVEL_STYLES.get(cell, "")
 
 
@@ -71,7 +78,12 @@ def verdict(node: Node, glyphs: Glyphs, stale: bool) -> list[Cell]:
     lost = [str(gpu.index) for gpu in node.gpus if gpu.lost]
     if lost:
         said.append(Cell(f"{glyphs.bad} lost: GPU {', '.join(lost)}", "bad"))
-    said += [Cell(f"{glyphs.bad} GPU {each.gpu.index}: {_down(each)}", "bad") for each in known if each.down]
+    missed = missed_links(node.gpus)
+    said += [
+        Cell(f"{glyphs.bad} GPU {each.gpu.index}: {_down(each, missed[each.gpu.key])}", "bad")
+        for each in known
+        if each.gpu.key in missed
+    ]
     wrong = [each for each in known if each.errors]
     if wrong:
         gpus = ", ".join(str(each.gpu.index) for each in wrong)
@@ -80,8 +92,13 @@ def verdict(node: Node, glyphs: Glyphs, stale: bool) -> list[Cell]:
     if known and not said:
         up, links = sum(each.up for each in known), sum(each.total for each in known)
         counted = "no errors" if any(each.errors is not None for each in known) else f"errors {NOT_MEASURED}"
-        style = "good" if up == links else "stale"
-        said.append(Cell(f"{glyphs.of(style)} {up}/{links} NVLinks up, {counted}", style))
+        untold = any(each.untold for each in known)
+        style = "stale" if untold else "good" if up else "dim"
+        sign = glyphs.note if style == "dim" else glyphs.of(style)
+        rest = "" if up == links or untold else ", the others unused"
+        said.append(
+            Cell(f"{sign} {up}/{links} NVLinks up{rest}, {counted}" if up else f"{sign} no NVLink is in use", style)
+        )
     if not known and not said:
         said.append(Cell(f"{glyphs.note} no NVLink was read", "dim"))
     divided = sum(gpu.mig.enabled is True and not gpu.links for gpu in node.gpus)
@@ -92,11 +109,11 @@ def verdict(node: Node, glyphs: Glyphs, stale: bool) -> list[Cell]:
     return [Cell(f"{glyphs.stale} last known:", "stale"), *(Cell(cell.text, "stale") for cell in said)]
 
 
-def _down(links: GpuLinks) -> str:
-    if len(links.down) == links.total:
+def _down(links: GpuLinks, missed: Sequence[Link]) -> str:
+    if len(missed) == links.total:
         return f"all {links.total} links down"
-    numbers = ", ".join(str(number) for number in links.down[:LINKS_NAMED])
-    more = "" if len(links.down) <= LINKS_NAMED else f" and {len(links.down) - LINKS_NAMED} more"
+    numbers = ", ".join(str(link.index) for link in missed[:LINKS_NAMED])
+    more = "" if len(missed) <= LINKS_NAMED else f" and {len(missed) - LINKS_NAMED} more"
     return f"link {numbers}{more} down ({links.up}/{links.total})"
 
 
@@ -104,23 +121,25 @@ def _down(links: GpuLinks) -> str:
 
 
 def links_section(node: Node, glyphs: Glyphs) -> Section:
-    """One line per GPU, and under it one per link that is down or has counted errors."""
+    """One line per GPU, and under it one per link that should be up and is not, or has counted errors."""
     lines: list[Line] = []
+    missed = missed_links(node.gpus)
     for gpu in node.gpus:
         found = gpu_links(gpu)
         if found is None:
             why = "lost" if gpu.lost else "MIG is on: cannot be asked" if gpu.mig.enabled else NOT_MEASURED
             lines.append((Cell(f"{gpu.index:>3}   "), Cell(why, "dim")))
             continue
-        lines += [_figures(found), *_links_in_trouble(gpu.links or (), glyphs)]
+        own = missed.get(gpu.key, ())
+        lines += [_figures(found, own), *_links_in_trouble(gpu.links or (), own, glyphs)]
     if not any(gpu.links for gpu in node.gpus):
         return Section("NVLINK", ((Cell("no link was read", "dim"),),) if node.gpus else ())
     head = (Cell("GPU      UP    GB/s  REPLAY   RECOV    FLIT    DATA", "dim"),)
     return Section("NVLINK (errors since the links came up)", (head, *lines))
 
 
-def _figures(links: GpuLinks) -> Line:
-    style = "bad" if links.down else ""
+def _figures(links: GpuLinks, missed: Sequence[Link]) -> Line:
+    style = "bad" if missed else ""
     speed = None if links.mbytes_per_second is None else links.mbytes_per_second / 1000
     counters = (links.replay_errors, links.recovery_errors, links.crc_flit_errors, links.crc_data_errors)
     return (
@@ -131,8 +150,8 @@ def _figures(links: GpuLinks) -> Line:
     )
 
 
-def _links_in_trouble(links: Sequence[Link], glyphs: Glyphs) -> list[Line]:
-    troubled = [link for link in links if link.active is not True or link.errors]
+def _links_in_trouble(links: Sequence[Link], missed: Sequence[Link], glyphs: Glyphs) -> list[Line]:
+    troubled = [link for link in links if link in missed or link.active is None or link.errors]
     lines: list[Line] = []
     for link in troubled[:LINKS_NAMED]:
         style = {False: "bad", None: "stale"}.get(link.active, "warn")

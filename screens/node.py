@@ -41,10 +41,11 @@ GONE = Condition("bad", "gone")
 def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     """The list at the left: one row per GPU, stale where the node no longer answers."""
     rows, live = [], reading.state is NodeState.LIVE
-    for gpu in reading.node.gpus if reading.node else ():
+    gpus = reading.node.gpus if reading.node else ()
+    for gpu in gpus:
         cells = (
             str(gpu.index),
-            state_cell(gpu_condition(gpu) if live else Condition("stale", "stale"), glyphs),
+            state_cell(gpu_condition(gpu, gpus) if live else Condition("stale", "stale"), glyphs),
             measured(units.number(gpu.utilization.gpu_percent)),
             measured(units.number(gpu.temperature.gpu_celsius)),
         )
@@ -80,14 +81,15 @@ class NodeScreen(LiveScreen):
             "node.previous_gpu", "left_square_bracket", "GPU before", "Show the GPU before", show=False, group="Node"
         ),
         Action(
-            "node.line_down",
-            "J,shift+down",
+            "node.further",
+            "pagedown",
             "Scroll",
-            "Scroll the page down; so does page down, and tab goes into it",
+            "Scroll the page down, and with page up back; by lines with shift+down and shift+up; tab goes into it",
             group="Node",
             rank=2,
         ),
-        Action("node.line_up", "K,shift+up", "Scroll up", "Scroll the page up", show=False, group="Node"),
+        Action("node.line_down", "shift+down", "Line down", "Scroll the page by a line", show=False, group="Node"),
+        Action("node.line_up", "shift+up", "Line up", "Scroll the page back by a line", show=False, group="Node"),
         *(
             Action(
                 f"node.page_{page.id}",
@@ -228,6 +230,9 @@ class NodeScreen(LiveScreen):
         elif target is not None:
             lines = max(1, target.scrollable_content_region.height - 1) if whole else 1
             target.scroll_relative(y=direction * lines, animate=False)
+
+    def action_further(self) -> None:
+        self.scroll_page(1, whole=True)
 
     def action_line_down(self) -> None:
         self.scroll_page(1)

@@ -169,7 +169,7 @@ class _Drawing:
         if self.view.sort == "name":
             return f"{reading.name}{SEPARATOR}{gpu.index:04d}"
         if self.view.sort == "state":
-            return SEVERITY[gpu_condition(gpu).style]
+            return SEVERITY[gpu_condition(gpu, reading.node.gpus if reading.node else ()).style]
         if self.view.sort == "workload":
             return self._owner(gpu)
         value = GPU_SORT.get(self.view.sort or "")
@@ -195,7 +195,7 @@ class _Drawing:
         known = self.cache.subjects.get(key)
         if known is not None and _same(known[0], item):
             return known[1]
-        subject = Subject(gpu_text(item), state_words(gpu, item.words), item)
+        subject = Subject(gpu_text(item), state_words(gpu, item.words, item.around), item)
         self.cache.subjects[key] = (item, subject)
         return subject
 
@@ -241,10 +241,11 @@ class _Drawing:
         if known is not None and _same(known[0], shown):
             return known[1]
         name = f"{reading.name} {gpu.index}" if flat else f"{gpu.index} {units.model(gpu.name)}"
-        condition = gpu_condition(gpu)
+        around = reading.node.gpus if reading.node else ()
+        condition = gpu_condition(gpu, around)
         # What an unreachable node's GPU was is not what it is: its state is told as stale.
         told = condition if live else Condition("stale", "stale")
-        cells = gpu_cells(gpu, name, told, trend, self.view.glyphs, work)
+        cells = gpu_cells(gpu, name, told, trend, self.view.glyphs, around, work)
         note = Note(LOST_NOTE_AT, Cell(gpu.lost_reason or "no reason given", "bad")) if gpu.lost else None
         row = Row(key, _faded(cells) if gpu.lost or not live else cells, 0 if flat else 1, None, False, note)
         self.cache.gpus[key] = (shown, row)

@@ -15,10 +15,11 @@ from textual.widgets import Static
 from backends.domain import Operand, Stack
 from backends.feed import Topic
 from screens import stack_rows
+from screens.logs_rows import stack_targets
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
-from tui.widgets.columns import Cell
+from tui.widgets.columns import Cell, key_at
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -54,6 +55,7 @@ class StackScreen(LiveScreen):
         Action("stack.blocked", "n", "Next blocked", "Select the next node that is not ready", group="Stack"),
         Action(ACTIONS_ID, "a", "Actions", "What can be done to the selected node", group="Stack"),
         Action("stack.node", "o", "Node", "Open the node itself", group="Stack", rank=2),
+        Action("stack.logs", "l", "Logs", "The log of what blocks the node, or of one of its operands", group="Stack"),
         Action("stack.switch", "tab", "Switch", "To the waterfall, and back to the list", group="Stack", rank=2),
     )
 
@@ -202,7 +204,7 @@ class StackScreen(LiveScreen):
             return
         unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] in ("bad", "warn", "stale")}
         order = [*range(grid.cursor + 1, len(grid.rows)), *range(grid.cursor + 1)]
-        found = next((index for index in order if grid.rows[index].key in unwell), None)
+        found = next((index for index in order if key_at(grid.rows, index) in unwell), None)
         if found is None:
             self.notify("Every node here is ready.", timeout=2)
         else:
@@ -241,6 +243,19 @@ class StackScreen(LiveScreen):
         names = [node.name for node in self.site.spec.nodes] if self.site else []
         short = name.partition(".")[0]
         return name if name in names else next((each for each in names if each.partition(".")[0] == short), None)
+
+    def action_logs(self) -> None:
+        from screens.logs import open_logs
+
+        row = self.grid.cursor_row if self.grid is not None else None
+        node = self.stack.get(row.key) if self.stack is not None and row is not None else None
+        if self.stack is None or node is None:
+            return
+        target, others = stack_targets(self.stack, node)
+        if target is None and not others:
+            self.notify("No operand has a pod on this node: there is no log.", timeout=3)
+            return
+        open_logs(self.app, target, others)
 
     def action_switch(self) -> None:
         sheet = self.query_one("#stack-sheet", Sheet)

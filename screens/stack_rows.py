@@ -15,9 +15,9 @@ from backends.domain import (
 from screens.cells import MISSING
 from tui.widgets import units
 from tui.widgets.cells import fit
-from tui.widgets.columns import Cell, Column, Row
+from tui.widgets.columns import Cell, Column, LazyRows, Row
 from tui.widgets.glyphs import NOT_MEASURED, Glyphs
-from tui.widgets.sheet import Line, Section
+from tui.widgets.sheet import Line, Prose, Section
 
 PHASES: dict[OperandPhase, tuple[str, str]] = {
     OperandPhase.READY: ("good", "ok"),
@@ -76,11 +76,14 @@ def _short(key: str) -> str:
     return SHORT.get(key, key.upper()[:OPERAND_WIDTH])
 
 
-def rows(stack: Stack, glyphs: Glyphs) -> list[Row]:
+def rows(stack: Stack, glyphs: Glyphs) -> LazyRows:
     """A row a node, the worst first, else by name."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
-    return [Row(node.name, _cells(node, stack, glyphs)) for node in listed]
+    return LazyRows(
+        [node.name for node in listed],
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs)),
+    )
 
 
 def _cells(node: StackNode, stack: Stack, glyphs: Glyphs) -> tuple[str | Cell, ...]:
@@ -145,28 +148,28 @@ def _blocker(node: StackNode, glyphs: Glyphs) -> list[Section]:
     style, _ = PHASES[state.phase]
     kind = "init container" if state.init else "container"
     head = f"{glyphs.of(style)} {blocker.title} {state.phase.value}"
-    lines: list[Line] = [(Cell(f"{head}: {state.reason}" if state.reason else head, style),)]
+    lines: list[Line | Prose] = [(Cell(f"{head}: {state.reason}" if state.reason else head, style),)]
     if state.container:
         lines.append(_pair(kind, f"{state.container}" + (f", {state.restarts} restarts" if state.restarts else "")))
     if state.pod:
         lines.append(_pair("pod", f"{state.namespace}/{state.pod}" if state.namespace else state.pod))
     if state.message:
-        lines.append(_pair("says", state.message))
+        lines.append(Prose(state.message, style))
     if node.waiting:
         lines.append(_pair("waiting for it", f"{node.waiting} operands"))
-    told = [(Cell(line),) for line in (blocker.log or ())[-LOG_LINES:]]
+    told = [Prose(line) for line in (blocker.log or ())[-LOG_LINES:]]
     if not told:
-        told = [(Cell(blocker.log_problem or "not read yet", "dim"),)]
+        told = [Prose(blocker.log_problem or "not read yet", "dim")]
     found = [Section("WHAT BLOCKS", tuple(lines)), Section("ITS LAST LOG LINES", tuple(told))]
     if blocker.events:
         found.append(Section("ITS EVENTS", tuple(_event(each) for each in blocker.events[-EVENT_LINES:])))
     return found
 
 
-def _event(event: StackEvent) -> Line:
+def _event(event: StackEvent) -> Prose:
     times = f" x{event.count}" if event.count > 1 else ""
-    head = f"{units.moment(event.at)} {event.reason or ''}{times} "
-    return Cell(head, "dim"), Cell(event.text, "warn" if event.warning else "")
+    head = f"{units.moment(event.at)} {event.reason or ''}{times}"
+    return Prose(f"{head} {event.text}", "warn" if event.warning else "")
 
 
 def _waterfall(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> Section:

@@ -89,6 +89,8 @@ class TriageScreen(LiveScreen):
         self._is_chosen = False
         """Somebody has moved the selection, or done something with what was selected."""
         self._opening_until = float("-inf")
+        self._unkept = ""
+        """What was last said of acknowledgements that cannot be kept."""
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="triage-summary")
@@ -132,6 +134,7 @@ class TriageScreen(LiveScreen):
         else:
             self._show_list(triage, self._body)
             self._show_evidence()
+            self._tell_unkept(triage)
 
     @property
     def filter_fields(self) -> FieldTable:
@@ -279,6 +282,13 @@ class TriageScreen(LiveScreen):
         if any(reading.state == "connecting" for reading in (self.fleet.nodes if self.fleet else ())):
             self._opening_until = now + SETTLE_SECONDS
         return now < self._opening_until and not self._is_chosen
+
+    def _tell_unkept(self, triage: Triage) -> None:
+        """Once, besides its place in the list: an acknowledgement that is forgotten pages somebody again."""
+        claim = next((each.claim for each in triage.findings if each.rule == "acknowledgements"), "")
+        if claim and claim != self._unkept:
+            self.notify(claim, title="Acknowledgements", severity="warning", timeout=8, markup=False)
+        self._unkept = claim or self._unkept
 
     def _show_evidence(self) -> None:
         """The selected finding in full; where nothing is listed, what was checked."""

@@ -98,7 +98,17 @@ def _unread(nodes: Sequence[NodeReading], width: int, glyphs: Glyphs) -> list[Li
     unread = [reading for reading in nodes if reading.state is not NodeState.LIVE]
     lines = [_unread_line(reading, width, glyphs) for reading in unread[:MOST_UNREAD]]
     left = len(unread) - MOST_UNREAD
-    return [*lines, (Cell(f"and {left} more", "dim"),)] if left > 0 else lines
+    if left > 0:
+        lines.append((Cell(f"and {left} more", "dim"),))
+    closed = sum(reading.state is NodeState.LIVE and _hides_log(reading) for reading in nodes)
+    if closed:
+        said = f"kernel log closed on {_count(closed, 'node')}: past XIDs are unseen"
+        lines += [(Cell(text, "dim"),) for text in wrapped(said, width, ellipsis=glyphs.ellipsis)]
+    return lines
+
+
+def _hides_log(reading: NodeReading) -> bool:
+    return reading.node is not None and bool(reading.node.gpus) and reading.node.kernel_log is None
 
 
 def _unread_line(reading: NodeReading, width: int, glyphs: Glyphs) -> Line:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backends.contract import GpudeckError, NoDriver, ProbeCut
-from backends.domain import Gpu, Node, clean
+from backends.domain import Gpu, Node, clean, short_bus_id
 from backends.nodes import bootstrap, smi, wire
 from backends.nodes.local import LocalTransport
 from backends.nodes.stream import SMI_LIMIT
@@ -104,7 +104,7 @@ def _instances(instances: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
 
 GPU_FIELDS: tuple[Field, ...] = (
     *_exact("index", "lost", "name", "uuid", "serial", "board_part_number"),
-    Field("pci_bus_id", normal=wire.short_bus_id),
+    Field("pci_bus_id", normal=short_bus_id),
     *_exact(
         "pci_device_id", "minor_number", "architecture", "vbios", "gsp_firmware", "persistence", "compute_mode",
         "recovery_action",
@@ -134,7 +134,7 @@ GPU_FIELDS: tuple[Field, ...] = (
     *_exact(
         "ecc.enabled", "ecc.pending", "ecc.volatile.corrected", "ecc.volatile.uncorrected", "ecc.aggregate.corrected",
         "ecc.aggregate.uncorrected", "remapped_rows.corrected", "remapped_rows.uncorrected", "remapped_rows.pending",
-        "remapped_rows.failed",
+        "remapped_rows.failed", "retired_pages.single_bit", "retired_pages.double_bit", "retired_pages.pending",
     ),
     # An idle link goes down to a lower generation, and the query itself wakes it.
     *_moving("pcie.generation"),
@@ -197,7 +197,7 @@ def _same(field: str, ours: Any, theirs: Any) -> Row:
 
 
 def _slots(node: Node) -> dict[str, Gpu]:
-    return {wire.short_bus_id(gpu.pci_bus_id) if gpu.pci_bus_id else f"#{gpu.index}": gpu for gpu in node.gpus}
+    return {short_bus_id(gpu.pci_bus_id) if gpu.pci_bus_id else f"#{gpu.index}": gpu for gpu in node.gpus}
 
 
 def _rows(fields: Sequence[Field], probe: Any, nvidia_smi: Any) -> list[Row]:

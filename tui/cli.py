@@ -63,6 +63,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "mig": ("mig", "mig"),
     "check": ("check", "check"),
     "stack": ("stack", "stack"),
+    "logs": ("logs", "logs"),
     "changes": ("changes", "changes"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
@@ -185,6 +186,26 @@ def _completion(completion: Parser) -> None:
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
+def _logs(logs: Parser) -> None:
+    logs.add_argument("name", metavar="NAME", help="an operand (driver, toolkit, ...), POD, NAMESPACE/POD or CONTAINER")
+    logs.add_argument("--node", metavar="NODE", help="where it runs; needed for an operand of several nodes")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, through cuts and restarts")
+    logs.add_argument("-p", "--previous", action="store_true", help="of the container's former run")
+    logs.add_argument(
+        "-c",
+        "--container",
+        action="append",
+        metavar="NAME",
+        help="of a pod; may be repeated (default: what is not well)",
+    )
+    logs.add_argument("--timestamps", action="store_true", help="the time before each line")
+    logs.add_argument(
+        "--tail", type=int, default=1000, metavar="N", help="the last N lines; -1 for all (default: 1000)"
+    )
+    logs.add_argument("--since", type=int, metavar="SECONDS", help="only what is younger")
+    _site_arguments(logs)
+
+
 def _check(check: Parser) -> None:
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
     check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
@@ -289,6 +310,7 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "check": ("what is wrong, why and what to do; 1 for a warning or worse", _check),
     "changes": ("what was changed, what was cut off, and how to end it", _changes),
     "stack": ("the GPU stack of the site's platform, what blocks it, and changes to it", _stack),
+    "logs": ("the log of an operand, a pod or a container", _logs),
     "backends": ("installed platform backends and how nodes are read", _backends),
     "completion": ("print a completion script", _completion),
 }

@@ -35,7 +35,8 @@ class Filtered(Protocol):
     """A screen with a list; or what a screen names as `filtered`, where the list is a part of it.
 
     One whose rows have fields also has their table as `filter_fields`, `filter_values(field)` for completion, and
-    `filter_found`, whether any row is shown; one that opens filtered, `opened_filter`, the text it opened with.
+    `filter_found`, whether any row is shown; one that opens filtered, `opened_filter`, the text it opened with. One
+    whose `/` takes something else than a filter says what as `filter_hint`.
     """
 
     filter_text: str
@@ -117,6 +118,9 @@ class FilterLine:
         """What helps to go on after `text`."""
         from tui.widgets.filter.completion import hint
 
+        own = getattr(self.target(), "filter_hint", None)
+        if isinstance(own, str):
+            return own
         return hint(text, self.fields_of(self.target()))
 
     def fields_of(self, target: Filtered | None) -> FieldTable:
@@ -127,9 +131,13 @@ class FilterLine:
 
     def help_of(self, screen: Screen[Any]) -> Text | None:
         """What may be typed for that screen; None where it has no list."""
+        from rich.text import Text
+
         from screens.help_filter import filter_help
 
         target = self.target(screen)
+        if isinstance(own := getattr(target, "filter_hint", None), str):
+            return Text(own)
         return None if target is None else filter_help(self.fields_of(target), self.saved.all)
 
     async def load(self) -> None:

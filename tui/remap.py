@@ -19,6 +19,7 @@ def screen_actions() -> list[Action]:
     from screens.changes import ChangesScreen
     from screens.events import EventsScreen
     from screens.fleet import FleetScreen
+    from screens.logs import LogsScreen
     from screens.node import NodeScreen
     from screens.stack import StackScreen
     from screens.triage import TriageScreen
@@ -30,6 +31,7 @@ def screen_actions() -> list[Action]:
         *StackScreen.ACTIONS,
         *EventsScreen.ACTIONS,
         *ChangesScreen.ACTIONS,
+        *LogsScreen.ACTIONS,
     ]
 
 

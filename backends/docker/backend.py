@@ -8,20 +8,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from typing import Any, ClassVar, Self
 
 from backends.contract import GpudeckError, NotAllowed, SiteContext
-from backends.docker import checks
-from backends.docker.containers import moment, workload
+from backends.docker import checks, logs
+from backends.docker.containers import workload
 from backends.docker.engine import Engine, Tls
 from backends.domain import NodeReading, NodeSpec, NodeState, clean
 from backends.domain.access import NotPermitted, Permission
-from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
+from backends.domain.log import LogBatch, LogQuery, LogSource
 from backends.domain.stack import Stack
-from backends.domain.workload import Workload, Workloads
+from backends.domain.workload import Container, Workload, Workloads
 
 STACK_SECONDS = 15.0
 RETRY_SECONDS = 10.0
-BATCH_LINES = 500
-LINE_LIMIT = 4096
 READ_CONTAINERS = Permission("list", "containers")
+READ_ENGINE = Permission("get", "info")
 
 
 class DockerBackend:
@@ -122,34 +121,33 @@ class DockerBackend:
         try:
             info = await engine.info()
         except GpudeckError as error:
-            return checks.Facts(reading, None, problem=error.message, hint=error.hint)
+            denied = NotPermitted(f"the engine of {name}", READ_ENGINE) if isinstance(error, NotAllowed) else None
+            return checks.Facts(reading, None, problem=error.message, hint=error.hint, denied=denied)
         return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
 
     # Logs
 
     async def logs(self, source: LogSource, query: LogQuery) -> AsyncGenerator[LogBatch, None]:
-        """Batches of what arrived together, at most `BATCH_LINES` lines each."""
-        engine = self._engines.get(source.node or "")
-        if engine is None:
-            raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "")
+        engine = self._engine_of(source)
         if query.previous:
             raise GpudeckError(
                 "Docker keeps no log of a container's former run", "the log of all runs is one: scroll up"
             )
-        wanted = {"follow": "1" if query.follow else "0", "tail": str(query.tail_lines or "all")}
-        if query.since_seconds is not None:
-            wanted["since"] = str(int(self._context.clock.now()) - query.since_seconds)
-        async with contextlib.aclosing(engine.log(source.name, wanted)) as arriving:
-            async for lines in arriving:
-                for start in range(0, len(lines), BATCH_LINES):
-                    yield LogBatch(tuple(_line(line, source.name) for line in lines[start : start + BATCH_LINES]))
+        async with contextlib.aclosing(logs.tail(engine, self._context.clock, source.name, query)) as batches:
+            async for batch in batches:
+                yield batch
 
+    async def containers(self, source: LogSource) -> tuple[Container, ...]:
+        """All of the node's engine, by name."""
+        documents = await self._engine_of(source).containers()
+        found = [container for each in documents for container in workload(each, source.node or "").containers]
+        return tuple(sorted(found, key=lambda container: container.name))
 
-def _line(received: bytes, container: str) -> LogLine:
-    text = received.decode("utf-8", "replace")
-    stamp, space, rest = text.partition(" ")
-    at = moment(stamp) if space else None
-    return LogLine(clean(rest if at is not None else text, LINE_LIMIT), container, at)
+    def _engine_of(self, source: LogSource) -> Engine:
+        engine = self._engines.get(source.node or "")
+        if engine is None:
+            raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "name one with --node")
+        return engine
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.domain import Node, NodeReading, clean
+from backends.domain import Node, NodeReading, NotPermitted, clean
 from backends.domain.stack import (
     Blocker,
     NodeGpuCapacity,
@@ -30,6 +30,8 @@ class Facts:
     problem: str | None = None
     """Why it could not."""
     hint: str = ""
+    denied: NotPermitted | None = None
+    """What the engine refuses to this user."""
 
     @property
     def node(self) -> Node | None:
@@ -192,4 +194,6 @@ def _health(states: list[OperandState], blocker: Blocker | None) -> StackHealth:
 
 def stack(facts: list[Facts]) -> Stack:
     nodes = tuple(sorted((stack_node(each) for each in facts), key=lambda node: node.name))
-    return Stack(platform="docker", operands=tuple(check.operand for check in CHECKS), nodes=nodes)
+    operands = tuple(check.operand for check in CHECKS)
+    denied = tuple(each.denied for each in facts if each.denied is not None)
+    return Stack(platform="docker", operands=operands, nodes=nodes, not_permitted=denied)

@@ -58,6 +58,7 @@ class Engine:
         self._tls = tls
         self._docker: Docker | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def version(self) -> dict[str, Any]:
         async def ask(docker: Docker) -> dict[str, Any]:
@@ -108,6 +109,15 @@ class Engine:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
+    async def state(self, name: str) -> str:
+        """running, restarting, exited, ...; raises `GpudeckError`, also for a container that is not there."""
+
+        async def ask(docker: Docker) -> str:
+            document = await (await docker.containers.get(name)).show()
+            return clean(str(document.get("State", {}).get("Status") or ""), 32)
+
+        return await self._ask(ask)
+
     async def log(self, name: str, parameters: Mapping[str, str]) -> AsyncGenerator[list[bytes], None]:
         """Lines of a container's log as they arrive, each with its RFC 3339 time before it; raises `GpudeckError`.
 
@@ -149,6 +159,11 @@ class Engine:
         return url.replace("tcp://", f"{scheme}://", 1), aiohttp.TCPConnector(ssl=context or True)
 
     async def close(self) -> None:
+        """For good."""
+        self._closed = True
+        await self._leave()
+
+    async def _leave(self) -> None:
         docker, self._docker = self._docker, None
         if docker is not None:
             await docker.close()
@@ -161,11 +176,13 @@ class Engine:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await question(docker)
         except (DockerError, TimeoutError, OSError) as error:
-            await self.close()
+            await self._leave()
             raise self._explain(error) from None
 
     async def _connect(self) -> Docker:
         async with self._lock:
+            if self._closed:
+                raise Unreachable(f"the connection to the container engine of {self.node} was closed", "")
             if self._docker is None:
                 url = await self._locate()
                 aiodocker = await asyncio.to_thread(_load)

@@ -42,13 +42,14 @@ if TYPE_CHECKING:
         Pcie,
         Power,
         RemappedRows,
+        RetiredPages,
         Temperature,
         Utilization,
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
-    from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall
+    from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
     from backends.domain.stack import (
         Blocker,
@@ -144,6 +145,7 @@ __all__ = [
     "RdmaPort",
     "RemappedRows",
     "ResourceCount",
+    "RetiredPages",
     "Route",
     "Service",
     "Severity",
@@ -168,6 +170,7 @@ __all__ = [
     "by_container",
     "clean",
     "node_named",
+    "short_bus_id",
 ]
 
 _MODULES = (

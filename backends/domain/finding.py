@@ -116,6 +116,8 @@ class Finding:
     acknowledged: Acknowledgement | None = None
     magnitude: float | None = None
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
+    again_at: float | None = None
+    """When it last began anew, of what happens again and again; None: `since` is its only beginning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,20 @@ class RemappedRows:
 
 
 @dataclass(frozen=True, slots=True)
+class RetiredPages:
+    """Pages of memory that are no longer used, before Ampere (nvmlDeviceGetRetiredPages): what row remapping is since.
+
+    `pending` wants a reset.
+    """
+
+    single_bit: int | None = None
+    """Retired after several corrected errors in one place."""
+    double_bit: int | None = None
+    """Retired after an uncorrectable error."""
+    pending: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pcie:
     """The PCIe link as it runs now and at best. An idle GPU may lower `generation`; `width` should not shrink."""
 
@@ -271,6 +285,7 @@ class Gpu:
     clocks: Clocks = Clocks()
     ecc: Ecc = Ecc()
     remapped_rows: RemappedRows = RemappedRows()
+    retired_pages: RetiredPages = RetiredPages()
     pcie: Pcie = Pcie()
     links: tuple[Link, ...] | None = None
     """None where the board has no NVLink or it cannot be asked (MIG on)."""

@@ -50,3 +50,5 @@ class LogBatch:
     """Lines left out before these because the reader was slower than the log."""
     problem: str | None = None
     """Why a container's log cannot be read, or was interrupted; the others go on."""
+    retried: bool = False
+    """The log that `problem` is about is tried again."""

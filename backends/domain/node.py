@@ -15,7 +15,16 @@ class Stall:
 
     gpu_index: int | None = None
     call: str | None = None
+    """An NVML function; else what the probe waits for besides NVML."""
     seconds: float | None = None
+
+    @property
+    def told(self) -> str:
+        """`NVML hangs in nvmlDeviceGetPowerUsage of GPU 3`"""
+        if self.call is not None and not self.call.startswith("nvml"):
+            return f"the probe hangs in {self.call}"
+        where = "" if self.gpu_index is None else f" of GPU {self.gpu_index}"
+        return f"NVML hangs in {self.call or 'a call'}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,8 @@ class Node:
     clock_skew_seconds: float | None = None
     """The node's clock minus this machine's; includes the network delay."""
     kernel_log: str | None = None
-    """Where XIDs are read from: kmsg, journal; None when the kernel log may not be read."""
+    """Where XIDs are read from: kmsg, journal. None when the kernel log may not be read: XIDs of the past are unseen
+    then, and of those to come there is what NVML tells."""
     gpus: tuple[Gpu, ...] = ()
     host: Host = field(default_factory=Host)
     topology: Topology | None = None
@@ -66,6 +76,7 @@ class Node:
 
 EVENT_KINDS: dict[str, str] = {
     "xid": "the driver reported an error of a GPU",
+    "sxid": "the driver reported an error of an NVSwitch",
     "gpu_lost": "a GPU fell off the bus or is no longer listed",
     "gpu_back": "a lost GPU answers again",
     "ecc_double_bit": "an uncorrectable memory error",
@@ -91,10 +102,27 @@ class Event:
     gpu_index: int | None = None
     gpu_uuid: str | None = None
     pci_bus_id: str | None = None
+    """Of the GPU; of the switch where it is an SXID."""
     code: int | None = None
-    """The XID number."""
+    """The number of the XID or the SXID."""
     source: str | None = None
     """nvml, kernel or console."""
+    gi: int | None = None
+    """The MIG GPU instance it happened in; None outside MIG, and where the driver does not tell."""
+    ci: int | None = None
+    """The compute instance of it."""
+    pid: int | None = None
+    """The process whose work met an XID, by its number on the node."""
+    process: str | None = None
+    """Its name, as the kernel cuts it."""
+    fatal: bool | None = None
+    """Of an SXID: whether the switch's work ended with it; None where the line does not say."""
+    link: int | None = None
+    """Of an SXID: the switch's port."""
+    count: int = 1
+    """How many it stands for: itself, and those of a run before it that are not told one by one."""
+    first_at: float | None = None
+    """When the first of those happened; None where it stands for itself alone."""
 
     @property
     def gpu_key(self) -> str | None:
@@ -103,6 +131,18 @@ class Event:
         return self.gpu_uuid or self.pci_bus_id or index
 
     @property
+    def device(self) -> str | None:
+        """The slot of what it is about in the kernel's spelling; where that is not known the GPU's UUID or index."""
+        return short_bus_id(self.pci_bus_id) if self.pci_bus_id else self.gpu_key
+
+    @property
     def key(self) -> str:
         """Identity within its site: what happened to what at which time; a site keeps one event of a key."""
-        return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}"
+        more = "".join(f" {each}" for each in (self.pid, self.link) if each is not None)
+        return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}{more}"
+
+
+def short_bus_id(bus_id: str) -> str:
+    """00000000:9B:00.0 and 0000:9b:00 are the same slot: domain, bus and device in lower case."""
+    domain, _, rest = bus_id.lower().partition(":")
+    return f"{domain[-4:]}:{rest.partition('.')[0]}"

@@ -57,6 +57,8 @@ class Container:
     """CrashLoopBackOff, OOMKilled, ..."""
     restarts: int = 0
     gpus: tuple[GpuRequest, ...] = ()
+    init: bool = False
+    """Runs before the others, and ends."""
 
 
 @dataclass(frozen=True, slots=True)

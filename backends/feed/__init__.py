@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backends.feed.derived import Derived
     from backends.feed.follow import Follow
     from backends.feed.history import History, Point, window_start
+    from backends.feed.stamps import Stamps
     from backends.feed.topic import Reading, Topic, Unwatch
     from backends.feed.track import Step
 
@@ -28,6 +29,7 @@ __all__ = [
     "ManualClock",
     "Point",
     "Reading",
+    "Stamps",
     "Step",
     "SystemClock",
     "Topic",
@@ -48,6 +50,7 @@ _HOMES = {
     "History": "history",
     "Point": "history",
     "window_start": "history",
+    "Stamps": "stamps",
     "Reading": "topic",
     "Topic": "topic",
     "Unwatch": "topic",

@@ -11,6 +11,7 @@ from backends.domain import (
     AccessReview,
     Act,
     ApiRequest,
+    Container,
     DrainPlan,
     LogBatch,
     LogQuery,
@@ -134,6 +135,9 @@ class Kubernetes:
 
     def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
         return logs.tail(self.api, self.clock, source, query)
+
+    async def containers(self, source: LogSource) -> tuple[Container, ...]:
+        return await logs.containers_of(self.api, source)
 
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         return await rights.review(self.api, permissions)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 from backends.contract import Clock, Gone, GpudeckError, NotAllowed, Refused
-from backends.domain import LogBatch, LogLine, LogQuery, LogSource, clean
-from backends.feed import Backoff
+from backends.domain import Container, LogBatch, LogLine, LogQuery, LogSource, clean
+from backends.feed import Backoff, Stamps
 from backends.kubernetes.api import Api
 from backends.kubernetes.errors import from_exception
-from backends.kubernetes.fields import entries, maps, table, word
+from backends.kubernetes.fields import table, word
+from backends.kubernetes.keeping import pod_of
+from backends.kubernetes.objects import LeanContainer
 from backends.kubernetes.resources import PODS
 from backends.kubernetes.watchset import end
+from backends.kubernetes.workloads import container_of
 
 LINE_LIMIT = 4096
 """Characters kept of a line."""
@@ -38,7 +40,7 @@ class Lines:
     def __init__(self) -> None:
         self._waiting: deque[LogLine] = deque()
         self._dropped = 0
-        self._problems: deque[str] = deque(maxlen=32)
+        self._problems: deque[tuple[str, bool]] = deque(maxlen=32)
         self._filled = asyncio.Event()
         self._open = 0
 
@@ -56,8 +58,8 @@ class Lines:
             self._dropped += 1
         self._filled.set()
 
-    def complain(self, problem: str) -> None:
-        self._problems.append(problem)
+    def complain(self, problem: str, *, retried: bool) -> None:
+        self._problems.append((problem, retried))
         self._filled.set()
 
     async def take(self) -> LogBatch | None:
@@ -69,18 +71,19 @@ class Lines:
             await self._filled.wait()
         lines = [self._waiting.popleft() for _ in range(min(BATCH_LINES, len(self._waiting)))]
         dropped, self._dropped = self._dropped, 0
-        return LogBatch(tuple(lines), dropped, self._problems.popleft() if self._problems else None)
+        problem, retried = self._problems.popleft() if self._problems and not self._waiting else (None, False)
+        return LogBatch(tuple(lines), dropped, problem, retried)
 
 
 async def tail(api: Api, clock: Clock, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
     """See `TailsLogs.logs`."""
-    containers = source.containers or await containers_of(api, source)
+    names = source.containers or tuple(each.name for each in await containers_of(api, source))
     lines = Lines()
-    for _ in containers:
+    for _ in names:
         lines.opened()
     tasks = [
         asyncio.create_task(_Stream(api, clock, source, name, query, lines).run(), name=f"log {source.name} {name}")
-        for name in containers
+        for name in names
     ]
     try:
         while (batch := await lines.take()) is not None:
@@ -89,10 +92,9 @@ async def tail(api: Api, clock: Clock, source: LogSource, query: LogQuery) -> As
         await end(tasks)
 
 
-async def containers_of(api: Api, source: LogSource) -> tuple[str, ...]:
-    """The pod's containers, init containers first. Raises `GpudeckError`."""
-    (spec,) = maps(await api.get(PODS.path(source.namespace, source.name)), "spec")
-    return tuple(word(entry, "name") for key in ("initContainers", "containers") for entry in entries(spec, key))
+async def containers_of(api: Api, source: LogSource) -> tuple[Container, ...]:
+    """The pod's containers as they are now, init containers first. Raises `GpudeckError`."""
+    return tuple(container_of(each) for each in (await _pod(api, source))[1])
 
 
 async def last_lines(
@@ -120,43 +122,51 @@ class _Stream:
         self._query = query
         self._lines = lines
         self._backoff = Backoff(first=0.5, most=15.0)
-        self._seconds: dict[str, float] = {}
-        self._last_stamp = ""
-        """Time of the last line as the API wrote it: where a cut stream is resumed."""
-        self._known_until: str | None = None
-        """Lines up to this time were told before the stream was cut; None once a later one came."""
+        self._stamps = Stamps()
+        self._told = ""
+        """What the reader was told last of why there is nothing to read."""
 
     async def run(self) -> None:
         try:
             while True:
                 try:
                     await self._read()
-                    if not self._follows or not await self._runs():
+                    if not self._follows or await self._is_over():
                         break
                 except GpudeckError as error:
                     wait = self._wait_after(error)
                     if wait is None:
                         break
                     await self._clock.sleep(wait)
-                self._known_until = _sortable(self._last_stamp)
+                self._stamps.cut()
         finally:
             self._lines.closed()
 
     def _wait_after(self, error: GpudeckError) -> float | None:
         """Seconds until the next try; None when there is to be none."""
-        if isinstance(error, Refused) and self._follows:
-            return NOT_STARTED_SECONDS  # "waiting to start"
-        self._lines.complain(f"{self._container}: {error.message}")
-        if not self._follows or isinstance(error, Gone | NotAllowed | Refused):
-            return None
-        return self._backoff.next()
+        if isinstance(error, Refused) and self._follows:  # "waiting to start"
+            self._tell_once(error.message)
+            return NOT_STARTED_SECONDS
+        final = not self._follows or isinstance(error, Gone | NotAllowed | Refused)
+        self._lines.complain(f"{self._container}: {error.message}", retried=not final)
+        return None if final else self._backoff.next()
 
-    async def _runs(self) -> bool:
-        """Whether the container still runs, so that the end of its stream was not the end of its log."""
-        (status,) = maps(await self._api.get(PODS.path(self._source.namespace, self._source.name)), "status")
-        every = [*entries(status, "initContainerStatuses"), *entries(status, "containerStatuses")]
-        mine = next((entry for entry in every if entry.get("name") == self._container), {})
-        return bool(table(table(mine, "state"), "running"))
+    async def _is_over(self) -> bool:
+        """Whether the log has ended with its stream; waits while the container is to run again."""
+        while True:
+            policy, containers = await _pod(self._api, self._source)
+            mine = next((each for each in containers if each.name == self._container), None)
+            if mine is None or mine.state == "running":
+                return mine is None
+            if mine.state != "waiting" and not _runs_again(policy, mine):
+                return True
+            self._tell_once(f"it does not run ({mine.reason or mine.state}); its next run is followed")
+            await self._clock.sleep(NOT_STARTED_SECONDS)
+
+    def _tell_once(self, problem: str) -> None:
+        if problem != self._told:
+            self._told = problem
+            self._lines.complain(f"{self._container}: {problem}", retried=True)
 
     @property
     def _follows(self) -> bool:
@@ -171,6 +181,7 @@ class _Stream:
             try:
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     self._backoff.reset()
+                    self._told = ""
                     pending = self._split(pending + chunk)
                     # A stream that never pauses must not keep the event loop from its other work.
                     await asyncio.sleep(0)
@@ -186,8 +197,8 @@ class _Stream:
             parameters["follow"] = "true"
         if query.previous:
             parameters["previous"] = "true"
-        if self._last_stamp:
-            parameters["sinceTime"] = self._last_stamp
+        if self._stamps.last:
+            parameters["sinceTime"] = self._stamps.last
         else:
             if query.tail_lines is not None:
                 parameters["tailLines"] = query.tail_lines
@@ -208,31 +219,22 @@ class _Stream:
     def _line(self, raw: bytes) -> LogLine | None:
         """`2026-11-25T08:31:17.123456789Z text`; None for a line that was told before the stream was cut."""
         stamp, separator, text = raw[: LINE_LIMIT * 4].decode("utf-8", "replace").partition(" ")
-        at = self._time(stamp)
+        at = self._stamps.at(stamp)
         if not separator or at is None:
             return LogLine(clean(stamp + separator + text, LINE_LIMIT), self._container)
-        if self._known_until is not None:
-            if _sortable(stamp) <= self._known_until:
-                return None
-            self._known_until = None
-        self._last_stamp = stamp
+        if not self._stamps.fresh(stamp):
+            return None
         return LogLine(clean(text, LINE_LIMIT), self._container, at)
 
-    def _time(self, stamp: str) -> float | None:
-        """Parsed once a second: the fractions are added to it."""
-        second, _, fraction = stamp.partition(".")
-        known = self._seconds.get(second)
-        if known is None:
-            try:
-                known = datetime.fromisoformat(second.removesuffix("Z")).replace(tzinfo=UTC).timestamp()
-            except ValueError:
-                return None
-            self._seconds = {second: known}
-        digits = fraction.removesuffix("Z")
-        return known + (float(f"0.{digits}") if digits.isascii() and digits.isdigit() else 0.0)
+
+async def _pod(api: Api, source: LogSource) -> tuple[str, tuple[LeanContainer, ...]]:
+    """The restart policy of the pod, and its containers. Raises `GpudeckError`."""
+    raw = await api.get(PODS.path(source.namespace, source.name))
+    return word(table(raw, "spec"), "restartPolicy") or "Always", pod_of(raw).containers
 
 
-def _sortable(stamp: str) -> str:
-    """A time whose fraction always has nine digits: Go leaves trailing zeros out."""
-    second, _, fraction = stamp.removesuffix("Z").partition(".")
-    return f"{second}.{fraction:0<9}"
+def _runs_again(policy: str, container: LeanContainer) -> bool:
+    """Whether the kubelet starts a container that has ended once more."""
+    if container.init and not container.sidecar:
+        return policy != "Never" and container.exit_code != 0
+    return policy == "Always" or (policy == "OnFailure" and container.exit_code != 0)

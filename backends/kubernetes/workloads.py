@@ -32,7 +32,7 @@ def workload_of(platform: str, pod: LeanPod, owners: tuple[Owner, ...]) -> Workl
         labels=tuple(sorted(pod.labels.items())),
         gpus=requests_of(pod.gpus),
         claims=pod.claims,
-        containers=tuple(_container(each) for each in pod.containers),
+        containers=tuple(container_of(each) for each in pod.containers),
         created_at=pod.created_at,
         started_at=pod.started_at,
     )
@@ -68,7 +68,7 @@ class Builder:
         return tuple(workload for _, workload in known.values())
 
 
-def _container(container: LeanContainer) -> Container:
+def container_of(container: LeanContainer) -> Container:
     return Container(
         name=container.name,
         id=container.id,
@@ -77,4 +77,5 @@ def _container(container: LeanContainer) -> Container:
         reason=container.reason,
         restarts=container.restarts,
         gpus=requests_of(container.gpus),
+        init=container.init,
     )

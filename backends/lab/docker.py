@@ -230,8 +230,12 @@ class DockerApi:
         await response.prepare(request)
         stamped = request.query.get("timestamps") in ("1", "true", "True")
         tail = request.query.get("tail", "all")
+        begin = request.query.get("since", "").partition(".")[0]
+        since = float(begin) if begin.isdecimal() else 0.0
         with contextlib.suppress(ConnectionError):
             async for line in self._lines(job, follow=request.query.get("follow") in ("1", "true", "True"), tail=tail):
+                if line[0] < since:
+                    continue
                 await response.write(_framed(line, stamped))
         return response
 

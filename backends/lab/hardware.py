@@ -126,14 +126,15 @@ class SimGpu:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """An XID in the kernel log; it is there from `at` on."""
+    """A line of the kernel log; it is there from `at` on."""
 
     number: int
     at: float
-    pci_bus_id: str
-    gpu_index: int
-    code: int
     text: str
+    """As the driver writes it, with slot and code."""
+    gpu_index: int | None = None
+    code: int | None = None
+    """Of an XID, which NVML tells of too."""
 
 
 @dataclass(slots=True)
@@ -190,13 +191,18 @@ class SimNode:
         self.boot_at = now
         self.boots += 1
 
-    def write_log(self, at: float, gpu: SimGpu, code: int, text: str) -> LogLine:
+    def write_xid(self, at: float, gpu: SimGpu, code: int, text: str) -> LogLine:
         """Adds an XID line in the driver's wording; `text` is what follows the code."""
         # The kernel log writes the short form of the bus id: four digits of domain, no function.
         short = gpu.pci_bus_id[4:].rsplit(".", 1)[0].lower()
-        line = LogLine(
-            next(self._numbers), at, gpu.pci_bus_id, gpu.index, code, f"NVRM: Xid (PCI:{short}): {code}, {text}"
-        )
+        return self._write(at, f"NVRM: Xid (PCI:{short}): {code}, {text}", gpu.index, code)
+
+    def write_sxid(self, at: float, switch: int, code: int, text: str) -> LogLine:
+        """Adds an SXID line; `switch` counts the node's NVSwitches, `text` is what follows the code."""
+        return self._write(at, f"nvidia-nvswitch{switch}: SXid (PCI:0000:{0xC1 + switch:02x}:00.0): {code}, {text}")
+
+    def _write(self, at: float, text: str, gpu_index: int | None = None, code: int | None = None) -> LogLine:
+        line = LogLine(next(self._numbers), at, text, gpu_index, code)
         self.log.append(line)
         return line
 

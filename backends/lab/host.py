@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from backends.feed import Clock
@@ -12,6 +14,7 @@ from backends.lab.equipment import EQUIPMENT, Equipment, Nic, SimDisk
 from backends.lab.hardware import SimNode
 from backends.lab.jobs import container_of
 from backends.lab.systemd import state_of
+from backends.nodes.probe_kernel import KernelLog
 
 FACTS_SECONDS = 60.0
 BLOCK_BYTES = 4096
@@ -27,20 +30,60 @@ SERVICES = (
 HOSTILE_MOUNT = "/raid\x1b]0;owned\x07/[@click=app.bell]x[/]/\u202etuo"
 
 
-class SimHost:
-    """One probe's view of a node; the kernel log is read from its beginning, as /dev/kmsg is."""
+class SimKernelLines:
+    """The kernel log of a node, read from its beginning as /dev/kmsg is: a source of the probe's `KernelLog`."""
 
-    kernel_log: str | None
+    def __init__(self, node: SimNode, clock: Clock, after: str | None) -> None:
+        self._node = node
+        self._clock = clock
+        # The journal serves a login that may not open /dev/kmsg.
+        self.name = "kmsg" if node.machine.privileged else "journal"
+        self._boot = f"{self.name} {node.boots} "
+        self._seen = self._known(after or "")
+
+    def _known(self, mark: str) -> set[int]:
+        if not mark.startswith(self._boot):
+            return set()
+        last = int(mark.removeprefix(self._boot))
+        return {line.number for line in self._node.log if line.number <= last}
+
+    def lines(self) -> Iterator[tuple[str, float, str]]:
+        """(mark, time, text) of each line since the last call."""
+        now = self._clock.now()
+        for line in list(self._node.log):
+            if line.number not in self._seen and line.at <= now:
+                self._seen.add(line.number)
+                yield f"{self._boot}{line.number}", line.at + self._node.clock_ahead_seconds, line.text
+
+
+class SimKernelLog(KernelLog):
+    """The probe's own reader without its thread: the lab's session takes its steps."""
+
+    def __init__(self, node: SimNode, clock: Clock) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._lines: Callable[[str | None], SimKernelLines] = functools.partial(SimKernelLines, node, clock)
+
+    def start(self, tell: Callable[[dict[str, Any]], None], after: str | None = None) -> None:
+        self.tell = tell
+        self.source = self._lines(after)
+        self.name = self.source.name
+        self.step()
+        self.first.set()
+
+    def step(self) -> None:
+        super().step()  # type: ignore[no-untyped-call]
+
+
+class SimHost:
+    """One probe's view of a node."""
 
     def __init__(self, node: SimNode, meter: Meter, clock: Clock, jobs_clock: Clock | None = None) -> None:
         self._node = node
         self._meter = meter
         self._clock = clock
         self._jobs_clock = jobs_clock or clock
-        self._seen: set[int] = set()
         self._facts: tuple[object, dict[str, Any]] | None = None
-        # The journal serves a login that may not open /dev/kmsg.
-        self.kernel_log = "kmsg" if node.machine.privileged else "journal"
+        self.kernel = SimKernelLog(node, clock)
 
     @property
     def _equipment(self) -> Equipment:
@@ -141,6 +184,9 @@ class SimHost:
     def numa_count(self) -> int:
         return len(self._equipment.numa_cpus)
 
+    def booted(self) -> float:
+        return self._node.boot_at
+
     def process(self, pid: int) -> dict[str, Any] | None:
         found = self._meter.process(pid, self._jobs_clock.now())
         if found is None:
@@ -149,16 +195,6 @@ class SimHost:
         told = {"user": process.user, "command": process.command, "started_at": process.started_at}
         container = container_of(self._node, gpu, process)
         return told if container is None else {**told, "container_id": container}
-
-    def kernel_xids(self) -> list[dict[str, Any]]:
-        now = self._clock.now()
-        fresh = [line for line in self._node.log if line.number not in self._seen and line.at <= now]
-        self._seen.update(line.number for line in fresh)
-        ahead = self._node.clock_ahead_seconds
-        return [
-            {"at": line.at + ahead, "pci_bus_id": line.pci_bus_id, "code": line.code, "text": line.text}
-            for line in fresh
-        ]
 
     def driver_gpus(self) -> list[str]:
         return [gpu.pci_bus_id for gpu in self._node.gpus]

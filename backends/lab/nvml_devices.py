@@ -386,13 +386,19 @@ def _wait(nvml: SimNvml, events: EventSet, _milliseconds: int) -> SimpleNamespac
     now = nvml.clock.now()
     due = [line for line in nvml.node.log if line.number not in events.seen and line.at <= now]
     # A GPU that fell off the bus raises no NVML event; the kernel log alone tells.
-    heard = (line for line in due if line.gpu_index in events.gpus and not nvml.node.gpus[line.gpu_index].faults.lost)
-    line = next(heard, None)
+    heard = (
+        (line, events.gpus[line.gpu_index])
+        for line in due
+        if line.gpu_index is not None
+        and line.gpu_index in events.gpus
+        and not nvml.node.gpus[line.gpu_index].faults.lost
+    )
+    line, device = next(heard, (None, None))
     if line is None:
         fail(pynvml.NVML_ERROR_TIMEOUT)
     events.seen.add(line.number)
     return SimpleNamespace(
-        device=events.gpus[line.gpu_index],
+        device=device,
         eventType=pynvml.nvmlEventTypeXidCriticalError,
         eventData=line.code,
         gpuInstanceId=NOT_MIG,

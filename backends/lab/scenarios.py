@@ -85,6 +85,15 @@ def _nvlink_down(stage: Stage) -> None:
     )
 
 
+def _nvswitch_fatal(stage: Stage) -> None:
+    node, gpu = stage.board(9, 5)
+    stage.put(gpu.faults, links_down=frozenset({11}), link_errors=38)
+    stage.switch_log(node, 3, 20034, "Fatal, Link 30 LTSSM Fault Up")
+    stage.switch_log(node, 3, 20034, "Data {0x00000000, 0x00000000, 0x00000000}", after=0.01)
+    fault = "NVLink: fatal error detected on link 11(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"
+    stage.log(node, gpu, 74, f"pid='<unknown>', name=<unknown>, {fault}", after=0.2)
+
+
 def _power_brake(stage: Stage) -> None:
     node, _ = stage.board(6, 0)
     for gpu in node.gpus:
@@ -191,6 +200,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("thermal", "hardware thermal slowdown of a GPU: hot, clocks down", _thermal),
         Scenario("pcie-narrow", "a GPU runs at PCIe x4 of x16, with replays", _pcie_narrow),
         Scenario("nvlink-down", "an NVLink is down, with errors: XID 74", _nvlink_down),
+        Scenario("nvswitch-fatal", "an NVSwitch reports a fatal error: SXID 20034, XID 74", _nvswitch_fatal),
         Scenario("probe-cut", "the probe on a node dies in the middle of a line, again and again", _probe_cut),
         Scenario("no-python", "a node without python3: only nvidia-smi can be used", _no_python),
         Scenario("power-brake", "the power brake slows all GPUs of a node", _power_brake),

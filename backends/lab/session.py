@@ -154,13 +154,14 @@ async def _until_eof(process: SSHServerProcess[bytes]) -> None:
 
 
 async def _drive(node: Node, source: bytes, options: dict[str, Any], output: Output) -> int:
-    if node.hardware.stalled is not None:
-        output.emit({"t": "hello", "protocol": options.get("protocol"), "python": "3.11.0", "pid": 1, "uid": 0})
-        await _hang(node, float(options.get("fast_seconds", 1.0)), output)
     probe_module = load_probe(source)
     nvml = SimNvml(node.hardware, node.meter, node.jobs_clock)
     host = SimHost(node.hardware, node.meter, node.clock, node.jobs_clock)
     probe = probe_module["Probe"](nvml, host, output.emit, options)
+    if node.hardware.stalled is not None:
+        output.emit({"t": "hello", "protocol": options.get("protocol"), "python": "3.11.0", "pid": 1, "uid": 0})
+        host.kernel.start(probe.tell_kernel, options.get("kernel_after"))
+        await _hang(node, host, float(options.get("fast_seconds", 1.0)), output)
     started = probe.start()
     once = bool(options.get("once"))
     if started is not False and once:
@@ -170,18 +171,19 @@ async def _drive(node: Node, source: bytes, options: dict[str, Any], output: Out
         return 1
     try:
         if not once:
-            await _beat(node, probe, float(options.get("fast_seconds", 1.0)), output)
+            await _beat(node, probe, host, float(options.get("fast_seconds", 1.0)), output)
     finally:
         probe.stop()
     return 0
 
 
-async def _beat(node: Node, probe: Any, seconds: float, output: Output) -> None:
+async def _beat(node: Node, probe: Any, host: SimHost, seconds: float, output: Output) -> None:
     clock = node.clock
     due = clock.monotonic() + seconds * node.phase
     while True:
         await clock.sleep(max(0.0, due - clock.monotonic()))
-        await _hang(node, seconds, output)
+        await _hang(node, host, seconds, output)
+        host.kernel.step()
         probe.beat()
         probe.poll_events(0)
         await output.flush()
@@ -189,14 +191,15 @@ async def _beat(node: Node, probe: Any, seconds: float, output: Output) -> None:
         due = max(due + seconds, clock.monotonic())
 
 
-async def _hang(node: Node, seconds: float, output: Output) -> None:
-    """While an NVML call does not come back, the probe's second thread says so: here in its place and its words.
+async def _hang(node: Node, host: SimHost, seconds: float, output: Output) -> None:
+    """While an NVML call does not come back, the probe's other threads go on: here in their place and their words.
 
     On a real node the sampling thread is stuck in the call; the lab's one event loop must not be.
     """
     began = node.clock.monotonic()
     while (stalled := node.hardware.stalled) is not None:
         await node.clock.sleep(seconds)
+        host.kernel.step()
         held = node.clock.monotonic() - began
         if held > max(3.0, 3 * seconds):
             index, call = stalled

@@ -62,7 +62,13 @@ class Stage:
 
     def log(self, node: SimNode, gpu: SimGpu, code: int, text: str, *, after: float = 0.0) -> None:
         """An XID in the kernel log, `after` seconds from the start; gone at the end, when the node reboots."""
-        line: LogLine = node.write_log(self.now + after, gpu, code, text)
+        self._wrote(node, node.write_xid(self.now + after, gpu, code, text))
+
+    def switch_log(self, node: SimNode, switch: int, code: int, text: str, *, after: float = 0.0) -> None:
+        """An SXID of the node's so-many-th NVSwitch in its kernel log; gone as an XID is."""
+        self._wrote(node, node.write_sxid(self.now + after, switch, code, text))
+
+    def _wrote(self, node: SimNode, line: LogLine) -> None:
         self._undo.append(lambda: node.log.remove(line))
         if node not in self._rebooting:
             self._rebooting.append(node)

@@ -20,7 +20,6 @@ import zlib
 PROTOCOL = 1
 PROCESSES_PER_GPU = 64
 TEXT_LIMIT = 400
-SAME_XID_SECONDS = 5.0
 
 NOT_THERE = (2, 3, 6, 13, 25, 26)
 """NVML codes for "this board, driver or mode has no such value": invalid argument, not supported, not found, function
@@ -29,6 +28,7 @@ UNLISTED = "listed by the driver, not by NVML"
 COMMON_ANCESTORS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 """nvmlGpuTopologyLevel_t in the words of `nvidia-smi topo -m`. 0 are two GPUs of one board, behind its one switch."""
 FIRST_FACTS_SECONDS = 2.0
+FIRST_LOG_SECONDS = 3.0
 TIMEOUT = 10
 NO_EVENTS = (1, 2, 3, 13)  # uninitialized, invalid argument, not supported, function not found
 LOST = {15: "NVML: GPU is lost", 16: "NVML: GPU requires reset"}
@@ -69,12 +69,20 @@ PROCESS_LISTS = (
     ("mps", "nvmlDeviceGetMPSComputeRunningProcesses"),
 )
 NO_INSTANCE = 0xFFFFFFFF
+HOST_FILES = "a file of /proc or /sys"
+"""What the probe waits for when it waits and NVML holds no call."""
 EVENT_XID = 0x8
 EVENT_DOUBLE_BIT = 0x2
 
 
 class GpuLost(Exception):
     pass
+
+
+def instance(value, name):
+    """An id of a MIG instance; None outside MIG, and from bindings that have no such field."""
+    number = getattr(value, name, NO_INSTANCE)
+    return None if number == NO_INSTANCE else number
 
 
 def text(value):
@@ -193,6 +201,12 @@ class GpuReader(object):
             else:
                 self.unread.pop(name, None)
 
+    def note(self, name, trouble):
+        """What could not be read besides NVML's own values; None when there is no trouble with it."""
+        self.unread.pop(name, None)
+        if trouble is not None:
+            self.unread[name] = trouble[:100]
+
     def read_fast(self):
         self.read(FAST, self.value)
 
@@ -247,6 +261,10 @@ def milli(value):
 
 def flag(value):
     return None if value is None else bool(value)
+
+
+def length(value):
+    return None if value is None else len(value)
 
 
 def pair(value, position):
@@ -362,18 +380,20 @@ def read_processes(gpu):
             found.setdefault((process.pid, getattr(process, "gpuInstanceId", None)), (kind, process))
     if not readable:
         return None
-    listed = []
+    listed, held = [], []
     for _, (kind, process) in sorted(found.items(), key=lambda item: item[0][0])[:PROCESSES_PER_GPU]:
-        gi, ci = getattr(process, "gpuInstanceId", None), getattr(process, "computeInstanceId", None)
         entry = measured(
             pid=process.pid,
             kind=kind,
             memory_bytes=process.usedGpuMemory,
-            gi=None if gi == NO_INSTANCE else gi,
-            ci=None if ci == NO_INSTANCE else ci,
+            gi=instance(process, "gpuInstanceId"),
+            ci=instance(process, "computeInstanceId"),
         )
         entry.update(gpu.host.process(process.pid) or {})
+        if entry.pop("held", False):
+            held.append(process.pid)
         listed.append(entry)
+    gpu.note("command lines", "not readable of processes %s" % ", ".join(map(str, held)) if held else None)
     gpu.value["processes_omitted"] = max(0, len(found) - PROCESSES_PER_GPU)
     return listed
 
@@ -394,6 +414,15 @@ def read_remapped_rows(gpu):
     if rows is None:
         return {}
     return {"corrected": rows[0], "uncorrected": rows[1], "pending": bool(rows[2]), "failed": bool(rows[3])}
+
+
+def read_retired_pages(gpu):
+    """Boards before Ampere; those since answer that they know no such thing."""
+    return measured(
+        single_bit=length(gpu.call("nvmlDeviceGetRetiredPages", 0)),
+        double_bit=length(gpu.call("nvmlDeviceGetRetiredPages", 1)),
+        pending=flag(gpu.call("nvmlDeviceGetRetiredPagesPendingStatus")),
+    )
 
 
 def read_pcie(gpu):
@@ -570,6 +599,7 @@ SLOW = (
     ("clocks", read_max_clocks),
     ("ecc", read_ecc),
     ("remapped_rows", read_remapped_rows),
+    ("retired_pages", read_retired_pages),
     ("pcie", read_pcie),
     ("links", read_links),
     ("fabric", read_fabric),
@@ -629,27 +659,29 @@ class Probe(object):
         self.sent_node = {}
         self.wired = None
         self.lost_told = set()
-        self.recent_xids = []
         self.events = None
         self.listen_again = False
         self.slow_due = 0.0
         self.started_at = host.now()
         self.beat_began = None
         self.node_call = None
-        self.lock = threading.Lock()
+        self.kernel_after = options.get("kernel_after")
 
     def start(self):
-        """NVML up, hello, the kernel log's XIDs, the full state. False after a fatal message."""
+        """Hello, the kernel log's XIDs whatever NVML does, NVML up, the full state. False after a fatal message."""
         if self.protocol != PROTOCOL:
             said = "the console speaks protocol %s, the probe %d" % (self.protocol, PROTOCOL)
             return self.give_up("version-mismatch", said, "")
         self.emit({"t": "hello", "protocol": PROTOCOL, "python": platform.python_version(), "pid": os.getpid(),
                    "uid": self.uid()})  # fmt: skip
+        self.host.kernel.start(self.tell_kernel, self.kernel_after)
         self.beat_began, self.node_call = time.time(), "nvmlInit"
         try:
             self.nvml.nvmlInit()
         except self.nvml.NVMLError as error:
             code, hint = INIT_FAILURES.get(getattr(error, "value", None), INIT_FAILURES[None])
+            self.beat_began = None
+            self.host.kernel.ready(FIRST_LOG_SECONDS)  # an XID may be why
             return self.give_up(code, "NVML does not start: %s" % error, hint)
         self.node = dict(self.host.identity())
         self.node.update(
@@ -657,14 +689,12 @@ class Probe(object):
                 driver=self.system("nvmlSystemGetDriverVersion"),
                 nvml=self.system("nvmlSystemGetNVMLVersion"),
                 cuda=self.cuda(),
-                kernel_log=self.host.kernel_log,
             )
         )
-        self.tell_kernel_xids()
-        self.node_call = "nvmlDeviceGetHandleByIndex"
         self.open_gpus()
-        self.node_call = None
         self.listen()
+        self.beat_began = None
+        self.host.kernel.ready(FIRST_LOG_SECONDS)  # what happened before is told before the state
         self.slow_due = 0.0
         self.beat()
         return True
@@ -691,6 +721,7 @@ class Probe(object):
 
     def open_gpus(self):
         """A reader per GPU NVML lists; a GPU whose handle fails, or that only the driver still lists, is lost."""
+        self.node_call = "nvmlDeviceGetCount"
         try:
             count = self.nvml.nvmlDeviceGetCount()
         except self.nvml.NVMLError:
@@ -701,12 +732,16 @@ class Probe(object):
         for index in range(count):
             reader = GpuReader(self.nvml, self.host, index, None, uid)
             self.gpus.append(reader)  # before it is asked: a call that hangs is this GPU's
+            reader.current_call = "nvmlDeviceGetHandleByIndex"
             try:
                 reader.handle = self.nvml.nvmlDeviceGetHandleByIndex(index)
             except self.nvml.NVMLError as error:
                 reader.lose("NVML: %s" % error)
             else:
+                self.node_call = None
                 reader.sample(True)
+            reader.current_call = None
+        self.node_call = None
         self.recall(known)
         self.add_unlisted(known, uid)
 
@@ -775,11 +810,12 @@ class Probe(object):
         self.beat_began = None
         if slow:
             self.node.update(self.host.load())
+            self.node["boot_at"] = self.host.booted()
             self.node["probe"] = self.cost(took)
         facts = self.host.facts(0.0 if self.sent_node else FIRST_FACTS_SECONDS)
         if facts is not None:
             self.node["host"] = facts
-        self.tell_kernel_xids()
+        self.node["kernel_log"] = self.host.kernel.name
         self.tell(now, samples)
         self.tell_lost(now)
 
@@ -816,10 +852,13 @@ class Probe(object):
             return None
 
     def count_changed(self):
+        self.node_call = "nvmlDeviceGetCount"
         try:
             count = self.nvml.nvmlDeviceGetCount()
         except self.nvml.NVMLError:
             return False
+        finally:
+            self.node_call = None
         return count != sum(1 for reader in self.gpus if reader.value.get("lost_reason") != UNLISTED)
 
     def cost(self, took):
@@ -859,21 +898,8 @@ class Probe(object):
                            "pci_bus_id": reader.value.get("pci_bus_id"), "code": None, "source": "nvml",
                            "text": reader.value.get("lost_reason") or "lost"})  # fmt: skip
 
-    def tell_kernel_xids(self):
-        for xid in self.host.kernel_xids():
-            self.tell_xid(xid["at"], None, xid["pci_bus_id"], xid["code"], xid["text"], "kernel")
-
-    def tell_xid(self, at, index, bus, code, said, source):
-        """NVML and the kernel log tell the same XID: the first one is sent."""
-        with self.lock:
-            slot = short_bus(bus) if bus else index
-            for known_at, known_slot, known_code, known_source in self.recent_xids:
-                same = (known_slot, known_code) == (slot, code)
-                if same and known_source != source and abs(known_at - at) < SAME_XID_SECONDS:
-                    return
-            self.recent_xids = self.recent_xids[-200:] + [(at, slot, code, source)]
-        self.emit({"t": "event", "at": at, "kind": "xid", "gpu_index": index, "pci_bus_id": bus, "code": code,
-                   "text": said[:TEXT_LIMIT], "source": source})  # fmt: skip
+    def tell_kernel(self, event):
+        self.emit(dict(event, t="event", source="kernel"))
 
     def poll_events(self, milliseconds):
         """Waits up to `milliseconds` for NVML events and emits all that are there."""
@@ -890,7 +916,10 @@ class Probe(object):
             milliseconds = 0
             index, bus = self.slot_of(event.device)
             if event.eventType & EVENT_XID:
-                self.tell_xid(self.host.now(), index, bus, int(event.eventData), "reported by NVML", "nvml")
+                self.emit({"t": "event", "at": self.host.now(), "kind": "xid", "gpu_index": index, "pci_bus_id": bus,
+                           "code": int(event.eventData), "text": "reported by NVML", "source": "nvml",
+                           "gi": instance(event, "gpuInstanceId"),
+                           "ci": instance(event, "computeInstanceId")})  # fmt: skip
             elif event.eventType & EVENT_DOUBLE_BIT:
                 self.emit({"t": "event", "at": self.host.now(), "kind": "ecc_double_bit", "gpu_index": index,
                            "pci_bus_id": bus, "code": None, "text": "uncorrectable ECC error",
@@ -926,7 +955,7 @@ class Probe(object):
             call = reader.current_call
             if call is not None:
                 return reader.index, call, time.time() - began
-        return None, self.node_call, time.time() - began
+        return None, self.node_call or HOST_FILES, time.time() - began
 
     def stop(self):
         try:

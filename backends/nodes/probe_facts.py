@@ -39,6 +39,7 @@ SERVICES = (
     ("nvsm", ("nvsm.service",), None),
 )
 """Name, its systemd units (the first that is installed counts), and the process as /proc/PID/comm cuts its name."""
+ABSENT = (None, "missing", "inactive", "failed")
 ACTIVE_STATES = frozenset(("active", "inactive", "failed", "activating", "deactivating", "reloading", "maintenance"))
 
 RUNTIMES = (
@@ -355,7 +356,7 @@ class Facts(object):
         for name, listed, _ in SERVICES:
             known = [states[unit] for unit in listed if unit in states]
             state_of[name] = next((state for state in known if state != "missing"), known[0] if known else None)
-        absent = {comm: name for name, _, comm in SERVICES if comm and state_of[name] in (None, "missing", "inactive")}
+        absent = {comm: name for name, _, comm in SERVICES if comm and state_of[name] in ABSENT}
         for name in self.running(absent):
             state_of[name] = "active"
         return [measured(name=name, state=state_of[name]) for name, _, _ in SERVICES]

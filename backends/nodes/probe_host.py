@@ -1,25 +1,26 @@
-"""What the probe reads of a machine besides NVML: the kernel log, processes, load.
+"""What the probe reads of a machine besides NVML: processes, load, and through other modules the rest.
 
 Sent to the node beside the probe; Python 3.6 or later, standard library only.
 """
 
-import json
 import os
 import platform
 import re
 import resource
 import socket
-import subprocess
+import threading
 import time
 
+from backends.nodes.probe_kernel import KernelLog
 from backends.nodes.probe_tree import Tree, decimal, measured, whole
 
 TEXT_LIMIT = 400
-XID_BACKLOG = 100
-JOURNAL_SECONDS = 10.0
 PROCESSES_KNOWN = 4096
+COMMAND_SECONDS = 0.25
+"""A command line that takes longer is not waited for."""
+HELD_MOST = 16
+BOOT_JITTER_SECONDS = 2.0
 
-XID_LINE = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)(?: GPU-I:\d+)?\): (\d+),?\s*(.*)")
 CONTAINER = re.compile(r"(?<![0-9a-f])(conmon-)?([0-9a-f]{64})(?![0-9a-f])")
 
 
@@ -43,16 +44,12 @@ class Host(object):
     def __init__(self, facts, root="/"):
         self.tree = Tree(root)
         self.slow = facts
-        self.kernel_log = None
-        self.kmsg = None
-        self.cursor = None
-        self.backlog = []
-        self.journal_due = 0.0
+        self.kernel = KernelLog(root)
         self.names = {}
+        self.commands = Commands(self.tree.root)
         self.users = {}
         self.boot_at = self.read_boot()
         self.ticks = os.sysconf("SC_CLK_TCK")
-        self.open_kernel_log()
 
     def now(self):
         return time.time()
@@ -66,6 +63,13 @@ class Host(object):
             if line.startswith("btime "):
                 return decimal(line, 1)
         return None
+
+    def booted(self):
+        """When the node booted, by its clock as it is now: a clock that was set right moves it."""
+        boot_at = self.read_boot()
+        if boot_at is not None and (self.boot_at is None or abs(boot_at - self.boot_at) > BOOT_JITTER_SECONDS):
+            self.boot_at = boot_at
+        return self.boot_at
 
     def facts(self, patience=0.0):
         """Disks, RDMA, services and the like as they were read last; waits so many seconds for a first reading."""
@@ -107,7 +111,10 @@ class Host(object):
         return measured(load_1m=decimal(load, 0), memory_available_bytes=self.meminfo("MemAvailable:"))
 
     def process(self, pid):
-        """User, command, start and container of a process; None when it is gone or hidden by a PID namespace."""
+        """User, command, start and container of a process; None when it is gone or hidden by a PID namespace.
+
+        `held`: the kernel holds whoever asks for its command line; its short name stands there then.
+        """
         stat = self.tree.text("/proc/%d/stat" % pid) or ""
         fields = stat.rpartition(")")[2].split()
         started = whole(fields[19]) if len(fields) > 19 else None
@@ -118,21 +125,17 @@ class Host(object):
             return known[1]
         if len(self.names) > PROCESSES_KNOWN:
             self.names.clear()
+        command, held = self.commands.of(pid)
         found = measured(
             user=self.owner(pid),
-            command=self.command(pid) or stat.partition("(")[2].rpartition(")")[0] or None,
+            command=command or stat.partition("(")[2].rpartition(")")[0] or None,
             started_at=None if self.boot_at is None else self.boot_at + started / float(self.ticks),
             container_id=container_of(self.tree.lines("/proc/%d/cgroup" % pid)),
         )
+        if held:
+            return dict(found, held=True)
         self.names[pid] = (started, found)
         return found
-
-    def command(self, pid):
-        try:
-            with open(self.tree.root + "/proc/%d/cmdline" % pid, "rb") as opened:
-                return opened.read(TEXT_LIMIT).replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        except (IOError, OSError):
-            return None
 
     def owner(self, pid):
         try:
@@ -154,85 +157,51 @@ class Host(object):
         except OSError:
             return []
 
-    def open_kernel_log(self):
+
+class Commands(object):
+    """Command lines of processes, read in a thread.
+
+    /proc/PID/cmdline is in the memory of the process: while that is locked, as it is for a process that hangs in the
+    driver, the kernel holds the reader too, perhaps for ever.
+    """
+
+    def __init__(self, root):
+        self.root = root
+        self.held = {}
+
+    def of(self, pid):
+        """(command line, False); (None, True) while the kernel holds a reader of it."""
+        reading = self.held.get(pid)
+        if reading is None:
+            if len(self.held) >= HELD_MOST:
+                self.held = {held: each for held, each in self.held.items() if not each.over.is_set()}
+            if len(self.held) >= HELD_MOST:
+                return None, True
+            reading = CommandReading("%s/proc/%d/cmdline" % (self.root, pid))
+            reading.over.wait(COMMAND_SECONDS)
+        if reading.over.is_set():
+            self.held.pop(pid, None)
+            return reading.command, False
+        self.held[pid] = reading
+        return None, True
+
+
+class CommandReading(object):
+    """One command line, read in a thread of its own; `command` is there when `over` is set."""
+
+    def __init__(self, path):
+        self.path = path
+        self.command = None
+        self.over = threading.Event()
+        thread = threading.Thread(target=self.run)
+        thread.daemon = True
+        thread.start()
+
+    def run(self):
         try:
-            self.kmsg = os.open(self.tree.root + "/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-            self.kernel_log = "kmsg"
-        except OSError:
-            backlog = self.journal()
-            if backlog is not None:
-                self.kernel_log = "journal"
-                self.backlog = backlog
-                self.journal_due = time.time() + JOURNAL_SECONDS
-
-    def kernel_xids(self):
-        """XIDs since the last call, the first time those still in the log; bounded."""
-        if self.kernel_log == "kmsg":
-            return self.kmsg_xids()[-XID_BACKLOG:]
-        if self.kernel_log != "journal":
-            return []
-        found, self.backlog = self.backlog, []
-        if time.time() >= self.journal_due:
-            self.journal_due = time.time() + JOURNAL_SECONDS
-            found = found + (self.journal() or [])
-        return found[-XID_BACKLOG:]
-
-    def kmsg_xids(self):
-        found = []
-        while True:
-            try:
-                record = os.read(self.kmsg, 8192)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno == 32:  # EPIPE: records were overwritten, the next read goes on
-                    continue
-                return found
-            if not record:
-                return found
-            head, _, said = record.decode("utf-8", "replace").partition(";")
-            xid = parse_xid(said, self.kmsg_time(head))
-            if xid is not None:
-                found.append(xid)
-
-    def kmsg_time(self, head):
-        """ "4,1234,5678901,-" counts microseconds on the boot clock; a suspend is not in it."""
-        parts = head.split(",")
-        since_boot = int(parts[2]) / 1e6 if len(parts) > 2 and parts[2].isdigit() else None
-        if since_boot is None:
-            return time.time()
-        return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since_boot
-
-    def journal(self):
-        """XIDs of the kernel journal after the cursor; None when it may not be read."""
-        command = ["journalctl", "-k", "-q", "-o", "json", "--no-pager", "-n", "2000"]
-        if self.cursor:
-            command.append("--after-cursor=" + self.cursor)
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5,
-                                  stdin=subprocess.DEVNULL)  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        if done.returncode != 0 or (not done.stdout and not self.cursor):
-            return None
-        found = []
-        for line in done.stdout.splitlines():
-            try:
-                entry = json.loads(line.decode("utf-8", "replace"))
-                at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-            except (ValueError, KeyError, TypeError):
-                continue
-            self.cursor = entry.get("__CURSOR") or self.cursor
-            xid = parse_xid(str(entry.get("MESSAGE")), at)
-            if xid is not None:
-                found.append(xid)
-        return found
-
-
-def parse_xid(line, at):
-    """{at, pci_bus_id, code, text} of an XID line of the NVIDIA kernel module, else None."""
-    match = XID_LINE.search(line)
-    if match is None:
-        return None
-    said = match.group(3).splitlines()
-    return {"at": at, "pci_bus_id": match.group(1), "code": int(match.group(2)), "text": said[0] if said else ""}
+            with open(self.path, "rb") as opened:
+                self.command = opened.read(TEXT_LIMIT).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except (IOError, OSError):
+            self.command = None
+        finally:
+            self.over.set()

@@ -164,6 +164,9 @@ _FIELDS: tuple[tuple[str, Convert, tuple[str, ...]], ...] = (
     ("remapped_rows.uncorrected", _integer, ("remapped_rows/remapped_row_unc",)),
     ("remapped_rows.pending", _flag, ("remapped_rows/remapped_row_pending",)),
     ("remapped_rows.failed", _flag, ("remapped_rows/remapped_row_failure",)),
+    ("retired_pages.single_bit", _integer, ("retired_pages/multiple_single_bit_retirement/retired_count",)),
+    ("retired_pages.double_bit", _integer, ("retired_pages/double_bit_retirement/retired_count",)),
+    ("retired_pages.pending", _flag, ("retired_pages/pending_retirement", "retired_pages/pending_blacklist")),
     (
         "pcie.generation",
         _integer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,12 @@ NOISE_LINES = 50
 FALLBACK_BEATS = 5
 """nvidia-smi costs the node a process start and a full query: one reading per this many fast beats."""
 SMI_LIMIT = 16 << 20
-HELD_EVENTS = 200
+HELD_EVENTS = 4096
+"""Events that wait for the state; a probe bounds them for each GPU and code."""
+SKEW_BEATS = 5
+SKEW_SECONDS = 1.0
+"""By so much another clock skew is another one: below it is the network, and a clock that is being slewed."""
+MARK_LIMIT = 600
 
 
 class NodeStream:
@@ -58,9 +64,14 @@ class NodeStream:
         self._backoff = backoff or Backoff(first=1.0, most=15.0)
         self._task: asyncio.Task[None] | None = None
         self._skew = 0.0
+        self._ahead: deque[float] = deque(maxlen=SKEW_BEATS)
+        self._mark: str | None = None
+        """Up to where the node's kernel log was told, in the probe's words: the next probe goes on from there."""
         self._held: list[dict[str, Any]] = []
         self._stated = False
         """Whether this run of the probe has told the full state."""
+        self._hangs = False
+        """Whether NVML held it before it could."""
 
     def start(self) -> None:
         if self._task is None:
@@ -112,7 +123,8 @@ class NodeStream:
         self._on_event(Event(at=self._clock.now(), node=self.spec.name, kind=kind, text=text, source="console"))
 
     async def _read_probe(self) -> None:
-        self._stated, self._held = False, []
+        self._stated, self._hangs, self._held = False, False, []
+        self._ahead.clear()
         channel = await self._transport.open(bootstrap.BOOT_COMMAND)
         try:
             await self._greet(channel)
@@ -125,7 +137,7 @@ class NodeStream:
         """Sends the probe and waits for its hello, past whatever a login shell prints first."""
         refusal: GpudeckError | None = None
         try:
-            await channel.send(bootstrap.payload(self._options))
+            await channel.send(bootstrap.payload({**self._options, "kernel_after": self._mark}))
         except GpudeckError as error:
             # A node without python3 closes stdin before it has read the probe; its own last words say more.
             refusal = error
@@ -186,23 +198,47 @@ class NodeStream:
             case "stall":
                 self._on_stall(message)
             case "fatal":
+                self._tell_held()
                 raise wire.fatal(message)
             case _:
                 pass  # a newer probe may say more than this console knows
 
     def _on_state(self, message: dict[str, Any]) -> None:
-        self._skew = wire.skew(message, self._clock.now())
+        self._measure_skew(message, at_once=not self._stated)
         self._stated = True
         self._publish(wire.state(message, self.spec.name, self._skew))
-        held, self._held = self._held, []
-        for event in held:
-            self._on_event_message(event)
+        self._tell_held()
+        self._held = []
 
     def _on_delta(self, message: dict[str, Any]) -> None:
         node = self.topic.reading.value
         if node is None or not self._stated:
             raise ProbeCut("the probe sent a change before a state", "it is started again")
-        self._publish(wire.apply_delta(node, message))
+        node = wire.apply_delta(node, message)
+        if self._measure_skew(message):
+            node = dataclasses.replace(node, clock_skew_seconds=self._skew)
+        self._publish(node)
+
+    def _measure_skew(self, message: dict[str, Any], *, at_once: bool = False) -> bool:
+        """Whether the node's clock is off by another time than before.
+
+        A message can only be late. Of the last few the one that seems furthest ahead was the least late, and is the
+        nearest to the truth.
+        """
+        ahead = wire.ahead(message, self._clock.now())
+        if ahead is None:
+            return False
+        self._ahead.append(ahead)
+        skew = wire.skew(max(self._ahead))
+        if not at_once and abs(skew - self._skew) <= SKEW_SECONDS:
+            return False
+        changed, self._skew = skew != self._skew, skew
+        return changed
+
+    def _tell_held(self) -> None:
+        """What the kernel log said before the state; told again with the state, which says which GPUs it speaks of."""
+        for message in self._held:
+            self._tell(message)
 
     def _on_stall(self, message: dict[str, Any]) -> None:
         """NVML holds a call: the values are those from before it, and are as old as they are.
@@ -213,21 +249,28 @@ class NodeStream:
         if node is not None and self._stated:
             self.topic.amend(dataclasses.replace(node, stall=stall))
             return
-        where = "" if stall.gpu_index is None else f" of GPU {stall.gpu_index}"
-        hangs = f"NVML hangs in {stall.call or 'a call'}{where}"
+        self._measure_skew(message, at_once=True)
         self._failed(
-            DriverHangs(hangs, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
+            DriverHangs(stall.told, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
         )
+        # No state will say which GPUs there are; what the kernel log tells is why.
+        self._hangs = True
+        self._tell_held()
 
     def _on_event_message(self, message: dict[str, Any]) -> None:
-        node = self.topic.reading.value
-        if node is None or not self._stated:
-            # The kernel log's backlog comes before the state that says which GPU it speaks of.
-            self._held = [*self._held[-HELD_EVENTS:], message]
-            return
-        event = wire.event(message, node, self.spec.name, self._skew)
+        if not self._stated and len(self._held) < HELD_EVENTS:
+            self._held.append(message)
+        if self._stated or self._hangs:
+            self._tell(message)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """By the node as it was last seen, maybe by an earlier run of the probe."""
+        event = wire.event(message, self.topic.reading.value, self.spec.name, self._skew)
         if event is not None:
             self._on_event(event)
+        mark = message.get("mark")
+        if isinstance(mark, str) and len(mark) <= MARK_LIMIT:
+            self._mark = mark
 
     async def _read_smi(self, reason: GpudeckError) -> None:
         """nvidia-smi at a slower beat; every few minutes the loop above tries the probe again."""

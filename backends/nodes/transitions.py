@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from backends.domain import Event
-from backends.nodes.wire import short_bus_id
+from backends.domain import Event, short_bus_id
 
 if TYPE_CHECKING:
     from backends.domain import Gpu, Node
@@ -46,8 +45,7 @@ def transitions(name: str, before: Reading[Node], after: Reading[Node], lost: Lo
         return
     stall, earlier = after.value.stall, before.value.stall if before.value is not None else None
     if stall is not None and earlier is None:
-        where = "" if stall.gpu_index is None else f" of GPU {stall.gpu_index}"
-        yield _event(name, now, "stalled", f"NVML hangs in {stall.call or 'a call'}{where}")
+        yield _event(name, now, "stalled", stall.told)
     elif stall is None and earlier is not None and before.error is None:
         yield _event(name, now, "resumed", "NVML answers again")
     earlier_gpus = before.value.gpus if before.value is not None else ()

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from backends.contract import NoDriver, NoPython, ProbeCut, ProbeFailed, VersionMismatch
-from backends.domain import Event, Gpu, Node, Stall, clean
+from backends.domain import Event, Gpu, Node, Stall, clean, short_bus_id
 
 LINE_LIMIT = 1 << 20
 """Bytes of the longest line accepted from a probe."""
@@ -147,18 +147,26 @@ def stall(message: dict[str, Any]) -> Stall:
     return decode(Stall, message)
 
 
-def skew(message: dict[str, Any], now: float) -> float:
-    """The node's clock minus `now` in seconds, 0.0 below half a second: a network and a busy node explain that much."""
+def ahead(message: dict[str, Any], now: float) -> float | None:
+    """By how many seconds the node's clock seems ahead of `now`, as much too little as the message was late."""
     at = _number(message.get("at"))
-    ahead = 0.0 if at is None else round(at - now, 1)
-    return ahead if abs(ahead) >= 0.5 else 0.0
+    return None if at is None else at - now
 
 
-_EVENT_KINDS = frozenset({"xid", "gpu_lost", "ecc_double_bit"})
+def skew(seconds: float) -> float:
+    """A clock's difference to a tenth of a second; 0.0 below half a second: a network and a busy node explain that."""
+    return round(seconds, 1) if abs(seconds) >= 0.5 else 0.0
+
+
+_EVENT_KINDS = frozenset({"xid", "sxid", "gpu_lost", "ecc_double_bit"})
+_EVENT_NUMBERS = ("gi", "ci", "pid", "link")
 
 
 def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: float) -> Event | None:
-    """The event of an `event` message in this machine's time; None for a kind this console does not know."""
+    """The event of an `event` message in this machine's time; None for a kind this console does not know.
+
+    Without a node, as when NVML hangs before it has listed a GPU, the event names its slot alone.
+    """
     kind = message.get("kind")
     at = _number(message.get("at"))
     if not isinstance(kind, str) or kind not in _EVENT_KINDS or at is None:
@@ -166,7 +174,8 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
     index = message.get("gpu_index")
     bus = message.get("pci_bus_id")
     bus = clean(bus) if isinstance(bus, str) else None
-    code = message.get("code")
+    code, process, fatal = message.get("code"), message.get("process"), message.get("fatal")
+    first_at = _number(message.get("first_at"))
     gpu = _find_gpu(node, index if type(index) is int else None, bus)
     return Event(
         at=at - clock_skew,
@@ -178,13 +187,21 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
         pci_bus_id=gpu.pci_bus_id if gpu else bus,
         code=code if type(code) is int else None,
         source=clean(str(message.get("source") or ""), 16) or None,
+        process=clean(process, 64) or None if isinstance(process, str) else None,
+        fatal=fatal if isinstance(fatal, bool) else None,
+        count=_count(message.get("count")),
+        first_at=None if first_at is None else first_at - clock_skew,
+        **{name: _counting(message.get(name)) for name in _EVENT_NUMBERS},
     )
 
 
-def short_bus_id(bus_id: str) -> str:
-    """00000000:9B:00.0 and 0000:9b:00 are the same slot: domain, bus and device in lower case."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{domain[-4:]}:{rest.partition('.')[0]}"
+def _counting(wire: Any) -> int | None:
+    """A number of something: 0 or more, in 32 bits."""
+    return wire if type(wire) is int and 0 <= wire < 1 << 32 else None
+
+
+def _count(wire: Any) -> int:
+    return _counting(wire) or 1
 
 
 def _find_gpu(node: Node | None, index: int | None, bus: str | None) -> Gpu | None:

@@ -12,6 +12,7 @@ from backends.domain import (
     AccessReview,
     Act,
     ApiRequest,
+    Container,
     DrainPlan,
     LogBatch,
     LogQuery,
@@ -109,6 +110,9 @@ class OpenShift:
 
     def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
         return self._kubernetes.logs(source, query)
+
+    async def containers(self, source: LogSource) -> tuple[Container, ...]:
+        return await self._kubernetes.containers(source)
 
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         return await self._kubernetes.review(permissions)

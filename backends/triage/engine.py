@@ -101,7 +101,8 @@ class Triager:
         self._site_saw: dict[str, int] = {}
         """Rule -> how many changes it had seen when it last ran."""
         self._changes = 0
-        self._broken: dict[str, Finding] = {}
+        self._broken: dict[tuple[str, str | None], Finding] = {}
+        """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
         self._site_counts: dict[str, int] = {}
         """Rule about the platform -> how much it could look at."""
@@ -150,7 +151,7 @@ class Triager:
             entry = self._entries.get(reading.name)
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
-                entry = self._entries[reading.name] = _Entry(spec)
+                entry = self._entries[reading.name] = _Entry(spec, NodeMemory(now))
                 entry.events = self._events_of(reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
@@ -219,7 +220,9 @@ class Triager:
                 if judge is not None:
                     found.extend(judge(view))
             except Exception as error:  # noqa: BLE001 - a rule that fails costs its own findings and no other's
-                self._note_broken(rule, error, view.now)
+                self._note_broken(rule, view.name, error, view.now)
+            else:
+                self._broken.pop((rule.id, view.name), None)
         return found
 
     def _judge_site(self, fleet: Fleet, now: float, *, again: bool) -> Generator[None, None, None]:
@@ -247,7 +250,9 @@ class Triager:
                 if rule.site_subjects is not None:
                     self._site_counts[rule.id] = rule.site_subjects(state)
             except Exception as error:  # noqa: BLE001 - as above
-                self._note_broken(rule, error, now)
+                self._note_broken(rule, None, error, now)
+            else:
+                self._broken.pop((rule.id, None), None)
 
     def _is_due(self, rule: Rule, now: float) -> bool:
         if now < self._site_due.get(rule.id, 0.0):
@@ -259,8 +264,9 @@ class Triager:
         """How many changes of nodes and of the platform there were."""
         return self._changes + self._platform.changes
 
-    def _note_broken(self, rule: Rule, error: Exception, now: float) -> None:
-        self._broken[rule.id] = own.broken(rule, error, now)
+    def _note_broken(self, rule: Rule, node: str | None, error: Exception, now: float) -> None:
+        """Told until the rule succeeds again on what it failed on; what it found there before is held so long."""
+        self._broken[rule.id, node] = own.broken(rule, error, now)
 
     def _count(self, entry: _Entry, view: NodeView, now: float) -> None:
         counts = tuple(rule.subjects(view) for rule in self._rules)
@@ -299,7 +305,7 @@ class Triager:
             yield from entry.timed
         for found in self._site_findings.values():
             yield from found
-        yield from self._broken.values()
+        yield from {each.id: each for each in self._broken.values()}.values()
         warning = self.acknowledgements.warning
         if warning is not None:
             yield own.kept(warning, now)
@@ -317,10 +323,13 @@ class Triager:
         return is_first
 
     def _is_held(self, finding: Finding) -> bool:
-        """It speaks of values, and nobody knows them now: the node does not answer, or the GPU does not."""
-        entry, rule = self._entries.get(finding.subject.node or ""), self._rule_of(finding)
+        """Nobody can tell now: the node does not answer, or the GPU or the platform does not, or the rule fails."""
+        rule = self._rule_of(finding)
+        if self._broken and ((rule.id, finding.subject.node) in self._broken or (rule.id, None) in self._broken):
+            return True
         if rule.about_platform is not None and not self._platform.answers(rule.about_platform):
             return True
+        entry = self._entries.get(finding.subject.node or "")
         if entry is None or not rule.about_values:
             return False
         if not entry.is_current:
@@ -335,7 +344,7 @@ class Triager:
         for name, (told, causes) in self._shown.items():
             if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
                 self._recovered.add(told, now)
-                self.acknowledgements.remove(name)
+                self.acknowledgements.note_over(name, now)
         for name in groups:
             if name not in self._shown:
                 self._recovered.drop(name)

@@ -52,11 +52,12 @@ _ASKED = ("recovery-action", "xid-154")
 _PLUGIN = ("gpu-allocatable", "operand-device-plugin", "operand-validator")
 """What a sick GPU does to the platform: the device plugin takes it out, the validation on its node fails."""
 _NODE_OF_PLATFORM = ("platform-node", "driver-upgrade", "mig-manager")
+_HUNG = "nvml-stall"
 
 EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), ("*",), Reach.GPU),
     Explains(("gpu-lost",), ("nvlink-down-peer", "nvml-stall"), Reach.NODE),
-    Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy"), Reach.NODE, SOON),
+    Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy", "sxid-*"), Reach.NODE, SOON),
     Explains(("gpu-lost",), (*_PLUGIN, "operand-dcgm*", "alloc-idle"), Reach.NODE),
     Explains(("node-unreachable", "node-access"), ("operand-*", "gpu-allocatable", *_NODE_OF_PLATFORM), Reach.NODE),
     Explains(("operand-driver",), ("node-unreadable", "driver-upgrade", "gpu-allocatable"), Reach.NODE),
@@ -67,24 +68,29 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("operator-component",), ("nfd", "operator-policy"), Reach.NODE),
     Explains(("nfd",), ("operator-policy",), Reach.NODE),
     Explains(("mig-manager",), ("mig-pending", "mig-stuck"), Reach.NODE),
+    Explains(("sxid-fatal",), (*_LINK_XIDS, "nvlink-*", "fabric-*", "radar-link-errors", "sxid-nonfatal"), Reach.NODE),
+    Explains(("sxid-fatal",), (*_CHANNELS, "recovery-action", "xid-154"), Reach.NODE, SOON),
+    Explains(("xid-79",), ("sxid-*",), Reach.NODE, SOON),
+    Explains(("gpu-missing",), ("nvlink-down*", "fabric-unhealthy", "xid-79"), Reach.NODE),
     Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
     Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
     Explains(("nvlink-node",), ("nvlink-*", "fabric-unhealthy"), Reach.NODE),
     Explains(("row-remap-failed",), ("row-remap-pending", "ecc-uncorrected", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
-    Explains(("ecc-uncorrected",), ("row-remap-pending", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
-    Explains(("row-remap-pending",), ("xid-63", "xid-94", "radar-ecc*"), Reach.GPU),
+    Explains(("ecc-uncorrected",), ("row-remap-pending", "page-*", "radar-ecc*", *_MEMORY_XIDS), Reach.GPU),
+    Explains(("row-remap-pending", "page-retirement-pending"), ("xid-63", "xid-94", "radar-ecc*"), Reach.GPU),
     Explains(("nvlink-down",), ("nvlink-errors", "radar-link-errors", *_LINK_XIDS), Reach.GPU),
     Explains(("nvlink-down",), ("fabric-unhealthy",), Reach.NODE),
     Explains(("nvlink-down",), _LINK_XIDS, Reach.NODE, SOON),
     Explains(("row-remap-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _PLUGIN, Reach.NODE),
     Explains(("xid-74",), ("nvlink-errors", "fabric-unhealthy", "radar-link-errors"), Reach.GPU),
     Explains(("xid-119", "xid-120"), ("nvml-stall", "node-slow"), Reach.NODE),
-    Explains(("row-remap-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
+    Explains(("row-remap-*", "page-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
     Explains(("row-remap-failed", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _CHANNELS, Reach.NODE, SOON),
     Explains(("hw-thermal",), ("sw-thermal", "hw-slowdown", "radar-*clock", "radar-temperature"), Reach.GPU),
     Explains(("power-brake",), ("hw-slowdown", "radar-*clock", "radar-straggler"), Reach.GPU),
     Explains(("sw-thermal",), ("radar-*clock", "radar-temperature", "radar-straggler"), Reach.GPU),
     Explains(("radar-power-limit",), ("radar-straggler",), Reach.GPU),
+    Explains(("radar-power-limit",), ("power-limit",), Reach.NODE),
     Explains(("pcie-width",), ("pcie-generation", "pcie-replays", "radar-replays"), Reach.GPU),
     Explains(("pcie-generation",), ("pcie-replays", "radar-replays"), Reach.GPU),
     Explains(("pcie-replays",), ("radar-replays",), Reach.GPU),
@@ -92,7 +98,8 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("radar-ecc",), ("radar-ecc-count",), Reach.GPU),
     Explains(("ecc-off",), ("radar-memory-size",), Reach.GPU),
     Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
-    Explains(("node-unreachable", "node-unreadable"), ("xid-*",), Reach.NODE, 600.0),
+    Explains(("fallback-transport",), ("kernel-log",), Reach.NODE),
+    Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0),
     Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
     Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD),
@@ -166,7 +173,7 @@ def _is_any(rule: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[str]) -> bool:
-    if line.within is not None and abs(cause.since - finding.since) > line.within:
+    if line.within is not None and not _is_soon(cause, finding, line.within):
         return False
     match line.reach:
         case Reach.GPU:
@@ -177,6 +184,16 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
             # Something grave is not hidden behind something light.
             grave = finding.severity.rank > cause.severity.rank
             return finding.id in held and cause.id not in held and not grave
+
+
+def _is_soon(cause: Finding, finding: Finding, within: float) -> bool:
+    """Of what happens again and again the newest time decides: an older one had a cause of its own."""
+    begun = _newest(finding)
+    return any(abs(start - begun) <= within for start in (cause.since, _newest(cause)))
+
+
+def _newest(finding: Finding) -> float:
+    return finding.since if finding.again_at is None else finding.again_at
 
 
 def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
@@ -193,17 +210,24 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
     if not followers:
         return root
     asked = [finding for finding in followers if finding.rule in _ASKED]
-    first = [step for finding in asked for step in finding.steps]
+    # Where NVML hangs, nvidia-smi does too: what needs neither comes first.
+    hung = [finding for finding in followers if finding.rule == _HUNG]
+    first = [step for finding in (*hung, *asked) for step in finding.steps]
     return replace(
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
-        since=min(each.since for each in (root, *followers) if each is root or each.rule not in _ASKED),
+        since=min((root.since, *(_newest(each) for each in followers if each.rule not in _ASKED))),
         evidence=_evidence((root, *followers)),
-        hits=hits.merged(each.hits for each in (root, *followers)),
+        hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
         advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
     )
+
+
+def _is_told_by(root: Finding, follower: Finding) -> bool:
+    """Of one GPU the root knows best whom it hits: a contained error ends one process, its row's remap none."""
+    return bool(root.hits) and root.subject == follower.subject
 
 
 def _evidence(findings: Iterable[Finding]) -> tuple[Evidence, ...]:

@@ -25,6 +25,28 @@ def of_processes(processes: Iterable[GpuProcess]) -> tuple[Hit, ...]:
     return tuple(map(_hit, processes))
 
 
+def of_xid(gpu: Gpu | None, named: Iterable[tuple[int, str | None]], at: float) -> tuple[Hit, ...]:
+    """Whose work an error ended that touches one process: those the driver named; without names those that ran then.
+
+    `named` are pids with their names, `at` is when it happened by the clock of the node, as `GpuProcess.started_at`.
+    """
+    ran = {
+        process.pid: process
+        for process in (() if gpu is None else gpu.processes or ())
+        if process.started_at is not None and process.started_at <= at
+    }
+    told = dict(named)
+    if not told:
+        return merged([[_hit(process) for process in ran.values()]])
+    return merged([[_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()]])
+
+
+def _gone(pid: int, name: str | None) -> Hit:
+    """A process that is no longer there: the kernel log is all that is known of it."""
+    command = clean(name, TEXT_LIMIT // 2) if name else None
+    return Hit(f"{command or 'command n/a'} (pid {pid}), named in the kernel log", None, pid, None, command)
+
+
 def of_node(node: Node | None) -> tuple[Hit, ...]:
     """The processes on all GPUs of a node."""
     return () if node is None else merged(of_gpu(gpu) for gpu in node.gpus)

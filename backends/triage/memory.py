@@ -45,13 +45,24 @@ COUNTERS: dict[str, Callable[[Gpu], int | None]] = {
 class NodeMemory:
     """Of one node. Rules read it; `observe` alone writes it, once per new reading with current values."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked_at: float | None = None) -> None:
+        self.asked_at = asked_at
+        """When the node was first asked for, seconds since the epoch."""
         self._series: dict[tuple[str, str], deque[tuple[float, int]]] = {}
         self._seen: dict[str, tuple[Ecc, Pcie, tuple[Link, ...] | None]] = {}
         self._active_links: dict[str, dict[int, str | None]] = {}
         self._some_inactive: set[str] = set()
         self._active_ports: set[tuple[str, int]] = set()
         self._keys: frozenset[str] = frozenset()
+        self._writable: set[str] = set()
+        self.most_gpus = 0
+        """The most GPUs that the node has shown, those that are lost now among them."""
+        self.most_gpus_at: float | None = None
+        """When it last showed so many."""
+        self.was_switched = False
+        """An NVLink has led to a switch."""
+        self.was_direct = False
+        """An NVLink has led to another GPU."""
         self.has_growth = False
         """Whether any counter of the node has grown since it is known: without that no rate need be looked at."""
 
@@ -59,7 +70,11 @@ class NodeMemory:
         """Takes note of `node`; `now` in seconds since the epoch."""
         keys = frozenset(gpu.key for gpu in node.gpus)
         if keys != self._keys:
-            self._forget_all_but(keys)
+            if keys and self._keys and not keys & self._keys:
+                self.most_gpus = 0  # other boards altogether: another machine under the same name
+            self._forget_all_but(keys or self._keys)
+        if len(node.gpus) >= self.most_gpus:
+            self.most_gpus, self.most_gpus_at = len(node.gpus), now
         for gpu in node.gpus:
             if not gpu.lost:
                 seen = self._seen.get(gpu.key)
@@ -69,6 +84,7 @@ class NodeMemory:
         for port in node.host.rdma or ():
             if port.state == "active":
                 self._active_ports.add((port.device, port.port))
+        self._writable.update(disk.mount for disk in node.host.disks or () if disk.read_only is False)
 
     def increase(self, gpu_key: str, counter: str, now: float, seconds: float) -> Increase | None:
         """How much `counter` grew in the last `seconds`, or since it is known if that is less; None without a past."""
@@ -101,6 +117,9 @@ class NodeMemory:
     def port_was_active(self, device: str, port: int) -> bool:
         return (device, port) in self._active_ports
 
+    def was_writable(self, mount: str) -> bool:
+        return mount in self._writable
+
     def _observe_gpu(self, gpu: Gpu, now: float) -> None:
         key = gpu.key
         self._seen[key] = (gpu.ecc, gpu.pcie, gpu.links)
@@ -111,6 +130,8 @@ class NodeMemory:
         self._some_inactive.discard(key)
         for link in gpu.links or ():
             if link.active:
+                self.was_switched = self.was_switched or link.remote_kind == "switch"
+                self.was_direct = self.was_direct or link.remote_kind == "gpu"
                 self._active_links.setdefault(key, {})[link.index] = link.remote_pci_bus_id
             elif link.active is False:
                 self._some_inactive.add(key)

@@ -43,6 +43,11 @@ class Rule:
     """What it says needs this answer of the platform: while there is none, its findings are neither so nor over."""
     dated: bool = False
     """When it began is told by its evidence, not by when the console first saw it."""
+    tells_duration: bool = False
+    """It claims that something has lasted for `raise_seconds`: one reading alone never shows that."""
+    counts_gaps: bool = False
+    """What comes and goes has lasted since it came first: a connection that is cut again and again is no better than
+    one that stays away."""
     raise_seconds: float = 3.0
     """So long it must be so before it is a finding: what comes and goes is none."""
     first_seconds: float = 3.0
@@ -88,6 +93,7 @@ def finding(
     steps: Iterable[NextStep] = (),
     source: str = GPUDECK,
     magnitude: float | None = None,
+    again_at: float | None = None,
     more: str = "",
     slot: str | None = None,
 ) -> Finding:
@@ -109,6 +115,7 @@ def finding(
         steps=tuple(steps),
         advice_source=source,
         magnitude=magnitude,
+        again_at=again_at,
     )
 
 

@@ -6,7 +6,8 @@ answer now are in neither: `NodeView.node` is None then, so that no rule takes o
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -186,6 +187,45 @@ def add_peers(classes: defaultdict[PeerClass, list[Peer]], view: NodeView) -> No
         load = load_class(gpu)
         if load is not None and gpu.name is not None:
             classes[PeerClass(gpu.name, load, gpu.mig.enabled is True)].append(Peer(view, gpu))
+
+
+class Machine(NamedTuple):
+    """What machines of one make have in common, besides how many GPUs they show now."""
+
+    model: str | None
+    board: str | None
+    """Part number of most of its boards."""
+    cpu_count: int | None
+    memory: int | None
+    """The nearest step of its size: steps of two to the power of n, as machines are equipped."""
+    direct: bool
+    """Its GPUs are linked to each other without a switch: half of a switched board is not that."""
+    switched: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Enough is known to tell a machine with half its GPUs from one that was built with so many."""
+        return self.switched or None not in (self.cpu_count, self.memory)
+
+
+def machine_of(view: NodeView) -> Machine | None:
+    """The make of a node whose GPUs are all of one model; None of any other."""
+    if view.node is None or not view.node.gpus:
+        return None
+    names = {gpu.name for gpu in view.node.gpus}
+    if len(names) != 1:
+        return None
+    boards = Counter(gpu.board_part_number for gpu in view.node.gpus)
+    total = view.node.memory_total_bytes
+    return Machine(
+        names.pop(),
+        boards.most_common(1)[0][0],
+        view.node.cpu_count,
+        round(math.log2(total)) if total else None,
+        view.memory.was_direct,
+        # Where the rest is known this need not be: half a board without its switches tells of none.
+        view.memory.was_switched and not (total and view.node.cpu_count),
+    )
 
 
 def is_guest(gpu: Gpu) -> bool:

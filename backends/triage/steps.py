@@ -130,7 +130,7 @@ def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[N
         case "UPDATE_SWFW":
             return (advice("update driver and firmware to a pair that NVIDIA supports"),)
         case "RESTART_APP" | "WORKFLOW_XID_13" | "WORKFLOW_XID_31":
-            return (advice("restart the application that was hit; its owner finds the fault with compute-sanitizer"),)
+            return (advice("restart the application that was hit"),)
         case "CONTACT_SUPPORT" | None:
             return (bug_report(view),)
         case _:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from backends.domain import Finding
 from backends.triage.rule import Rule
 
 GAP_SECONDS = 10.0
 """What was not yet a finding and is not seen for so long begins anew."""
+SEEN_SHARE = 1 / 3
+"""What comes and goes must have been so for a rule's patience within three times that: a blip now and then is none."""
+RUNS_KEPT = 64
 RECOVERED_KEPT = 50
 RECOVERED_SECONDS = 86_400.0
 
@@ -22,6 +26,23 @@ class _Track:
     patience: float
     raised: bool = False
     gone_at: float | None = None
+    runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
+    """From when to when it was seen without a break; only of what is not yet a finding."""
+
+    def note_seen(self, now: float, before: float) -> None:
+        """It is so at `now`; the last look before was at `before`."""
+        if self.runs and self.runs[-1][1] >= before:
+            self.runs[-1] = (self.runs[-1][0], now)
+        else:
+            self.runs.append((before if self.runs else now, now))
+
+    def has_lasted(self, now: float, since: float, *, counts_gaps: bool) -> bool:
+        """`since` is what the finding itself says."""
+        begun = min(self.first_at, since)
+        if (counts_gaps or since < self.first_at) and now - begun >= self.patience:
+            return True
+        start = now - max(GAP_SECONDS, self.patience / SEEN_SHARE)
+        return sum(end - max(begun, start) for begun, end in self.runs if end > start) >= self.patience
 
 
 class Tracker:
@@ -30,6 +51,7 @@ class Tracker:
     def __init__(self, rule_of: Callable[[Finding], Rule]) -> None:
         self._rule_of = rule_of
         self._tracks: dict[str, _Track] = {}
+        self._looked_at = float("-inf")
 
     def update(
         self,
@@ -43,13 +65,15 @@ class Tracker:
         """The findings that stand at `now`, each since it began.
 
         `is_first(finding)`: what it is about has just been read for the first time. `is_held(finding)`: whether it
-        still is so cannot be told now. `at_once`: one reading is all there is, nothing is waited for.
+        still is so cannot be told now. `at_once`: one reading is all there is; nothing is waited for but what is a
+        fault only by how long it lasts.
         """
         for finding in found:
             self._see(finding, now, is_first, at_once)
         for identity, track in list(self._tracks.items()):
             if track.last_at != now:
                 self._miss(identity, track, now, is_held)
+        self._looked_at = now
         return [track.finding for track in self._tracks.values() if track.raised]
 
     def is_active(self, identity: str) -> bool:
@@ -63,14 +87,18 @@ class Tracker:
 
     def _see(self, finding: Finding, now: float, is_first: Callable[[Finding], bool], at_once: bool) -> None:
         track = self._tracks.get(finding.id)
+        rule = self._rule_of(finding)
         if track is None:
-            rule = self._rule_of(finding)
             patience = rule.first_seconds if is_first(finding) else rule.raise_seconds
             track = self._tracks[finding.id] = _Track(finding, now, now, patience)
         begun = min(track.first_at, finding.since, track.finding.since)
         track.finding = finding if finding.since == begun else replace(finding, since=begun)
         track.last_at, track.gone_at = now, None
-        track.raised = track.raised or at_once or now - begun >= track.patience
+        if track.raised:
+            return
+        track.note_seen(now, self._looked_at)
+        at_once = at_once and not rule.tells_duration
+        track.raised = at_once or track.has_lasted(now, finding.since, counts_gaps=rule.counts_gaps)
 
     def _miss(self, identity: str, track: _Track, now: float, is_held: Callable[[Finding], bool]) -> None:
         if is_held(track.finding):

@@ -131,7 +131,7 @@ class TriageWatch:
             await self._clock.sleep(TIMED_SECONDS)
             if self._acknowledgements.file is not None:
                 # A home directory on a network may take its time.
-                await asyncio.to_thread(self._acknowledgements.refresh)
+                self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
             self._changed.set()
 
     async def _run(self, *, at_once: bool = False, look_again: bool = False) -> Triage:

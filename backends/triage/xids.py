@@ -46,6 +46,11 @@ class Xid:
     def is_app_fault(self) -> bool:
         return self.scope in ("app", "sympathetic") and self.severity is Severity.INFO
 
+    @property
+    def hits_one_process(self) -> bool:
+        """It ends the work that met it and touches no other on the GPU."""
+        return self.scope in ("app", "sympathetic") or self.action == "RESTART_APP"
+
 
 @dataclass(frozen=True, slots=True)
 class _Decode:
@@ -147,7 +152,10 @@ def _decoded(xid: Xid, text: str) -> Xid:
 
 
 _RECOVERY_LINE = re.compile(r"recovery action changed from (?:0x[0-9a-f]+ )?\([^)]*\) to (0x[0-9a-f]+)", re.IGNORECASE)
-_RECOVERY_CODES = {0: "none", 1: "gpu_reset", 2: "node_reboot", 3: "drain_p2p", 4: "drain_and_reset"}
+_RECOVERY_CODES = {
+    0: "none", 1: "gpu_reset", 2: "node_reboot", 3: "drain_p2p", 4: "drain_and_reset", 5: "recover_imex_domain",
+    6: "bus_reset", 7: "system_reboot",
+}  # fmt: skip
 
 
 def recovery_action(text: str) -> str | None:

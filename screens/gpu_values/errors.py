@@ -109,6 +109,10 @@ def _memory_events(view: NodeView, gpu: Gpu) -> list[Prose]:
 
 
 def remapping(view: NodeView, gpu: Gpu) -> Group:
+    """What became of failed memory: rows since Ampere, whole pages before."""
+    pages = gpu.retired_pages
+    if any(each is not None for each in (pages.single_bit, pages.double_bit, pages.pending)):
+        return _retirement(view, gpu)
     rows, signs = gpu.remapped_rows, view.glyphs
     lines: list[Line | Prose] = [
         (Cell(f"{'':{LABEL_WIDTH}} uncorrected  corrected", "dim"),),
@@ -129,6 +133,22 @@ def remapping(view: NodeView, gpu: Gpu) -> Group:
         lines.append(told(signs.dot, "Spare rows have taken their place: nothing to do.", "dim"))
     known = (rows.corrected, rows.uncorrected, rows.pending, rows.failed)
     return Group(Section("ROW REMAPPING", tuple(lines)), any(each is not None for each in known), "row remapping")
+
+
+def _retirement(view: NodeView, gpu: Gpu) -> Group:
+    pages, signs = gpu.retired_pages, view.glyphs
+    lines: list[Line | Prose] = [
+        (Cell(f"{'':{LABEL_WIDTH}} uncorrected  corrected", "dim"),),
+        _counts("retired for", pages.double_bit, pages.single_bit, "warn", ""),
+        words("pending", units.yes_no(pages.pending), "warn" if pages.pending else ""),
+    ]
+    if pages.pending:
+        said = "A page waits to be retired, which happens at the next reset: drain the GPU, then reset it with"
+        said += f" nvidia-smi --gpu-reset -i {gpu.index}."
+        lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
+    elif pages.double_bit or pages.single_bit:
+        lines.append(told(signs.dot, "Retired pages are no longer used: nothing to do.", "dim"))
+    return Group(Section("PAGE RETIREMENT", tuple(lines)), True, "page retirement")
 
 
 def _risen(view: NodeView, gpu: Gpu, counters: tuple[str, ...]) -> list[Prose]:
@@ -165,6 +185,8 @@ def happened(view: NodeView, gpu: Gpu) -> Group:
     lines: list[Line | Prose] = []
     for event in of_gpu(view, gpu)[::-1][:EVENTS_SHOWN]:
         kind = f"XID {units.number(event.code)}" if event.kind == "xid" else event.kind.replace("_", " ")
+        if event.count > 1:
+            kind += f", {event.count:,} times"
         lines.append((Cell(f"{units.moment(event.at)}  ", "dim"), Cell(f"{view.glyphs.bad} {kind}", "bad")))
         lines.append(Prose(event.text, "", indent=2))
     nothing = (Cell("none since the console started", "dim"),)

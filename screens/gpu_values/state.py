@@ -44,7 +44,7 @@ GUEST_WHY = "The board's are told to the host alone."
 
 def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) -> Section:
     """`silent` are the groups that say nothing and whose silence is explained here; `anything`: some group speaks."""
-    condition, signs = gpu_condition(gpu), view.glyphs
+    condition, signs = gpu_condition(gpu, view.reading.node.gpus if view.reading.node else ()), view.glyphs
     lines: list[Line | Prose] = []
     if gpu.lost:
         reason = gpu.lost_reason or "no reason given"
@@ -55,7 +55,9 @@ def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) ->
     elif not anything:
         lines.append(told(signs.stale, "nothing was measured.", "stale"))
     else:
-        lines.append(told(signs.of(condition.style), f"{condition.word}: {_sentence(gpu)}.", condition.style))
+        lines.append(
+            told(signs.of(condition.style), f"{condition.word}: {_sentence(gpu, condition.word)}.", condition.style)
+        )
     if gpu.recovery_action is not None:
         lines.append(_asked(view, gpu, gpu.recovery_action))
     lines += [Prose(text, "dim") for text in _cannot_know(view, gpu, silent)]
@@ -71,9 +73,10 @@ def _asked(view: NodeView, gpu: Gpu, action: str) -> Line | Prose:
     return told(view.glyphs.of(style), f"The driver asks for {asked.format(index=gpu.index)}.", style)
 
 
-def _sentence(gpu: Gpu) -> str:
-    word = gpu_condition(gpu).word
+def _sentence(gpu: Gpu, word: str) -> str:
     if word == "remap":
+        if gpu.retired_pages.pending:
+            return "a page of memory waits for a reset to be retired"
         return "a row could not be remapped" if gpu.remapped_rows.failed else "a row remap waits for a reset"
     if word == "hot":
         slowed = HOT_REASONS.intersection(gpu.clocks.event_reasons or ())

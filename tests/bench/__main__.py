@@ -6,6 +6,7 @@ Nothing here is part of the test suite: a figure depends on the machine. Load go
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import statistics
 import subprocess
@@ -15,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import connect, history, probe_cost, recorded, triage
+import pytest
+
+from tests.bench import connect, history, kube, logs, probe_cost, recorded, triage
 from tests.bench.terminal import Terminal, gpudeck
 
 NODES = 128
@@ -189,6 +192,52 @@ def histories() -> None:
         row(f"{name}: an hour for a chart", f"{cost.window_milliseconds:.2f} ms", "", None)
 
 
+def fast_log() -> None:
+    """A log of 100,000 lines a second on the screen."""
+    cost = logs.measure()
+    name = f"a log of {cost.lines_a_second:,.0f} lines/s"
+    p50, p99 = percentile(list(cost.keys), 0.5), percentile(list(cost.keys), 0.99)
+    row(f"{name}: CPU of one core", f"{cost.cpu_percent:.0f} %", "", None)
+    row(f"{name}: RSS", f"{cost.rss_mebibytes:.0f} MiB", f"<= {RSS_MEBIBYTES} MB", cost.rss_mebibytes <= RSS_MEBIBYTES)
+    row(f"{name}: bytes to the terminal", f"{cost.bytes_a_second:,.0f} B/s", "", None)
+    for share in (0.5, 0.99):
+        still = percentile(list(cost.still_keys), share)
+        row(f"{name}: key to paint, none comes, p{share * 100:.0f}", f"{still:.1f} ms", "baseline", None)
+    row(f"{name}: key to paint, p50", f"{p50:.1f} ms", "", None)
+    row(f"{name}: key to paint, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
+    row(f"{name}: lines left out and told", f"{cost.missing:,} of {cost.sent:,}", "", None)
+    row(f"{name}: lines lost and not told", f"{cost.lost:,}", "0", cost.lost == 0)
+
+
+def large_cluster() -> None:
+    """500 nodes and 5,000 pods on a real kube-apiserver, 50 of them changing each second."""
+    try:
+        with kube.large_server() as server:
+            backend, console = asyncio.run(kube.measure(server)), kube.screen(server)
+    except pytest.skip.Exception as missing:
+        print(f"not measured: {missing}")
+        return
+    name = f"{kube.NODES} nodes, {kube.PODS:,} pods"
+    lag, rss = backend["longest_lag_milliseconds"], console.rss_mebibytes
+    row(f"{name}: first stack, backend alone", f"{backend['first_seconds']:.1f} s", "", None)
+    row(f"{name}: RSS, backend alone", f"{backend['busy_rss_mebibytes']:.0f} MiB", "", None)
+    row(f"{name}: event loop held up, longest", f"{lag:.0f} ms", f"<= {STEP_MILLISECONDS} ms", lag <= STEP_MILLISECONDS)
+    row(f"{name}: first full screen", f"{console.first_seconds:.1f} s", "", None)
+    row(f"{name}: RSS of the console", f"{rss:.0f} MiB", f"<= {RSS_MEBIBYTES} MB", rss * 1.048576 <= RSS_MEBIBYTES)
+    row(f"{name}: CPU, nothing changes", f"{console.still_percent:.1f} %", "", None)
+    changing = f"{name}, {kube.EVENTS_A_SECOND} changes/s"
+    row(
+        f"{changing}: CPU of one core",
+        f"{console.cpu_percent:.1f} %",
+        f"<= {CPU_PERCENT} %",
+        console.cpu_percent <= CPU_PERCENT,
+    )
+    row(f"{changing}: bytes to the terminal", f"{console.bytes_a_second:,.0f} B/s", "", None)
+    p50, p99 = percentile(list(console.keys), 0.5), percentile(list(console.keys), 0.99)
+    row(f"{changing}: key to paint, p50", f"{p50:.1f} ms", "", None)
+    row(f"{changing}: key to paint, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
+
+
 BENCHES: dict[str, Callable[[], None]] = {
     "first-paint": first_paint,
     "load-100": lambda: load(100, 20),
@@ -199,6 +248,8 @@ BENCHES: dict[str, Callable[[], None]] = {
     "probe-cost": probe_cpu,
     "connect": connecting,
     "history": histories,
+    "logs": fast_log,
+    "kube": large_cluster,
     "triage": triages,
 }
 

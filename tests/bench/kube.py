@@ -1,25 +1,29 @@
 """What a large cluster costs: 500 GPU nodes and 5,000 pods on a real kube-apiserver.
 
-`python -m tests.bench.kube` fills the server, reads it in a process of its own, and prints the time to the first whole
-stack, its memory, the longest time the event loop was held up, and the CPU time while 50 pods change each second.
+It fills the server and reads it twice while 50 pods change each second: by the backend alone in a process of its own,
+which tells how long its event loop is held up, and by the console in a terminal.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import concurrent.futures
 import contextlib
 import copy
 import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backends.kubernetes.backend import Kubernetes
+from tests.bench.terminal import Terminal, gpudeck
 from tests.kube import objects
 from tests.kube.admin import Admin
 from tests.kube.fixtures import context
@@ -29,6 +33,8 @@ NODES = 500
 PODS = 5000
 EVENTS_A_SECOND = 50
 EVENT_SECONDS = 10
+SCREEN_SECONDS = 10.0
+KEYS = 80
 TICK = 0.005
 Raw = dict[str, Any]
 
@@ -128,20 +134,49 @@ async def _lag() -> None:
 
 
 async def stir(server: KubeApiserver) -> None:
-    """Changes pods at a steady rate until it is cancelled."""
+    """Changes pods at a steady rate until it is cancelled: workloads, each fifth time a driver that fails or mends."""
     admin = Admin(server.kubeconfig())
-    number = 0
+    number, began = 0, time.monotonic()
     try:
         while True:
             number += 1
-            pod = objects.pod(f"work-{number % 1000:05}", namespace=f"team-{number % 1000 % 20:02}")
-            await admin.patch(pod, {"metadata": {"labels": {"beat": str(number)}}})
-            await asyncio.sleep(1 / EVENTS_A_SECOND)
+            if number % 5 == 0:
+                await _turn_driver(admin, number // 5)
+            else:
+                pod = objects.pod(f"work-{number % 1000:05}", namespace=f"team-{number % 1000 % 20:02}")
+                await admin.patch(pod, {"metadata": {"labels": {"beat": str(number)}}})
+            await asyncio.sleep(max(0.0, began + number / EVENTS_A_SECOND - time.monotonic()))
     finally:
         await admin.close()
 
 
+async def _turn_driver(admin: Admin, number: int) -> None:
+    node = f"dgx{number // 2 % 20 + 1:03}"
+    crashing = objects.crashing("Could not resolve Linux kernel version")
+    driver = objects.operand("driver", node, nvidia_driver_ctr=crashing if number % 2 else objects.running())
+    await admin.patch(driver, {"status": driver["status"]}, "status")
+
+
+@contextlib.contextmanager
+def stirred(server: KubeApiserver) -> Iterator[None]:
+    """`stir` in a thread of its own: who measures reads a terminal meanwhile."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    stirring = asyncio.run_coroutine_threadsafe(stir(server), loop)
+    try:
+        yield
+    finally:
+        stirring.cancel()
+        with contextlib.suppress(asyncio.CancelledError, concurrent.futures.CancelledError):
+            stirring.result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 async def measure(server: KubeApiserver) -> Raw:
+    """What the reader takes, without a console."""
     command = [sys.executable, "-m", "tests.bench.kube", "--read", str(server.kubeconfig())]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -153,6 +188,68 @@ async def measure(server: KubeApiserver) -> Raw:
     return figures
 
 
+@dataclass(frozen=True, slots=True)
+class ScreenCost:
+    """The console with its stack screen in a terminal of 160x50."""
+
+    first_seconds: float
+    """From the key that opens the stack to the nodes and the waterfall of the first of them."""
+    cpu_percent: float
+    """While pods change."""
+    still_percent: float
+    """While nothing does."""
+    rss_mebibytes: float
+    keys: tuple[float, ...]
+    """Milliseconds to paint, while pods change."""
+    bytes_a_second: float
+
+
+def screen(server: KubeApiserver) -> ScreenCost:
+    config = server.directory / "site.toml"
+    config.write_text(f'[site.large]\nplatform = "kubernetes"\nkubeconfig = "{server.kubeconfig()}"\n')
+    terminal = Terminal(gpudeck("--config", str(config)), columns=160, rows=50)
+    try:
+        terminal.wait_for(b"large", 20)
+        terminal.watch(3.0)
+        began = time.monotonic()
+        terminal.press(b"3")
+        terminal.wait_for(b"THE STACK, IN THE ORDER IT COMES UP", 60)
+        first = time.monotonic() - began
+        terminal.watch(3.0)
+        still = _share(terminal, SCREEN_SECONDS)[0]
+        with stirred(server):
+            terminal.watch(2.0)
+            share, written = _share(terminal, SCREEN_SECONDS)
+            keys = []
+            for number in range(KEYS):
+                keys.append(1000 * terminal.key_to_paint(b"\x1b[B" if number % 40 < 30 else b"\x1b[A"))
+                terminal.watch(0.1)
+        return ScreenCost(first, share, still, terminal.rss_bytes() / 2**20, tuple(keys), written)
+    finally:
+        terminal.close()
+
+
+def _share(terminal: Terminal, seconds: float) -> tuple[float, float]:
+    """Percent of a core, and bytes a second."""
+    cpu, written, began = terminal.cpu_seconds(), terminal.bytes_read, time.monotonic()
+    terminal.watch(seconds)
+    taken = time.monotonic() - began
+    return 100 * (terminal.cpu_seconds() - cpu) / taken, (terminal.bytes_read - written) / taken
+
+
+@contextlib.contextmanager
+def large_server() -> Iterator[KubeApiserver]:
+    """Filled. Raises what pytest skips with where there is no kube-apiserver."""
+    with tempfile.TemporaryDirectory(prefix="gpudeck-bench-") as directory:
+        server = KubeApiserver(Path(directory))
+        try:
+            server.start()
+            asyncio.run(fill(server))
+            yield server
+        finally:
+            server.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--read", type=Path)
@@ -160,15 +257,10 @@ def main() -> None:
     if arguments.read is not None:
         print(json.dumps(asyncio.run(read(arguments.read))), flush=True)
         return
-    with tempfile.TemporaryDirectory(prefix="gpudeck-bench-") as directory:
-        server = KubeApiserver(Path(directory))
-        try:
-            server.start()
-            print(f"filled in {asyncio.run(fill(server)):.0f} s", flush=True)
-            for name, value in asyncio.run(measure(server)).items():
-                print(f"{name:<28} {value:>10.1f}")
-        finally:
-            server.stop()
+    with large_server() as server:
+        for name, value in asyncio.run(measure(server)).items():
+            print(f"{name:<28} {value:>10.1f}")
+        print(screen(server))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,21 @@ class Terminal:
             raise TimeoutError(f"{key!r} painted nothing within {seconds} s")
         return time.monotonic() - start
 
+    def press(self, key: bytes) -> None:
+        os.write(self._master, key)
+
+    def key_to_text(self, key: bytes, text: bytes, seconds: float = 5.0) -> float:
+        """Seconds from `key` until `text` is written, however much else is written meanwhile."""
+        while self.read(0.0):
+            pass
+        start, written = time.monotonic(), b""
+        os.write(self._master, key)
+        while text not in written:
+            if time.monotonic() - start > seconds:
+                raise TimeoutError(f"{key!r} did not paint {text!r} within {seconds} s")
+            written += self.read(0.05)
+        return time.monotonic() - start
+
     def cpu_seconds(self) -> float:
         """CPU of the program so far, its threads included, its children not."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -138,6 +138,7 @@ def _fleet() -> Fleet:
             transport="nvml",
             driver="590.48.01",
             privileged=True,
+            kernel_log="kmsg",
             boot_at=NOW - 9e5,
             clock_skew_seconds=0.0,
             gpus=tuple(_gpu(number, index) for index in range(GPUS)),

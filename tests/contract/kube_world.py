@@ -1,9 +1,9 @@
-"""The worlds of the backends `kubernetes` and `openshift`: a real kube-apiserver, with OpenShift's resources on it."""
+"""The worlds of the backends `kubernetes` and `openshift`: an API server, real or the lab's."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from backends.contract import Backend
 from backends.kubernetes.backend import Kubernetes
@@ -11,7 +11,14 @@ from backends.openshift.backend import OpenShift
 from tests.kube import objects, openshift_objects
 from tests.kube.admin import Admin
 from tests.kube.fixtures import context
-from tests.kube.server import KubeApiserver, token, write_kubeconfig
+from tests.kube.server import token, write_kubeconfig
+
+
+class Server(Protocol):
+    @property
+    def directory(self) -> Path: ...
+
+    def kubeconfig(self, user: str = "admin") -> Path: ...
 
 
 class KubeWorld:
@@ -19,10 +26,12 @@ class KubeWorld:
     namespace = "team-search"
     pod = "llama-70b-0"
     owner = ("Deployment", "llama-70b")
+    gpus = 2
+    tells_nodes_itself = False
     blocking_operand = "driver"
     blocking_message = "Could not resolve Linux kernel version"
 
-    def __init__(self, server: KubeApiserver, admin: Admin) -> None:
+    def __init__(self, server: Server, admin: Admin) -> None:
         self._server = server
         self._admin = admin
         self.container_id = ""

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TypeVar
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +22,7 @@ from backends.contract import (
     FollowsPods,
     Gone,
     GpudeckError,
+    ListsContainers,
     ListsWorkloads,
     PartitionsGpus,
     Refused,
@@ -40,22 +45,70 @@ from backends.domain import (
     by_container,
 )
 from backends.platform import closing
+from tests.contract.docker_world import lab_docker, real_docker
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld
+from tests.contract.lab_server import KINDS, LabKube
 from tests.contract.worlds import World
 from tests.kube.admin import Admin
 from tests.kube.fixtures import until
 from tests.kube.server import KubeApiserver
 
-pytestmark = pytest.mark.real("kube-apiserver")
 T = TypeVar("T")
 
 
 WORLDS = {"kubernetes": KubeWorld, "openshift": OpenShiftWorld}
 
 
-@pytest.fixture(params=sorted(WORLDS))
-async def world(request: pytest.FixtureRequest, kube: Admin, kube_server: KubeApiserver) -> World:
-    return await WORLDS[request.param](kube_server, kube).prepare()
+@contextlib.asynccontextmanager
+async def lab_kube(platform: str, directory: Path) -> AsyncIterator[World]:
+    async with LabKube(directory, KINDS[platform]).serving() as server:
+        admin = Admin(server.kubeconfig())
+        yield await WORLDS[platform](server, admin).prepare()
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def real_kube(platform: str, server: KubeApiserver) -> AsyncIterator[World]:
+    admin = Admin(server.kubeconfig())
+    await admin.wipe()
+    yield await WORLDS[platform](server, admin).prepare()
+    await admin.close()
+
+
+LAB: dict[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
+    "docker": lab_docker,
+    **{platform: partial(lab_kube, platform) for platform in WORLDS},
+}
+REAL: dict[str, tuple[str, Callable[[Any], AbstractAsyncContextManager[World]]]] = {
+    "docker": ("dockerd", real_docker),
+    **{platform: ("kube_server", partial(real_kube, platform)) for platform in WORLDS},
+}
+"""With the fixture of the server."""
+SERVERS = {"dockerd": "dockerd", "kube_server": "kube-apiserver"}
+PROVIDERS = [
+    *(pytest.param((platform, "lab"), id=f"{platform}-lab") for platform in sorted(LAB)),
+    *(
+        pytest.param((platform, "real"), id=f"{platform}-real", marks=pytest.mark.real(SERVERS[REAL[platform][0]]))
+        for platform in sorted(REAL)
+    ),
+]
+Make = Callable[[], AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture(params=PROVIDERS)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """How the world is made: each platform as the lab plays it, and as it really is where its server is there."""
+    platform, provider = request.param
+    if provider == "lab":
+        return partial(LAB[platform], tmp_path)
+    fixture, make = REAL[platform]
+    return partial(make, request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+async def world(made: Make) -> AsyncIterator[World]:
+    async with made() as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -86,7 +139,7 @@ async def test_a_platform_that_does_not_answer_is_unreachable_and_says_what_to_d
     with pytest.raises(Unreachable) as caught:
         await lost.probe()
     assert caught.value.hint
-    if isinstance(lost, ReportsStack):
+    if isinstance(lost, ReportsStack) and not world.tells_nodes_itself:
         with pytest.raises(Unreachable):
             await until(lost.stack(), lambda stack: True)
     await lost.close()
@@ -141,7 +194,7 @@ async def test_a_workload_is_joined_from_its_container_to_what_was_deployed(back
     assert (workload.namespace, workload.name, workload.node) == (world.namespace, world.pod, world.node)
     assert workload.owner is not None
     assert (workload.owner.kind, workload.owner.name) == world.owner
-    assert workload.gpu_count == 2
+    assert workload.gpu_count == world.gpus
     assert workload.platform == backend.name
 
 
@@ -157,7 +210,7 @@ async def test_without_rights_everything_is_told_as_not_permitted_and_nothing_br
     if isinstance(opened, ReportsStack):
         stack = await until(opened.stack(), lambda stack: True)
         assert stack.not_permitted
-        assert stack.nodes == ()
+        assert stack.nodes == () or world.tells_nodes_itself
     if isinstance(opened, ListsWorkloads):
         workloads = await until(opened.workloads(), lambda workloads: True)
         assert workloads.not_permitted
@@ -258,6 +311,13 @@ async def test_what_is_not_there_is_gone(backend: Backend, world: World) -> None
 
 
 async def test_logs_of_what_is_not_there_are_an_error(backend: Backend, world: World) -> None:
-    logs = can(backend, TailsLogs).logs(LogSource("no-such-pod", world.namespace), LogQuery())
+    logs = can(backend, TailsLogs).logs(LogSource("no-such-pod", world.namespace, node=world.node), LogQuery())
     with pytest.raises(GpudeckError):
         await anext(logs)
+
+
+async def test_the_containers_that_may_be_read_are_told_by_name(backend: Backend, world: World) -> None:
+    source = LogSource(world.pod, world.namespace, node=world.node)
+    found = await can(backend, ListsContainers).containers(source)
+    assert world.container_id in [container.id for container in found]
+    assert all(container.name for container in found)

@@ -14,10 +14,14 @@ class World(Protocol):
     """A GPU node whose stack is well."""
     namespace: str
     pod: str
-    """Of `namespace`; has 2 GPUs on `node`, belongs to `owner`."""
+    """Of `namespace`; has GPUs on `node`, belongs to `owner`."""
     owner: tuple[str, str]
     """Kind and name of what a person deployed."""
     container_id: str
+    gpus: int
+    """How many `pod` has."""
+    tells_nodes_itself: bool
+    """The stack is told although the platform's API does not answer or refuses."""
     blocking_operand: str
     """Which operand `break_stack` breaks."""
     blocking_message: str

@@ -25,6 +25,9 @@ EXPECTED: dict[str, Expected] = {
     "nvlink-down": Expected("nvlink-down", "critical", "dgx-h100-06", 4, "NVLink 7 is down"),
     "probe-cut": Expected("node-unreadable", "warning", "hgx-h200-02", None, "cuts the probe off"),
     "no-python": Expected("fallback-transport", "info", "hgx-h200-01", None, "nvidia-smi only"),
+    "nvswitch-fatal": Expected(
+        "sxid-fatal", "critical", "dgx-a100-02", None, "NVSwitch fatal error (SXID 20034): a link"
+    ),
     "power-brake": Expected("power-brake", "warning", "hgx-h200-01", None, "8 of 8 GPUs are slowed down by the power"),
     "warm": Expected("sw-thermal", "warning", "dgx-h100-06", 1, "temperature limit"),
     "slow-clock": Expected("radar-clock", "warning", "dgx-h100-03", 2, "runs at 1080 MHz where its"),

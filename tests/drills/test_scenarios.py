@@ -8,7 +8,7 @@ from backends.domain import Finding, Severity
 from backends.lab.scenarios import SCENARIOS
 from screens.triage_jump import destination
 from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
-from tests.drills.inside import InsideSite
+from tests.drills.inside import START, InsideSite
 
 SECONDS = 8.0
 """From a cold start to the finding; `gpudeck check` looks as long."""
@@ -48,7 +48,7 @@ LATER_RULES = {
     # Read on the slow beat, and by a probe that is already there.
     "gpu-lost": EXPECTED["gpu-lost"],
 }
-UNSEEN_LATER = {"no-python", "driver-drift", "vbios-drift", "clock-skew"}
+UNSEEN_LATER = {"no-python", "driver-drift", "vbios-drift"}
 """A probe that already runs reads these once, when it starts."""
 
 
@@ -91,7 +91,43 @@ async def test_corrected_errors_that_grow_become_a_warning_of_the_radar() -> Non
         assert len(triage.findings) == 1
 
 
+async def test_a_driver_that_hangs_from_the_start_comes_with_the_xid_that_explains_it() -> None:
+    inside = InsideSite()
+    machine = next(each for each in inside.machines if each.name == "dgx-h100-02")
+    machine.stalled = (3, "nvmlInit")
+    machine.write_xid(START - 5, machine.gpus[3], 119, "pid=7, name=python, Timeout after 6s of waiting for RPC")
+    async with inside:
+        triage = await inside.passes(12)
+        assert (inside.top.rule, inside.top.subject.node) == ("node-unreadable", "dgx-h100-02")
+        assert len(triage.findings) == 1
+        assert any("XID 119" in claim for claim in inside.top.folded)
+
+
+async def test_a_clock_that_is_set_right_shifts_no_later_event() -> None:
+    async with InsideSite("clock-skew") as inside:
+        await inside.passes(8)
+        inside.off("clock-skew")
+        await inside.passes(8)
+        machine = next(each for each in inside.machines if each.name == "dgx-a100-01")
+        machine.write_xid(inside.clock.now(), machine.gpus[0], 31, "pid=7, name=python, MMU Fault")
+        await inside.passes(3)
+        (event,) = [each for each in inside.site.events.reading.value or () if each.code == 31]
+        assert abs(event.at - inside.clock.now()) < 5
+
+
+async def test_a_connection_that_breaks_tells_no_xid_twice() -> None:
+    async with InsideSite("gpu-lost") as inside:
+        await inside.passes(8)
+        before = inside.site.events.reading.value or ()
+        inside.cut("dgx-h100-01")
+        await inside.passes(8)
+        after = inside.site.events.reading.value or ()
+        assert [each for each in after if each.kind == "xid"] == [each for each in before if each.kind == "xid"]
+        assert sum(each.count for each in after if each.code == 45) == 14
+
+
 PAIRS = [
+    ("nvswitch-fatal", "nvlink-down"),
     ("gpu-lost", "nvlink-down"),
     ("gpu-lost", "ecc"),
     ("node-unreachable", "ssh-auth"),

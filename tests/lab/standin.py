@@ -46,17 +46,15 @@ class Probe(object):
         self.nvml.nvmlInit()
         self.emit({"t": "hello", "protocol": PROTOCOL, "python": "3.11", "pid": 1, "uid": 0})
         self.emit({"t": "state", "at": self.host.now(), "node": self.host.identity(), "gpus": self.gpus()})
-        self.xids()
+        self.host.kernel.start(self.tell_kernel)
         return True
 
     def beat(self):
         gpus = {str(gpu["index"]): gpu for gpu in self.gpus()}
         self.emit({"t": "delta", "at": self.host.now(), "node": self.host.load(), "gpus": gpus})
-        self.xids()
 
-    def xids(self):
-        for xid in self.host.kernel_xids():
-            self.emit(dict(xid, t="event", kind="xid", source="kernel"))
+    def tell_kernel(self, event):
+        self.emit(dict(event, t="event", source="kernel"))
 
     def poll_events(self, milliseconds):
         pass

@@ -135,8 +135,47 @@ async def test_a_container_that_has_not_started_is_waited_for(
     log.started = True
     log.say("at last")
     async with asyncio.timeout(20):
-        assert [line.text for line in (await asking).lines] == ["at last"]
+        first = await asking
+        assert first.retried
+        assert "waiting to start" in (first.problem or "")
+        assert [line.text for line in (await anext(batches)).lines] == ["at last"], "said once, however often it asked"
     await batches.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_next_run_of_a_container_that_crashes_is_followed(
+    kubelet: FakeKubelet, api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "NOT_STARTED_SECONDS", 0.05)
+    log = kubelet.log("talker", "main")
+    log.say("one")
+
+    async def become(state: dict[str, Any]) -> None:
+        pod = objects.pod("talker", node="dgx01", namespace="logs", containers={"main": state})
+        await kube.patch(pod, {"status": pod["status"]}, "status")
+
+    batches = logs.tail(api, SystemClock(), LogSource("talker", "logs", ("main",)), LogQuery())
+    async with asyncio.timeout(20):
+        assert [line.text for line in (await anext(batches)).lines] == ["one"]
+        await become(objects.crashing("exit 1"))
+        log.end()
+        crashed = await anext(batches)
+        assert crashed.retried
+        assert "does not run (CrashLoopBackOff); its next run is followed" in (crashed.problem or "")
+        log.running = True
+        log.say("two", at=1_764_060_100.0)
+        await become(objects.running())
+        assert [line.text for line in (await anext(batches)).lines] == ["two"]
+    await batches.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_log_of_a_container_that_has_done_its_work_ends(kubelet: FakeKubelet, api: Api, kube: Admin) -> None:
+    log = kubelet.log("talker", "prepare")
+    log.say("done")
+    log.end()
+    lines, problems, _ = await gathered(
+        logs.tail(api, SystemClock(), LogSource("talker", "logs", ("prepare",)), LogQuery())
+    )
+    assert ([line.text for line in lines], problems) == (["done"], [])
 
 
 async def test_a_slow_reader_loses_the_oldest_lines_and_is_told_how_many(

@@ -36,6 +36,7 @@ from backends.domain import (
     Utilization,
     Vgpu,
 )
+from backends.nodes.probe_kernel import parse_line
 from backends.triage.memory import NodeMemory
 from backends.triage.rule import finding
 from backends.triage.rules import RULES
@@ -146,6 +147,7 @@ def node(*gpus: Gpu, name: str = "n1", **changes: Any) -> Node:
         privileged=True,
         boot_at=NOW - 9e5,
         clock_skew_seconds=0.0,
+        kernel_log="kmsg",
         gpus=gpus,
     )
     return dataclasses.replace(sound, **changes)
@@ -192,6 +194,8 @@ def state(*views: NodeView) -> SiteState:
 
 
 def xid(code: int, gpu_index: int | None = 0, at: float = NOW - 10, text: str = "said", node: str = "n1") -> Event:
+    """As the kernel log tells it: `text` is what stands behind the code."""
+    told: dict[str, Any] = parse_line(f"NVRM: Xid (PCI:0000:1b:00): {code}, {text}", at)  # type: ignore[no-untyped-call]
     return Event(
         at=at,
         node=node,
@@ -202,6 +206,8 @@ def xid(code: int, gpu_index: int | None = 0, at: float = NOW - 10, text: str = 
         pci_bus_id=None if gpu_index is None else bus(gpu_index),
         code=code,
         source="kernel",
+        pid=told.get("pid"),
+        process=told.get("process"),
     )
 
 

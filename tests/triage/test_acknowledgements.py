@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.domain import Severity
-from backends.triage.acknowledgements import FILE_NAME, KEPT, LINES_BEFORE_REWRITE, Acknowledgements
+from backends.triage.acknowledgements import FILE_NAME, KEPT, LINES_BEFORE_REWRITE, OVER_SECONDS, Acknowledgements
 from tests.triage.makers import NOW, told
 
 FOUND = told("pcie-width", gpu_index=2, magnitude=None)
@@ -126,3 +126,50 @@ def test_the_file_is_bounded(tmp_path: Path) -> None:
     assert len(lines(tmp_path)) == KEPT
     assert again.of(told("hw-thermal", f"n{LINES_BEFORE_REWRITE + 1}", 0)) is not None
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_it_holds_for_a_day_after_its_finding_recovered(tmp_path: Path) -> None:
+    kept = Acknowledgements("prod", tmp_path)
+    kept.add(FOUND, "alice", "rebuilt until Friday", NOW)
+    kept.note_over(FOUND.id, NOW + 3600)
+    back = dataclasses.replace(FOUND, since=NOW + 3610)
+    assert kept.of(back) is not None
+    again = Acknowledgements("prod", tmp_path)
+    assert again.of(back) is not None
+    assert again.of(dataclasses.replace(back, severity=Severity.CRITICAL)) is None
+    assert kept.of(dataclasses.replace(FOUND, since=NOW + 3600 + OVER_SECONDS + 1)) is None
+
+
+def test_what_comes_and_goes_every_minute_is_written_down_now_and_then(tmp_path: Path) -> None:
+    kept = Acknowledgements("prod", tmp_path)
+    kept.add(FOUND, "alice", "", NOW)
+    for minute in range(180):
+        kept.note_over(FOUND.id, NOW + 60 * minute)
+    assert len(lines(tmp_path)) == 1 + 3
+    kept.note_over("another", NOW)
+    assert len(lines(tmp_path)) == 1 + 3
+
+
+def test_what_is_added_while_the_file_is_read_in_a_thread_is_kept(tmp_path: Path) -> None:
+    one, two = Acknowledgements("prod", tmp_path), Acknowledgements("prod", tmp_path)
+    other, third = told("hw-thermal", gpu_index=1), told("hw-thermal", gpu_index=2)
+    two.add(other, "bob", "", NOW)
+    look = one.look()
+    one.add(FOUND, "alice", "", NOW)
+    two.add(third, "bob", "", NOW)
+    assert not one.take(look)
+    assert one.of(FOUND) is not None
+    assert one.refresh()
+    assert [one.of(each) is not None for each in (FOUND, other, third)] == [True, True, True]
+
+
+def test_a_line_of_somebody_else_between_look_and_write_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Acknowledgements("prod", tmp_path), Acknowledgements("prod", tmp_path)
+    other = told("hw-thermal", gpu_index=1)
+    monkeypatch.setattr(one, "refresh", lambda: two.add(other, "bob", "", NOW))
+    one.add(FOUND, "alice", "", NOW)
+    monkeypatch.undo()
+    assert one.refresh()
+    assert one.of(other) is not None

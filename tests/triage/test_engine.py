@@ -199,6 +199,72 @@ def test_a_rule_that_fails_costs_its_own_findings_only_and_is_told() -> None:
     assert "broken things" in triage.findings[1].claim
 
 
+def test_a_rule_that_fails_holds_what_it_found_until_it_succeeds_again() -> None:
+    fails = False
+
+    def judge(view: NodeView) -> list[Finding]:
+        if fails:
+            raise ValueError("no such thing")
+        return [told("moody", view.name)] if view.node is not None and view.node.load_1m else []
+
+    moody = Rule("moody", "moody things", (), every_node, judge)
+    triager = Triager(SPEC, rules=[moody, *RULES])
+    triager._rule_of = lambda found: moody if found.rule == "moody" else Triager._rule_of(found)  # type: ignore[assignment, method-assign]
+    triager._tracker._rule_of = triager._rule_of
+    value = node(gpu(), load_1m=1.0)
+    assert rules(lasting(triager, fleet(live(value)), NOW, 5)) == ["moody"]
+    fails = True
+    failing = lasting(triager, fleet(live(dataclasses.replace(value, load_1m=2.0))), NOW + 6, 60)
+    assert sorted(rules(failing)) == ["moody", "rule-failed"]
+    assert failing.recovered == ()
+    fails = False
+    after = lasting(triager, fleet(live(dataclasses.replace(value, load_1m=3.0))), NOW + 70, 30)
+    assert rules(after) == ["moody"]
+    assert [each.rule for each in after.recovered] == ["rule-failed"]
+
+
+def test_an_acknowledged_node_that_answers_for_a_moment_stays_acknowledged() -> None:
+    triager = Triager(SPEC)
+    away = fleet(live(node(gpu())), failed("unreachable", name="n2", at=NOW - 60))
+    name = lasting(triager, away, NOW, 5).findings[0].id
+    triager.acknowledge(name, "alice", "rebuilt until Friday", NOW + 6)
+    both = fleet(live(node(gpu())), live(node(gpu(node="n2"), name="n2")))
+    assert lasting(triager, both, NOW + 10, 15).findings == ()
+    gone = fleet(live(node(gpu())), failed("unreachable", node(gpu(node="n2"), name="n2"), name="n2", at=NOW + 26))
+    again = lasting(triager, gone, NOW + 26, 20).findings
+    assert [each.id for each in again] == [name]
+    assert again[0].acknowledged is not None
+    assert again[0].acknowledged.why == "rebuilt until Friday"
+
+
+def test_an_acknowledged_fault_that_comes_back_worse_is_open() -> None:
+    triager = Triager(SPEC)
+    pending = node(gpu(remapped_rows=RemappedRows(0, 1, True, False)))
+    name = lasting(triager, fleet(live(pending)), NOW, 5).findings[0].id
+    triager.acknowledge(name, "alice", "", NOW + 6)
+    lasting(triager, fleet(live(node(gpu()))), NOW + 10, 40)
+    asked = node(gpu(remapped_rows=RemappedRows(0, 1, True, False), recovery_action="gpu_reset"))
+    (again,) = lasting(triager, fleet(live(asked)), NOW + 100, 10).findings
+    assert (again.id, again.severity, again.acknowledged) == (name, Severity.CRITICAL, None)
+
+
+def test_a_node_that_has_not_answered_is_told_at_the_end_of_one_reading_and_after_a_minute() -> None:
+    waits = fleet(live(node(gpu())), NodeReading("n2", NodeState.CONNECTING, None, None, None))
+    once = Triager(SPEC).run(waits, (), NOW, at_once=True)
+    assert [(each.rule, each.subject.node) for each in once.findings] == [("node-waiting", "n2")]
+    watching = Triager(SPEC)
+    assert lasting(watching, waits, NOW, 50).findings == ()
+    assert rules(lasting(watching, waits, NOW + 51, 15)) == ["node-waiting"]
+
+
+def test_acknowledgements_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    triager = Triager(SPEC, Acknowledgements("site", tmp_path / "state"))
+    bad = fleet(live(node(gpu(ecc=BAD))))
+    triager.acknowledge(lasting(triager, bad, NOW, 5).findings[0].id, "alice", "", NOW + 5)
+    assert rules(lasting(triager, bad, NOW + 6, 1)) == ["ecc-uncorrected", "acknowledgements"]
+
+
 def test_every_finding_belongs_to_a_line_of_the_registry() -> None:
     assert rule_of(told("xid-79")).id == "xid"
     assert rule_of(told("nvlink-down-peer")).id == "nvlink-down"

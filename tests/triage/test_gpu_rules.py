@@ -18,6 +18,7 @@ from backends.domain import (
     Mig,
     Pcie,
     RemappedRows,
+    RetiredPages,
     Service,
     Severity,
     SiteSpec,
@@ -40,6 +41,7 @@ from tests.triage.makers import (
     node,
     only,
     sliced,
+    state,
     view,
     xid,
 )
@@ -220,28 +222,28 @@ def eight(changed: int, **changes: Any) -> list[Gpu]:
 
 
 def test_a_narrow_link_among_wide_ones_is_a_warning() -> None:
-    found = only(view(*eight(2, pcie=Pcie(5, 4, 5, 16, 0))), "pcie-width")
+    found = only(state(view(*eight(2, pcie=Pcie(5, 4, 5, 16, 0)))), "pcie-width")
     assert (found.severity, found.subject.gpu_index) == (WARNING, 2)
     assert found.claim == "runs its PCIe link at x4 of x16"
 
 
 def test_links_that_are_all_as_narrow_were_built_so() -> None:
-    assert findings(view(*(gpu(index, pcie=Pcie(5, 8, 5, 16, 0)) for index in range(4)))) == []
+    assert findings(state(view(*(gpu(index, pcie=Pcie(5, 8, 5, 16, 0)) for index in range(4))))) == []
 
 
 def test_a_narrow_link_without_peers_is_a_note() -> None:
-    assert only(view(gpu(pcie=Pcie(5, 8, 5, 16, 0))), "pcie-width").severity is INFO
+    assert only(state(view(gpu(pcie=Pcie(5, 8, 5, 16, 0)))), "pcie-width").severity is INFO
 
 
 def test_an_idle_board_may_lower_its_generation_and_one_under_load_may_not() -> None:
     lowered = Pcie(1, 16, 5, 16, 0)
-    assert findings(view(*[idle(0, pcie=lowered)], *[gpu(index) for index in range(1, 8)])) == []
-    found = only(view(*eight(0, pcie=lowered)), "pcie-generation")
+    assert findings(state(view(idle(0, pcie=lowered), *(gpu(index) for index in range(1, 8))))) == []
+    found = only(state(view(*eight(0, pcie=lowered))), "pcie-generation")
     assert (found.severity, found.claim) == (WARNING, "runs its PCIe link at generation 1 of generation 5")
 
 
 def test_a_guest_sees_the_hypervisors_pcie_and_is_not_judged_by_it() -> None:
-    assert findings(view(*(gpu(n, pcie=Pcie(1, 1, 5, 16), vgpu=Vgpu("passthrough")) for n in range(4)))) == []
+    assert findings(state(view(*(gpu(n, pcie=Pcie(1, 1, 5, 16), vgpu=Vgpu("passthrough")) for n in range(4))))) == []
 
 
 def test_replays_count_by_how_fast_they_come_not_by_how_many_there_are() -> None:
@@ -435,3 +437,18 @@ def test_a_guest_without_a_licence_is_a_warning_once_it_had_time_to_get_one() ->
 )
 def test_what_the_driver_asks_for_is_a_finding(action: str, severity: Severity) -> None:
     assert only(view(gpu(recovery_action=action)), "recovery-action").severity is severity
+
+
+def test_a_page_that_is_to_be_retired_waits_for_a_reset() -> None:
+    found = only(view(gpu(retired_pages=RetiredPages(4, 1, pending=True))), "page-retirement-pending")
+    assert found.severity is Severity.WARNING
+    assert "1 after uncorrectable errors, 4 after corrected ones" in found.evidence[0].text
+    assert findings(view(gpu(retired_pages=RetiredPages(4, 1, pending=False))), "page-retirement-pending") == []
+    assert findings(view(gpu()), "page-retirement-pending") == []
+
+
+def test_an_idle_gpu_that_the_driver_holds_down_is_a_note() -> None:
+    quiet = dataclasses.replace(idle().clocks, event_reasons=("gpu_idle", "sw_thermal_slowdown"))
+    assert only(view(idle(clocks=quiet)), "sw-thermal").severity is INFO
+    busy = dataclasses.replace(gpu().clocks, event_reasons=("sw_thermal_slowdown",))
+    assert only(view(gpu(clocks=busy)), "sw-thermal").severity is WARNING

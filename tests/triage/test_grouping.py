@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from backends.docker.checks import CHECKS
-from backends.domain import Finding, NextStep, Severity
+from backends.domain import Finding, Hit, NextStep, Severity
 from backends.kubernetes.operands import BY_KEY
 from backends.triage.grouping import EXPLAINS, group, order
 from backends.triage.rules import RULES, rule_of
@@ -162,5 +162,40 @@ def test_the_worst_comes_first_and_of_those_the_newest() -> None:
 def test_every_rule_named_in_the_table_is_in_the_registry() -> None:
     names = [rule.id for rule in RULES] + [f"xid-{code}" for code in range(200)] + ["nvlink-down-peer"]
     names += [f"operand-{operand}" for operand in (*BY_KEY, *(check.operand.key for check in CHECKS))]
+    names += ["sxid-fatal", "sxid-nonfatal"]
     patterns = {pattern for line in EXPLAINS for pattern in (*line.causes, *line.follows)}
     assert [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)] == []
+
+
+def test_what_needs_no_nvml_comes_first_where_nvml_hangs() -> None:
+    log, reboot = NextStep("command", "read the kernel log", "journalctl -k"), NextStep("command", "reboot", "reboot")
+    reset = NextStep("command", "reset it", "nvidia-smi --gpu-reset -i 3")
+    stall = dataclasses.replace(told("nvml-stall", gpu_index=3, severity=CRITICAL), steps=(log, reboot))
+    (found,) = grouped(dataclasses.replace(told("xid-119", gpu_index=3, severity=CRITICAL), steps=(reset,)), stall)
+    assert found.rule == "xid-119"
+    assert found.steps == (log, reboot, reset)
+
+
+def test_of_what_happens_again_and_again_the_newest_time_decides() -> None:
+    lost = told("gpu-lost", gpu_index=3, severity=CRITICAL, since=NOW)
+    again = dataclasses.replace(told("xid-45", gpu_index=5, since=NOW - 1800), again_at=NOW + 1)
+    (found,) = grouped(lost, again)
+    assert (found.rule, found.since) == ("gpu-lost", NOW)
+    apart = dataclasses.replace(again, since=NOW, again_at=NOW + 1800)
+    assert {each.rule for each in grouped(lost, apart)} == {"gpu-lost", "xid-45"}
+
+
+def test_whom_it_hits_is_told_by_the_cause_where_both_are_of_one_gpu() -> None:
+    victim, bystander, other = Hit("alice", "alice", 1), Hit("bob", "bob", 2), Hit("carol", "carol", 3)
+    root = dataclasses.replace(told("ecc-uncorrected", gpu_index=2), hits=(victim,))
+    pending = dataclasses.replace(told("row-remap-pending", gpu_index=2), hits=(victim, bystander))
+    elsewhere = dataclasses.replace(told("xid-43", gpu_index=4), hits=(other,))
+    (found,) = grouped(root, pending, elsewhere)
+    assert {hit.user for hit in found.hits} == {"alice", "carol"}
+    (found,) = grouped(dataclasses.replace(root, hits=()), pending)
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+
+
+def test_links_of_a_gpu_that_is_no_longer_listed_follow_from_that() -> None:
+    (found,) = grouped(told("gpu-missing", severity=CRITICAL), told("nvlink-down", gpu_index=4, severity=CRITICAL))
+    assert (found.rule, len(found.folded)) == ("gpu-missing", 1)

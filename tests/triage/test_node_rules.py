@@ -32,7 +32,8 @@ from backends.domain import (
 )
 from backends.domain.host import Host
 from backends.triage.memory import NodeMemory
-from backends.triage.rules.connection import TROUBLES
+from backends.triage.rules import rule_of
+from backends.triage.rules.connection import TROUBLES, WAITING_SECONDS
 from backends.triage.state import NodeView
 from tests.triage.makers import (
     GIB,
@@ -68,8 +69,11 @@ def test_every_problem_is_one_finding_with_what_to_do(code: str, seen: bool) -> 
 
 
 @pytest.mark.parametrize("reading", [NodeReading("n1", NodeState.CONNECTING, None, None, None)])
-def test_a_node_that_is_still_connecting_is_no_finding(reading: NodeReading) -> None:
-    assert findings(view(reading=reading)) == []
+def test_a_node_that_is_still_connecting_is_told_once_it_has_taken_a_minute(reading: NodeReading) -> None:
+    assert [found.rule for found in findings(view(reading=reading))] == ["node-waiting"]
+    assert rule_of(only(view(reading=reading), "node-waiting")).raise_seconds == WAITING_SECONDS
+    waited = only(view(reading=reading, memory=NodeMemory(asked_at=NOW - 75)), "node-waiting")
+    assert (waited.claim, waited.since) == ("has not answered in 75 s: nothing of it was judged", NOW - 75)
 
 
 def test_the_ssh_command_is_that_of_the_site() -> None:
@@ -226,10 +230,12 @@ def test_a_board_with_another_vbios_is_told_and_another_part_number_is_not() -> 
     assert findings(state(*alike(5, gpus=other)), "vbios-drift") == []
 
 
-@pytest.mark.parametrize(("count", "missing"), [(7, True), (4, False), (8, False)])
-def test_a_node_that_shows_an_odd_number_of_gpus_misses_one(count: int, missing: bool) -> None:
+@pytest.mark.parametrize("count", [8, 7, 4, 2, 1])
+def test_a_node_that_shows_fewer_gpus_than_its_peers_misses_some(count: int) -> None:
     found = findings(state(*alike(5, gpus=tuple(gpu(n, "n4") for n in range(count)))), "gpu-missing")
-    assert [finding.claim for finding in found] == (["shows 7 GPUs, its 4 peers 8"] if missing else [])
+    shows = "1 GPU" if count == 1 else f"{count} GPUs"
+    assert [finding.claim for finding in found] == ([f"shows {shows}, its 4 peers 8"] if count < 8 else [])
+    assert {finding.severity for finding in found} <= {Severity.CRITICAL}
 
 
 def test_a_node_whose_links_are_all_down_while_its_peers_have_theirs() -> None:

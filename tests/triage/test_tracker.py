@@ -39,6 +39,38 @@ def test_what_comes_and_goes_every_second_is_one_that_stays() -> None:
     assert all(told_at[6:])
 
 
+def test_blips_that_are_apart_add_up_to_nothing() -> None:
+    tracker = Tracker(rule_of)
+    for second in range(120):
+        assert at(tracker, second, *([slow()] if second % 8 == 0 else [])) == []
+
+
+def test_what_is_so_for_a_part_of_the_time_is_one_when_that_part_is_long_enough() -> None:
+    tracker = Tracker(rule_of)
+    warm = told("sw-thermal", gpu_index=0, since=NOW)
+    seen = [bool(at(tracker, second, *([warm] if second % 4 < 2 else []))) for second in range(60)]
+    assert 5 <= seen.index(True) <= 15
+    assert all(seen[15:])
+
+
+def test_a_connection_that_is_cut_again_and_again_is_as_bad_as_one_that_stays_away() -> None:
+    tracker = Tracker(rule_of)
+    seen = [
+        bool(at(tracker, second, *([told("node-unreadable", since=NOW + second)] if second % 4 == 0 else [])))
+        for second in range(13)
+    ]
+    assert seen.index(True) == 8
+
+
+def test_a_claim_about_a_duration_is_not_made_of_one_reading() -> None:
+    tracker = Tracker(rule_of)
+    waits = (told("mig-stuck", gpu_index=0, since=NOW), told("idle-with-memory", gpu_index=1, since=NOW))
+    assert at(tracker, 0, *waits, slow(), at_once=True) == ["hw-thermal"]
+    for second in range(1, 400, 5):
+        at(tracker, second, *waits)
+    assert at(tracker, 400, *waits) == ["mig-stuck"]
+
+
 def test_it_goes_after_its_time_and_only_then() -> None:
     tracker = Tracker(rule_of)
     at(tracker, 0, slow())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, RemappedRows, Severity
+from backends.domain import Ecc, EccCounts, Event, GpuProcess, RemappedRows, RetiredPages, Severity
 from backends.triage import xids
-from tests.triage.makers import NOW, findings, gpu, only, view, xid
+from tests.triage.makers import GIB, NOW, findings, gpu, only, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -153,6 +155,7 @@ def test_faults_of_many_processes_on_one_gpu_make_the_gpu_suspect() -> None:
         (94, {"ecc": Ecc(True, True, EccCounts(0, 2))}, {}),
         (95, {"ecc": Ecc(True, True, EccCounts(0, 2))}, {}),
         (63, {"remapped_rows": RemappedRows(0, 1, True, False)}, {"remapped_rows": RemappedRows(0, 1, False, False)}),
+        (63, {"retired_pages": RetiredPages(0, 1, True)}, {"retired_pages": RetiredPages(0, 1, False)}),
         (64, {"remapped_rows": RemappedRows(0, 1, True, True)}, {"remapped_rows": RemappedRows(0, 1, False, False)}),
     ],
 )
@@ -191,3 +194,132 @@ def test_xid_154_alone_is_told_by_its_action() -> None:
     found = only(view(gpu(recovery_action=None), events=[asks]), "xid")
     assert found.severity is WARNING
     assert "systemctl reboot" in [step.target for step in found.steps]
+
+
+# --- what the on-call reads ------------------------------------------------------------------------------------------
+
+
+def raw_catalogue() -> dict[str, Any]:
+    text = importlib.resources.files("backends.triage").joinpath("xids.json").read_text("utf-8")
+    raw: dict[str, Any] = json.loads(text)
+    return raw
+
+
+def test_every_action_of_the_catalogue_has_words() -> None:
+    raw = raw_catalogue()
+    actions = {row[3] for row in raw["xids"]} | {row[5] for row in raw["nvlink5"]}
+    assert {action for action in actions if action} - raw["actions"].keys() == set()
+    assert all(xids.lookup(code).action_text for code, _, _, action, *_ in raw["xids"] if action)
+
+
+def test_notes_are_for_the_one_on_call_and_not_for_who_writes_consoles() -> None:
+    notes = " ".join(row[7] for row in raw_catalogue()["xids"] if row[7])
+    for word in ("k8s-device-plugin", "field 230", "Decode the line", "Show ", "atalogue", "marked Unused"):
+        assert word not in notes
+
+
+@pytest.mark.parametrize(("code", "action"), [(5, "recover_imex_domain"), (6, "bus_reset"), (7, "system_reboot")])
+def test_newer_recovery_actions_of_xid_154(code: int, action: str) -> None:
+    assert xids.recovery_action(f"GPU recovery action changed from 0x0 (None) to 0x{code} (Something)") == action
+
+
+# --- an incident that the driver itself closes -----------------------------------------------------------------------
+
+DONE = "GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)"
+ASKED = "GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"
+
+
+def test_an_incident_is_over_when_the_driver_asks_for_nothing_any_more() -> None:
+    before = [xid(119, at=NOW - 600), xid(154, at=NOW - 599, text=ASKED)]
+    assert [each.rule for each in findings(view(gpu(), events=before), "xid")] == ["xid-119"]
+    assert findings(view(gpu(), events=[*before, xid(154, at=NOW - 60, text=DONE)]), "xid") == []
+
+
+def test_what_comes_after_that_is_an_incident_of_its_own_and_a_fault_of_an_application_stays_news() -> None:
+    events = [xid(119, at=NOW - 600), xid(31, at=NOW - 300), xid(154, at=NOW - 60, text=DONE), xid(74, at=NOW - 5)]
+    assert {each.rule for each in findings(view(gpu(), events=events), "xid")} == {"xid-31", "xid-74"}
+    other = [xid(119, 1, at=NOW - 600), xid(154, 0, at=NOW - 60, text=DONE)]
+    assert [each.rule for each in findings(view(gpu(0), gpu(1), events=other), "xid")] == ["xid-119"]
+
+
+# --- whose work ------------------------------------------------------------------------------------------------------
+
+
+def process(pid: int, user: str, started: float | None) -> GpuProcess:
+    return GpuProcess(pid, "compute", user, f"python {user}.py", GIB, started_at=started)
+
+
+def test_an_application_fault_hits_the_process_that_the_driver_names() -> None:
+    running = (process(10, "alice", NOW - 900), process(11, "bob", NOW - 900))
+    event = xid(31, at=NOW - 30, text="pid=11, name=python, Ch 00000008, intr 00000000. MMU Fault")
+    (hit,) = only(view(gpu(processes=running), events=[event]), "xid").hits
+    assert (hit.user, hit.pid) == ("bob", 11)
+
+
+def test_a_process_that_is_gone_is_told_by_its_name_and_its_successor_is_not_hit() -> None:
+    event = xid(31, at=NOW - 30, text="pid='11', name=python3, Ch 00000008")
+    found = only(
+        view(gpu(processes=(process(11, "carol", NOW - 5), process(12, "bob", NOW - 900))), events=[event]), "xid"
+    )
+    assert [(hit.text, hit.user) for hit in found.hits] == [("python3 (pid 11), named in the kernel log", None)]
+
+
+def test_without_a_name_only_what_ran_then_is_hit() -> None:
+    later = (process(10, "alice", NOW - 900), process(11, "bob", NOW - 5), process(12, "carol", None))
+    event = xid(31, at=NOW - 30, text="pid='<unknown>', name=<unknown>, Ch 00000008")
+    (hit,) = only(view(gpu(processes=later), events=[event]), "xid").hits
+    assert hit.user == "alice"
+
+
+def test_the_clock_of_the_node_decides_what_ran_then() -> None:
+    ahead = view(
+        gpu(processes=(process(10, "alice", NOW + 270),)), events=[xid(31, at=NOW - 5)], clock_skew_seconds=300.0
+    )
+    assert [hit.user for hit in only(ahead, "xid").hits] == ["alice"]
+
+
+def test_a_fault_of_the_gpu_hits_all_that_runs_there() -> None:
+    running = (process(10, "alice", NOW - 900), process(11, "bob", NOW - 5))
+    event = xid(119, at=NOW - 30, text="pid=10, name=python, Timeout")
+    assert {hit.user for hit in only(view(gpu(processes=running), events=[event]), "xid").hits} == {"alice", "bob"}
+
+
+def test_an_older_incident_does_not_date_the_newest() -> None:
+    found = only(view(gpu(), events=[xid(45, at=NOW - 1800), xid(45, at=NOW - 4), xid(45, at=NOW - 3)]), "xid")
+    assert (found.since, found.again_at) == (NOW - 1800, NOW - 4)
+
+
+# --- memory errors that are contained --------------------------------------------------------------------------------
+
+ERRORS = Ecc(True, True, EccCounts(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("codes", "action", "severity"),
+    [
+        ((94,), "none", WARNING),
+        ((63, 94), "none", WARNING),
+        ((94, 172), "none", WARNING),
+        ((94,), "drain_and_reset", CRITICAL),
+        ((48, 94), "none", CRITICAL),
+        ((94, 95), "none", CRITICAL),
+        ((94, 64), "none", CRITICAL),
+        ((94, 140), "none", CRITICAL),
+        ((171,), "none", CRITICAL),
+    ],
+)
+def test_contained_memory_errors_are_a_warning_unless_more_is_told(
+    codes: tuple[int, ...], action: str, severity: Severity
+) -> None:
+    events = [xid(code, at=NOW - 40 + place) for place, code in enumerate(codes)]
+    found = only(view(gpu(ecc=ERRORS, recovery_action=action), events=events), "ecc-uncorrected")
+    assert found.severity is severity
+    wants_restart = found.steps[0].text == "restart the application that was hit"
+    assert wants_restart is (severity is WARNING)
+
+
+def test_a_contained_error_hits_the_process_that_was_ended() -> None:
+    running = (process(10, "alice", NOW - 900), process(11, "bob", NOW - 900))
+    events = [xid(94, at=NOW - 40, text="pid=11, name=python, Contained: HBM (0x2,0x1)")]
+    (hit,) = only(view(gpu(ecc=ERRORS, processes=running), events=events), "ecc-uncorrected").hits
+    assert hit.user == "bob"

@@ -54,7 +54,8 @@ class ScriptedSite:
         self.listening_since = clock.now()
         self.stack: Topic[Stack] = Topic("stack")
         self.ownership: Topic[Ownership] = Topic("ownership")
-        self.platform = ScriptedPlatform()
+        self.platform: Any = ScriptedPlatform()
+        """A test may give it another."""
         self.calls: list[str] = []
         self.start_error: Exception | None = None
         self.keep_error: GpudeckError | None = None

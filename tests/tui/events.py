@@ -9,11 +9,13 @@ YESTERDAY = Event(
     NOW - 90_000,
     "dgx02",
     "xid",
-    "NVRM: Xid (PCI:0000:9b:00): 31, pid=4242, name=python, Ch 00000010, intr 00000000. MMU Fault: ENGINE GRAPHICS",
+    "pid=4242, name=python, Ch 00000010, intr 00000000. MMU Fault: ENGINE GRAPHICS",
     1,
     "GPU-dgx02-1",
     code=31,
     source="kernel",
+    pid=4242,
+    process="python",
 )
 CONNECTED = Event(NOW - 4_000, "dgx01", "connected", "read through nvml", source="console")
 LOST = Event(NOW - 300, "dgx01", "gpu_lost", "NVML: GPU is lost", 2, "GPU-lost", "00000000:9B:00.0", source="nvml")

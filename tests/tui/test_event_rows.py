@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -63,12 +64,26 @@ def test_a_row_says_what_happened_where_and_when() -> None:
     assert told(row_of(DOWN), "gpu") == told(row_of(DOWN), "code") == ""
 
 
-def test_what_the_columns_say_is_not_said_again() -> None:
-    assert told(row_of(YESTERDAY), "text").startswith("pid=4242, name=python")
-    assert (
-        told(row_of(replace(FELL, text="NVRM: Xid (PCI:0000:61:00): 79, GPU has fallen")), "text") == "GPU has fallen"
-    )
-    assert told(row_of(replace(FELL, text="NVRM: Xid (PCI:0000:61:00): ")), "text").startswith("NVRM")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "GPU has fallen off the bus"),
+        ({"count": 1400, "first_at": NOW - 400}, "1,400 times: GPU has fallen off the bus"),
+        ({"gi": 5, "ci": 0}, "GI 5 CI 0: GPU has fallen off the bus"),
+        ({"gi": 5}, "GI 5: GPU has fallen off the bus"),
+        (
+            {"kind": "sxid", "text": "Link 30 LTSSM Fault Up", "pci_bus_id": "0000:c1:00.0", "fatal": True},
+            "0000:c1:00 fatal: Link 30 LTSSM Fault Up",
+        ),
+        (
+            {"kind": "sxid", "text": "Link 30 LTSSM Fault Up", "pci_bus_id": "0000:c1:00.0", "fatal": False},
+            "0000:c1:00 non-fatal: Link 30 LTSSM Fault Up",
+        ),
+        ({"kind": "sxid", "text": "Data {0x0}", "pci_bus_id": "0000:c1:00.0"}, "0000:c1:00 Data {0x0}"),
+    ],
+)
+def test_a_row_says_what_its_text_does_not(changes: dict[str, Any], expected: str) -> None:
+    assert told(row_of(replace(FELL, **changes)), "text") == expected
 
 
 @pytest.mark.parametrize("kind", EVENT_KINDS)
@@ -104,6 +119,8 @@ def test_a_kind_of_a_later_version_is_told_by_its_name() -> None:
         ("age<5m", [DOWN, STALE, FELL]),
         ("age>=1d", [YESTERDAY]),
         ("fallen | mmu", [FELL, YESTERDAY]),
+        ("pid=4242 process~pyth", [YESTERDAY]),
+        ("fatal=na & count=1 & gi=na & link=na & kind=xid", [FELL, YESTERDAY]),
         ("xid79", [FELL]),
     ],
 )

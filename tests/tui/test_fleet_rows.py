@@ -141,7 +141,7 @@ def test_a_node_never_seen_says_why() -> None:
         (Gpu(temperature=Temperature(margin_celsius=0)), ("warn", "hot")),
         (Gpu(clocks=Clocks(event_reasons=("hw_power_brake_slowdown",))), ("warn", "slow")),
         (Gpu(pcie=Pcie(width=4, max_width=16)), ("warn", "pcie")),
-        (Gpu(links=(Link(0, True), Link(1, False))), ("bad", "link")),
+        (Gpu(links=(Link(0, True), Link(1, False))), ("good", "ok")),
         (Gpu(links=(Link(0, False), Link(1, False))), ("good", "ok")),
         (Gpu(mig=Mig(enabled=False, pending=True)), ("warn", "mig")),
         (Gpu(fabric=Fabric(health="unhealthy")), ("bad", "fabric")),
@@ -167,10 +167,24 @@ def test_links_and_ecc_flag_what_is_wrong() -> None:
     down = replace(h100(0), links=tuple(Link(n, n != 3) for n in range(18)))
     noisy = replace(h100(1), links=tuple(Link(n, True, crc_data_errors=5) for n in range(18)))
     sick = replace(h100(2), ecc=Ecc(True, True, EccCounts(123_456, 7)))
-    _, first, second, third = fleet_rows(Fleet((reading("n", down, noisy, sick),)), None, NOW, TREE)
-    assert (text(first, "links"), style(first, "links")) == ("17/18", "bad")
+    gpus = (down, noisy, sick, h100(3))
+    node, first, second, third, _ = fleet_rows(Fleet((reading("n", *gpus),)), None, NOW, TREE)
+    assert (text(node, "links"), style(node, "links")) == ("1 dn", "bad")
+    assert (text(first, "links"), style(first, "links"), text(first, "state")) == ("17/18", "bad", "✖ link")
     assert (text(second, "links"), style(second, "links")) == ("!18", "warn")
     assert (text(third, "ecc"), style(third, "ecc")) == ("7/+", "bad")
+
+
+@pytest.mark.parametrize(("active", "shown"), [(4, "4/12"), (0, "0/12")])
+def test_links_that_no_board_of_the_node_uses_are_no_trouble(active: int, shown: str) -> None:
+    bridged = tuple(Link(number, number >= 12 - active) for number in range(12))
+    gpus = [replace(h100(index), links=bridged) for index in range(4)]
+    node, *rows = fleet_rows(Fleet((reading("n", *gpus),)), None, NOW, TREE)
+    assert text(node, "state") == "✓ ok"
+    assert (text(node, "links"), style(node, "links")) == (("up", "") if active else ("none", "dim"))
+    assert {(text(row, "links"), style(row, "links"), text(row, "state")) for row in rows} == {
+        (shown, "" if active else "dim", "✓ ok")
+    }
 
 
 def test_folding_hides_gpus_and_keeps_the_node() -> None:

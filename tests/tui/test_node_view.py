@@ -189,11 +189,11 @@ async def test_the_page_scrolls_while_the_list_of_gpus_has_the_keys() -> None:
         await pilot.pause()
         page = pilot.app.screen.query_one(Sheet)
         chosen = grid(pilot).cursor
-        await pilot.press("J", "J")
+        await pilot.press("shift+down", "shift+down")
         assert page.scroll_offset.y == 2
         await pilot.press("pagedown")
         assert page.scroll_offset.y > 10
-        await pilot.press("pageup", "K", "K", "K")
+        await pilot.press("pageup", "shift+up", "shift+up", "shift+up")
         assert page.scroll_offset.y == 0
         assert grid(pilot).cursor == chosen
 

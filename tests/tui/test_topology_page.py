@@ -72,6 +72,43 @@ def test_gpus_with_mig_cannot_be_asked() -> None:
     assert "  1   MIG is on: cannot be asked" in text_of(links_section(a100, UNICODE))
 
 
+def card(index: int, active: range, ends: dict[int, int] | None = None) -> Gpu:
+    """A card of 12 links, those of `active` up; `ends` says to which card each leads."""
+    ends = ends or {}
+    links = tuple(
+        Link(
+            number,
+            number in active,
+            remote_kind="gpu" if number in ends else None,
+            remote_pci_bus_id=f"00000000:{ends[number]:02X}:00.0" if number in ends else None,
+            replay_errors=0,
+        )
+        for number in range(12)
+    )
+    return Gpu(index, name="card", uuid=f"GPU-{index}", pci_bus_id=f"00000000:{index:02X}:00.0", links=links)
+
+
+def test_cards_without_a_bridge_and_with_one_are_well() -> None:
+    bare = Node(gpus=tuple(card(index, range(0)) for index in range(4)))
+    assert said(bare) == "● no NVLink is in use"
+    assert "down" not in text_of(links_section(bare, UNICODE))
+    bridged = Node(gpus=tuple(card(index, range(8, 12)) for index in range(4)))
+    assert said(bridged) == "✓ 16/48 NVLinks up, the others unused, no errors"
+    assert {cell.style for line in lines_of(links_section(bridged, UNICODE)) for cell in line} <= {"", "dim"}
+
+
+def test_a_cube_mesh_has_thin_bonds_by_design_and_a_missed_link_stands_out() -> None:
+    mesh = [card(0, range(3), {0: 1, 1: 1, 2: 2}), card(1, range(3), {0: 0, 1: 0, 2: 3})]
+    mesh += [card(2, range(3), {0: 3, 1: 3, 2: 0}), card(3, range(3), {0: 2, 1: 2, 2: 1})]
+    node = Node(gpus=tuple(mesh))
+    styles = {cell.text: cell.style for row in matrix_rows(matrix(node), node, False) for cell in row.cells}
+    assert (styles["NV2"], styles["NV1"]) == ("accent", "accent")
+    broken = Node(gpus=(card(0, range(1, 3), {1: 1, 2: 2}), *mesh[1:]))
+    rows = matrix_rows(matrix(broken), broken, False)
+    assert {cell.style for cell in rows[0].cells if cell.text == "NV1"} == {"bad"}
+    assert {cell.style for cell in rows[2].cells if cell.text == "NV2"} == {"accent"}
+
+
 def test_links_that_told_nothing_are_not_called_well() -> None:
     links = tuple(Link(number, True if number else None) for number in range(4))
     assert said(Node(gpus=(Gpu(links=links),))) == "◌ 3/4 NVLinks up, errors n/a"

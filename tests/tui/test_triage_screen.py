@@ -18,6 +18,7 @@ from backends.domain import (
     Check,
     Evidence,
     Fleet,
+    Gpu,
     Hit,
     NextStep,
     NodeReading,
@@ -33,9 +34,13 @@ from screens.fleet import FleetScreen
 from screens.node import NodeScreen
 from screens.triage import TriageScreen, copied_to
 from screens.triage_body import BESIDE_FROM, EvidencePane
+from screens.triage_clear import clear_sections
+from tests.triage.makers import told
 from tests.tui.consoles import Opened, build, build_on, grid, lines, node_names, opened
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SETTLED, SEVERAL, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading, refused
+from tests.tui.sheets import lines_of
+from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
 
 SMALL, WIDE = (80, 24), (200, 50)
@@ -57,6 +62,13 @@ async def found(console: Opened, value: Triage) -> None:
     await console.until(lambda: console.screen.query(EvidencePane), "the panes")
     await console.until(lambda: console.screen._listed_from[:1] == (value,), "the findings")
     await console.pilot.pause()
+
+
+def with_log(name: str, *gpus: Gpu) -> NodeReading:
+    """A node whose kernel log may be read."""
+    value = reading(name, *gpus)
+    assert value.node is not None
+    return replace(value, node=replace(value.node, kernel_log="kmsg"))
 
 
 def listed(console: Opened) -> list[str]:
@@ -288,7 +300,7 @@ async def test_a_click_selects_and_a_double_click_opens() -> None:
 
 @SIZES
 async def test_no_findings_says_what_was_checked_on_what_and_how_fresh(size: tuple[int, int]) -> None:
-    healthy = Fleet((reading("dgx01", h100(0), h100(1)), reading("dgx02", h100(0, node="dgx02"))))
+    healthy = Fleet((with_log("dgx01", h100(0), h100(1)), with_log("dgx02", h100(0, node="dgx02"))))
     async with triaged(triage(seen=2, total=2), size, on=healthy) as console:
         said = evidence(console)
         assert "✓ Nothing is wrong on 2 nodes with 3 GPUs; the oldest reading is <10 s old." in said
@@ -712,3 +724,18 @@ async def test_a_node_still_connecting_is_not_looked_at() -> None:
     value = Fleet((NodeReading("dgx09", NodeState.CONNECTING, None, None, None), reading("dgx01", h100(0))))
     async with triaged(triage(seen=1, total=2), on=value) as console:
         assert "NOT LOOKED AT dgx09 ◌ connecting" in evidence(console)
+
+
+async def test_acknowledgements_that_cannot_be_kept_are_said_once() -> None:
+    unkept = told("acknowledgements", None, severity=Severity.INFO, claim="/x/[b]acks cannot be written: read-only")
+    async with triaged(Triage((unkept,), nodes_seen=1, nodes_total=1)) as console:
+        assert console.notices == [unkept.claim]
+        await found(console, Triage((LOST, unkept), nodes_seen=1, nodes_total=1))
+        assert console.notices == [unkept.claim]
+
+
+def test_an_all_clear_says_where_the_kernel_log_is_closed() -> None:
+    closed, told_all = reading("n1", h100(0)), with_log("n2", h100(0))
+    sections = clear_sections(Triage(nodes_seen=2, nodes_total=2), Fleet((closed, told_all)), NOW, 60, UNICODE)
+    said = " ".join(cell.text for section in sections for line in lines_of(section) for cell in line)
+    assert "kernel log closed on 1 node: past XIDs are unseen" in said

@@ -25,6 +25,7 @@ from backends.domain import (
     Pcie,
     Power,
     RemappedRows,
+    RetiredPages,
     Temperature,
     Utilization,
     Vgpu,
@@ -135,6 +136,7 @@ def test_nothing_kept_draws_nothing() -> None:
         (h100(0), "✓ ok: no value is out of bounds."),
         (replace(h100(0), lost=True, lost_reason="NVML: GPU is lost"), "✖ LOST: NVML: GPU is lost. The values below"),
         (replace(h100(0), remapped_rows=RemappedRows(0, 1, True, False)), "▲ remap: a row remap waits for a reset."),
+        (replace(h100(0), retired_pages=RetiredPages(0, 1, True)), "▲ remap: a page of memory waits for a reset"),
         (replace(h100(0), remapped_rows=RemappedRows(0, 1, False, True)), "✖ remap: a row could not be remapped."),
         (replace(h100(0), temperature=Temperature(93, slowdown_celsius=92)), "▲ hot: it is at its temperature limit."),
         (
@@ -268,6 +270,20 @@ def test_ecc_off_and_a_pending_change_are_said() -> None:
 )
 def test_row_remaps_say_what_they_mean(rows: RemappedRows, words: str) -> None:
     assert words in sentence(said(replace(h100(0), remapped_rows=rows)))
+
+
+@pytest.mark.parametrize(
+    ("pages", "words"),
+    [
+        (RetiredPages(2, 1, True), "▲ A page waits to be retired, which happens at the next reset"),
+        (RetiredPages(2, 1, False), "Retired pages are no longer used: nothing to do."),
+        (RetiredPages(0, 0, False), "PAGE RETIREMENT"),
+    ],
+)
+def test_boards_before_ampere_tell_of_pages(pages: RetiredPages, words: str) -> None:
+    gpu = replace(h100(0), remapped_rows=RemappedRows(), retired_pages=pages)
+    assert words in sentence(said(gpu))
+    assert "ROW REMAPPING" not in sentence(said(gpu))
 
 
 def test_a_counter_that_rose_says_when() -> None:

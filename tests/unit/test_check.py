@@ -18,6 +18,8 @@ from backends.domain import (
     GpuProcess,
     Hit,
     NextStep,
+    NodeReading,
+    NodeState,
     NotPermitted,
     Permission,
     Problem,
@@ -47,7 +49,7 @@ def lost(**changes: Any) -> Finding:
     )
 
 
-def of(*findings: Finding, **more: Any) -> dict[str, Any]:
+def of(*findings: Finding, fleet: Fleet = FLEET, **more: Any) -> dict[str, Any]:
     triage = Triage(
         findings=findings,
         checks=(Check("gpu-lost", "lost GPUs", 8), Check("rdma-port", "RDMA ports", 0)),
@@ -56,7 +58,7 @@ def of(*findings: Finding, **more: Any) -> dict[str, Any]:
         oldest_reading_at=NOW - 2,
         **more,
     )
-    return document(SiteSpec("prod", platform="kubernetes"), FLEET, triage, NOW)
+    return document(SiteSpec("prod", platform="kubernetes"), fleet, triage, NOW)
 
 
 def test_the_document_is_json_with_every_field_of_a_finding() -> None:
@@ -84,7 +86,8 @@ def test_the_document_is_json_with_every_field_of_a_finding() -> None:
 def test_the_exit_code_says_whether_something_is_wrong_that_nobody_knows_of(
     findings: tuple[Finding, ...], code: int
 ) -> None:
-    assert exit_code(of(*findings)) == code
+    both = Fleet((live(node(gpu())), live(node(gpu(node="n2"), name="n2"))))
+    assert exit_code(of(*findings, fleet=both)) == code
 
 
 def test_no_node_that_answers_is_exit_3() -> None:
@@ -162,3 +165,21 @@ def test_a_snapshot_has_the_stack_the_workloads_and_whose_each_process_is() -> N
     assert [(each["pid"], each["workload"]) for each in processes] == [(7, "team-search/llama-0"), (8, None)]
     alone = snapshot(SiteSpec("bare"), fleet, (), NOW)
     assert (alone["stack"], alone["workloads"], alone["platform_parts"]) == (None, None, None)
+
+
+def test_a_node_that_has_not_answered_is_not_well() -> None:
+    waiting = Fleet((live(node(gpu())), NodeReading("n2", NodeState.CONNECTING, None, None, None)))
+    told_back = document(SiteSpec("prod"), waiting, Triage(nodes_seen=1, nodes_total=2), NOW)
+    assert told_back["nodes_not_judged"] == [{"node": "n2", "state": "connecting", "known": False}]
+    assert exit_code(told_back) == 1
+    text = render(told_back)
+    assert "1 of 2 nodes not judged: n2 (connecting)" in text
+    assert "nothing is wrong on the 1 nodes that were judged" in text
+
+
+def test_values_that_are_too_old_are_not_judged_and_not_well() -> None:
+    old = Fleet((live(node(gpu())), live(node(gpu(), name="n2"), NOW - 120)))
+    slow = told("node-slow", "n2", severity=Severity.INFO)
+    assert exit_code(document(SiteSpec("prod"), old, Triage((slow,), nodes_seen=1, nodes_total=2), NOW)) == 1
+    known = dataclasses.replace(told("node-waiting", "n2"), acknowledged=Acknowledgement("alice", "", NOW))
+    assert exit_code(document(SiteSpec("prod"), old, Triage((known,), nodes_seen=1, nodes_total=2), NOW)) == 0

@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe, probe_host
+from backends.nodes import bootstrap, probe
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -171,27 +173,6 @@ def test_no_driver_is_fatal_with_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            "NVRM: Xid (PCI:0000:9b:00): 119, pid=2024380, name=nvidia-smi, Timeout after 6s",
-            ("0000:9b:00", 119, "pid=2024380, name=nvidia-smi, Timeout after 6s"),
-        ),
-        ("NVRM: Xid (PCI:0000:1b:00 GPU-I:05): 94, Contained", ("0000:1b:00", 94, "Contained")),
-        ("NVRM: Xid (PCI:0000:1b:00): 79", ("0000:1b:00", 79, "")),
-        ("nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal", None),
-        ("NVRM: GPU at PCI:0000:9b:00: GPU-509665ad", None),
-    ],
-)
-def test_xid_lines(line: str, expected: tuple[str, int, str] | None) -> None:
-    found = probe_host.parse_xid(line, 5.0)  # type: ignore[no-untyped-call]
-    if expected is None:
-        assert found is None
-    else:
-        assert (found["pci_bus_id"], found["code"], found["text"]) == expected
-
-
-@pytest.mark.parametrize(
     ("words", "cpus"), [([0b1011], "0-1,3"), ([0, 1], "64"), ([0xFF, 0xFF], "0-7,64-71"), ([0], None)]
 )
 def test_affinity_masks(words: list[int], cpus: str | None) -> None:
@@ -232,3 +213,57 @@ def test_a_delta_applied_to_the_old_sample_is_the_new_one(old: dict[str, Any], n
 @given(samples)
 def test_nothing_changed_is_an_empty_delta(sample: dict[str, Any]) -> None:
     assert probe.diff(sample, json.loads(json.dumps(sample))) == {}  # type: ignore[no-untyped-call]
+
+
+class OldBoard:
+    """NVML of a board before Ampere, as far as its retired pages go."""
+
+    NVMLError = pynvml.NVMLError
+
+    def __init__(self, pages: dict[int, list[int]], pending: int | None) -> None:
+        self.pages, self.pending = pages, pending
+
+    def nvmlDeviceGetRetiredPages(self, _handle: object, cause: int) -> list[int]:  # noqa: N802 - NVML's name
+        if cause not in self.pages:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)  # type: ignore[no-untyped-call]
+        return self.pages[cause]
+
+    def nvmlDeviceGetRetiredPagesPendingStatus(self, _handle: object) -> int:  # noqa: N802
+        if self.pending is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)  # type: ignore[no-untyped-call]
+        return self.pending
+
+
+@pytest.mark.parametrize(
+    ("board", "expected"),
+    [
+        (OldBoard({0: [0x10, 0x20], 1: [0x30]}, 1), {"single_bit": 2, "double_bit": 1, "pending": True}),
+        (OldBoard({0: [], 1: []}, 0), {"single_bit": 0, "double_bit": 0, "pending": False}),
+        (OldBoard({1: [0x30]}, None), {"double_bit": 1}),
+        (OldBoard({}, None), {}),
+    ],
+)
+def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
+    reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
+    assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+
+
+class OneProcess:
+    """NVML of a GPU that one process uses."""
+
+    NVMLError = pynvml.NVMLError
+
+    def nvmlDeviceGetComputeRunningProcesses(self, _handle: object) -> list[Any]:  # noqa: N802 - NVML's name
+        return [SimpleNamespace(pid=4242, usedGpuMemory=1 << 30, gpuInstanceId=0xFFFFFFFF, computeInstanceId=5)]
+
+
+def test_a_command_line_that_cannot_be_read_is_named_and_costs_no_other_value() -> None:
+    told: dict[str, Any] = {"command": "python", "held": True}
+    host = SimpleNamespace(process=lambda _pid: dict(told))
+    reader: Any = probe.GpuReader(OneProcess(), host, 0, object(), 0)  # type: ignore[no-untyped-call]
+    (process,) = probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    assert process == {"pid": 4242, "kind": "compute", "memory_bytes": 1 << 30, "ci": 5, "command": "python"}
+    assert reader.unread == {"command lines": "not readable of processes 4242"}
+    told["held"] = False
+    probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    assert reader.unread == {}

@@ -287,6 +287,12 @@ def test_a_service_in_a_container_is_found_by_its_process(machine: Machine) -> N
     assert (told["nvidia-fabricmanager"], told["nvidia-dcgm"]) == ("active", "missing")
 
 
+def test_a_service_in_a_container_runs_though_the_unit_of_the_host_failed(machine: Machine) -> None:
+    machine.file("/proc/4321/comm", "nv-fabricmanage\n")
+    told = services(facts_of(machine, run=systemd(machine, nvidia_fabricmanager="failed", dcgm="failed")))
+    assert (told["nvidia-fabricmanager"], told["nvidia-dcgm"]) == ("active", "failed")
+
+
 def test_without_systemd_a_service_that_does_not_run_cannot_be_told(machine: Machine) -> None:
     machine.file("/proc/77/comm", "nvidia-persiste\n")
     told = services(facts_of(machine, run=lambda _words: pytest.fail("systemctl was called")))

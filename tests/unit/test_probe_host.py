@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backends.nodes import probe_host
 from backends.nodes.probe_facts import Facts
 from backends.nodes.probe_host import Host, container_of
 from tests.trees import Machine
@@ -86,6 +87,44 @@ def test_outside_a_container_there_is_no_id_and_a_hidden_command_is_the_name(mac
     assert found["command"] == "a) b\n(c"
     assert "container_id" not in found
     assert "started_at" not in found
+
+
+def test_a_process_that_holds_its_readers_is_told_by_its_short_name(machine: Machine) -> None:
+    machine.file("/proc/4242/stat", STAT)
+    os.mkfifo(machine.at("/proc/4242/cmdline"))  # opening it holds the reader until somebody writes
+    host = host_of(machine)
+    for _ in range(3):
+        found = host.process(4242)
+        assert (found["command"], found["held"]) == ("python", True)
+    assert len(host.commands.held) == 1
+    with machine.at("/proc/4242/cmdline").open("wb") as opened:
+        opened.write(b"python\0train.py\0")
+    assert host.commands.held[4242].over.wait(20)
+    found = host.process(4242)
+    assert (found["command"], "held" in found) == ("python train.py", False)
+    assert host.commands.held == {}
+
+
+def test_readers_that_are_held_are_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_host, "COMMAND_SECONDS", 0.01)
+    host = host_of(machine)
+    for pid in range(1, probe_host.HELD_MOST + 20):
+        machine.file(f"/proc/{pid}/stat", STAT)
+        os.mkfifo(machine.at(f"/proc/{pid}/cmdline"))
+        assert host.process(pid)["held"]
+    assert len(host.commands.held) == probe_host.HELD_MOST
+    for pid in host.commands.held:
+        with machine.at(f"/proc/{pid}/cmdline").open("wb"):
+            pass
+
+
+def test_a_clock_that_was_set_right_moves_the_boot(machine: Machine) -> None:
+    machine.file("/proc/stat", "btime 1700000312\n")
+    host = host_of(machine)
+    machine.file("/proc/stat", "btime 1700000311\n")
+    assert host.booted() == 1_700_000_312, "reading it costs a second's rounding"
+    machine.file("/proc/stat", "btime 1700000000\n")
+    assert host.booted() == 1_700_000_000
 
 
 @pytest.mark.parametrize("stat", ["", "4242 (x", "4242 (x) S 1 2", STAT.replace("12345", "soon"), "\0" * 90])

@@ -13,6 +13,7 @@ from backends.domain import Node
 from backends.nodes import wire
 from backends.nodes.probe import Probe, pci_level
 from backends.nodes.probe_facts import Facts
+from backends.nodes.probe_kernel import KernelLog
 from tests.trees import Machine
 
 ROOT, PORT, SWITCH = "pci0000:15", "0000:15:01.0", "0000:16:00.0"
@@ -100,9 +101,8 @@ class Nvml:
 class Here:
     """The probe's host on a machine of a test; the time stands still until it is moved."""
 
-    kernel_log = None
-
     def __init__(self, machine: Machine) -> None:
+        self.kernel: Any = KernelLog(str(machine.root))  # type: ignore[no-untyped-call]
         self.slow: Any = Facts(str(machine.root))  # type: ignore[no-untyped-call]
         self.time = 100.0
 
@@ -121,8 +121,8 @@ class Here:
     def driver_gpus(self) -> list[str]:
         return []
 
-    def kernel_xids(self) -> list[Any]:
-        return []
+    def booted(self) -> None:
+        return None
 
     def cpu_seconds(self) -> None:
         return None

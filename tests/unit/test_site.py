@@ -222,36 +222,32 @@ async def test_every_event_has_a_key_of_its_own(wired: Wired) -> None:
     assert len({event.key for event in events}) == len(events)
 
 
-async def test_a_storm_of_xids_pushes_out_only_older_xids_of_its_node(
-    wired: Wired, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backends.site.EVENTS_KEPT", 5)
+async def test_a_storm_of_xids_pushes_out_neither_the_loss_nor_another_xid(wired: Wired) -> None:
+    other = {**XID, "code": 119, "pci_bus_id": "0000:99:00"}
+    storm = ({**XID, "code": 31, "text": f"pid={number}", "at": STATE["at"] + number * 10} for number in range(300))
     wired.script("b", channel(XID))
-    wired.script("a", channel(LOST, *({**XID, "at": STATE["at"] + number * 10} for number in range(50))))
+    wired.script("a", channel(LOST, other, *storm))
     await wired.site.start()
     await wired.clock.advance(0.5)
     events = wired.site.events.reading.value or ()
-    assert [event.node for event in events if event.kind == "xid"].count("b") == 1
-    assert [event.at - STATE["at"] for event in events if event.kind == "xid" and event.node == "a"] == [
-        450,
-        460,
-        470,
-        480,
-        490,
-    ]
+    assert [event.node for event in events if event.code == 79] == ["b"]
+    assert [event.node for event in events if event.code == 119] == ["a"]
+    assert sum(event.count for event in events if event.code == 31) == 300
     assert "gpu_lost" in kinds(wired.site)
 
 
-async def test_the_events_of_a_site_are_bounded(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.site.SITE_EVENTS_KEPT", 20)
-    for node in "ab":
-        wired.script(node, channel(*({**XID, "at": STATE["at"] + number * 10} for number in range(50))))
-    wired.script("c", channel())
+async def test_an_xid_of_long_ago_does_not_recover_because_of_a_storm(wired: Wired) -> None:
+    first = channel({**XID, "code": 119})
+    wired.script("a", first)
     await wired.site.start()
-    await wired.clock.advance(0.5)
-    events = wired.site.events.reading.value or ()
-    assert len(events) == 20
-    assert [event.node for event in events if event.kind == "connected"] == ["a", "b", "c"]
+    await wired.clock.advance(4)
+    other = {**XID, "code": 31, "pci_bus_id": "0000:1c:00"}
+    first.say(*({**other, "text": f"pid={number}", "at": STATE["at"] + number} for number in range(250)))
+    await wired.clock.advance(60)
+    triage = wired.site.triage.reading.value
+    assert triage is not None
+    assert "xid-119" in {finding.rule for finding in triage.findings}
+    assert triage.recovered == ()
 
 
 async def test_a_triage_that_fails_is_told_beside_the_last_one_and_tried_again(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import GpudeckError, NoDriver, ProbeFailed
-from backends.domain import Node
+from backends.domain import Node, RetiredPages
 from backends.nodes import smi
 
 SAMPLES = Path(__file__).parents[1] / "data" / "nvidia_smi"
@@ -67,6 +67,8 @@ def test_old_power_layout_and_throttle_reasons_of_a_t4() -> None:
     gpu = read("tesla-t4").gpus[0]
     assert (gpu.power.draw_watts, gpu.power.limit_watts, gpu.power.min_limit_watts) == (26.78, 70.0, 60.0)
     assert gpu.clocks.event_reasons == ()
+    assert gpu.retired_pages == RetiredPages(0, 0, pending=False)
+    assert read("a10g").gpus[0].retired_pages == RetiredPages()
     assert gpu.mig.enabled is None
 
 

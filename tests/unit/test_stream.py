@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,113 @@ async def test_a_skewed_clock_is_measured(bench: Bench) -> None:
     await bench.run(ScriptedChannel().say(HELLO, {**STATE, "at": 1_700_000_042.0}))
     assert bench.stream.topic.reading.value is not None
     assert bench.stream.topic.reading.value.clock_skew_seconds == pytest.approx(42.0)
+
+
+def ahead(seconds: float, number: int) -> dict[str, Any]:
+    """The so-many-th beat of a node whose clock is ahead; the manual clock stands at the state's time."""
+    return {"t": "delta", "at": 1_700_000_000.5 + number + seconds}
+
+
+async def test_a_clock_that_was_set_right_is_right(bench: Bench) -> None:
+    channel = ScriptedChannel().say(HELLO, {**STATE, "at": 1_700_000_312.0})
+    await bench.run(channel)
+    assert skew_of(bench) == pytest.approx(312.0)
+    for beat in range(10):
+        channel.say(ahead(0.0, beat))
+        await bench.clock.advance(1)
+    assert skew_of(bench) == 0.0
+    channel.say({**XID, "at": 1_700_000_010.0})
+    await bench.clock.advance(1)
+    (xid,) = [event for event in bench.events if event.kind == "xid"]
+    assert xid.at == pytest.approx(1_700_000_010.0)
+
+
+async def test_a_clock_that_jumps_ahead_is_noticed_at_once(bench: Bench) -> None:
+    channel = ScriptedChannel().say(HELLO, STATE)
+    await bench.run(channel)
+    channel.say(ahead(60.0, 0))
+    await bench.clock.advance(1)
+    assert skew_of(bench) == pytest.approx(60.0, abs=1.0)
+
+
+async def test_beats_that_come_late_are_no_skew(bench: Bench) -> None:
+    channel = ScriptedChannel().say(HELLO, STATE)
+    await bench.run(channel)
+    node = bench.stream.topic.reading.value
+    for beat in range(12):
+        channel.say(ahead(-4.0 if beat % 4 else 0.0, beat))
+        await bench.clock.advance(1)
+    assert bench.stream.topic.reading.value is node, "the same value: nothing is drawn anew"
+
+
+async def test_a_state_that_took_long_is_corrected_by_the_beats(bench: Bench) -> None:
+    channel = ScriptedChannel().say(HELLO, {**STATE, "at": 1_699_999_991.0})
+    await bench.run(channel)
+    assert skew_of(bench) == pytest.approx(-9.0, abs=0.6)
+    channel.say(ahead(0.0, 0))
+    await bench.clock.advance(1)
+    assert skew_of(bench) == 0.0
+
+
+def skew_of(bench: Bench) -> float | None:
+    node = bench.stream.topic.reading.value
+    assert node is not None
+    return node.clock_skew_seconds
+
+
+async def test_what_the_kernel_log_says_is_told_when_nvml_never_answers(bench: Bench) -> None:
+    stall = {"t": "stall", "at": 1_700_000_000.0, "gpu_index": None, "call": "nvmlInit", "seconds": 9.0}
+    channel = ScriptedChannel().say(HELLO, {**XID, "code": 119}, stall)
+    await bench.run(channel)
+    assert bench.error_code() == "driver-hangs"
+    assert [event.code for event in bench.events if event.kind == "xid"] == [119]
+    channel.say(XID)
+    await bench.clock.advance(1)
+    (_, later) = [event for event in bench.events if event.kind == "xid"]
+    assert (later.code, later.pci_bus_id, later.gpu_index) == (79, "0000:1b:00", None)
+
+
+async def test_what_the_kernel_log_says_is_told_when_the_driver_does_not_start(bench: Bench) -> None:
+    fatal = {"t": "fatal", "code": "nvml-failed", "text": "NVML does not start: Unknown Error", "hint": ""}
+    bench.transport.runs.append(Completed(stdout=b"", stderr="no", status=9))
+    await bench.run(ScriptedChannel().say(HELLO, {**XID, "code": 143}, fatal))
+    assert [event.code for event in bench.events if event.kind == "xid"] == [143]
+
+
+async def test_what_was_told_before_the_state_is_told_again_with_its_gpu(bench: Bench) -> None:
+    stall = {"t": "stall", "at": 1_700_000_000.0, "gpu_index": None, "call": "nvmlInit", "seconds": 9.0}
+    await bench.run(ScriptedChannel().say(HELLO, XID, stall, STATE))
+    assert [event.gpu_uuid for event in bench.events if event.kind == "xid"] == [None, "GPU-0"]
+
+
+async def test_what_holds_the_probe_is_named(bench: Bench) -> None:
+    stall = {"t": "stall", "at": 1.0, "gpu_index": None, "call": "a file of /proc or /sys", "seconds": 9.0}
+    await bench.run(ScriptedChannel().say(HELLO, stall))
+    error = bench.stream.topic.reading.error
+    assert error is not None
+    assert error.message == "the probe hangs in a file of /proc or /sys"
+
+
+async def test_the_next_probe_goes_on_in_the_kernel_log_where_the_last_one_stopped(bench: Bench) -> None:
+    first = ScriptedChannel().say(HELLO, STATE, {**XID, "mark": "kmsg 6a1f 7 7000"}).end()
+    untold = ScriptedChannel().say(HELLO, {**XID, "mark": "kmsg 6a1f 9 9000"}).end()
+    third = ScriptedChannel().say(HELLO, STATE)
+    await bench.run(first, untold, third, seconds=10)
+    assert [options_of(channel)["kernel_after"] for channel in (first, untold, third)] == [
+        None,
+        "kmsg 6a1f 7 7000",
+        "kmsg 6a1f 7 7000",
+    ]
+
+
+def options_of(channel: ScriptedChannel) -> dict[str, Any]:
+    """What the console told the probe, behind the probe's own source."""
+    sent = bytes(channel.sent)
+    for _ in range(2):
+        size, _, rest = sent.partition(b"\n")
+        section, sent = rest[: int(size)], rest[int(size) :]
+    found: dict[str, Any] = json.loads(section)
+    return found
 
 
 async def test_silence_is_an_error(bench: Bench) -> None:

@@ -178,6 +178,34 @@ def test_an_event_that_makes_no_sense_is_dropped(message: dict[str, Any]) -> Non
     assert wire.event(message, None, "n", 0.0) is None
 
 
+def test_an_event_tells_whom_and_where_it_hit() -> None:
+    line = {"at": 110.0, "kind": "xid", "pci_bus_id": "0000:1b:00", "code": 13, "text": "x", "source": "kernel"}
+    whom = {"gi": 5, "ci": 0, "pid": 41277, "process": "py\x1b[31mthon"}
+    message = {**line, **whom, "count": 7, "first_at": 101.0}
+    event = wire.event(message, None, "n", 10.0)
+    assert event is not None
+    assert (event.gi, event.ci, event.pid, event.process) == (5, 0, 41277, "python")
+    assert (event.count, event.first_at, event.fatal, event.link) == (7, 91.0, None, None)
+
+
+def test_an_sxid_is_of_a_switch() -> None:
+    node = wire.state(STATE, "n", 0.0)
+    message = {"at": 1.0, "kind": "sxid", "pci_bus_id": "0000:c1:00.0", "code": 20034, "fatal": True, "link": 30}
+    event = wire.event(message, node, "n", 0.0)
+    assert event is not None
+    assert (event.kind, event.code, event.pci_bus_id, event.gpu_index) == ("sxid", 20034, "0000:c1:00.0", None)
+    assert (event.fatal, event.link, event.device) == (True, 30, "0000:c1:00")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"gi": -1}, {"pid": True}, {"link": 1 << 40}, {"count": 0}, {"count": "9"}, {"fatal": 1}, {"process": 7},
+            {"first_at": "now"}],
+)  # fmt: skip
+def test_a_bad_field_of_an_event_costs_only_itself(bad: dict[str, Any]) -> None:
+    event = wire.event({"at": 1.0, "kind": "xid", "code": 13, **bad}, None, "n", 0.0)
+    assert event == wire.event({"at": 1.0, "kind": "xid", "code": 13}, None, "n", 0.0)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -18,7 +18,7 @@ def stack(arguments: argparse.Namespace) -> int:
     """
     if not 0 < arguments.timeout <= 600:
         raise ConfigError("--timeout must be between 0 and 600 seconds", "")
-    spec = _site(arguments)
+    spec = platform_site(arguments)
     if arguments.stack_command is not None:
         from tui.commands.stack_change import stack_change
 
@@ -33,7 +33,7 @@ def stack(arguments: argparse.Namespace) -> int:
     return int(stack_report.is_blocked(found))
 
 
-def _site(arguments: argparse.Namespace) -> SiteSpec:
+def platform_site(arguments: argparse.Namespace) -> SiteSpec:
     """The configured site; without a configuration the cluster of the kubeconfig."""
     path = cli.settings_path(arguments)
     if path is not None:

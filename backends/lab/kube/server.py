@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -252,15 +253,16 @@ class KubeApi:
                     yield _event("BOOKMARK", _bookmark(kind, version))
 
     async def log(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """`pods/NAME/log` with container, tailLines, sinceSeconds, previous, timestamps, limitBytes and follow."""
+        """`pods/NAME/log` with container, tailLines, since*, previous, timestamps, limitBytes and follow."""
         pod = self.store.get(target.kind, target.namespace, target.name or "")
         query = request.query
         container = Container(target.namespace or "", target.name or "", _container(pod, query.get("container")))
         since = _integer(query, "sinceSeconds")
+        begin = _moment(query.get("sinceTime")) if since is None else self.clock.now() - since
         lines = self.logs.read(
             container,
             tail=_integer(query, "tailLines"),
-            since=None if since is None else self.clock.now() - since,
+            since=begin,
             previous=query.get("previous") == "true",
         )
         if query.get("previous") == "true" and not lines:
@@ -311,6 +313,16 @@ _SUBRESOURCES: dict[str | None, Callable[[KubeApi, web.Request, Target], Awaitab
     "eviction": KubeApi.evict,
     "status": KubeApi.status,
 }
+
+
+def _moment(stamp: str | None) -> float | None:
+    """Seconds since the epoch, whole ones as a kubelet takes them; raises Refusal for what is no time."""
+    if stamp is None:
+        return None
+    try:
+        return float(int(datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC).timestamp()))
+    except ValueError:
+        raise bad_request(f"sinceTime {stamp[:40]!r} is no time") from None
 
 
 def _verb(request: web.Request, target: Target) -> str:

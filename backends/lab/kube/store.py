@@ -149,6 +149,9 @@ class Store:
 
     def _put(self, kind: Kind, key: tuple[str, str], each: Object, what: str) -> Object:
         self.version += 1
+        old = self._objects.get(kind, {}).get(key)
+        at = each["metadata"]["creationTimestamp"] if old is None else self.timestamp()
+        each["metadata"]["managedFields"] = _managed(each["metadata"], (old or {}).get("metadata", {}), at)
         each["metadata"]["resourceVersion"] = str(self.version)
         self._objects.setdefault(kind, {})[key] = each
         self._tell(Change(self.version, kind, what, each))
@@ -172,9 +175,34 @@ def rfc3339(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _managed(metadata: Object, before: Object, at: str) -> list[Object]:
+    """When each label was written last: as on a real server the one time that is known of a label.
+
+    Labels that were written together have one entry; whoever wrote them is not told apart.
+    """
+    labels, former = metadata.get("labels") or {}, before.get("labels") or {}
+    written = {f"f:{key}" for key in labels if labels[key] != former.get(key)}
+    kept = []
+    for entry in before.get("managedFields") or ():
+        own: Object = {key: {} for key in _labels_of(entry) if key not in written and key.removeprefix("f:") in labels}
+        if own:
+            kept.append({**entry, "fieldsV1": {"f:metadata": {"f:labels": own}}})
+    if written:
+        fields: Object = {"f:metadata": {"f:labels": {key: {} for key in sorted(written)}}}
+        kept.append({"manager": "lab", "operation": "Update", "time": at, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    return kept
+
+
+def _labels_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+    return found
+
+
 def _same(fresh: Object, old: Object) -> bool:
-    """But for the version, which only a change moves."""
-    return {**fresh, "metadata": {**fresh["metadata"], "resourceVersion": ""}} == {
-        **old,
-        "metadata": {**old["metadata"], "resourceVersion": ""},
-    }
+    """But for what only a change moves."""
+    return _bare(fresh) == _bare(old)
+
+
+def _bare(each: Object) -> Object:
+    """Without what the store itself writes."""
+    return {**each, "metadata": {**each["metadata"], "resourceVersion": "", "managedFields": None}}

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 
 from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
 from backends.triage import hits, steps
-from backends.triage.rule import NVML_H, finding, of_gpu
-from backends.triage.state import NodeView, is_consumer
+from backends.triage.rule import NVML_H, finding, of_gpu, of_node
+from backends.triage.state import NodeView, is_consumer, is_guest
+from backends.triage.words import plural
 
 NEAR_SHUTDOWN_CELSIUS = 3
 """So little below the shutdown limit the work is as good as lost."""
+
+SW_THERMAL_SECONDS = 5.0
+"""The driver's own slowdown is how it keeps a board at its limit; for a second now and then it costs nothing."""
+LIMITED_SHARE = 0.95
+"""A power limit below this share of the board's default was set by somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,45 @@ def _severity(gpu: Gpu, slowdown: Slowdown) -> Severity:
         return Severity.CRITICAL
     if slowdown in (SW_THERMAL, HW_OTHER) and is_consumer(gpu):
         return Severity.INFO
+    if slowdown is SW_THERMAL and "gpu_idle" in (gpu.clocks.event_reasons or ()):
+        return Severity.INFO
     return Severity.WARNING
+
+
+def limited(view: NodeView) -> Iterator[Finding]:
+    """One finding for a node: GPUs that may draw less than their boards do by default."""
+    low = [gpu for gpu in view.gpus if _is_limited(gpu)]
+    if not low:
+        return
+    yield finding(
+        "power-limit",
+        Severity.INFO,
+        of_node(view),
+        f"{plural(len(low), 'GPU')} may draw less than the board's default",
+        view.now,
+        evidence=[
+            Evidence(
+                f"GPU {gpu.index}: {gpu.power.limit_watts:.0f} of {gpu.power.default_limit_watts:.0f} W", None, "nvml"
+            )
+            for gpu in low
+        ],
+        cause="likely a limit set by hand (nvidia-smi -pl) or by the machine: work there takes longer",
+        steps=[
+            steps.command(f"on {view.name}: limits and who may set them", "nvidia-smi -q -d POWER"),
+            steps.open_node(view),
+        ],
+        source=NVML_H,
+        magnitude=float(len(low)),
+    )
+
+
+def _is_limited(gpu: Gpu) -> bool:
+    limit, default = gpu.power.limit_watts, gpu.power.default_limit_watts
+    return limit is not None and default is not None and not is_guest(gpu) and 0 < limit < LIMITED_SHARE * default
+
+
+def has_power_limits(gpu: Gpu) -> bool:
+    return gpu.power.limit_watts is not None and gpu.power.default_limit_watts is not None and not is_guest(gpu)
 
 
 def _degrees_to_shutdown(gpu: Gpu) -> int | None:

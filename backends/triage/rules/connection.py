@@ -18,6 +18,8 @@ FLAPS = 4
 FLAP_SECONDS = 900.0
 STEADY_SECONDS = 60.0
 """A connection that has held for so long no longer flaps."""
+WAITING_SECONDS = 60.0
+"""A node that has neither answered nor failed by then; connections are given up long before."""
 SLOW_SAMPLE_MILLISECONDS = 5000.0
 """Reading all values of all GPUs takes some 100 ms; so much is a driver in trouble."""
 LATE_SECONDS = 6.0
@@ -150,6 +152,51 @@ def access(view: NodeView) -> Iterator[Finding]:
 
 def unreadable(view: NodeView) -> Iterator[Finding]:
     return not_read(_UNREADABLE, view)
+
+
+def waiting(view: NodeView) -> Iterator[Finding]:
+    """Neither an answer nor an error since it was first asked: nothing of it has been judged."""
+    if view.reading.state is not NodeState.CONNECTING:
+        return
+    asked_at = view.memory.asked_at
+    so_long = "" if asked_at is None else f" in {duration(view.now - asked_at)}"
+    yield finding(
+        "node-waiting",
+        Severity.WARNING,
+        of_node(view),
+        f"has not answered{so_long}: nothing of it was judged",
+        view.now if asked_at is None else asked_at,
+        evidence=[Evidence("first asked", asked_at, "ssh")],
+        cause="likely a network that drops the packets, or a node that hangs",
+        steps=[
+            *(() if view.spec.local else (steps.command("see it by hand", steps.ssh(view, "-v", "true")),)),
+            steps.open_node(view),
+        ],
+    )
+
+
+def closed_log(view: NodeView) -> Iterator[Finding]:
+    """XIDs from before gpudeck looked are in the kernel log alone."""
+    if view.node is None or not view.node.gpus or open_logs(view):
+        return
+    seen = "those from now on are told by the driver" if view.node.transport == "nvml" else "no XID is seen there"
+    yield finding(
+        "kernel-log",
+        Severity.INFO,
+        of_node(view),
+        "its kernel log is closed: past XIDs are unseen",
+        view.now,
+        evidence=[Evidence(f"neither /dev/kmsg nor the kernel's journal could be read; {seen}", None, "host")],
+        cause="likely this login has no right to the kernel log",
+        steps=[
+            steps.advice(f"on {view.name}: put the login into the group systemd-journal (or adm), then connect anew"),
+            steps.open_node(view),
+        ],
+    )
+
+
+def open_logs(view: NodeView) -> int:
+    return int(view.node is not None and view.node.kernel_log is not None)
 
 
 def stalled(view: NodeView) -> Iterator[Finding]:

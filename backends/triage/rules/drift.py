@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, Severity, Subject
+from backends.domain import Evidence, Finding, Gpu, Severity, Subject
 from backends.triage import steps
-from backends.triage.rule import finding, of_node
-from backends.triage.state import NodeView, SiteState, is_guest
+from backends.triage.rule import GPUDECK, finding, of_node
+from backends.triage.state import Machine, NodeView, SiteState, is_guest, machine_of
 from backends.triage.words import listed, plural, ranges
 
 MIN_PEERS = 3
@@ -123,38 +124,89 @@ def _odd_vbios(view: NodeView, indices: list[int], version: str, usual: str, cou
 
 
 def gpu_missing(state: SiteState) -> Iterator[Finding]:
-    """A node that shows fewer GPUs than its kind has, in a number that no machine is built with."""
-    models: defaultdict[str, list[tuple[NodeView, int]]] = defaultdict(list)
+    """A node that shows fewer GPUs than before, than its peers, or none at all beside a working driver."""
+    models: defaultdict[str | None, list[tuple[NodeView, int]]] = defaultdict(list)
+    machines: defaultdict[Machine, list[tuple[NodeView, int]]] = defaultdict(list)
+    own: dict[str, Machine] = {}
     for view in state.views:
-        names = set() if view.node is None else {gpu.name for gpu in view.node.gpus}
-        if view.node is not None and len(names) == 1 and (name := names.pop()) is not None:
-            models[name].append((view, len(view.node.gpus)))
-    for name, nodes in models.items():
-        usual, count = Counter(number for _, number in nodes).most_common(1)[0]
-        others = len(nodes) - 1
-        if others < MIN_PEERS or count < USUAL_SHARE * others or usual not in MACHINE_SIZES:
+        machine = machine_of(view)
+        if machine is not None:
+            own[view.name] = machine
+            models[machine.model].append((view, len(_listed(view))))
+            machines[machine].append((view, len(_listed(view))))
+    for view in state.views:
+        if view.node is None or view.node.driver is None:
             continue
-        for view, number in nodes:
-            if number < usual and number not in MACHINE_SIZES:
-                yield finding(
-                    "gpu-missing",
-                    Severity.CRITICAL,
-                    of_node(view),
-                    f"shows {number} GPUs, its {plural(count, 'peer')} {usual}",
-                    view.now,
-                    evidence=[
-                        Evidence(f"NVML and the driver list {number} of {name}", None, "nvml"),
-                        Evidence(f"{count} of {others} other nodes with that model list {usual}", None, "peers"),
-                    ],
-                    cause="likely a GPU that did not come up at boot",
-                    steps=[
-                        steps.command(f"on {view.name}: what PCIe sees", "lspci -d 10de:"),
-                        steps.kernel_log(view),
-                        steps.open_node(view),
-                    ],
-                    source=PEERS,
-                    magnitude=float(usual - number),
-                )
+        count, found = len(view.node.gpus), own.get(view.name)
+        peers = None
+        if found is not None and found.model is not None:
+            # Half a machine is a machine too: such a count is held against machines of the same make only.
+            if count not in MACHINE_SIZES:
+                peers = _fewer(count, models[found.model])
+            elif found.is_sure:
+                peers = _fewer(count, machines[found])
+        before = view.memory.most_gpus
+        if peers is not None or count < before or count == 0:
+            # A machine without switches may have been built with fewer, for all that it was not seen with more.
+            sure = count < before or count not in MACHINE_SIZES or view.memory.was_switched
+            yield _missing(view, count, max(before, peers.usual if peers else 0), peers, sure=sure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Peers:
+    """Nodes that show more GPUs than one of them."""
+
+    usual: int
+    count: int
+    """How many show so many."""
+    others: int
+
+
+def _fewer(own: int, nodes: list[tuple[NodeView, int]]) -> _Peers | None:
+    """What is usual among `nodes`, the own one among them, where that is more than `own`."""
+    usual, count = Counter(number for _, number in nodes).most_common(1)[0]
+    others = len(nodes) - 1
+    if own >= usual or others < MIN_PEERS or count < USUAL_SHARE * others or usual not in MACHINE_SIZES:
+        return None
+    return _Peers(usual, count, others)
+
+
+def _missing(view: NodeView, count: int, wanted: int, peers: _Peers | None, *, sure: bool) -> Finding:
+    before, before_at = view.memory.most_gpus, view.memory.most_gpus_at
+    shows = "no GPU, though its driver works" if count == 0 else plural(count, "GPU")
+    evidence = [Evidence(f"NVML and the driver list {plural(count, 'GPU')}", None, "nvml")]
+    claim = f"shows {shows}"
+    if count < before:
+        claim += f"; it had {before}"
+        evidence.append(Evidence(f"the last reading with {before} GPUs", before_at, "nvml"))
+    elif peers is not None:
+        claim += f", its {plural(peers.count, 'peer')} {peers.usual}"
+    if peers is not None:
+        evidence.append(
+            Evidence(f"{peers.count} of {peers.others} other nodes of its make list {peers.usual}", None, "peers")
+        )
+    return finding(
+        "gpu-missing",
+        Severity.CRITICAL if sure else Severity.WARNING,
+        of_node(view),
+        claim,
+        view.now,
+        evidence=evidence,
+        cause="likely a GPU that did not come up at boot"
+        if count > 0
+        else "likely they did not come up, or were given to virtual machines (vfio)",
+        steps=[
+            steps.command(f"on {view.name}: what PCIe sees, and which driver has it", "lspci -k -d 10de:"),
+            steps.kernel_log(view),
+            steps.open_node(view),
+        ],
+        source=PEERS if peers is not None else GPUDECK,
+        magnitude=float(wanted - count),
+    )
+
+
+def _listed(view: NodeView) -> tuple[Gpu, ...]:
+    return () if view.node is None else view.node.gpus
 
 
 def node_links(state: SiteState) -> Iterator[Finding]:

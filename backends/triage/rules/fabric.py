@@ -17,6 +17,8 @@ from backends.triage.words import duration, ranges
 BOOT_SECONDS = 600.0
 """After a boot Fabric Manager and the registration of 8 GPUs take minutes."""
 SERVICE = "nvidia-fabricmanager"
+_SXM = "SXM"
+"""In the name of a board that sits on a baseboard with NVLinks."""
 _IN_USE = ("not_started", "in_progress", "completed")
 _UNREADY = {
     "not_started": ("has not joined the NVSwitch fabric", "not in the NVSwitch fabric"),
@@ -97,7 +99,7 @@ def manager_down(view: NodeView) -> Iterator[Finding]:
     service = _service(view)
     if service not in ("failed", "inactive") or not _switched(view):
         return
-    ready = all(gpu.fabric.state in (None, "completed", "not_supported") for gpu in view.gpus)
+    ready = all(gpu.fabric.state in (None, "completed", "not_supported") for gpu in view.gpus) and not _all_dark(view)
     yield finding(
         "fabric-manager",
         Severity.WARNING if ready else Severity.CRITICAL,
@@ -106,6 +108,7 @@ def manager_down(view: NodeView) -> Iterator[Finding]:
         view.now,
         evidence=[
             Evidence(f"{SERVICE}: {service}", None, "host"),
+            *([Evidence("no NVLink of any GPU is active: CUDA answers 802", None, "nvml")] if _all_dark(view) else ()),
             Evidence(f"the machine has NVSwitches; driver {view.node.driver if view.node else 'n/a'}", None, "nvml"),
         ],
         cause="likely its version is not the driver's, or it stopped after an error of a switch",
@@ -133,11 +136,25 @@ def _service(view: NodeView) -> str | None:
 
 
 def _switched(view: NodeView) -> bool:
-    """NVML says so itself: a link that ends at a switch, or a fabric that a GPU joins."""
-    return any(
-        gpu.fabric.state in _IN_USE or any(link.remote_kind == "switch" for link in gpu.links or ())
-        for gpu in view.gpus
+    """NVML says so itself, now or before: a link that ends at a switch, or a fabric that a GPU joins.
+
+    Before Hopper there is no fabric state, and without Fabric Manager no link tells where it ends: SXM boards whose
+    links are all down are behind switches, for elsewhere their baseboard itself connects them.
+    """
+    return (
+        view.memory.was_switched
+        or any(
+            gpu.fabric.state in _IN_USE or any(link.remote_kind == "switch" for link in gpu.links or ())
+            for gpu in view.gpus
+        )
+        or (_all_dark(view) and all(_SXM in (gpu.name or "") and not is_guest(gpu) for gpu in view.gpus))
     )
+
+
+def _all_dark(view: NodeView) -> bool:
+    """Several GPUs tell of links, and none is active."""
+    told = [gpu.links for gpu in view.gpus if gpu.links]
+    return len(told) > 1 and all(link.active is False for links in told for link in links)
 
 
 def _subject(view: NodeView, gpus: list[Gpu]) -> Subject:

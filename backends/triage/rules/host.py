@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ ENOUGH_BYTES = 500 * GIB
 SMALL_BYTES = 16 * GIB
 """Smaller file systems are no scratch space: boot, recovery."""
 NOT_SCRATCH = ("/boot", "/snap", "/efi", "/recovery")
+SCRATCH = re.compile(r"/(?:[^/]*(?:scratch|nvme|ssd)[^/]*|raid\d*|local|tmp|work)(?:/|$)", re.IGNORECASE)
+"""Mount points that are there to be written to."""
 MIN_NODES = 3
 """Other nodes of the same GPUs that have the port, before one that is down there is missed."""
 USUAL_SHARE = 0.75
@@ -57,15 +60,61 @@ def disks(view: NodeView) -> Iterator[Finding]:
         )
 
 
+def read_only(view: NodeView) -> Iterator[Finding]:
+    """A disk for work that cannot be written: by its name, or because it could be before."""
+    for disk in _disks(view):
+        if disk.read_only and _wants_writing(view, disk):
+            before = (
+                "it could be written before"
+                if view.memory.was_writable(disk.mount)
+                else "its name is of a scratch disk"
+            )
+            yield finding(
+                "disk-read-only",
+                Severity.WARNING,
+                of_node(view),
+                f"{disk.mount} is read-only",
+                view.now,
+                evidence=[
+                    Evidence(f"{disk.device or 'n/a'} on {disk.mount} is mounted read-only", None, "host"),
+                    Evidence(before, None, "host"),
+                ],
+                cause="likely the kernel met errors of the disk or its file system and lets nobody write there",
+                hits=hits.of_node(view.node),
+                steps=[
+                    steps.command(
+                        f"on {view.name}: what the kernel says of it", "journalctl -k -g 'I/O error|remount|EXT4|XFS'"
+                    ),
+                    steps.advice(
+                        "stop the work that writes there, check the disk, repair the file system, mount it anew"
+                    ),
+                    steps.open_node(view, "host"),
+                ],
+                source=GPUDECK,
+                more=disk.mount,
+            )
+
+
+def writable_count(view: NodeView) -> int:
+    return sum(disk.read_only is not None and _wants_writing(view, disk) for disk in _disks(view))
+
+
+def _wants_writing(view: NodeView, disk: Disk) -> bool:
+    return SCRATCH.match(disk.mount) is not None or view.memory.was_writable(disk.mount)
+
+
+def _disks(view: NodeView) -> tuple[Disk, ...]:
+    return () if view.node is None else view.node.host.disks or ()
+
+
 def disk_count(view: NodeView) -> int:
     return len(_judged(view))
 
 
 def _judged(view: NodeView) -> list[Disk]:
-    found = () if view.node is None else view.node.host.disks or ()
     return [
         disk
-        for disk in found
+        for disk in _disks(view)
         if not disk.read_only
         and disk.free_percent is not None
         and (disk.total_bytes or 0) >= SMALL_BYTES

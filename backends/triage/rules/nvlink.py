@@ -1,24 +1,20 @@
 """NVLinks that are down or count errors.
 
-Links without a bridge or a switch are down by design. A link is held to be broken when it worked before, or when it
-works on nearly all boards of the same model on the node.
+Which links should be up is for `backends.nvlinks` to judge: those without a bridge or a switch are down by design.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backends.domain import Evidence, Finding, Gpu, Link, NextStep, Severity
+from backends.nvlinks import missed_links
 from backends.triage import hits, steps, xids
 from backends.triage.rule import GPUDECK, finding, of_gpu
 from backends.triage.state import NodeView
 from backends.triage.words import duration, plural, ranges
 
-MIN_PEERS = 3
-"""Other boards of the model on the node; with fewer only a link that worked before is missed."""
-USUAL_SHARE = 0.75
 ERRORS_SECONDS = 600.0
 ERRORS_MANY = 100
 """New errors of all links of a GPU in ten minutes."""
@@ -54,19 +50,15 @@ def links_down(view: NodeView) -> Iterator[Finding]:
 
 
 def _all_missed(view: NodeView) -> list[_Missed]:
-    usual: dict[str | None, _Usual] | None = None
+    if not any(view.memory.has_inactive_link(gpu.key) for gpu in view.gpus):
+        return []
+    missed = missed_links(view.gpus, view.memory.active_links)
     found = []
     for gpu in view.gpus:
-        if not view.memory.has_inactive_link(gpu.key):
-            continue
-        inactive = [link for link in gpu.links or () if link.active is False]
-        if usual is None:
-            usual = _usual(view)
-        missed = _missed(view, gpu, inactive, usual.get(gpu.name, _Usual()))
-        if missed:
+        if gpu.key in missed:
             before = view.memory.active_links(gpu.key)
-            ends = (before.get(link.index) for link in missed)
-            found.append(_Missed(gpu, tuple(missed), frozenset(end for end in ends if end)))
+            ends = (before.get(link.index) for link in missed[gpu.key])
+            found.append(_Missed(gpu, missed[gpu.key], frozenset(end for end in ends if end)))
     return found
 
 
@@ -78,36 +70,6 @@ def _other_end(one: _Missed, missed: list[_Missed]) -> _Missed | None:
     others = [other for other in missed if other is not one]
     alike = len(others) == 1 and len(others[0].links) == len(one.links) and not (one.ends or others[0].ends)
     return others[0] if alike else None
-
-
-@dataclass(slots=True)
-class _Usual:
-    """What the boards of one model on a node tell of their links."""
-
-    boards: int = 0
-    active: Counter[int] = field(default_factory=Counter)
-    """Link -> boards on which it is active."""
-
-
-def _usual(view: NodeView) -> dict[str | None, _Usual]:
-    models: dict[str | None, _Usual] = {}
-    for gpu in view.gpus:
-        if gpu.links:
-            usual = models.setdefault(gpu.name, _Usual())
-            usual.boards += 1
-            usual.active.update(link.index for link in gpu.links if link.active)
-    return models
-
-
-def _missed(view: NodeView, gpu: Gpu, inactive: list[Link], usual: _Usual) -> list[Link]:
-    """Those of `inactive` that should be up."""
-    before = view.memory.active_links(gpu.key)
-    peers = usual.boards - 1
-    return [
-        link
-        for link in inactive
-        if link.index in before or (peers >= MIN_PEERS and usual.active[link.index] >= USUAL_SHARE * peers)
-    ]
 
 
 def _down(view: NodeView, one: _Missed, rule: str, other: _Missed | None) -> Finding:

@@ -1,41 +1,61 @@
 """PCIe links that are narrower or slower than they should be, and links that repeat packets.
 
 A GPU's link is compared with its own maximum and with the same boards around it: a machine whose slots are all narrow
-was built so. An idle GPU lowers its generation; so does no board under load.
+was built so, unless others of its make are not. An idle GPU lowers its generation; so does no board under load.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_gpu
-from backends.triage.state import NodeView, is_guest, load_class
+from backends.triage.state import Machine, NodeView, SiteState, is_guest, load_class, machine_of
 from backends.triage.words import duration, plural
 
 MIN_PEERS = 3
 """Other GPUs of the same model on the node: with fewer, what is usual there is not known."""
+MIN_NODES = 3
+"""Other machines of the same make, where the node itself does not tell what is usual."""
+USUAL_SHARE = 0.75
 REPLAYS_SECONDS = 600.0
 REPLAYS_MANY = 60
 """In ten minutes; a sound link repeats none for days."""
 REPLAYS_WATCHED_SECONDS = 60.0
 
 
-def narrow(view: NodeView) -> Iterator[Finding]:
-    for gpu in view.gpus:
-        width, most = gpu.pcie.width, gpu.pcie.max_width
-        if width and most and width < most and not is_guest(gpu):
-            yield from _judged(view, gpu, "pcie-width", f"x{width}", f"x{most}")
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Width or generation of a link."""
+
+    rule: str
+    word: str
+    """Before its number."""
+    value: Callable[[Gpu], int | None]
+    """None where it tells nothing now."""
+    most: Callable[[Gpu], int | None]
 
 
-def slow_generation(view: NodeView) -> Iterator[Finding]:
+WIDTH = Figure("pcie-width", "x", lambda gpu: gpu.pcie.width, lambda gpu: gpu.pcie.max_width)
+GENERATION = Figure(
+    "pcie-generation",
+    "generation ",
+    lambda gpu: gpu.pcie.generation if load_class(gpu) in ("busy", "power-capped") else None,
+    lambda gpu: gpu.pcie.max_generation,
+)
+
+
+def narrow(state: SiteState) -> Iterator[Finding]:
+    return _judged(state, WIDTH)
+
+
+def slow_generation(state: SiteState) -> Iterator[Finding]:
     """Only under load, told by the clock event reasons."""
-    for gpu in view.gpus:
-        now, most = gpu.pcie.generation, gpu.pcie.max_generation
-        if now and most and now < most and load_class(gpu) in ("busy", "power-capped") and not is_guest(gpu):
-            yield from _judged(view, gpu, "pcie-generation", f"generation {now}", f"generation {most}")
+    return _judged(state, GENERATION)
 
 
 def has_width(gpu: Gpu) -> bool:
@@ -50,34 +70,91 @@ def has_replays(gpu: Gpu) -> bool:
     return gpu.pcie.replay_count is not None
 
 
-def _judged(view: NodeView, gpu: Gpu, rule: str, now: str, most: str) -> Iterator[Finding]:
-    """Nothing when the node's other boards of the model are no better; a note when there are too few to tell."""
-    by_width = rule == "pcie-width"
-    peers = [
-        peer
-        for peer in view.gpus
-        if peer is not gpu
-        and peer.name == gpu.name
-        and (peer.pcie.width if by_width else peer.pcie.generation) is not None
-        and (by_width or load_class(peer) in ("busy", "power-capped"))
-    ]
-    own = gpu.pcie.width if by_width else gpu.pcie.generation
-    values = Counter((peer.pcie.width if by_width else peer.pcie.generation) or 0 for peer in peers)
-    better = sum(count for value, count in values.items() if own is not None and value > own)
-    if len(peers) >= MIN_PEERS and better * 2 < len(peers):
-        return
-    known = len(peers) >= MIN_PEERS
-    claim = f"runs its PCIe link at {now} of {most}"
-    if known:
-        usual = values.most_common(1)[0][0]
-        compared = f"its {plural(len(peers), 'peer')} on the node: {'x' if by_width else 'generation '}{usual}"
-    else:
-        compared = f"{plural(len(peers), 'peer')} on the node to compare with: too few to tell whether it was built so"
-    yield finding(
-        rule,
-        Severity.WARNING if known else Severity.INFO,
+def _judged(state: SiteState, figure: Figure) -> Iterator[Finding]:
+    """Nothing where the same boards in machines of the same make are no better: it was built so."""
+    makes: dict[_Make, _Values] | None = None
+    for view in state.views:
+        slow = [gpu for gpu in view.gpus if _is_slow(gpu, figure)]
+        machine = machine_of(view) if slow else None
+        for gpu in slow:
+            around = _around(view, gpu, figure)
+            own = figure.value(gpu) or 0
+            if len(around) >= MIN_PEERS and max(around) > own:
+                if 2 * sum(value > own for value in around) >= len(around):
+                    usual = Counter(around).most_common(1)[0][0]
+                    told = f"its {plural(len(around), 'peer')} on the node: {figure.word}{usual}"
+                    yield _slow(view, gpu, figure, told, Severity.WARNING)
+                continue
+            if makes is None:
+                makes = _makes(state, figure)
+            elsewhere = makes[_make(view, machine, gpu)].but(view.name)
+            if elsewhere.nodes >= MIN_NODES:
+                usual, count = elsewhere.values.most_common(1)[0]
+                total = elsewhere.values.total()
+                if usual > own and count >= USUAL_SHARE * total:
+                    told = f"{figure.word}{usual} on {count} of {plural(total, 'board')} in other machines of its make"
+                    yield _slow(view, gpu, figure, told, Severity.WARNING)
+            elif len(around) < MIN_PEERS:
+                few = f"{plural(len(around), 'peer')} on the node, {plural(elsewhere.nodes, 'other node')} of its make"
+                yield _slow(view, gpu, figure, f"{few}: too few to tell whether it was built so", Severity.INFO)
+
+
+def _is_slow(gpu: Gpu, figure: Figure) -> bool:
+    now, most = figure.value(gpu), figure.most(gpu)
+    return bool(now and most and now < most) and not is_guest(gpu)
+
+
+def _around(view: NodeView, gpu: Gpu, figure: Figure) -> list[int]:
+    """The figure of the other boards of the model on the node."""
+    values = (figure.value(peer) for peer in view.gpus if peer is not gpu and peer.name == gpu.name)
+    return [value for value in values if value is not None]
+
+
+_Make: TypeAlias = tuple[Machine | None, str | None, int]
+"""Of a machine, and the model of the board in it; with how many boards, for they share the lanes."""
+
+
+def _make(view: NodeView, machine: Machine | None, gpu: Gpu) -> _Make:
+    return (machine, gpu.name, 0 if view.node is None else len(view.node.gpus))
+
+
+class _Values:
+    """A figure of the boards of one make: how many show which, by node and in all."""
+
+    def __init__(self) -> None:
+        self.by_node: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self.all: Counter[int] = Counter()
+
+    def but(self, node: str) -> _Elsewhere:
+        own = self.by_node.get(node, Counter())
+        return _Elsewhere(len(self.by_node) - (node in self.by_node), self.all - own)
+
+
+class _Elsewhere(NamedTuple):
+    nodes: int
+    values: Counter[int]
+
+
+def _makes(state: SiteState, figure: Figure) -> dict[_Make, _Values]:
+    makes: defaultdict[_Make, _Values] = defaultdict(_Values)
+    for view in state.views:
+        machine = machine_of(view)
+        for gpu in view.gpus:
+            value = figure.value(gpu)
+            if value is not None:
+                values = makes[_make(view, machine, gpu)]
+                values.by_node[view.name][value] += 1
+                values.all[value] += 1
+    return makes
+
+
+def _slow(view: NodeView, gpu: Gpu, figure: Figure, compared: str, severity: Severity) -> Finding:
+    now, most = f"{figure.word}{figure.value(gpu)}", f"{figure.word}{figure.most(gpu)}"
+    return finding(
+        figure.rule,
+        severity,
         of_gpu(view, gpu),
-        claim,
+        f"runs its PCIe link at {now} of {most}",
         view.now,
         evidence=[
             Evidence(f"{now}, at most {most}", None, "nvml"),

@@ -8,9 +8,9 @@ or after a time that depends on what NVIDIA asks for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity, Subject
+from backends.domain import Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject
 from backends.triage import hits, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
@@ -38,6 +38,12 @@ def _no_remap_open(gpu: Gpu) -> bool:
     return gpu.remapped_rows.pending is False and gpu.remapped_rows.failed is False
 
 
+def _nothing_to_replace(gpu: Gpu) -> bool:
+    """Boards before Ampere retire pages, and remap no rows."""
+    pending = gpu.retired_pages.pending
+    return _no_remap_open(gpu) if pending is None else not pending
+
+
 OVER: dict[int, Callable[[Gpu], bool]] = {
     79: lambda gpu: not gpu.lost,
     48: _no_uncorrected,
@@ -46,7 +52,7 @@ OVER: dict[int, Callable[[Gpu], bool]] = {
     140: _no_uncorrected,
     171: _no_uncorrected,
     172: _no_uncorrected,
-    63: _no_remap_open,
+    63: _nothing_to_replace,
     64: _no_remap_open,
 }
 """Code -> whether the GPU's present state shows that it was dealt with: the volatile ECC counts start anew with the
@@ -85,14 +91,22 @@ def told(view: NodeView) -> Iterator[Finding]:
         gpu = view.gpu_of(event)
         key = gpu.key if gpu is not None else event.pci_bus_id
         gpus[key] = gpu
-        by_gpu.setdefault(key, []).append(event)
+        if xids.recovery_action(event.text) == "none" and event.code == xids.RECOVERY_CHANGED:
+            # The driver itself says that what was before is dealt with; an application's fault stays news.
+            by_gpu[key] = [each for each in by_gpu.get(key, ()) if _is_app_fault(each)]
+        else:
+            by_gpu.setdefault(key, []).append(event)
     for key, events in by_gpu.items():
         yield from _of_gpu(view, gpus[key], events)
 
 
+def _is_app_fault(event: Event) -> bool:
+    return xids.lookup(event.code or 0, event.text).is_app_fault
+
+
 def xid_subjects(view: NodeView) -> int:
-    """GPUs whose XIDs can be seen: the kernel log may be read, or the driver tells them itself."""
-    return 0 if view.node is None or view.node.transport != "nvml" else len(view.node.gpus)
+    """GPUs whose XIDs can be seen: the kernel log may be read. Without it only those since gpudeck looks are told."""
+    return 0 if view.node is None or view.node.kernel_log is None else len(view.node.gpus)
 
 
 def _of_gpu(view: NodeView, gpu: Gpu | None, events: list[Event]) -> Iterator[Finding]:
@@ -109,7 +123,8 @@ def _of_gpu(view: NodeView, gpu: Gpu | None, events: list[Event]) -> Iterator[Fi
 def _incidents(events: Sequence[Event]) -> list[list[Event]]:
     found: list[list[Event]] = []
     for event in events:
-        if found and event.at - found[-1][-1].at <= INCIDENT_SECONDS:
+        since = event.at if event.first_at is None else event.first_at
+        if found and since - found[-1][-1].at <= INCIDENT_SECONDS:
             found[-1].append(event)
         else:
             found.append([event])
@@ -155,22 +170,35 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         f"xid-{code}",
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
-        _claim(xid, len(heads)),
+        _claim(xid, _many(heads)),
         heads[0].at,
         evidence=_evidence(code, incidents),
         cause=_cause(xid, newest),
-        hits=() if gpu is None else hits.of_gpu(gpu),
+        hits=victims(view, gpu, heads) if xid.hits_one_process else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
         source=xids.CATALOGUE,
-        magnitude=None if xid.is_app_fault else float(len(heads)),
+        magnitude=None if xid.is_app_fault else float(_many(heads)),
+        again_at=(newest[0].first_at or newest[0].at) if len(incidents) > 1 else None,
         more="" if gpu is not None else (heads[-1].pci_bus_id or ""),
     )
+
+
+def _many(events: Iterable[Event]) -> int:
+    """How many XIDs they stand for."""
+    return sum(event.count for event in events)
+
+
+def victims(view: NodeView, gpu: Gpu | None, events: Sequence[Event]) -> tuple[Hit, ...]:
+    """Whose work `events` of one code ended, which touch no other process on the GPU."""
+    named = [(event.pid, event.process) for event in events if event.pid is not None]
+    skew = 0.0 if view.last is None else view.last.clock_skew_seconds or 0.0
+    return hits.of_xid(gpu, named, events[-1].at + skew)
 
 
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
     """The table's; one step less where the driver, asked after the XID, wants nothing done."""
     if xid.code == xids.RECOVERY_CHANGED:
-        return Severity.INFO if xids.recovery_action(newest[-1].text) == "none" else Severity.WARNING
+        return Severity.WARNING
     settled = view.now - newest[-1].at > SETTLED_SECONDS
     if xid.severity is Severity.CRITICAL and settled and xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
         return Severity.WARNING
@@ -185,10 +213,12 @@ def _claim(xid: xids.Xid, count: int) -> str:
 def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
     """The newest incident line by line, a run of one code once; older incidents by their time."""
     lines = [
-        Evidence(f"XID {code} before, {plural(len(incident), 'line')}", incident[0].at, "kernel log")
+        Evidence(f"XID {code} before, {plural(_many(incident), 'line')}", incident[0].at, "kernel log")
         for incident in incidents[:-1][-3:]
     ]
-    counts = Counter(event.code for event in incidents[-1])
+    counts = Counter[int | None]()
+    for event in incidents[-1]:
+        counts[event.code] += event.count
     seen: set[int | None] = set()
     for event in incidents[-1]:
         if event.code in seen:
@@ -208,7 +238,7 @@ def _cause(xid: xids.Xid, newest: list[Event]) -> str | None:
     if xid.code == 45 and len({event.code for event in newest}) == 1:
         return "likely a process that was killed or ended while it worked on the GPU; no other XID explains it"
     if xid.is_app_fault:
-        pids = {word for event in newest for word in event.text.split(",") if word.strip().startswith("pid=")}
+        pids = {event.pid for event in newest if event.pid is not None}
         if len(pids) > 2:
             return f"likely the application; {len(pids)} processes met it: if they are unrelated, suspect the GPU"
         return "likely the application, not the GPU"
@@ -228,7 +258,7 @@ def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Eve
     else:
         todo.append(steps.advice("NVIDIA's catalogue names no action for it"))
         todo.append(steps.bug_report(view))
-    if xid.note is not None and not xid.is_app_fault:
+    if xid.note is not None:
         todo.append(steps.advice(xid.note))
     todo.append(steps.open_events() if gpu is None else steps.open_gpu(view, gpu))
     return todo

@@ -1,0 +1,68 @@
+"""Which log a name means: an operand of a node, a pod, a container of an engine."""
+
+from __future__ import annotations
+
+from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack
+from backends.domain import LogSource, Stack, Workload, Workloads, clean, node_named
+from backends.platform import closing
+
+ENGINES = frozenset({"docker"})
+"""Platforms whose workloads are containers of a node's engine, not pods."""
+
+
+def source_of(workload: Workload) -> LogSource:
+    """The log of a workload."""
+    if workload.platform in ENGINES:
+        return LogSource(workload.name, node=workload.node)
+    return LogSource(workload.name, workload.namespace)
+
+
+def of_operand(stack: Stack, name: str, node: str | None) -> LogSource | None:
+    """The pod of the operand called `name`, by its key or its pod's name, with the container that is not well.
+
+    Raises GpudeckError when it runs on several nodes and none is named.
+    """
+    nodes = stack.nodes if node is None else tuple(each for each in [node_named(stack.nodes, node)] if each is not None)
+    found = [
+        (each.name, state)
+        for each in nodes
+        for state in each.operands
+        if name in (state.operand, state.pod) and state.pod is not None
+    ]
+    if len({state.pod for _, state in found}) > 1:
+        on = ", ".join(sorted(each for each, _ in found)[:5])
+        raise GpudeckError(f"{clean(name, 64)} runs on {len(found)} nodes", f"name one with --node: {on}")
+    if not found:
+        return None
+    _, state = found[0]
+    return LogSource(state.pod or "", state.namespace, (state.container,) if state.container is not None else ())
+
+
+def of_workload(workloads: Workloads, name: str, node: str | None) -> LogSource | None:
+    """Raises GpudeckError for a name that several have."""
+    found = [each for each in workloads.items if each.name == name and node in (None, each.node)]
+    if len(found) > 1:
+        where = ", ".join(sorted(f"{each.title} on {each.node}" for each in found)[:5])
+        raise GpudeckError(f"several are called {clean(name, 64)}: {where}", "name one as NAMESPACE/POD, or its --node")
+    return source_of(found[0]) if found else None
+
+
+async def find(backend: Backend, name: str, node: str | None) -> LogSource:
+    """What `name` means on this platform; NAMESPACE/POD is taken as it is. Raises `GpudeckError`."""
+    namespace, slash, pod = name.partition("/")
+    if slash:
+        return LogSource(pod, namespace)
+    if isinstance(backend, ReportsStack):
+        async with closing(backend.stack()) as stacks:
+            source = of_operand(await anext(stacks), name, node)
+        if source is not None:
+            return source
+    if isinstance(backend, ListsWorkloads):
+        async with closing(backend.workloads()) as values:
+            source = of_workload(await anext(values), name, node)
+        if source is not None:
+            return source
+    where = f" on {clean(node, 64)}" if node is not None else ""
+    raise GpudeckError(
+        f"no operand, pod or container is called {clean(name, 64)!r}{where}", "NAMESPACE/POD names any other pod"
+    )
