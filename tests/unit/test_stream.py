@@ -21,7 +21,7 @@ HELLO = {"t": "hello", "protocol": 1, "python": "3.8.10", "pid": 1, "uid": 0}
 STATE: dict[str, Any] = {
     "t": "state",
     "at": 1_700_000_000.0,
-    "node": {"driver": "580.95.05"},
+    "node": {"driver": "580.95.05", "kernel_log": "kmsg"},
     "gpus": [{"index": 0, "uuid": "GPU-0", "pci_bus_id": "00000000:1B:00.0", "utilization": {"gpu_percent": 10}}],
 }
 XID = {"t": "event", "at": 1_700_000_000.0, "kind": "xid", "code": 79, "pci_bus_id": "0000:1b:00", "source": "kernel"}
