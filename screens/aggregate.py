@@ -11,7 +11,7 @@ from backends.domain import NodeState
 from backends.nvlinks import missed_links
 from screens.cells import MISSING, POWER_WIDTH, clock_cell, measured, meter_cell, process_count, state_cell
 from screens.cells import top_user as gpu_top_user
-from screens.condition import LOST, SEVERITY, gpu_condition, is_hot, link_errors, node_condition
+from screens.condition import LOST, SEVERITY, gpu_condition, is_hot, link_errors, node_condition, worse
 from tui.widgets import units
 from tui.widgets.columns import Cell
 
@@ -50,14 +50,16 @@ def hottest(gpus: Iterable[Gpu]) -> float | None:
     return max(present(gpus, lambda gpu: gpu.temperature.gpu_celsius), default=None)
 
 
-def node_cells(reading: NodeReading, glyphs: Glyphs, work: Cell = MISSING) -> tuple[str | Cell, ...]:
-    """One cell per entry of `screens.cells.COLUMNS`."""
+def node_cells(
+    reading: NodeReading, glyphs: Glyphs, work: Cell = MISSING, found: Condition | None = None
+) -> tuple[str | Cell, ...]:
+    """One cell per entry of `screens.cells.COLUMNS`; `found` is what the triage says of the node."""
     gpus = reading.node.gpus if reading.node else ()
     busy = node_utilization(gpus)
     used, total = node_memory(gpus)
     return (
         f"{reading.name} {_models(gpus)}",
-        state_cell(node_condition(reading), glyphs),
+        state_cell(worse(node_condition(reading), found), glyphs),
         measured(units.number(busy)),
         meter_cell(busy, glyphs),
         measured(_whole_gib(used, total)),
@@ -181,12 +183,12 @@ _NODE_SORT: dict[str, Callable[[tuple[Gpu, ...]], float | str | None]] = {
 }
 
 
-def node_sort_value(reading: NodeReading, column: str) -> float | str | None:
-    """What a column sorts the node by; None without a value."""
+def node_sort_value(reading: NodeReading, column: str, found: Condition | None = None) -> float | str | None:
+    """What a column sorts the node by; None without a value. `found` is what the triage says of the node."""
     if column == "name":
         return reading.name
     if column == "state":
-        return SEVERITY[node_condition(reading).style]
+        return SEVERITY[worse(node_condition(reading), found).style]
     value = _NODE_SORT.get(column)
     return None if value is None or reading.node is None else value(reading.node.gpus)
 

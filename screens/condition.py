@@ -132,3 +132,12 @@ def node_state_words(reading: NodeReading) -> frozenset[str]:
     if reading.state is NodeState.LIVE:
         return frozenset({"ok"}) if node_condition(reading) in (OK, FALLBACK) else frozenset()
     return frozenset({str(reading.state.value)})
+
+
+FOUND = {"critical": Condition("bad", "triage"), "warning": Condition("warn", "triage")}
+"""What an open finding makes of a row that shows nothing of it: what is wrong stands in the triage."""
+
+
+def worse(own: Condition, found: Condition | None) -> Condition:
+    """`found` only where it is graver than what the row itself shows."""
+    return found if found is not None and SEVERITY[found.style] > SEVERITY[own.style] else own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from backends.domain import Fleet
 from screens.aggregate import SiteTotals, summary
 from screens.cells import ALONE_COLUMNS, COLUMNS
 from screens.gpu_items import NO_XIDS, Xids, xids_of
-from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key, without_name
+from screens.rows import FleetView, RowCache, fleet_rows, found_of, identity, row_key, without_name
 from screens.triage_rows import state_of
 from screens.workloads import has_platform, missing, ownership_of, topics_of
 from screens.workloads import line as workload_line
@@ -30,6 +30,7 @@ from tui.widgets.line import StyledLine
 if TYPE_CHECKING:
     from backends.domain import Finding, NodeReading
     from backends.feed import Topic
+    from screens.condition import Condition
     from tui.widgets.filter.fields import FieldTable
 
 FOLD_ABOVE_NODES = 12
@@ -63,6 +64,7 @@ class FleetScreen(LiveScreen):
         self._cache = RowCache()
         self._totals = SiteTotals()
         self._heard: tuple[object, Xids] | None = None
+        self._judged: tuple[object, Mapping[str, Condition]] | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="fleet-summary")
@@ -226,7 +228,7 @@ class FleetScreen(LiveScreen):
             self._view = FleetView(folded=names, match=self._parsed(self.filter_text), glyphs=self.glyphs)
         view = self._view or FleetView(glyphs=self.glyphs)
         trends, xids = "spark" in self.grid.visible_columns, self._xids(view)
-        return replace(view, trends=trends, xids=xids, ownership=ownership_of(self.site))
+        return replace(view, trends=trends, xids=xids, ownership=ownership_of(self.site), found=self._found())
 
     def _columns(self) -> tuple[Column, ...]:
         return COLUMNS if has_platform(self.site) else ALONE_COLUMNS
@@ -239,6 +241,15 @@ class FleetScreen(LiveScreen):
 
     def _parsed(self, text: str) -> Filter:
         return parse(text, self.filter_fields, self.saved_filters) if text else Filter()
+
+    def _found(self) -> Mapping[str, Condition]:
+        """What the triage makes of the rows; the same object while it says the same."""
+        triage = self.site.triage.reading.value if self.site else None
+        if triage is None:
+            return {}
+        if self._judged is None or self._judged[0] is not triage:
+            self._judged = (triage, found_of(triage.findings))
+        return self._judged[1]
 
     def _xids(self, view: FleetView) -> Xids:
         """Of the events heard so far, where the filter asks for them; the same object while they are the same."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from backends.domain import NodeState
 from screens.aggregate import node_cells, node_sort_value
 from screens.cells import CELL_INDEX, GPU_SORT, SPARK_WIDTH, gpu_cells
-from screens.condition import SEVERITY, Condition, gpu_condition, node_state_words, state_words
+from screens.condition import FOUND, OK, SEVERITY, Condition, gpu_condition, node_state_words, state_words, worse
 from screens.gpu_items import NO_XIDS, Xids, gpu_item, gpu_text
 from screens.workloads import UNKNOWN, gpu_cell, node_cell
 from tui.widgets import units
@@ -19,7 +19,7 @@ from tui.widgets.glyphs import UNICODE
 from tui.widgets.spark import spark
 
 if TYPE_CHECKING:
-    from backends.domain import Fleet, Gpu, NodeReading, Problem
+    from backends.domain import Finding, Fleet, Gpu, NodeReading, Problem
     from backends.feed import History
     from backends.ownership import Ownership
     from tui.widgets.glyphs import Glyphs
@@ -48,6 +48,8 @@ class FleetView:
     """What the site has heard of, where the filter asks for it."""
     ownership: Ownership | None = None
     """Whose work it is; None where no platform has told."""
+    found: Mapping[str, Condition] = field(default_factory=dict)
+    """Row key -> what the triage makes of it: see `found_of`."""
     trends: bool = True
     """False where the trend's column is not shown: it need not be drawn."""
     glyphs: Glyphs = UNICODE
@@ -83,6 +85,18 @@ def fleet_rows(
     drawing = _Drawing(history, now, view, kept)
     lines = drawing.flat(fleet) if view.layout == "flat" else drawing.tree(fleet)
     return LazyRows([row_key(line.reading.name, line.gpu) for line in lines], lambda index: drawing.row(lines[index]))
+
+
+def found_of(findings: Iterable[Finding]) -> dict[str, Condition]:
+    """What open findings make of the rows of their nodes and GPUs."""
+    found: dict[str, Condition] = {}
+    for each in findings:
+        subject, condition = each.subject, FOUND.get(each.severity)
+        if subject.node is None or condition is None or each.acknowledged is not None:
+            continue
+        for key in {subject.node, f"{subject.node}{SEPARATOR}{subject.gpu_key}" if subject.gpu_key else subject.node}:
+            found[key] = worse(found.get(key, OK), condition)
+    return found
 
 
 def row_key(node: str, gpu: Gpu | None = None) -> str:
@@ -150,7 +164,11 @@ class _Drawing:
             return list(fleet.nodes)
         if column == "workload":
             return ordered(list(fleet.nodes), self._node_owner, self.view.reverse)
-        return ordered(list(fleet.nodes), lambda reading: node_sort_value(reading, column), self.view.reverse)
+        return ordered(
+            list(fleet.nodes),
+            lambda reading: node_sort_value(reading, column, self.view.found.get(reading.name)),
+            self.view.reverse,
+        )
 
     def _node_owner(self, reading: NodeReading) -> str | None:
         return _name(node_cell(reading.node.gpus if reading.node else (), self.view.ownership))
@@ -169,7 +187,8 @@ class _Drawing:
         if self.view.sort == "name":
             return f"{reading.name}{SEPARATOR}{gpu.index:04d}"
         if self.view.sort == "state":
-            return SEVERITY[gpu_condition(gpu, reading.node.gpus if reading.node else ()).style]
+            own = gpu_condition(gpu, reading.node.gpus if reading.node else ())
+            return SEVERITY[worse(own, self.view.found.get(row_key(reading.name, gpu))).style]
         if self.view.sort == "workload":
             return self._owner(gpu)
         value = GPU_SORT.get(self.view.sort or "")
@@ -216,13 +235,14 @@ class _Drawing:
         note = "" if live else without_name(problem_text(reading.problem, reading.age(self.now)), reading.name)
         work = node_cell(reading.node.gpus if reading.node else (), self.view.ownership)
         # A new reading without a new node is a heartbeat: nothing to draw again.
-        shown = (reading.node, reading.state, note, expanded, self.view.glyphs, work.text)
+        found = self.view.found.get(reading.name)
+        shown = (reading.node, reading.state, note, expanded, self.view.glyphs, work.text, found)
         known = self.cache.nodes.get(reading.name)
         if known is not None and _same(known[0], shown):
             return known[1]
         row = Row(
             row_key(reading.name),
-            node_cells(reading, self.view.glyphs, work),
+            node_cells(reading, self.view.glyphs, work, found),
             expanded=expanded,
             dim=not live and reading.node is not None,
             note=None if live else Note(NOTE_AT, Cell(note, _note_style(reading))),
@@ -236,13 +256,14 @@ class _Drawing:
         trend = self._trend(reading.name, gpu) if self.view.trends else ""
         live = reading.state is NodeState.LIVE
         work = gpu_cell(gpu, self.view.ownership)
-        shown = (gpu, live, trend, flat, self.view.glyphs, work.text)
+        found = self.view.found.get(key)
+        shown = (gpu, live, trend, flat, self.view.glyphs, work.text, found)
         known = self.cache.gpus.get(key)
         if known is not None and _same(known[0], shown):
             return known[1]
         name = f"{reading.name} {gpu.index}" if flat else f"{gpu.index} {units.model(gpu.name)}"
         around = reading.node.gpus if reading.node else ()
-        condition = gpu_condition(gpu, around)
+        condition = worse(gpu_condition(gpu, around), found)
         # What an unreachable node's GPU was is not what it is: its state is told as stale.
         told = condition if live else Condition("stale", "stale")
         cells = gpu_cells(gpu, name, told, trend, self.view.glyphs, around, work)

@@ -24,6 +24,8 @@ from backends.domain import (
     NodeState,
     Pcie,
     RemappedRows,
+    Severity,
+    Subject,
     Temperature,
     clean,
 )
@@ -31,7 +33,8 @@ from backends.feed import History
 from screens.aggregate import summary
 from screens.cells import CELL_INDEX, COLUMNS, gpu_cells
 from screens.condition import gpu_condition, node_condition
-from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
+from screens.rows import FleetView, RowCache, fleet_rows, found_of, identity, row_key
+from tests.tui.findings import ACKED, DISK, HOT
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
 from tui.widgets import units
 from tui.widgets.columns import Cell, Row, place
@@ -325,3 +328,19 @@ def test_units() -> None:
     assert units.pair("n/a", "n/a") == "n/a"
     assert units.pair("n/a", "700") == "n/a/700"
     assert units.moment(1e30) == "n/a"
+
+
+def test_a_row_that_shows_nothing_of_an_open_finding_points_to_the_triage() -> None:
+    site = Fleet((reading("dgx01", h100(0), h100(1)), reading("dgx02", h100(0))))
+    open_finding = replace(DISK, subject=Subject("dgx02"))
+    of_a_gpu = replace(HOT, subject=Subject("dgx01", h100(1).key, 1))
+    seen = replace(open_finding, subject=Subject("dgx01"), severity=Severity.CRITICAL, acknowledged=ACKED.acknowledged)
+    found = found_of((open_finding, of_a_gpu, seen))
+    rows = by_key(fleet_rows(site, None, NOW, replace(TREE, found=found)))
+    assert text(rows["dgx02"], "state").endswith("triage")
+    assert style(rows["dgx02"], "state") == "warn"
+    assert text(rows["dgx01"], "state").endswith("triage"), "the worst of its GPUs"
+    assert text(rows[row_key("dgx01", h100(1))], "state").endswith("triage")
+    assert text(rows[row_key("dgx01", h100(0))], "state").endswith("ok")
+    lost = Fleet((reading("dgx02", replace(h100(0), lost=True)),))
+    assert text(fleet_rows(lost, None, NOW, replace(TREE, found=found))[0], "state").endswith("lost"), "graver"
