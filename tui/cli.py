@@ -242,6 +242,9 @@ def _changes(changes: Parser) -> None:
 def change_arguments(command: argparse.ArgumentParser) -> None:
     """What every command has that changes something."""
     command.add_argument("--yes", action="store_true", help="do it; without, nothing is changed")
+    command.add_argument(
+        "--confirm", metavar="NAME", help="the target's name, as the dry run tells it; needed for what ends workloads"
+    )
     command.add_argument("--dry-run", action="store_true", help="only tell what would be done, and whom it hits")
     command.add_argument("--reason", metavar="TEXT", help="why, for the journal and the audit log")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from textual.screen import Screen
 
-from backends.contract import ConfigError
+from backends.contract import ConfigError, GpudeckError
 from backends.domain import clean
 from tui.console_actions import Command
 from tui.saved_filters import SavedFilters, read_own, write_own
@@ -185,8 +185,8 @@ class FilterLine:
     async def _write(self, own: Mapping[str, str], done: str) -> None:
         try:
             await asyncio.to_thread(write_own, own)
-        except OSError as error:
-            said = clean(error.strerror or type(error).__name__)
+        except GpudeckError as error:
+            said = clean(f"{error.message}: {error.hint}", 300)
             self._app.notify(f"The filters hold for this session only: {said}", severity="error", markup=False)
         else:
             self._app.notify(done, markup=False)

@@ -28,7 +28,7 @@ def saved_filters_file() -> Path:
 
 
 def state_dir() -> Path:
-    """`state_path`, made with 0700 on first use."""
-    directory = state_path()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+    """`state_path`, made with 0700 on first use; raises JournalFailed where that cannot be. Does I/O."""
+    from backends.changes.files import private_directory
+
+    return private_directory(state_path())

@@ -102,10 +102,18 @@ def read_own() -> dict[str, str]:
 
 
 def write_own(own: Mapping[str, str]) -> None:
-    """Replaces the console's own file at once, readable by its owner only; raises OSError. Does I/O."""
+    """Replaces the console's own file at once, readable by its owner only; raises JournalFailed. Does I/O."""
+    from backends.changes.files import failed
+
+    try:
+        _replace(state_dir(), own)
+    except OSError as error:
+        raise failed("written", saved_filters_file(), error) from None
+
+
+def _replace(directory: Path, own: Mapping[str, str]) -> None:
     import tempfile
 
-    directory = state_dir()
     handle, temporary = tempfile.mkstemp(prefix=".filters-", dir=directory)  # made with 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -29,12 +29,16 @@ class Check:
     pattern: str | None = None
     """A regular expression that its output must contain; None: the exit status alone is looked at."""
     statuses: tuple[int, ...] = (0,)
+    words: str | None = None
+    """What it comes to, for a person: `must be stopped`. None: status and pattern are told."""
 
     def __post_init__(self) -> None:
         if self.pattern is not None:
             re.compile(self.pattern)
 
     def describe(self) -> str:
+        if self.words is not None:
+            return f"{shlex.join(self.argv)}: {self.words}"
         wanted = "exits 0" if self.statuses == (0,) else f"exits {' or '.join(map(str, self.statuses))}"
         return f"{shlex.join(self.argv)} {wanted}" + (f" and prints /{self.pattern}/" if self.pattern else "")
 
@@ -44,12 +48,15 @@ class Check:
         if self.pattern is None:
             return Verdict(True, f"{shlex.join(self.argv)}: {exit_words(ran)}")
         found = re.search(self.pattern, ran.stdout.decode("utf-8", "replace"))
-        return Verdict(found is not None, clean(found[0] if found else last_line(ran)) or "no output")
+        return Verdict(found is not None, clean(found[0] if found and found[0] else last_line(ran)) or "no output")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         return cls(
-            argv_of(document["argv"]), document.get("pattern"), tuple(int(each) for each in document["statuses"])
+            argv_of(document["argv"]),
+            document.get("pattern"),
+            tuple(int(each) for each in document["statuses"]),
+            document.get("words"),
         )
 
 

@@ -67,7 +67,9 @@ def failed(doing: str, path: Path, error: OSError) -> JournalFailed:
         errno.EFBIG: "the file has reached the largest size allowed here (ulimit -f)",
         errno.EROFS: "the file system is mounted read-only",
         errno.ELOOP: "it is a symbolic link; gpudeck follows none there",
-        errno.EACCES: "gpudeck must be allowed to write there",
+        errno.EACCES: "gpudeck must be allowed to read and write there, or set XDG_STATE_HOME",
+        errno.ENOTDIR: "a part of the path is a file: set XDG_STATE_HOME to a directory that can be written",
+        errno.EEXIST: "there is a file of that name: move it away, or set XDG_STATE_HOME",
     }
     hint = hints.get(error.errno or 0, "set XDG_STATE_HOME to a directory that can be written")
     return JournalFailed(f"{path} cannot be {doing}: {error.strerror or error}", hint)

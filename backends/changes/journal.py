@@ -177,12 +177,24 @@ def read(path: Path) -> ChangeRecord:
     return record
 
 
-def read_all(directory: Path, site: str | None = None) -> tuple[list[ChangeRecord], list[Unreadable]]:
-    """The newest journals of a site (None: of every site), newest first, and the ones that cannot be read."""
+def listed_paths(directory: Path) -> list[Path]:
+    """The journals, newest first; none where nothing was changed yet. Raises JournalFailed."""
     try:
-        paths = sorted(directory.glob(f"*{SUFFIX}"), key=lambda path: path.name, reverse=True)[:LISTED]
+        # Not `glob`, which takes a directory that may not be read for an empty one.
+        paths = [path for path in directory.iterdir() if path.name.endswith(SUFFIX)]
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        return [], [Unreadable(directory, error.strerror or str(error))]
+        raise failed("read", directory, error) from None
+    return sorted(paths, key=lambda path: path.name, reverse=True)
+
+
+def read_all(directory: Path, site: str | None = None) -> tuple[list[ChangeRecord], list[Unreadable]]:
+    """The newest journals of a site (None: of every site), newest first, and the ones that cannot be read.
+
+    Raises JournalFailed for a directory that is there and cannot be listed: no change and none seen are not the same.
+    """
+    paths = listed_paths(directory)[:LISTED]
     records: list[ChangeRecord] = []
     unreadable: list[Unreadable] = []
     for path in paths:

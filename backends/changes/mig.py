@@ -1,7 +1,8 @@
 """MIG changes over SSH, for nodes without an operator that does it: `nvidia-smi mig`, step by step, with the way back.
 
 The commands come from whoever plans; here each is bound to the GPU's UUID, checked against the layout it must find and
-must leave, and undone by making the layout before it again.
+must leave, and undone by making the layout before it again. Nothing is begun while work holds the GPU: a mode that is
+asked for then stays pending, and comes with the next reset when nobody expects it.
 """
 
 from __future__ import annotations
@@ -11,85 +12,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.changes.command import SUDO, argv_of, contact, how_it_ended, is_sudo, last_line, root_permission, run
-from backends.changes.mig_layout import (
-    MigLayout,
-    commands,
-    count_computes,
-    hits,
-    option,
-    parse_instances,
-    parse_mode,
-)
+from backends.changes.mig_layout import MigLayout, commands, hits, option
+from backends.changes.mig_state import MigGpu, MigState, busy_words, in_the_way, processes_on, state_of
 from backends.changes.step import Reach, Step, Told, Verdict
 from backends.contract import GpudeckError, StepFailed
-from backends.domain import clean
 
 APPLY_SECONDS = 120.0
-LOOK_SECONDS = 30.0
 VERIFY_SECONDS = 6.0
 """nvidia-smi returns when it is done: what is not there soon never comes."""
-NO_INSTANCES = 6
-"""nvidia-smi's exit status where there is nothing to list (NVML_ERROR_NOT_FOUND)."""
-MODE_COSTS = (
-    "changing the MIG mode resets the GPU on Ampere; on Hopper and later the mode lasts until the driver is reloaded"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MigGpu:
-    """The GPU that is cut up. The index is what the commands name; the UUID is what it must be."""
-
-    node: str
-    index: int
-    uuid: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.node} gpu{self.index}"
-
-
-class MigPending(GpudeckError):
-    """The MIG mode waits for a reset; neither the old layout nor the new one is there."""
-
-
-async def layout_of(reach: Reach, gpu: MigGpu, prefix: Sequence[str] = ()) -> MigLayout:
-    """The layout as the driver has it now; raises GpudeckError, also when the index is another GPU by now."""
-    ask = ("nvidia-smi", "-i", str(gpu.index), "--format=csv,noheader")
-    identity = await _answer(reach, gpu.node, (*ask, "--query-gpu=uuid"))
-    if identity.strip() != gpu.uuid:
-        raise StepFailed(
-            f"gpu{gpu.index} of {gpu.node} is {clean(identity.strip(), 60)}, not {gpu.uuid}",
-            "the order of the GPUs has changed since this was planned: plan it again",
-            untouched=True,
-        )
-    mode = parse_mode(await _answer(reach, gpu.node, (*ask, "--query-gpu=mig.mode.current,mig.mode.pending")))
-    if mode is None:
-        raise StepFailed(f"{gpu.label} has no MIG mode", "", untouched=True)
-    enabled, pending = mode
-    if enabled != pending:
-        raise MigPending(
-            f"MIG mode of {gpu.label} is {_on(enabled)} and {_on(pending)} is pending",
-            "stop what uses the GPU (dcgm, nvsm, jobs), then reset it: nvidia-smi --gpu-reset, or reboot",
-        )
-    if not enabled:
-        return MigLayout(enabled=False)
-    mig = (*prefix, "nvidia-smi", "mig", "-i", str(gpu.index))
-    instances = await _answer(reach, gpu.node, (*mig, "-lgi"), (0, NO_INSTANCES))
-    computes = await _answer(reach, gpu.node, (*mig, "-lci"), (0, NO_INSTANCES))
-    return MigLayout(True, parse_instances(instances, gpu.index), count_computes(computes, gpu.index))
-
-
-def _on(enabled: bool) -> str:
-    return "on" if enabled else "off"
-
-
-async def _answer(reach: Reach, node: str, argv: Sequence[str], statuses: tuple[int, ...] = (0,)) -> str:
-    ran = await run(reach, node, argv, LOOK_SECONDS)
-    if ran.status not in statuses:
-        raise GpudeckError(f"{shlex.join(argv)} on {node} {how_it_ended(ran)}")
-    return ran.stdout.decode("utf-8", "replace")
+END_FIRST = "end what runs there first: jobs, dcgm, dcgm-exporter, nvsm"
+_ENDS_AT_BOOT = "MIG mode lasts while the kernel modules stay loaded: it is off again after a reboot"
+_RESETS = "the GPU is reset to change its MIG mode"
+MODE_COSTS: dict[str | None, dict[bool, str]] = {
+    "Ampere": {True: f"{_RESETS}, and keeps it over a reboot", False: _RESETS},
+    "Hopper": {True: _ENDS_AT_BOOT},
+    "Blackwell": {True: _ENDS_AT_BOOT},
+    None: {
+        True: f"if this is an Ampere board, {_RESETS}; on a later one the mode is off again after a reboot",
+        False: f"if this is an Ampere board, {_RESETS}",
+    },
+}
+"""Architecture as NVML tells it -> what it costs to switch MIG mode on and off (MIG user guide)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +47,25 @@ class MigStep(Step):
     argv: tuple[str, ...]
     before: MigLayout
     after: MigLayout
+    architecture: str | None = None
+    """As NVML tells it: what a change of mode costs depends on it."""
+    stopped: tuple[str, ...] = ()
+    """Services that an earlier step stops."""
+    held_by: tuple[int, ...] = ()
+    """Pids in the GPU instances it takes away, as they were read when it was planned."""
     apply_seconds: float = APPLY_SECONDS
     verify_seconds: float = VERIFY_SECONDS
+
+    @property
+    def sets_mode(self) -> bool:
+        return option(self.argv, "-mig", "--multi-instance-gpu") is not None
+
+    @property
+    def instances(self) -> set[int] | None:
+        """GPU instances whose work it ends; None: of the whole GPU."""
+        if self.sets_mode and self.before.enabled == self.after.enabled:
+            return set()  # it takes back a mode that waits for a reset: nobody notices
+        return hits(self.argv)
 
     @property
     def undo_note(self) -> str:
@@ -123,40 +85,52 @@ class MigStep(Step):
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
         """Everything on the GPUs: nvidia-smi tells no instance beside a process."""
-        return await _on_gpus([step.gpu for step in steps], reach)
+        ending = [step.gpu for step in steps if step.instances != set()]
+        return await _on_gpus(ending, [step.gpu for step in steps], reach)
 
     async def preview(self, reach: Reach) -> Preview:
-        effects = (f"{self.before.words} -> {self.after.words}",)
-        warnings: list[str] = []
-        if option(self.argv, "-mig") is not None:
-            warnings.append(MODE_COSTS)
-        if hits(self.argv) is None:
-            apps = await _apps(reach, self.gpu)
-            if apps:
-                named = ", ".join(clean(app, 60) for app in apps[:4])
-                number = counted(len(apps), "process", "processes")
-                warnings.append(f"{number} on the GPU; the driver refuses until none is: {named}")
-        return Preview(effects, tuple(warnings))
+        effect = f"{self.before.words} -> {self.after.words}"
+        cost = None
+        if self.sets_mode and self.before.enabled == self.after.enabled:
+            effect = f"{self.after.words}; what waits for a reset is taken back"
+        elif self.sets_mode:
+            cost = MODE_COSTS.get(self.architecture, MODE_COSTS[None]).get(self.after.enabled)
+        busy = await self._in_the_way(reach, self.stopped)
+        obstacles = (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
+        return Preview((effect,), () if cost is None else (cost,), obstacles)
 
     async def apply(self, reach: Reach, told: Told) -> str:
         await contact(reach, self.gpu.node, told)
         found = await _found(reach, self.gpu, _prefix(self.argv))
-        if not found.is_like(self.before):
+        if not found.layout.is_like(self.before) or (found.pending is not None and not self.sets_mode):
             raise StepFailed(
-                f"{self.gpu.label} is not as planned: {found.words}, expected {self.before.words}",
+                f"{self.gpu.label} is not as planned: {found.told(self.gpu)}, expected {self.before.words}",
                 "somebody else has changed it: plan it again",
                 untouched=True,
             )
+        busy = await self._in_the_way(reach, ())
+        if busy:
+            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
         return await _run(reach, self.gpu, self.argv, self.apply_seconds)
 
+    async def _in_the_way(self, reach: Reach, stopped: Sequence[str]) -> list[str]:
+        """The processes that keep the driver from it. Raises StepFailed: a look changes nothing."""
+        ends = self.instances
+        if ends == set():
+            return []
+        try:
+            processes = await processes_on(reach, self.gpu)
+        except GpudeckError as error:
+            raise StepFailed(error.message, error.hint, untouched=True) from error
+        return in_the_way(processes, pids=None if ends is None else self.held_by, stopped=stopped)
+
     async def check(self, reach: Reach) -> Verdict:
-        found = await layout_of(reach, self.gpu, _prefix(self.argv))
-        return Verdict(found.is_like(self.after), found.words)
+        return _verdict(await state_of(reach, self.gpu, _prefix(self.argv)), self.after, self.gpu)
 
     def undo(self) -> Step | None:
         if not self.before.restorable:
             return None
-        return MigLayoutStep(self.gpu, self.before, self.after, sudo=is_sudo(self.argv))
+        return MigLayoutStep(self.gpu, self.before, self.after, sudo=is_sudo(self.argv), stopped=self.stopped)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -164,6 +138,9 @@ class MigStep(Step):
             "argv": list(self.argv),
             "before": self.before.to_json(),
             "after": self.after.to_json(),
+            "architecture": self.architecture,
+            "stopped": list(self.stopped),
+            "held_by": list(self.held_by),
             "apply_seconds": self.apply_seconds,
         }
 
@@ -174,6 +151,9 @@ class MigStep(Step):
             argv_of(document["argv"]),
             MigLayout.from_json(document["before"]),
             MigLayout.from_json(document["after"]),
+            document.get("architecture"),
+            argv_of(document.get("stopped", ())),
+            tuple(int(pid) for pid in document.get("held_by", ())),
             float(document["apply_seconds"]),
         )
 
@@ -189,6 +169,8 @@ class MigLayoutStep(Step):
     expected: MigLayout
     """What is there as far as the plan knows: the commands it tells beforehand are those from here."""
     sudo: bool = False
+    stopped: tuple[str, ...] = ()
+    """Services that are stopped when it comes to this step."""
     apply_seconds: float = 3 * APPLY_SECONDS
     verify_seconds: float = VERIFY_SECONDS
     repeatable: bool = True
@@ -205,30 +187,43 @@ class MigLayoutStep(Step):
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
-        return await _on_gpus([step.gpu for step in steps], reach)
+        ending = [step.gpu for step in steps if await step.ends_work(reach)]
+        return await _on_gpus(ending, [step.gpu for step in steps], reach)
 
     async def preview(self, reach: Reach) -> Preview:
-        found = await layout_of(reach, self.gpu, self._prefix)
-        return Preview((f"{found.words} -> {self.layout.words}",))
+        """What it does when the steps before it have come to where they should."""
+        found = await state_of(reach, self.gpu, self._prefix)
+        if found.pending is not None:
+            return Preview((found.told(self.gpu),))
+        effects = (f"{self.expected.words} -> {self.layout.words}",)
+        if not self._disturbs(found):
+            return Preview(effects)
+        busy = in_the_way(await processes_on(reach, self.gpu), pids=None, stopped=self.stopped)
+        return Preview(effects, obstacles=(f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ())
 
     async def apply(self, reach: Reach, told: Told) -> str:
         await contact(reach, self.gpu.node, told)
-        try:
-            found = await layout_of(reach, self.gpu, self._prefix)
-        except MigPending:
-            # A mode that was asked for and never came is taken back by asking for the one that is wanted.
-            mode = ("nvidia-smi", "-i", str(self.gpu.index), "-mig", str(int(self.layout.enabled)))
-            await _run(reach, self.gpu, (*self._prefix, *mode), APPLY_SECONDS)
-            found = await layout_of(reach, self.gpu, self._prefix)
+        found = await _found(reach, self.gpu, self._prefix)
         said = "it was so already"
-        for argv in self._commands(found):
+        if found.pending is not None:
+            # Asking for the mode that is there takes a pending one back.
+            argv = (*self._prefix, *self.gpu.mode_argv(found.layout.enabled))
+            told(shlex.join(argv))
+            said = await _run(reach, self.gpu, argv, APPLY_SECONDS)
+        for argv in self._commands(found.layout):
             told(shlex.join(argv))
             said = await _run(reach, self.gpu, argv, APPLY_SECONDS)
         return said
 
     async def check(self, reach: Reach) -> Verdict:
-        found = await layout_of(reach, self.gpu, self._prefix)
-        return Verdict(found.is_like(self.layout), found.words)
+        return _verdict(await state_of(reach, self.gpu, self._prefix), self.layout, self.gpu)
+
+    async def ends_work(self, reach: Reach) -> bool:
+        """Whether anything that may be in use goes as things are now; raises GpudeckError."""
+        return self._disturbs(await state_of(reach, self.gpu, self._prefix))
+
+    def _disturbs(self, found: MigState) -> bool:
+        return any(hits(argv) != set() for argv in self._commands(found.layout))
 
     @property
     def _prefix(self) -> tuple[str, ...]:
@@ -243,6 +238,7 @@ class MigLayoutStep(Step):
             "layout": self.layout.to_json(),
             "expected": self.expected.to_json(),
             "sudo": self.sudo,
+            "stopped": list(self.stopped),
         }
 
     @classmethod
@@ -252,29 +248,30 @@ class MigLayoutStep(Step):
             MigLayout.from_json(document["layout"]),
             MigLayout.from_json(document["expected"]),
             bool(document["sudo"]),
+            argv_of(document.get("stopped", ())),
         )
 
 
-async def _apps(reach: Reach, gpu: MigGpu) -> list[str]:
-    """`4242 python` of each process on the GPU. Raises GpudeckError."""
-    ask = ("nvidia-smi", "-i", str(gpu.index), "--query-compute-apps=pid,name", "--format=csv,noheader")
-    lines = (await _answer(reach, gpu.node, ask)).splitlines()
-    return [clean(line.replace(",", ""), 120) for line in lines if line.strip()]
-
-
-async def _on_gpus(gpus: Sequence[MigGpu], reach: Reach) -> BlastRadius:
-    each = list(dict.fromkeys(gpus))
-    apps = [app for gpu in each for app in await _apps(reach, gpu)]
+async def _on_gpus(ending: Sequence[MigGpu], gpus: Sequence[MigGpu], reach: Reach) -> BlastRadius:
+    """Everything on the GPUs whose work is ended; `gpus` are all that are touched."""
+    apps = [app for gpu in dict.fromkeys(ending) for app in await processes_on(reach, gpu)]
     unknown = Undetermined("their users, pods and models", "nvidia-smi tells processes alone")
     return BlastRadius(
-        processes=tuple(apps), gpus=tuple(gpu.label for gpu in each), undetermined=(unknown,) if apps else ()
+        processes=tuple(apps),
+        gpus=tuple(gpu.label for gpu in dict.fromkeys(gpus)),
+        undetermined=(unknown,) if apps else (),
     )
 
 
-async def _found(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigLayout:
-    """`layout_of` before anything is done: a failure has changed nothing."""
+def _verdict(found: MigState, wanted: MigLayout, gpu: MigGpu) -> Verdict:
+    """Whether the GPU has the layout; one whose mode waits for a reset has none that lasts."""
+    return Verdict(found.pending is None and found.layout.is_like(wanted), found.told(gpu))
+
+
+async def _found(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigState:
+    """`state_of` before anything is done: a failure has changed nothing."""
     try:
-        return await layout_of(reach, gpu, prefix)
+        return await state_of(reach, gpu, prefix)
     except StepFailed:
         raise
     except GpudeckError as error:
@@ -290,7 +287,7 @@ async def _run(reach: Reach, gpu: MigGpu, argv: Sequence[str], seconds: float) -
 
 def _hint(said: str) -> str:
     if "in use" in said.lower():
-        return "end what runs on the GPU first: jobs, dcgm, dcgm-exporter, nvsm"
+        return END_FIRST
     if "insufficient resources" in said.lower():
         return "there is no room for these instances in this order: plan another layout"
     return ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backends.changes.change import BlastRadius, Change, Target, Undetermined, counted, new_id
 from backends.changes.command import SUDO, Check, CommandStep
-from backends.changes.mig import MigGpu, MigStep
+from backends.changes.mig import MigStep
 from backends.changes.mig_layout import MigLayout, after, hits, option
+from backends.changes.mig_state import MigGpu
 from backends.changes.step import Step
 from backends.contract import ConfigError
 from backends.domain import Gpu
@@ -42,10 +44,17 @@ def mig_change(
     place = MigGpu(node, gpu.index, gpu.uuid)
     layout = old or MigLayout.of(gpu.mig)
     steps: list[Step] = []
+    stopped: list[str] = []
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
         step, layout = _step(place, gpu, words, layout, SUDO if by_root else ())
+        if isinstance(step, MigStep):
+            step = replace(step, stopped=tuple(stopped))
+        elif words[:2] == ("systemctl", "stop"):
+            stopped += words[2:]
+        elif words[:2] == ("systemctl", "start"):
+            stopped = [unit for unit in stopped if unit not in words[2:]]
         if step is not None:
             steps.append(step)
     if not steps:
@@ -58,8 +67,8 @@ def mig_change(
         site=site,
         targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
         steps=tuple(steps),
-        radius=radius(place.label, gpu, [step.argv for step in cuts]),
-        disruptive=any(hits(step.argv) != set() for step in cuts if step.before.places),
+        radius=radius(place.label, gpu, [step.instances for step in cuts]),
+        disruptive=any(step.instances != set() for step in cuts if step.before.places),
     )
 
 
@@ -85,7 +94,9 @@ def _step(
         raise ConfigError(
             f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"
         )
-    return MigStep(gpu, (*prefix, *words), layout, left), left
+    ends = hits(words) or set()
+    held_by = tuple(each.pid for each in reading.processes or () if each.gi in ends)
+    return MigStep(gpu, (*prefix, *words), layout, left, reading.architecture, held_by=held_by), left
 
 
 def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> CommandStep:
@@ -94,8 +105,8 @@ def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> Comm
         raise ConfigError(f"{shlex.join(words)!r} is no systemctl stop or start", "only those can be undone")
     look = ("systemctl", "is-active", *units)
     # One word a unit; "inactive" does not contain "active" as a word. Statuses: active, not active, no such unit.
-    running = Check(look, pattern=r"\A(active\s*)+\Z", statuses=(0,))
-    stopped = Check(look, pattern=r"\A(?!(.|\n)*\bactive\b)", statuses=(0, 3, 4))
+    running = Check(look, pattern=r"\A(active\s*)+\Z", statuses=(0,), words=_must(units, "run"))
+    stopped = Check(look, pattern=r"\A(?!(.|\n)*\bactive\b)", statuses=(0, 3, 4), words=_must(units, "be stopped"))
     stops = verb == ("stop",)
     return CommandStep(
         node,
@@ -108,9 +119,12 @@ def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> Comm
     )
 
 
-def radius(label: str, gpu: Gpu, argvs: Sequence[Sequence[str]]) -> BlastRadius:
-    """Whose work the commands end, as far as a reading of the node tells."""
-    ended = [hits(argv) for argv in argvs]
+def _must(units: Sequence[str], be: str) -> str:
+    return f"{'each ' if len(units) > 1 else ''}must {be}"
+
+
+def radius(label: str, gpu: Gpu, ended: Sequence[set[int] | None]) -> BlastRadius:
+    """Whose work is ended in these GPU instances, None for the whole GPU, as far as a reading of the node tells."""
     whole = any(each is None for each in ended)
     instances = {gi for each in ended if each is not None for gi in each}
     processes = [each for each in gpu.processes or () if whole or each.gi in instances]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,6 +172,8 @@ def plan_lines(change: Change, found: Preflight) -> list[str]:
         word = {True: "granted", False: "not granted", None: "not known"}[permission.granted]
         lines.append(f"permission  {permission.what}: {word}" + (f" ({permission.why})" if permission.why else ""))
     lines += [f"warning  {warning}" for warning in found.warnings]
+    if change.typed_name is not None and not found.obstacles:
+        lines.append(f"it ends workloads: to do it, --yes and --confirm {shlex.quote(change.typed_name)}")
     return [*lines, *(f"refused  {obstacle}" for obstacle in found.obstacles)]
 
 

@@ -242,3 +242,49 @@ def test_the_state_directory_may_move(state: Path, tmp_path: Path, monkeypatch: 
     shutil.move(state, tmp_path / "moved" / "gpudeck")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "moved"))
     assert documents("changes")["changes"][0]["id"] == change_id
+
+
+def busy_gpu(lab: Path) -> tuple[str, str, str]:
+    """A GPU of the lab without MIG on which something runs: node, index and a layout of its board."""
+    snapshot = json.loads(run("--config", lab, "snapshot", "--json").stdout)
+    for node in snapshot["nodes"]:
+        for gpu in node["gpus"]:
+            if gpu["processes"] and gpu["mig"]["enabled"] is False and "80GB" in gpu["name"]:
+                return node["name"], str(gpu["index"]), "7g.80gb"
+    pytest.skip("every GPU of the lab is idle just now")
+
+
+def test_a_gpu_at_work_is_refused_before_anything_is_stopped(state: Path, lab: Path) -> None:
+    node, gpu, layout = busy_gpu(lab)
+    wish = ("--config", lab, "mig", "apply", "--node", node, "--gpu", gpu, "--want", layout)
+    dry = run(*wish, "--dry-run")
+    assert dry.returncode == 1
+    assert "refused  " in dry.stdout
+    assert "the driver refuses while there is any" in dry.stdout
+    done = run(*wish, "--yes", "--confirm", f"{node} gpu{gpu}", "--reason", "INC-1")
+    assert done.returncode == 1
+    assert "the driver refuses while there is any" in done.stderr
+    assert documents("changes")["changes"] == []
+    audit = [json.loads(line) for line in (state / "audit.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in audit if line["event"] != "window-closed"] == ["window-opened", "refused"]
+
+
+@pytest.mark.parametrize("where", ["/dev/null/x", "file", "closed"])
+@pytest.mark.parametrize("command", [("changes",), ("changes", "show", "x"), ("mig", "apply")])
+def test_a_state_directory_that_cannot_be_used_is_told_in_words(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed" / "gpudeck").mkdir(parents=True)
+    (tmp_path / "closed" / "gpudeck" / "changes").symlink_to("changes")
+    path = str(tmp_path / where)
+    monkeypatch.setenv("XDG_STATE_HOME", path)
+    words = list(command)
+    if command[0] == "mig":
+        node, gpu = idle_gpu(lab)
+        words += ["--node", node, "--gpu", gpu, "--want", "7g.80gb", "--yes", "--reason", "INC-1"]
+    done = run("--config", lab, *words)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"gpudeck: {path}/gpudeck")
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr

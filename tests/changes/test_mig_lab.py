@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 
+import backends.changes.mig
+import backends.changes.mig_state
 from backends.changes.change import Change
 from backends.changes.command import CommandStep
 from backends.changes.desk import ChangeDesk
+from backends.changes.former import undoing
 from backends.changes.mig import MigLayoutStep, MigStep
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_layout import MigLayout, commands, parse_wanted
+from backends.changes.mig_state import in_the_way
 from backends.changes.radius import radius_of
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
-from backends.contract import ConfigError
+from backends.contract import ChangeRefused, ConfigError
 from backends.domain import Gpu, GpuProcess
 from backends.feed import ManualClock
 from backends.lab import smi_mig
@@ -113,7 +117,7 @@ async def test_mig_is_switched_on_and_off_again(tmp_path: Path) -> None:
     async with bench(tmp_path, H100, 0) as on:
         change = on.change("2g.20gb,1g.10gb:6")
         found = await on.desk.preflight(change)
-        assert any("resets the GPU on Ampere" in warning for warning in found.warnings)
+        assert any("off again after a reboot" in warning for warning in found.warnings)
         record = await on.desk.run(change)
         assert record.status is Status.DONE, record
         assert on.layout == [("1g.10gb", 6), ("2g.20gb", 4)]
@@ -135,7 +139,7 @@ async def test_the_console_sees_what_was_changed(tmp_path: Path) -> None:
         assert (instance.profile, instance.placement) == ("7g.80gb", (0, 8))
 
 
-async def test_work_on_the_gpu_stops_the_driver_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_work_on_the_gpu_is_an_obstacle_before_the_first_step(tmp_path: Path) -> None:
     async with bench(tmp_path, A100, 1, busy=True) as on:
         before = on.layout
         change = on.change("7g.80gb")
@@ -143,27 +147,105 @@ async def test_work_on_the_gpu_stops_the_driver_and_nothing_is_lost(tmp_path: Pa
         assert change.radius.users
         assert change.typed_name == f"{A100} gpu1"
         found = await on.desk.preflight(change)
-        assert any("the driver refuses until none is" in warning for warning in found.warnings)
-        record = await on.desk.run(change)
-        assert record.status is Status.FAILED
-        assert "In use by another client" in record.why
-        assert "end what runs on the GPU first" in record.why
-        undone = await on.desk.undo(record.id) if "undo" in record.offers else record
-        assert undone.status in (Status.UNDONE, Status.FAILED)
+        (obstacle,) = found.obstacles
+        assert f"on {A100} gpu1, and the driver refuses while there is any" in obstacle
+        assert "end what runs there first" in obstacle
+        with pytest.raises(ChangeRefused, match="the driver refuses"):
+            await on.desk.run(change)
+        assert (await on.desk.look()).records == ()
         assert on.layout == before
         assert all(mig.compute for mig in on.simulated.mig)
 
 
-async def test_a_mode_that_stays_pending_is_told_and_taken_back(tmp_path: Path) -> None:
+async def test_work_that_comes_after_the_question_stops_the_step_before_it_does_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with bench(tmp_path, H100, 0, busy=True) as on:
+        change = on.change("on")
+        monkeypatch.setattr(backends.changes.mig, "processes_on", _first_blind(1))
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
+        assert "the driver refuses while there is any" in record.why
+        assert not on.simulated.mig_wanted
+
+
+async def test_a_mode_that_stays_pending_is_told_and_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, H100, 0, busy=True) as on:
+        # A client that nvidia-smi lists nowhere, as a display is.
+        monkeypatch.setattr(backends.changes.mig, "processes_on", _first_blind(99))
         change = on.change("on")
         fast = replace(change, steps=tuple(_impatient(step) for step in change.steps))
         record = await on.desk.run(fast)
         assert (record.status, record.in_doubt) == (Status.FAILED, 0)
-        assert "on is pending" in record.why
+        assert "on is pending: the GPU's next reset brings it; taken back by: nvidia-smi -i 0 -mig 0" in record.why
         assert on.simulated.mig_wanted
+        undo = await on.desk.with_radius(undoing(record))
+        found = await on.desk.preflight(undo)
+        assert found.obstacles == ()  # it is safe while work runs
+        assert undo.radius.workloads == 0
+        assert "taken back by: nvidia-smi -i 0 -mig 0" in found.previews[0].effects[0]
         assert (await on.desk.undo(record.id)).status is Status.UNDONE
         assert not on.simulated.mig_wanted
+
+
+async def test_a_pending_mode_of_somebody_else_is_taken_back_by_a_plan(tmp_path: Path) -> None:
+    async with bench(tmp_path, H100, 0, busy=True) as on:
+        on.simulated.faults.mig_pending = True
+        change = mig_change(
+            site="lab", node=H100, gpu=on.gpu, lines=["nvidia-smi -i 0 -mig 0"], reason="INC-1", now=NOW
+        )
+        assert (change.radius.workloads, change.typed_name) == (0, None)
+        found = await on.desk.preflight(change)
+        assert (found.obstacles, found.warnings) == ((), ())
+        assert (await on.desk.run(change)).status is Status.DONE
+        assert not on.simulated.mig_wanted
+
+
+async def test_an_undo_says_what_each_of_its_steps_does_and_waits_for_idle_instances(tmp_path: Path) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        record = await on.desk.run(on.change("3g.40gb:0,3g.40gb:4"))
+        assert record.status is Status.DONE, record
+        undo = undoing(record)
+        found = await on.desk.preflight(undo)
+        assert [preview.effects for preview in found.previews] == [
+            ("MIG on: 3g.40gb:0 3g.40gb:4 -> MIG on, no instances",),
+            ("MIG on, no instances -> MIG off",),
+        ]
+        assert found.obstacles == ()
+
+
+def _first_blind(count: int) -> Any:
+    """`processes_on` that sees nothing the first `count` times."""
+    known, left = backends.changes.mig_state.processes_on, [None] * count
+
+    async def processes_on(reach: Any, gpu: Any) -> list[str]:
+        return [] if left and left.pop() is None else await known(reach, gpu)
+
+    return processes_on
+
+
+def test_processes_of_services_that_the_plan_stops_are_not_in_the_way() -> None:
+    processes = ["1 /usr/bin/nv-hostengine", "2 python", "3 nvidia-persistenced"]
+    assert in_the_way(processes, pids=None, stopped=["nvidia-dcgm"]) == processes[1:]
+    assert in_the_way(processes, pids=None, stopped=["nvidia-persistenced", "dcgm.service"]) == ["2 python"]
+    assert in_the_way(processes, pids=[2, 7], stopped=[]) == ["2 python"]
+    assert in_the_way(processes, pids=[], stopped=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said", "unsaid"),
+    [("Ampere", "the GPU is reset", "Hopper"), ("Hopper", "off again after a reboot", "reset"), (None, "if this", "-")],
+)
+async def test_what_a_mode_costs_is_told_for_this_board_alone(
+    tmp_path: Path, architecture: str | None, said: str, unsaid: str
+) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        on.gpu = replace(on.gpu, architecture=architecture)
+        (warning,) = (await on.desk.preflight(on.change("on"))).warnings
+        assert said in warning
+        assert unsaid not in warning
 
 
 def _impatient(step: Any) -> MigStep:
@@ -320,7 +402,9 @@ async def test_whom_an_undo_hits_is_read_from_the_gpu_as_it_is(tmp_path: Path) -
         assert radius.gpus == (f"{A100} gpu1",)
         assert radius.workloads == len(on.gpu.processes or ()) > 0
         undo = on.change("7g.80gb").steps[0].undo()
-        assert undo is not None
-        assert (await radius_of([undo], on.site)).processes == radius.processes
+        assert isinstance(undo, MigLayoutStep)
+        assert (await radius_of([undo], on.site)).workloads == 0  # that layout is there: nothing goes
+        away = replace(undo, layout=parse_wanted("off"))
+        assert (await radius_of([away], on.site)).processes == radius.processes
     async with bench(tmp_path / "idle", A100, 1) as on:
         assert (await radius_of(on.change("7g.80gb").steps, on.site)).workloads == 0

@@ -111,6 +111,20 @@ async def test_wrong_names_are_told_with_the_nearest_ones(on: Bench, tmp_path: P
     assert code == 2
 
 
+async def test_what_ends_workloads_takes_the_name_too(on: Bench, tmp_path: Path) -> None:
+    without_budgets(on)
+    before = on.versions
+    command = ("--config", site_file(tmp_path, "admin"), "stack", "drain", "--node", NODE)
+    code, out, _ = await run(*command, "--dry-run")
+    assert code == 0
+    assert f"--confirm {NODE}" in out
+    for more in ((), ("--confirm", "another")):
+        code, _, err = await run(*command, "--yes", "--reason", "INC-1", *more)
+        assert code == 2
+        assert f"it needs the name of {NODE}" in err
+    assert on.versions == before
+
+
 async def test_nothing_is_done_without_yes(on: Bench, tmp_path: Path) -> None:
     before = on.versions
     code, _, err = await run("--config", site_file(tmp_path, "admin"), "stack", "cordon", "--node", NODE)
@@ -126,15 +140,14 @@ async def test_it_is_done_and_undone(on: Bench, tmp_path: Path, words: tuple[str
         make_room(on)
     before = (on.node["spec"].get("unschedulable"), on.labels.get("nvidia.com/mig.config"))
     site = site_file(tmp_path, "admin")
-    command = ("--config", site, "stack", *words, "--node", NODE, "--yes", "--reason", "INC-1", "--json")
+    said = ("--yes", "--confirm", NODE, "--reason", "INC-1")
+    command = ("--config", site, "stack", *words, "--node", NODE, *said, "--json")
     code, found = await on.running(document(*command))
     assert code == 0
     (change,) = found["changes"]
     assert change["status"] == "done"
     assert change["offers"] == ["undo"]
-    code, found = await on.running(
-        document("--config", site, "changes", "undo", change["id"], "--yes", "--reason", "INC-1", "--json")
-    )
+    code, found = await on.running(document("--config", site, "changes", "undo", change["id"], *said, "--json"))
     assert (code, found["changes"][0]["status"]) == (0, "undone")
     assert (on.node["spec"].get("unschedulable"), on.labels.get("nvidia.com/mig.config")) == before
 
@@ -169,7 +182,8 @@ async def test_killed_in_the_middle_of_a_drain_the_journal_tells_the_step_and_th
     }
     on.store.create(KINDS["poddisruptionbudgets"], budget)
     site = site_file(tmp_path, "admin")
-    process = await start("--config", site, "stack", "drain", "--node", NODE, "--yes", "--reason", "INC-1")
+    said = ("--yes", "--confirm", NODE, "--reason", "INC-1")
+    process = await start("--config", site, "stack", "drain", "--node", NODE, *said)
     assert process.stderr is not None
     async with asyncio.timeout(PATIENCE_SECONDS):
         while f"/pods/{held['metadata']['name']}/eviction" not in (await process.stderr.readline()).decode():
@@ -196,7 +210,7 @@ async def test_killed_in_the_middle_of_a_drain_the_journal_tells_the_step_and_th
     assert [step["what"] for step in looked["change"]["steps"]] == [
         f'PATCH /api/v1/nodes/{NODE} {{"spec":{{"unschedulable":null}}}}'
     ]
-    code, found = await document(*again, "--yes", "--reason", "INC-1", "--json")
+    code, found = await document(*again, *said, "--json")
     assert (code, found["changes"][0]["status"]) == (0, "undone")
     assert "unschedulable" not in on.node["spec"]
     assert [uid_of(pod) for pod in on.pods()] == [uid_of(held)]
@@ -210,5 +224,5 @@ def test_every_word_is_in_the_help_and_in_the_completion() -> None:
         assert word in script
     environment = {**os.environ, "COLUMNS": "100"}
     drain = subprocess.run([GPUDECK, "stack", "drain", "--help"], capture_output=True, text=True, env=environment)
-    for option in ("--node", "--force", "--dry-run", "--yes", "--reason", "--json", "Exit codes"):
+    for option in ("--node", "--force", "--dry-run", "--yes", "--confirm", "--reason", "--json", "Exit codes"):
         assert option in drain.stdout

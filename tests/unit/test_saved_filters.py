@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.contract import ConfigError
+from backends.contract import ConfigError, JournalFailed
 from screens.filter_tables import TABLES, check_filter
 from tui.config import load
 from tui.paths import saved_filters_file
@@ -96,6 +96,14 @@ def test_what_is_saved_is_read_again_and_only_the_owner_may() -> None:
     assert [path.name for path in saved_filters_file().parent.iterdir()] == ["filters.toml"], "nothing is left behind"
 
 
+def test_an_odd_state_directory_is_told_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(JournalFailed, match=f"{tmp_path}/file/gpudeck cannot be made: Not a directory") as told:
+        write_own({"warm": "temp>80"})
+    assert "set XDG_STATE_HOME" in told.value.hint
+
+
 def test_a_write_that_fails_leaves_the_file_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     write_own({"warm": "temp>80"})
 
@@ -103,7 +111,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(JournalFailed, match=r"filters\.toml cannot be written: No space"):
         write_own({"warm": "temp>90"})
     assert read_own() == {"warm": "temp>80"}
     assert [path.name for path in saved_filters_file().parent.iterdir()] == ["filters.toml"]

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -15,9 +16,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backends.contract import ChangeRefused, ConfigError
+from backends.domain import clean
 from tui import cli
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backends.changes.change import Change
     from backends.changes.desk import ChangeDesk
     from backends.changes.record import ChangeRecord, StepRecord
@@ -126,6 +130,8 @@ async def change_site(
         _need_yes(arguments)
         if run is not None and found.obstacles:
             raise ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
+        if not found.obstacles:
+            _need_name(arguments, change)
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())
@@ -194,11 +200,24 @@ def _need_yes(arguments: argparse.Namespace) -> None:
         raise ConfigError("nothing was done: a change from the command line needs --yes", "look first with --dry-run")
 
 
-def _directory() -> Any:
-    from backends.changes.desk import changes_directory
-    from tui.paths import state_dir
+def _need_name(arguments: argparse.Namespace, change: Change) -> None:
+    """What ends workloads takes the target's name besides --yes, as the console's dialog does."""
+    wanted = change.typed_name
+    if wanted is None or arguments.confirm == wanted:
+        return
+    said = "" if arguments.confirm is None else f", not {clean(arguments.confirm, 64)}"
+    raise ConfigError(
+        f"nothing was done: it ends workloads, and so it needs the name of {clean(wanted)}{said}",
+        f"look with --dry-run whom it hits; then add --confirm {shlex.quote(clean(wanted))}",
+    )
 
-    return changes_directory(state_dir())
+
+def _directory() -> Path:
+    """Where the journals are; it need not be there."""
+    from backends.changes.desk import changes_directory
+    from tui.paths import state_path
+
+    return changes_directory(state_path())
 
 
 def _listed(change_id: str) -> Listed:
