@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from backends.contract import GpudeckError
-from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage
+from backends.domain import Event, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec, Triage, UnfinishedChange
 from backends.feed import Clock, Derived, Reading, SystemClock, Topic
 from backends.feed.event_log import EventLog
 from backends.feed.gpu_history import GpuHistory
@@ -110,6 +112,7 @@ class Site:
             clock=self.clock,
             acknowledgements=Acknowledgements(spec.name, state_dir),
             platform=self.platform,
+            unfinished=None if state_dir is None else partial(_unfinished, [], state_dir, spec.name),
         )
         self.triage: Topic[Triage] = self._triage.topic
 
@@ -240,6 +243,24 @@ class Site:
         fresh = NodeReading(name, _state_of(reading), reading.value, reading.at, reading.error)
         self._readings[name] = (reading, fresh)
         return fresh
+
+
+def _unfinished(made: list[Any], state_dir: Path, site: str) -> tuple[UnfinishedChange, ...]:
+    """The site's changes that nobody brought to an end. Blocks; `made` keeps the reader, which knows what it has read.
+
+    Its modules are loaded where something was ever changed, and not before.
+    """
+    if not made:
+        with contextlib.suppress(OSError):  # the reader tells what is wrong with a directory that is odd
+            if not any(path.name == "changes" for path in state_dir.iterdir()):
+                return ()
+    from backends.changes.desk import changes_directory
+    from backends.changes.unfinished import UnfinishedChanges
+
+    if not made:
+        made.append(UnfinishedChanges(changes_directory(state_dir), site, platform.node()))
+    found: tuple[UnfinishedChange, ...] = made[0]()
+    return found
 
 
 def _state_of(reading: Reading[Node]) -> NodeState:

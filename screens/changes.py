@@ -26,6 +26,10 @@ class Changer(Protocol):
     @property
     def desk(self) -> ChangeDesk | None: ...
 
+    def open_screen(self, chosen: str | None = None) -> None:
+        """Shows the changes, that one chosen."""
+        ...
+
     def again(self, record: ChangeRecord, what: str) -> None:
         """Asks about resume, undo or abandon, and does it."""
         ...

@@ -24,6 +24,9 @@ from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
 
 
+EMPTY = "type the name here"
+
+
 class ConfirmScreen(ModalScreen[bool]):
     """True when the change is to be made. `look` asks permissions and dry runs while the question is on the screen."""
 
@@ -51,7 +54,7 @@ class ConfirmScreen(ModalScreen[bool]):
             yield sheet
             if self._change.typed_name is not None:
                 yield StyledLine(id="confirm-typing")
-                yield Input(id="confirm-name", select_on_focus=False)
+                yield Input(id="confirm-name", select_on_focus=False, placeholder=EMPTY)
             yield StyledLine(id="confirm-state")
             with Horizontal(id="confirm-choices"):
                 yield Choice("Cancel", id="confirm-cancel")
@@ -60,8 +63,6 @@ class ConfirmScreen(ModalScreen[bool]):
 
     async def on_mount(self) -> None:
         self.query_one("#confirm-title", StyledLine).set_cells([Cell(self._change.title, "accent")])
-        for line in self.query("#confirm-typing").results(StyledLine):
-            line.set_cells([Cell("It ends work. To go on type  "), Cell(self._change.typed_name or "", "bad")])
         self.query_one("#confirm-keys", StyledLine).set_cells([Cell("pgup pgdn scroll", "dim")])
         self._draw()
         self.run_worker(self._ask(), exit_on_error=False, description="look before a change")
@@ -89,7 +90,26 @@ class ConfirmScreen(ModalScreen[bool]):
         width = max(20, sheet.scrollable_content_region.width - 3)
         sheet.set_sections(change_sections(self._change, self._found, width, self.glyphs))
         self.query_one("#confirm-state", StyledLine).set_cells([self._state()])
+        refused = self._found is not None and bool(self._found.obstacles)
+        for line in self.query("#confirm-typing").results(StyledLine):
+            line.set_cells([] if refused else self._asking())
+        for entry in self.query(Input):
+            entry.disabled = refused  # there is nothing to be said yes to
         self.query_one("#confirm-apply", Choice).disabled = not self._may_apply
+
+    def _asking(self) -> list[Cell]:
+        return [Cell("It can end work. To go on type  "), Cell(self._change.typed_name or "", "bad")]
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed while nothing is typed yet goes into the entry: the name was asked for, the answer has focus."""
+        entry = next(iter(self.query(Input)), None)
+        typed = event.character or ""
+        if entry is None or entry.disabled or entry.has_focus or entry.value or not typed.isalnum():
+            return
+        event.stop()
+        event.prevent_default()
+        entry.focus()
+        entry.insert_text_at_cursor(typed)
 
     @property
     def _typed(self) -> bool:
@@ -108,7 +128,8 @@ class ConfirmScreen(ModalScreen[bool]):
         if self._found.obstacles:
             return Cell(f"{self.glyphs.bad} refused: {self._found.obstacles[0]}", "bad")
         if not self._typed:
-            return Cell("the name is not typed yet", "dim")
+            missing = "the name is not typed yet" if not self.query_one(Input).value else "that is not the name yet"
+            return Cell(f"{self.glyphs.warn} {missing}: type it, or tab to the entry", "warn")
         return Cell(f"{self.glyphs.good} it can be done", "good")
 
     def on_input_changed(self, event: Input.Changed) -> None:

@@ -25,6 +25,7 @@ from tui.widgets.line import StyledLine
 if TYPE_CHECKING:
     from backends.domain import Finding, Fleet, Triage
     from backends.feed import Topic
+    from screens.changes import ChangesApp
     from screens.triage_body import Draw, TriageBody
     from tui.widgets.filter.fields import FieldTable
     from tui.widgets.grid import Grid
@@ -206,11 +207,14 @@ class TriageScreen(LiveScreen):
     # Events
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
-        from screens.triage_jump import screen_of
+        from screens.triage_jump import change_of, screen_of
 
         event.stop()
         finding = self._listed.get(event.row.key)
-        if finding is not None:
+        change = None if finding is None else change_of(finding)
+        if change is not None:
+            cast("ChangesApp", self.app).changing.open_screen(change)
+        elif finding is not None:
             self.app.push_screen(screen_of(finding))
 
     def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PAGE_IDS = frozenset(page.id for page in PAGES)
 STACK = "stack"
 """The step's target that is the GPU stack, at the subject's node where it has one."""
+CHANGES = "changes"
+"""`changes/ID`: the screen of changes, with that one chosen."""
 EVENTS = "events"
 """The step's target that is the event log, of the subject's node where it has one."""
 
@@ -49,6 +51,13 @@ def _target(target: str, subject: Subject) -> Destination | None:
     parts = [part for part in rest.split("/") if part]
     page = parts.pop() if parts and parts[-1] in PAGE_IDS else None
     return Destination(node, parts[0] if parts else None, page)
+
+
+def change_of(finding: Finding) -> str | None:
+    """The id of the change that its first step to a screen leads to; None for another screen."""
+    target = next((step.target for step in finding.steps if step.kind == "screen"), "")
+    place, _, change_id = target.partition("/")
+    return change_id if place == CHANGES and change_id else None
 
 
 def screen_of(finding: Finding) -> LiveScreen:

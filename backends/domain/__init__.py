@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     )
     from backends.domain.text import clean
     from backends.domain.topology import PCIE_LEVELS, Topology
+    from backends.domain.unfinished import UnfinishedChange
     from backends.domain.workload import Container, GpuRequest, Owner, Workload, Workloads, by_container
 
 __all__ = [
@@ -162,6 +163,7 @@ __all__ = [
     "Temperature",
     "Topology",
     "Triage",
+    "UnfinishedChange",
     "Utilization",
     "Verb",
     "Vgpu",
@@ -175,7 +177,7 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "stack", "act", "allocation"),
+    *("access", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

@@ -22,6 +22,7 @@ from backends.domain import (
     Problem,
     SiteSpec,
     Triage,
+    UnfinishedChange,
 )
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
@@ -101,6 +102,8 @@ class Triager:
         self._site_saw: dict[str, int] = {}
         """Rule -> how many changes it had seen when it last ran."""
         self._changes = 0
+        self.unfinished: tuple[UnfinishedChange, ...] | None = None
+        """What `SiteState.unfinished` is; whoever reads the journals sets it."""
         self._broken: dict[tuple[str, str | None], Finding] = {}
         """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
@@ -210,7 +213,9 @@ class Triager:
         gpus = () if node is None else node.gpus
         if any(gpu.lost for gpu in gpus):
             gpus = tuple(gpu for gpu in gpus if not gpu.lost)
-        return NodeView(entry.spec, self.spec, reading, node, gpus, entry.events, now, entry.memory)
+        return NodeView(
+            entry.spec, self.spec, reading, node, gpus, entry.events, now, entry.memory, self.unfinished is not None
+        )
 
     def _findings(self, rules: Sequence[Rule], view: NodeView) -> list[Finding]:
         found: list[Finding] = []
@@ -236,7 +241,7 @@ class Triager:
             views.append(self._view(self._entries[reading.name], reading, now))
             add_peers(peers, views[-1])
             yield
-        state = SiteState(self.spec, tuple(views), now, peers, self._platform.state)
+        state = SiteState(self.spec, tuple(views), now, peers, self._platform.state, self.unfinished)
         for place, rule in enumerate(self._site):
             if rule not in due:
                 continue

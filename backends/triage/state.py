@@ -23,6 +23,7 @@ from backends.domain import (
     Problem,
     SiteSpec,
     Stack,
+    UnfinishedChange,
     Workloads,
 )
 from backends.ownership import NOBODY, Ownership
@@ -52,6 +53,8 @@ class NodeView:
     """What happened on the node, oldest first: facts with a time, true whatever the node does now."""
     now: float
     memory: NodeMemory
+    tells_changes: bool = False
+    """The changes of the site that nobody brought to an end were read."""
 
     @property
     def name(self) -> str:
@@ -154,6 +157,8 @@ class SiteState:
     peers: Mapping[PeerClass, list[Peer]] = field(default_factory=dict)
     platform: PlatformState | None = None
     """None: the site has no platform."""
+    unfinished: tuple[UnfinishedChange, ...] | None = None
+    """Changes that nobody brought to an end; None where no state directory is kept, or it cannot be read."""
 
     @property
     def stack(self) -> Stack | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-from backends.domain import Event, Fleet, SiteSpec, Stack, Triage
+from backends.contract import GpudeckError
+from backends.domain import Event, Fleet, SiteSpec, Stack, Triage, UnfinishedChange
 from backends.feed import Clock, Topic, Unwatch, problem_of
 from backends.ownership import NOBODY, Ownership
 from backends.triage.acknowledgements import Acknowledgements
@@ -45,13 +47,17 @@ class TriageWatch:
         clock: Clock,
         acknowledgements: Acknowledgements,
         platform: PlatformTopics | None = None,
+        unfinished: Callable[[], tuple[UnfinishedChange, ...]] | None = None,
     ) -> None:
+        """`unfinished` reads the changes that nobody brought to an end; it blocks, and raises GpudeckError."""
         self.topic: Topic[Triage] = Topic("triage")
         self._fleet = fleet
         self._events = events
         self._clock = clock
         self._acknowledgements = acknowledgements
         self._triager = Triager(spec, acknowledgements)
+        self._unfinished = unfinished
+        self._read_journals = False
         self._changed = asyncio.Event()
         self._running = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,10 +138,22 @@ class TriageWatch:
             if self._acknowledgements.file is not None:
                 # A home directory on a network may take its time.
                 self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
+            await self._read_unfinished()
             self._changed.set()
+
+    async def _read_unfinished(self) -> None:
+        if self._unfinished is None:
+            return
+        try:
+            self._triager.unfinished = await asyncio.to_thread(self._unfinished)
+        except GpudeckError:
+            self._triager.unfinished = None  # the list of changes tells why to whoever opens it
+        self._read_journals = True
 
     async def _run(self, *, at_once: bool = False, look_again: bool = False) -> Triage:
         async with self._running:
+            if look_again or not self._read_journals:
+                await self._read_unfinished()
             steps = self._triager.steps(
                 self._fleet.reading.value or Fleet(),
                 self._events.reading.value or (),

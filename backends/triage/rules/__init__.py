@@ -29,6 +29,7 @@ from backends.triage.rules import (
     platform,
     recovery,
     stack,
+    unfinished,
     usage,
     xid,
 )
@@ -176,6 +177,10 @@ RULES: tuple[Rule, ...] = (
              _same("are used from outside of any container")),
         )
     ),
+    # What gpudeck itself has begun.
+    Rule("change-unfinished", "unfinished changes", (_W, _I), unfinished.tells_changes,
+         judge_site=unfinished.left_open, timed=True, about_values=False, dated=True, raise_seconds=0.0,
+         first_seconds=0.0, clear_seconds=0.0),
     # Against the peers.
     Rule("driver-drift", "driver versions", (_I,), current_nodes, judge_site=drift.driver, first_seconds=4.0),
     Rule("vbios-drift", "VBIOS versions", (_I,), drift.gpu_count, judge_site=drift.vbios, first_seconds=4.0),

@@ -1,0 +1,102 @@
+"""Changes that nobody brought to an end: read again and again, and only what was written since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from backends.changes.journal import LISTED, listed_paths, read
+from backends.changes.lock import lock_path, look
+from backends.changes.record import ChangeRecord, Effect
+from backends.changes.report import status_word
+from backends.contract import GpudeckError
+from backends.domain import UnfinishedChange, clean
+
+_Sign = tuple[int, int]
+
+
+class UnfinishedChanges:
+    """Of one site, in one state directory. Reading blocks on the disk: call it in a thread."""
+
+    def __init__(self, directory: Path, site: str, host: str) -> None:
+        """`directory` is where the journals are; `host` is this machine's name."""
+        self._directory = directory
+        self._site = site
+        self._host = host
+        self._known: dict[Path, tuple[_Sign, ChangeRecord | None]] = {}
+
+    def __call__(self) -> tuple[UnfinishedChange, ...]:
+        """Newest first; raises JournalFailed where the directory cannot be read.
+
+        A journal that cannot be read is left to the list of changes, which tells why.
+        """
+        paths = listed_paths(self._directory)[:LISTED]
+        self._known = {path: kept for path in paths if (kept := self._look(path)) is not None}
+        records = [record for _, record in self._known.values() if record is not None]
+        left = [record for record in records if not record.ended and record.site == self._site]
+        if not left:
+            return ()
+        held = look(lock_path(self._directory, self._site), time.time(), self._host)
+        at_it = held.owner.change if held.alive and held.owner is not None else None
+        return tuple(_unfinished(record) for record in left if record.id != at_it)
+
+    def _look(self, path: Path) -> tuple[_Sign, ChangeRecord | None] | None:
+        try:
+            status = path.stat()
+            sign = (status.st_size, status.st_mtime_ns)
+            known = self._known.get(path)
+            if known is not None and known[0] == sign:
+                return known
+            return sign, read(path)
+        except OSError:
+            return None
+        except GpudeckError:
+            return sign, None
+
+
+def _unfinished(record: ChangeRecord) -> UnfinishedChange:
+    index = record.reached
+    return UnfinishedChange(
+        id=record.id,
+        title=record.title,
+        who=record.actor.label,
+        status=status_word(record, running=False),
+        place="" if index is None else f"step {index + 1} of {len(record.steps)}",
+        step="" if index is None else record.steps[index].describe.split("\n")[0],
+        updated_at=record.updated_at,
+        touched=any(step.effect is not Effect.NONE for step in record.steps),
+        offers=record.offers,
+        nodes=tuple(dict.fromkeys(_nodes(record))),
+        stopped_services=stopped_services(record),
+    )
+
+
+def _nodes(record: ChangeRecord) -> Iterator[str]:
+    for document in record.documents:
+        node = document.get("node")
+        if isinstance(node, str):
+            yield clean(node)
+
+
+def stopped_services(record: ChangeRecord) -> tuple[str, ...]:
+    """The services that its steps have stopped, or may have, and none has started again for certain."""
+    stopped: dict[str, None] = {}
+    for document, step in zip(record.documents, record.steps, strict=True):
+        verb, units = _service(document)
+        if verb == "stop" and step.effect is not Effect.NONE:
+            stopped.update(dict.fromkeys(units))
+        elif verb == "start" and step.effect is Effect.DONE:
+            for unit in units:
+                stopped.pop(unit, None)
+    return tuple(stopped)
+
+
+def _service(document: Mapping[str, Any]) -> tuple[str, list[str]]:
+    argv = document.get("argv")
+    words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
+    if "systemctl" not in words:
+        return "", []
+    verb, *units = words[words.index("systemctl") + 1 :] or [""]
+    return verb, [clean(unit, 100) for unit in units]

@@ -1,0 +1,32 @@
+"""A change that nobody brought to an end, as its journal tells it to whoever only looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedChange:
+    """No console is at it."""
+
+    id: str
+    """What `gpudeck changes undo` takes."""
+    title: str
+    who: str
+    """alice@head01"""
+    status: str
+    """interrupted, undo-interrupted, stopped, failed, undo-failed."""
+    place: str
+    """`step 2 of 4`; empty before the first step."""
+    step: str
+    """What that step does; empty before the first."""
+    updated_at: float
+    """Its last word, seconds since the epoch."""
+    touched: bool
+    """Something that it did stands, or may stand."""
+    offers: tuple[str, ...]
+    """What can be done about it: resume, undo, abandon."""
+    nodes: tuple[str, ...] = ()
+    """Nodes of the site that its steps act on."""
+    stopped_services: tuple[str, ...] = ()
+    """Services that it stopped and did not start again."""

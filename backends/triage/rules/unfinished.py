@@ -1,0 +1,65 @@
+"""Changes that nobody brought to an end: what they stopped stays stopped until somebody does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from backends.domain import Evidence, Finding, NextStep, Severity, Subject, UnfinishedChange
+from backends.triage import steps
+from backends.triage.rule import finding
+from backends.triage.state import NodeView, SiteState
+
+SCREEN = "changes"
+ENDS: dict[str, str] = {
+    "interrupted": "was cut off",
+    "undo-interrupted": "was cut off while it was undone",
+    "stopped": "was stopped",
+    "failed": "failed",
+    "undo-failed": "could not be undone",
+}
+WORDS: dict[str, str] = {
+    "undo": "take back what it has done",
+    "resume": "go on with it",
+    "abandon": "close it, when all is as it should be: nothing is touched",
+}
+
+
+def left_open(state: SiteState) -> Iterator[Finding]:
+    known = {view.name for view in state.views}
+    for change in state.unfinished or ():
+        nodes = [node for node in change.nodes if node in known]
+        yield finding(
+            "change-unfinished",
+            Severity.WARNING if change.touched else Severity.INFO,
+            Subject(nodes[0]) if len(nodes) == 1 else Subject(),
+            _claim(change),
+            change.updated_at,
+            evidence=_evidence(change),
+            cause=None if change.status == "failed" else "likely the console ended, or was killed, while it ran",
+            steps=[
+                NextStep("screen", "look at the change and what can be done", f"{SCREEN}/{change.id}"),
+                *(
+                    steps.command(WORDS[offer], f"gpudeck changes {offer} {shlex.quote(change.id)}")
+                    for offer in ("undo", "resume", "abandon")
+                    if offer in change.offers
+                ),
+            ],
+            more=change.id,
+        )
+
+
+def _claim(change: UnfinishedChange) -> str:
+    place = f" at {change.place}" if change.place else " before its first step"
+    services = f"; services stopped: {', '.join(change.stopped_services)}" if change.stopped_services else ""
+    return f"a change of {change.who} {ENDS.get(change.status, change.status)}{place}{services}"
+
+
+def _evidence(change: UnfinishedChange) -> Iterator[Evidence]:
+    yield Evidence(change.title, None, "journal")
+    if change.step:
+        yield Evidence(f"{change.place}: {change.step}", change.updated_at, "journal")
+
+
+def tells_changes(view: NodeView) -> int:
+    return int(view.tells_changes)

@@ -1,0 +1,141 @@
+"""What a dead console left behind: read from its journal, and a finding until somebody brings it to an end."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.changes import unfinished
+from backends.changes.command import CommandStep
+from backends.changes.journal import Journal
+from backends.changes.lock import Owner, SiteLock, lock_path
+from backends.changes.record import JournalCorrupt
+from backends.changes.unfinished import UnfinishedChanges
+from backends.contract import JournalFailed
+from backends.domain import NodeSpec, Severity, SiteSpec, UnfinishedChange
+from backends.site import Site
+from tests.changes.steps import NOW, change_of
+from tests.changes.test_journal import ACTOR
+
+SITE = "lab"
+
+
+def service(verb: str) -> CommandStep:
+    return CommandStep("dgx01", ("sudo", "-n", "systemctl", verb, "nvidia-persistenced", "nvsm"))
+
+
+def leave(state: Path, *events: tuple[str, dict[str, Any]], change_id: str = "20260101T000000.000-aaaa") -> Journal:
+    """The journal of a change of four steps whose console died."""
+    steps = (service("stop"), CommandStep("dgx01", ("true",)), CommandStep("dgx01", ("true",)), service("start"))
+    journal = Journal.create(state / "changes", change_of(*steps, site=SITE, change_id=change_id), ACTOR, NOW)
+    for name, values in events:
+        journal.write(name, NOW + 5, **values)
+    return journal
+
+
+CUT_OFF: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("applying", {"step": 0}),
+    ("verified", {"step": 0}),
+    ("applying", {"step": 1}),
+)
+
+
+def reader(state: Path) -> UnfinishedChanges:
+    return UnfinishedChanges(state / "changes", SITE, platform.node())
+
+
+def test_a_change_that_was_cut_off_tells_its_step_and_what_it_stopped(tmp_path: Path) -> None:
+    leave(tmp_path, *CUT_OFF).close()
+    (left,) = reader(tmp_path)()
+    assert (left.status, left.place, left.touched) == ("interrupted", "step 2 of 4", True)
+    assert (left.nodes, left.stopped_services) == (("dgx01",), ("nvidia-persistenced", "nvsm"))
+    assert left.who == ACTOR.label
+    assert left.offers == ("resume", "abandon")  # no command is known that takes these steps back
+
+
+def test_it_is_over_when_it_was_brought_to_an_end(tmp_path: Path) -> None:
+    journal = leave(tmp_path, *CUT_OFF)
+    read = reader(tmp_path)
+    assert len(read()) == 1
+    journal.write("abandoned", NOW + 9, why="by hand")
+    journal.close()
+    assert read() == ()
+
+
+def test_services_that_were_started_again_are_not_told(tmp_path: Path) -> None:
+    again = [(name, {"step": step}) for step in (1, 2, 3) for name in ("applying", "verified")]
+    leave(tmp_path, *CUT_OFF[:2], *again).close()
+    (left,) = reader(tmp_path)()
+    assert left.stopped_services == ()
+
+
+def test_a_running_change_and_one_of_another_site_are_none_of_it(tmp_path: Path) -> None:
+    leave(tmp_path, *CUT_OFF).close()
+    assert UnfinishedChanges(tmp_path / "changes", "other", platform.node())() == ()
+    owner = Owner(1, platform.node(), "bob", "20260101T000000.000-aaaa", "x", "step 2", since=NOW, beat=NOW)
+    lock = SiteLock.acquire(lock_path(tmp_path / "changes", SITE), owner, NOW)
+    assert reader(tmp_path)() == ()
+    lock.release()
+    assert len(reader(tmp_path)()) == 1
+
+
+def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(tmp_path, *CUT_OFF).close()
+    read = reader(tmp_path)
+    before = read()
+
+    def fails(path: Path) -> Any:
+        raise JournalCorrupt(f"{path} was read again")
+
+    monkeypatch.setattr(unfinished, "read", fails)
+    assert read() == before
+
+
+def test_a_directory_that_cannot_be_listed_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "changes").write_text("a file")
+    with pytest.raises(JournalFailed, match="cannot be read"):
+        reader(tmp_path)()
+
+
+# As a finding
+
+
+async def triaged(state: Path | None) -> Any:
+    """The triage of a site with one node that cannot be reached."""
+    site = Site(SiteSpec(SITE, nodes=(NodeSpec("dgx01", "127.0.0.1:1"),)), state_dir=state)
+    try:
+        return await site.observe(10.0, 0.0)
+    finally:
+        await site.close()
+
+
+async def test_it_is_a_finding_until_it_is_ended(tmp_path: Path) -> None:
+    leave(tmp_path, *CUT_OFF).close()
+    found = await triaged(tmp_path)
+    (told,) = [finding for finding in found.findings if finding.rule == "change-unfinished"]
+    assert told.severity is Severity.WARNING
+    assert told.subject.node == "dgx01"
+    assert told.claim == (
+        f"a change of {ACTOR.label} was cut off at step 2 of 4; services stopped: nvidia-persistenced, nvsm"
+    )
+    assert told.steps[0].target == "changes/20260101T000000.000-aaaa"
+    assert any(step.target.startswith("gpudeck changes ") for step in told.steps)
+    assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 1
+
+
+async def test_without_a_state_directory_nothing_is_judged(tmp_path: Path) -> None:
+    found = await triaged(None)
+    assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 0
+    empty = await triaged(tmp_path)
+    assert next(each for each in empty.checks if each.rule == "change-unfinished").subjects == 1
+    assert not [finding for finding in empty.findings if finding.rule == "change-unfinished"]
+
+
+def test_the_value_of_an_untouched_change_needs_nobody_at_night(tmp_path: Path) -> None:
+    leave(tmp_path, ("applying", {"step": 0}), ("failed", {"step": 0, "said": "x", "effect": "none"})).close()
+    (left,) = reader(tmp_path)()
+    assert isinstance(left, UnfinishedChange)
+    assert (left.status, left.touched, left.stopped_services) == ("failed", False, ())
