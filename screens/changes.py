@@ -10,16 +10,23 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from backends.changes.change import counted
 from backends.changes.desk import ChangeDesk, DeskView
+from backends.changes.former import step_place
 from backends.changes.record import ChangeRecord
+from backends.changes.report import status_word
 from backends.feed import Topic
 from screens.changes_rows import COLUMNS, change_rows, change_sections, unreadable_sections
 from tui.actions import Action, keys_of
+from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
+
+OFFERED = frozenset({"stop", "resume", "undo", "abandon"})
+"""Actions that depend on the change that is chosen."""
 
 
 class Changer(Protocol):
@@ -60,6 +67,8 @@ class ChangesScreen(LiveScreen):
     def __init__(self, chosen: str | None = None) -> None:
         super().__init__()
         self._chosen = chosen
+        self._told_offers: frozenset[str] | None = None
+        """What the footer offers."""
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="changes-summary")
@@ -127,17 +136,27 @@ class ChangesScreen(LiveScreen):
             line.set_cells([Cell(f" {error.message}", "bad") if error else Cell(" reading the journals ...", "dim")])
             return
         open_ones = [each for each in view.records if not each.ended and not view.is_running(each)]
-        cells = [Cell(f" {len(view.records)} changes")]
+        cells = [Cell(f" {counted(len(view.records), 'change')}")]
         if open_ones:
             cells.append(Cell(f"  {self.glyphs.bad} {len(open_ones)} not brought to an end", "bad"))
         if view.unreadable:
             cells.append(Cell(f"  {self.glyphs.bad} {len(view.unreadable)} unreadable", "bad"))
         if view.held.alive and view.held.owner is not None:
             owner = view.held.owner
-            cells.append(Cell(f"  {self.glyphs.note} running: {owner.who}, {owner.step}", "accent"))
+            record = next((each for each in view.records if view.is_running(each)), None)
+            # The lock tells its step with each heartbeat only; the journal is never behind.
+            word = "running" if record is None else status_word(record, running=True)
+            place = owner.step if record is None else step_place(record)
+            cells.append(Cell(f"  {self.glyphs.note} {word}: {owner.who}, {place}", "accent"))
         line.set_cells(cells)
 
     def _show_chosen(self, view: DeskView | None) -> None:
+        offered = self._offered
+        if offered != self._told_offers:
+            self._told_offers = offered
+            self.refresh_bindings()
+            for footer in self.query(Footer):
+                footer.repaint_line()
         sheet, row = self.query_one(Sheet), self.query_one(Grid).cursor_row
         width = max(20, sheet.scrollable_content_region.width - 3)
         if view is None or row is None:
@@ -164,6 +183,18 @@ class ChangesScreen(LiveScreen):
         self.query_one(Sheet).focus()
 
     # What is done
+
+    @property
+    def _offered(self) -> frozenset[str]:
+        """Names of the actions that are possible now: those of the chosen change, and the stop of the running one."""
+        record, view, desk = self.record, self.view, self.desk
+        possible = () if record is None or view is None else view.offers(record)
+        return frozenset((*possible, "stop") if desk is not None and desk.busy else possible)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in OFFERED and self.is_mounted:
+            return action in self._offered
+        return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
         desk = self.desk

@@ -106,7 +106,7 @@ def _reached(record: ChangeRecord, width: int) -> list[Line]:
     if index is None:
         return [*folded("no step had begun", width)]
     step = record.steps[index]
-    lines = [*folded(f"came to step {index + 1} of {len(record.steps)}: {step.describe}", width)]
+    lines = [*folded(f"came to step {index + 1} of {len(record.steps)}: {_what(step)}", width)]
     if step.effect is Effect.UNKNOWN:
         lines += folded(f"{step.state}: its effect is not known", width, "warn")
     return lines
@@ -122,12 +122,18 @@ def _offers(offers: Sequence[str], running: bool, keys: dict[str, str]) -> tuple
     return tuple((Cell(f"{keys[offer]:<8}", "accent"), Cell(f"{offer}: {OFFER_WORDS[offer]}")) for offer in offers)
 
 
+def _what(step: StepRecord) -> str:
+    """What is run, or was run last: backwards it is the undo."""
+    backwards = step.state in (StepState.UNDOING, StepState.UNDO_FAILED)
+    return f"undo: {step.undo_describe}" if backwards and step.undo_describe else step.describe
+
+
 def _step(number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, glyphs: Glyphs) -> Section:
     style = STEP_STYLE[step.state]
     doubt = ", its effect is not known" if step.effect is Effect.UNKNOWN else ""
     head = Cell(f"{glyphs.of(style)} {step.state}{doubt}", "warn" if doubt and style != "bad" else style)
     lines: list[Line] = [(head,)]
-    lines += [line for text in step.describe.split("\n") for line in folded(text, width, "accent")]
+    lines += [line for text in _what(step).split("\n") for line in folded(text, width, "accent")]
     said = record.progress if step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
     lines += [(Cell(text),) for text in (whole_lines(said, width) if said else ())]
     if step.state is StepState.PENDING:

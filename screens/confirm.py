@@ -23,7 +23,6 @@ from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
 
-
 EMPTY = "type the name here"
 
 
@@ -101,7 +100,7 @@ class ConfirmScreen(ModalScreen[bool]):
         return [Cell("It can end work. To go on type  "), Cell(self._change.typed_name or "", "bad")]
 
     def on_key(self, event: events.Key) -> None:
-        """What is typed while nothing is typed yet goes into the entry: the name was asked for, the answer has focus."""
+        """What is typed while the entry is empty goes into it, although Cancel has the keys: the name was asked for."""
         entry = next(iter(self.query(Input)), None)
         typed = event.character or ""
         if entry is None or entry.disabled or entry.has_focus or entry.value or not typed.isalnum():

@@ -222,6 +222,32 @@ async def test_a_change_that_ends_work_needs_the_name_typed(state: Path, tmp_pat
         await ended(console, state, "done")
 
 
+@pytest.mark.parametrize("name", ["dgx01 gpu2", "qa7", "k8s-1", "7up"])
+async def test_what_is_typed_goes_into_the_entry_although_the_answer_has_the_keys(
+    state: Path, tmp_path: Path, name: str
+) -> None:
+    async with changing(state) as console:
+        await open_window(console)
+        await asked(console, change_of(ToldStep(str(tmp_path / "a")), targets=(Target("gpu", name),)))
+        assert focused(console) == "confirm-cancel"
+        assert "type it, or tab to the entry" in console.text
+        await console.press(*name[:-1])
+        assert focused(console) == "confirm-name"
+        assert "that is not the name yet" in console.text
+        await console.press(name[-1], "enter", "enter")
+        await ended(console, state, "done")
+
+
+async def test_a_refused_change_asks_for_no_name(state: Path, tmp_path: Path) -> None:
+    async with changing(state) as console:
+        await open_window(console)
+        await asked(console, change_of(ToldStep(str(tmp_path / "a"), granted=False)))
+        assert "To go on type" not in console.text
+        await console.press("d", "tab")
+        assert focused(console) == "confirm-cancel"
+        assert console.screen.query_one(Input).value == ""
+
+
 async def test_a_refusal_is_told_and_cannot_be_overridden(state: Path, tmp_path: Path) -> None:
     async with changing(state) as console:
         await open_window(console)
@@ -272,9 +298,11 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         await console.until(lambda: "draining: 2 of 5 pods gone" in console.text, "the progress")
         for words in ("● running", "1/2", "applying, its effect is not known", "stops it before its next step"):
             assert words in console.text, words
-        await console.press("u")
-        assert "undo is not possible here" in console.notices[-1]
-        await console.press("x")
+        assert "running: alice@head01, step 1 of 2, applying" in console.text
+        assert "x Stop" in console.lines[-1]
+        assert "Undo" not in console.lines[-1]
+        await console.press("u", "x")
+        assert not isinstance(console.screen, ConfirmScreen)
         gate.open.set()
         await ended(console, state, "stopped")
         await console.until(lambda: "▲ stopped" in console.text, "the end on the screen")
@@ -370,8 +398,9 @@ async def test_the_running_change_of_another_console_is_seen(state: Path, tmp_pa
             await console.press("C")
             await console.until(lambda: "running: bob@head01, step 1 of 1, applying" in console.text, "the other one")
             assert f"by bob@head01, pid {os.getpid()} on head01" in console.text
-            await console.press("u")
-            assert "undo is not possible here; possible: nothing" in console.notices[-1]
+            await console.press("u", "x")
+            assert not isinstance(console.screen, ConfirmScreen)
+            assert not {"Stop", "Resume", "Undo", "Abandon"}.intersection(console.lines[-1].split())
             await open_window(console)
             await asked(console, change_of(ToldStep(str(tmp_path / "b")), id="other", targets=(), radius=QUIET))
             assert "this site is being changed by bob@head01" in console.text
@@ -433,7 +462,7 @@ async def test_a_state_directory_that_fails_is_told(state: Path, monkeypatch: py
     async with changing(state) as console:
         await console.press("w")
         await console.until(lambda: console.notices, "the notice")
-        assert "FileExistsError" in console.notices[0]
+        assert f"{state} cannot be made: File exists. there is a file of that name: move it away" in console.notices[0]
 
 
 async def test_the_site_that_is_left_takes_its_window_along(state: Path) -> None:

@@ -42,7 +42,7 @@ class Footer(StyledLine):
         app = cast(FooterApp, self.app)
         width = self.size.width or self.app.size.width  # before the first layout too
         # Of the screen it stands on, which need not be the one on top: a resize reaches hidden screens too.
-        actions = [action for action in app.actions_of(self.screen) if action.show]
+        actions = [action for action in app.actions_of(self.screen) if action.show and self._is_possible(action)]
         while len(actions) > 1 and self._width(actions, app.remapped) > width:
             actions.remove(max(actions, key=lambda action: action.rank))  # of equal ones the first
         cells, at = [Cell(" ")], 1
@@ -54,6 +54,12 @@ class Footer(StyledLine):
             self._spans.append((at, end, action.id))
             at = end + 2
         self.set_cells(cells)
+
+    def _is_possible(self, action: Action) -> bool:
+        """Whether the screen would take its key now; one with a `call` is offered by whoever lists it."""
+        if action.call or action.id.startswith("app."):
+            return True
+        return self.screen.check_action(action.method, ()) is not False
 
     def _width(self, actions: list[Action], remapped: dict[str, str]) -> int:
         return 1 + sum(len(keys_of(action, remapped)) + len(action.label) + 3 for action in actions)

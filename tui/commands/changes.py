@@ -180,7 +180,7 @@ class _Progress:
         before, self._known = self._known or steps, steps  # what was before is not told anew
         for number, (old, step) in enumerate(zip(before, steps, strict=True), 1):
             if step.state is not old.state or step.said != old.said:
-                what = step.describe if step.state == "applying" else step.said
+                what = {"applying": step.describe, "undoing": step.undo_describe}.get(step.state, step.said)
                 _print_error(f"step {number} of {len(steps)}, {step.state}" + (f": {what}" if what else ""))
 
 
