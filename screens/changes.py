@@ -16,11 +16,14 @@ from backends.changes.former import step_place
 from backends.changes.record import ChangeRecord
 from backends.changes.report import status_word
 from backends.feed import Topic
+from screens.change_fields import CHANGE_FIELDS, ChangeItem, change_subject
 from screens.changes_rows import COLUMNS, change_rows, change_sections, unreadable_sections
 from tui.actions import Action, keys_of
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell
+from tui.widgets.filter import Filter, parse, shortened
+from tui.widgets.filter.fields import FieldTable
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
@@ -67,6 +70,8 @@ class ChangesScreen(LiveScreen):
     def __init__(self, chosen: str | None = None) -> None:
         super().__init__()
         self._chosen = chosen
+        self.filter_text = ""
+        self._match = Filter()
         self._told_offers: frozenset[str] | None = None
         """What the footer offers."""
 
@@ -123,11 +128,48 @@ class ChangesScreen(LiveScreen):
         """Draws what the desk knows now."""
         grid, view = self.query_one(Grid), self.view
         if view is not None:
-            grid.set_rows(change_rows(view, self.glyphs))
+            grid.set_rows(change_rows(self._narrowed(view), self.glyphs))
             if self._chosen is not None and grid.select(self._chosen):
                 self._chosen = None
         self._show_summary(view)
         self._show_chosen(view)
+
+    # Filter
+
+    @property
+    def filter_fields(self) -> FieldTable:
+        return CHANGE_FIELDS
+
+    @property
+    def filter_found(self) -> bool:
+        return self.query_one(Grid).cursor_row is not None
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """The people and targets there are."""
+        records = () if self.view is None else self.view.records
+        values = {
+            "who": [each.actor.label for each in records],
+            "target": [target for each in records for target in each.targets],
+        }
+        return dict.fromkeys(values.get(field, ()))
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the list to what `text` matches; raises FilterError, and the filter before stays in force."""
+        self._match = parse(text, CHANGE_FIELDS, self.saved_filters)
+        self.filter_text = text.strip()
+        self.show()
+
+    def _narrowed(self, view: DeskView) -> DeskView:
+        """What the filter leaves of the list; journals that cannot be read stay: nobody knows what they hold."""
+        if not self.filter_text:
+            return view
+        now = self.clock.now()
+        kept = [
+            record
+            for record in view.records
+            if self._match.matches(change_subject(ChangeItem(record, view.is_running(record), now)))
+        ]
+        return replace(view, records=tuple(kept))
 
     def _show_summary(self, view: DeskView | None) -> None:
         line = self.query_one("#changes-summary", StyledLine)
@@ -137,6 +179,10 @@ class ChangesScreen(LiveScreen):
             return
         open_ones = [each for each in view.records if not each.ended and not view.is_running(each)]
         cells = [Cell(f" {counted(len(view.records), 'change')}")]
+        if self.filter_text:
+            left = len(self._narrowed(view).records)
+            of = f" {left} of {counted(len(view.records), 'change')} match "
+            cells = [Cell(of), Cell(f"/{shortened(self.filter_text)}/", "accent")]
         if open_ones:
             cells.append(Cell(f"  {self.glyphs.bad} {len(open_ones)} not brought to an end", "bad"))
         if view.unreadable:

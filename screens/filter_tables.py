@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from screens.change_fields import CHANGE_FIELDS
 from screens.event_fields import EVENT_FIELDS
 from screens.finding_fields import FINDING_FIELDS
 from screens.gpu_fields import GPU_FIELDS
@@ -11,7 +12,7 @@ from screens.process_fields import PROCESS_FIELDS
 from tui.widgets.filter import FilterError, parse
 from tui.widgets.filter.fields import FieldTable
 
-TABLES: tuple[FieldTable, ...] = (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS)
+TABLES: tuple[FieldTable, ...] = (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS, CHANGE_FIELDS)
 
 
 def check_filter(text: str, saved: Mapping[str, str]) -> None:

@@ -408,6 +408,24 @@ async def test_the_running_change_of_another_console_is_seen(state: Path, tmp_pa
         lock.release()
 
 
+async def test_the_list_is_narrowed_by_a_filter(state: Path, tmp_path: Path) -> None:
+    for number, reason in enumerate(("INC-42", "INC-7")):
+        change = change_of(ToldStep(str(tmp_path / "a")), id=f"{ID}{number}", reason=reason)
+        left_behind(state, change, ("applying", {"step": 0}), *((("abandoned", {"why": "x"}),) if number else ()))
+    async with changing(state) as console:
+        await console.press("C")
+        await console.until(lambda: "2 changes" in console.text, "the list")
+        await console.press("slash", *"reason~INC-7", "enter")
+        await console.until(lambda: "1 of 2 changes match /reason~INC-7/" in console.text, "the filter")
+        assert [row.key for row in grid(console).rows] == [f"{ID}1"]
+        for text, kept in (("open", 1), ("doubt state=interrupted", 1), ("who~alice steps=1", 2), ("age<1m", 0)):
+            cast(ChangesScreen, console.screen).apply_filter(text)
+            await console.pilot.pause()
+            assert f"{kept} of 2 changes match" in console.text, text
+        await console.press("escape")
+        await console.until(lambda: " 2 changes" in console.text, "all of them")
+
+
 async def test_an_unreadable_journal_is_listed_by_name(state: Path, tmp_path: Path) -> None:
     (state / "changes").mkdir(parents=True)
     (state / "changes" / "20200101T000000.000-dead.journal").write_text("{]\n")

@@ -27,6 +27,7 @@ from backends.domain import (
     Temperature,
     Utilization,
 )
+from screens.change_fields import CHANGE_FIELDS
 from screens.event_fields import EVENT_FIELDS
 from screens.filter_tables import TABLES
 from screens.finding_fields import FINDING_FIELDS
@@ -168,7 +169,7 @@ def test_no_process_is_something_else_than_no_knowledge() -> None:
 # The tables
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events", "processes"])
+@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events", "processes", "changes"])
 def test_every_field_word_and_saved_filter_is_in_the_help(table: FieldTable) -> None:
     lines = filter_help(table, {"warm": "temp>80"}).plain.splitlines()
     for field in table.fields:
@@ -194,7 +195,7 @@ def test_every_field_is_documented(field: Field) -> None:
 
 
 def test_the_tables_are_those_of_the_screens() -> None:
-    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS)
+    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS, CHANGE_FIELDS)
 
 
 # On the fleet's rows

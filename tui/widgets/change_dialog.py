@@ -102,8 +102,8 @@ def whole_lines(text: str, width: int) -> list[str]:
 
 
 def _lines_of(text: str, width: int) -> list[str]:
-    """An indent stays in front of every line."""
-    indent = " " * min(len(text) - len(text.lstrip(" ")), width // 2)
+    """An indent stays in front of every line, and leaves room for a wide character."""
+    indent = " " * max(0, min(len(text) - len(text.lstrip(" ")), width // 2, width - 2))
     return [indent + line for line in _filled(text.strip(" "), width - len(indent))]
 
 
