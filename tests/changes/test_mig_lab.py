@@ -359,6 +359,8 @@ async def test_what_a_planner_adds_around_it_becomes_steps_of_its_own() -> None:
     assert undos[2] is None
     stop = change.steps[0]
     assert isinstance(stop, CommandStep)
+    assert stop.verified_by() == "systemctl is-active nvidia-dcgm nvsm: each must be stopped"
+    assert change.steps[-1].verified_by().endswith(": each must run")
     for output, status, stopped in (
         (b"inactive\nfailed\n", 3, True),
         (b"inactive\nactive\n", 0, False),

@@ -375,6 +375,17 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await ended(console, state, "done")
 
 
+async def test_a_finding_of_what_was_left_leads_to_that_change(state: Path, tmp_path: Path) -> None:
+    left_behind(state, change_of(ToldStep(str(tmp_path / "a"))), ("applying", {"step": 0}))
+    async with changing(state) as console:
+        console.app.changing.open_screen(ID)
+        await console.until(lambda: isinstance(console.screen, ChangesScreen), "the screen of changes")
+        await console.until(lambda: "✖ interrupted" in console.text, "the list")
+        row = grid(console).cursor_row
+        assert row is not None
+        assert row.key == ID
+
+
 async def test_abandoning_asks_why(state: Path, tmp_path: Path) -> None:
     left_behind(state, change_of(ToldStep(str(tmp_path / "a"))), ("applying", {"step": 0}))
     async with changing(state) as console:

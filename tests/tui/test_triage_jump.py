@@ -10,7 +10,7 @@ from backends.domain import NextStep, Subject
 from screens.fleet import FleetScreen
 from screens.node import NodeScreen
 from screens.stack import StackScreen
-from screens.triage_jump import Destination, destination, screen_of
+from screens.triage_jump import Destination, change_of, destination, screen_of
 from tests.tui.findings import LOST
 
 GPU = Subject("dgx01", "GPU-1", 1)
@@ -59,3 +59,10 @@ def test_a_finding_of_the_stack_leads_to_the_stack_at_its_node() -> None:
     steps = (NextStep("screen", "look at the GPU stack", "stack"),)
     assert destination(replace(LOST, subject=NODE, steps=steps)) == Destination("dgx01", None, "stack")
     assert isinstance(screen_of(replace(LOST, subject=Subject(), steps=steps)), StackScreen)
+
+
+def test_a_change_is_looked_at_where_the_changes_are() -> None:
+    led = replace(LOST, steps=(NextStep("command", "run", "true"), NextStep("screen", "look", "changes/2026-aaaa")))
+    assert change_of(led) == "2026-aaaa"
+    assert change_of(replace(LOST, steps=(NextStep("screen", "look", "changes"),))) is None
+    assert change_of(LOST) is None
