@@ -20,6 +20,8 @@ from backends.domain import (
 )
 from backends.ownership import Ownership, asked_words
 
+YOUNG_SECONDS = 30.0
+"""A process that began less than this ago may be seen before the platform tells of its container."""
 SETTLE_SECONDS = 600.0
 """A workload that has run for less than this may still load its model."""
 
@@ -148,7 +150,8 @@ def _strangers(seen: Watched) -> Iterator[tuple[Gpu, GpuProcess, str]]:
         return
     for gpu in seen.node.gpus:
         for process in gpu.processes or ():
-            if seen.ownership.of(process) is None and process.kind != "graphics" and _is_known(process):
+            young = process.started_at is not None and seen.now - process.started_at < YOUNG_SECONDS
+            if seen.ownership.of(process) is None and process.kind != "graphics" and _is_known(process) and not young:
                 yield gpu, process, process.command or f"process {process.pid}"
 
 

@@ -178,11 +178,14 @@ class Change:
     """Most workloads or GPUs that may be touched; the site's own limit holds as well."""
     disruptive: bool = False
     """It ends workloads even where none is seen now."""
+    in_doubt: frozenset[int] = frozenset()
+    """Indexes of steps that were begun before: what came of them is looked at first, and no dry run can tell it."""
 
     @property
     def typed_name(self) -> str | None:
-        """What must be typed to confirm; None where a button is enough."""
-        ends_work = self.disruptive or self.radius.workloads > 0
+        """What must be typed to confirm; None where a button is enough. Whom nobody can count may be somebody."""
+        uncounted = any(each.uncounted for each in self.radius.undetermined)
+        ends_work = self.disruptive or self.radius.workloads > 0 or uncounted
         return self.targets[0].name if ends_work and self.targets else None
 
 

@@ -165,6 +165,11 @@ class ChangeDesk:
             found = replace(found, obstacles=(*found.obstacles, f"this site is being changed by {who}"))
         return found
 
+    async def refuse(self, change: Change, found: Preflight) -> None:
+        """Writes a refused attempt into the audit log; raises ChangeRefused with what is in the way."""
+        refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
+        await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+
     async def run(self, change: Change) -> ChangeRecord:
         """Does a whole change; returns how it ended."""
         await self._allowed(change)

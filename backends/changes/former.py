@@ -30,8 +30,13 @@ def rebuild(record: ChangeRecord) -> Change:
 def remaining(record: ChangeRecord) -> Change:
     """What resuming a former change does, to be looked at before it is asked for."""
     change = rebuild(record)
-    told = zip(change.steps, record.steps, strict=True)
-    return replace(change, steps=tuple(step for step, known in told if known.state is not StepState.VERIFIED))
+    left = [
+        (step, known)
+        for step, known in zip(change.steps, record.steps, strict=True)
+        if known.state is not StepState.VERIFIED
+    ]
+    begun = frozenset(index for index, (_, known) in enumerate(left) if known.effect is not Effect.NONE)
+    return replace(change, steps=tuple(step for step, _ in left), in_doubt=begun)
 
 
 def undoing(record: ChangeRecord) -> Change:

@@ -54,6 +54,7 @@ class RestartStep(PlatformStep):
     """Deletes the pod of an operand; its DaemonSet makes another one on the same node, which must become Ready."""
 
     kind: ClassVar[str] = "restart-pod"
+    repeatable = True  # it deletes that very pod, by its uid
 
     pod: PodRef
     controller: Owner
@@ -93,6 +94,8 @@ class RestartStep(PlatformStep):
         try:
             await backend.restart_pod(self.pod.namespace, self.pod.name, uid=self.pod.uid, dry_run=dry_run)
         except Gone as error:
+            if not dry_run:
+                return f"the pod {self.pod.title} is gone already"
             raise Refused(f"the pod {self.pod.title} is not there any more", "look at the stack again") from error
         return f"the pod {self.pod.title} {'would be' if dry_run else 'is'} deleted"
 

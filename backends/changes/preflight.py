@@ -15,6 +15,7 @@ from backends.domain import clean
 LOOK_SECONDS = 30.0
 """Longest time of one step's dry run and of its permission check."""
 AT_ONCE = 4
+_BEGUN = Preview(("it was begun before: what came of it is looked at first",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,12 @@ async def preflight(
     """Asks every step; `limit` is the site's, `records` its former changes."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def look(step: Step) -> tuple[Preview, Sequence[Permission]]:
+    async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
-            return await _previewed(step, reach), await _permissions(step, reach)
+            preview = _BEGUN if index in change.in_doubt else await _previewed(step, reach)
+            return preview, await _permissions(step, reach)
 
-    looked = await asyncio.gather(*(look(step) for step in change.steps))
+    looked = await asyncio.gather(*(look(index, step) for index, step in enumerate(change.steps)))
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from backends.allocation import SETTLE_SECONDS, mismatches
+from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, mismatches
 from backends.domain import (
     Container,
     Fleet,
@@ -167,3 +167,12 @@ def test_a_node_that_does_not_answer_is_not_judged() -> None:
 def test_without_a_platform_nothing_is_judged() -> None:
     judged: tuple[Mismatch, ...] = mismatches(fleet((process(None),)), None, NOBODY, NOW)
     assert judged == ()
+
+
+def test_a_process_that_has_just_begun_is_nobodys_yet() -> None:
+    """The platform tells of a container some seconds after its first process is seen."""
+    for of, kind in (("unknown", "orphan"), (None, "host")):
+        young = process(of, user="root", started_at=NOW - YOUNG_SECONDS + 1)
+        assert found(fleet((young,))) == []
+        old = dataclasses.replace(young, started_at=NOW - YOUNG_SECONDS - 1)
+        assert [each for each, _ in found(fleet((old,)))] == [kind]

@@ -128,10 +128,9 @@ async def change_site(
         if refusal is not None:
             raise refusal
         _need_yes(arguments)
-        if run is not None and found.obstacles:
-            raise ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
-        if not found.obstacles:
-            _need_name(arguments, change)
+        if found.obstacles:
+            await desk.refuse(change, found)
+        _need_name(arguments, change)
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())

@@ -387,14 +387,16 @@ class Cluster:
         """The driver upgrade of `node` waits for its drain; None lets it go on."""
         before, self.faults.upgrade_stuck = self.faults.upgrade_stuck, node
         if node is not None:
-            since = objects.written_by("gpu-operator", UPGRADE_STATE, rfc3339(self.clock.now() - HELD_SECONDS))
-            self.store.update(KINDS["nodes"], None, node, lambda each: each["metadata"].update(managedFields=[since]))
+
+            def hold(each: Object) -> None:
+                each["metadata"]["labels"][UPGRADE_STATE] = "drain-required"
+
+            self.store.update(KINDS["nodes"], None, node, hold, at=self.clock.now() - HELD_SECONDS)
         if before is not None and node is None:
 
             def finish(each: Object) -> None:
-                each["metadata"]["labels"]["nvidia.com/gpu-driver-upgrade-state"] = "upgrade-done"
+                each["metadata"]["labels"][UPGRADE_STATE] = "upgrade-done"
                 each["spec"].pop("unschedulable", None)
-                each["metadata"].pop("managedFields", None)
 
             self.store.update(KINDS["nodes"], None, before, finish)
 

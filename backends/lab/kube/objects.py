@@ -120,18 +120,6 @@ def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
     return {**counts, GPU: str(int(counts[GPU]) - lost)}
 
 
-def written_by(manager: str, label: str, at: str) -> Object:
-    """An entry of `managedFields`: who wrote a label last, and when."""
-    return {
-        "manager": manager,
-        "operation": "Update",
-        "apiVersion": "v1",
-        "time": at,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:metadata": {"f:labels": {f"f:{label}": {}}}},
-    }
-
-
 def daemonset(operand: Operand, space: str, uid: str, wanted: int, ready: int, image: str) -> Object:
     return {
         "metadata": {"name": operand.daemonset, "namespace": space, "uid": uid, "labels": {"app": operand.daemonset}},

@@ -107,12 +107,23 @@ class Store:
             return old
         return fresh if dry_run else self._put(kind, key, fresh, "MODIFIED")
 
-    def update(self, kind: Kind, namespace: str | None, name: str, change: Callable[[Object], None]) -> Object:
-        """What the cluster itself does to an object: `change` edits a copy, status and all."""
+    def update(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        change: Callable[[Object], None],
+        *,
+        at: float | None = None,
+    ) -> Object:
+        """What the cluster itself does to an object: `change` edits a copy, status and all.
+
+        `at`, in seconds since the epoch, is when it is said to have been written; None: now.
+        """
         old = self.get(kind, namespace, name)
         fresh = copy.deepcopy(old)
         change(fresh)
-        return old if _same(fresh, old) else self._put(kind, (namespace or "", name), fresh, "MODIFIED")
+        return old if _same(fresh, old) else self._put(kind, (namespace or "", name), fresh, "MODIFIED", at)
 
     def delete(self, kind: Kind, namespace: str | None, name: str, *, dry_run: bool = False) -> Object:
         """Raises Refusal 404."""
@@ -147,11 +158,12 @@ class Store:
         """Now, as the API writes times."""
         return rfc3339(self._clock.now())
 
-    def _put(self, kind: Kind, key: tuple[str, str], each: Object, what: str) -> Object:
+    def _put(self, kind: Kind, key: tuple[str, str], each: Object, what: str, at: float | None = None) -> Object:
         self.version += 1
         old = self._objects.get(kind, {}).get(key)
-        at = each["metadata"]["creationTimestamp"] if old is None else self.timestamp()
-        each["metadata"]["managedFields"] = _managed(each["metadata"], (old or {}).get("metadata", {}), at)
+        written = each["metadata"]["creationTimestamp"] if old is None else self.timestamp()
+        written = written if at is None else rfc3339(at)
+        each["metadata"]["managedFields"] = _managed(each["metadata"], (old or {}).get("metadata", {}), written)
         each["metadata"]["resourceVersion"] = str(self.version)
         self._objects.setdefault(kind, {})[key] = each
         self._tell(Change(self.version, kind, what, each))
