@@ -306,7 +306,8 @@ class TriageScreen(LiveScreen):
         from screens.triage_evidence import Page, evidence_sections
 
         now, glyphs, fleet = self.clock.now(), self.glyphs, self.fleet
-        name, filter_text = self._gpu_name(finding), self.filter_text
+        name, filter_text, site = self._gpu_name(finding), self.filter_text, self.site
+        platform = site.spec.platform if site is not None and site.stack.reading.value is None else None
 
         def draw(width: int, height: int) -> list[Section]:
             sections: list[Section] = []
@@ -315,7 +316,7 @@ class TriageScreen(LiveScreen):
             elif triage.findings or triage.recovered:
                 sections += nothing_listed(triage, filter_text, width)
             if not (filter_text or any(each.acknowledged is None for each in triage.findings)):
-                sections += clear_sections(triage, fleet, now, width, glyphs)
+                sections += clear_sections(triage, fleet, now, width, glyphs, platform)
             return sections
 
         return draw

@@ -58,13 +58,19 @@ def nothing_listed(triage: Triage, filter_text: str, width: int) -> list[Section
     return [Section("NOTHING SHOWN", tuple((Cell(text),) for text in wrapped(said, max(8, width - 2))))]
 
 
-def clear_sections(triage: Triage, fleet: Fleet | None, now: float, width: int, glyphs: Glyphs) -> list[Section]:
-    """No findings: on how many nodes and GPUs, how fresh, by which checks, and what was not looked at."""
+def clear_sections(
+    triage: Triage, fleet: Fleet | None, now: float, width: int, glyphs: Glyphs, platform: str | None = None
+) -> list[Section]:
+    """No findings: on how many nodes and GPUs, how fresh, by which checks, and what was not looked at.
+
+    `platform` names one whose GPU stack was not read.
+    """
     room = max(8, width - 2)
     nodes = fleet.nodes if fleet is not None else ()
     sections = [
         Section(
-            "NO OPEN FINDINGS" if triage.findings else "NO FINDINGS", tuple(_verdict(triage, nodes, now, room, glyphs))
+            "NO OPEN FINDINGS" if triage.findings else "NO FINDINGS",
+            tuple(_verdict(triage, nodes, now, room, glyphs, platform)),
         ),
         Section("NOT LOOKED AT", tuple(_unread(nodes, room, glyphs))),
         Section("CHECKED", tuple(_checked(triage, room))),
@@ -72,7 +78,9 @@ def clear_sections(triage: Triage, fleet: Fleet | None, now: float, width: int, 
     return [section for section in sections if section.lines]
 
 
-def _verdict(triage: Triage, nodes: Sequence[NodeReading], now: float, width: int, glyphs: Glyphs) -> list[Line]:
+def _verdict(
+    triage: Triage, nodes: Sequence[NodeReading], now: float, width: int, glyphs: Glyphs, platform: str | None
+) -> list[Line]:
     # The fleet may know already of a node that triage still counts as seen: such a site is not called well.
     unread = max(triage.nodes_total - triage.nodes_seen, sum(each.state is not NodeState.LIVE for each in nodes))
     seen, total = max(0, triage.nodes_total - unread), triage.nodes_total
@@ -86,6 +94,8 @@ def _verdict(triage: Triage, nodes: Sequence[NodeReading], now: float, width: in
         said, style = f"{what} on {looked}{fresh}. {unread} of {total} could not be looked at.", "warn"
     else:
         said, style = f"{what} on {_count(seen, 'node')} with {_count(gpus, 'GPU')}{fresh}.", "good"
+    if platform is not None:
+        said, style = f"{said} The GPU stack of {platform} is not read.", "warn" if style == "good" else style
     lines = wrapped(said, width - 2, ellipsis=glyphs.ellipsis)
     return [(Cell(f"{glyphs.of(style)} " if n == 0 else "  ", style), Cell(text)) for n, text in enumerate(lines)]
 

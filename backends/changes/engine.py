@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from backends.changes.journal import Journal
 from backends.changes.record import ChangeRecord, Effect, StepState
-from backends.changes.step import Reach, Step, Verdict
+from backends.changes.step import Hopeless, Reach, Step, Verdict
 from backends.contract import GpudeckError, StepFailed
 from backends.domain import clean
 
@@ -138,7 +138,8 @@ class ChangeRun:
             await self._write("verified", step=index, said=verdict.evidence)
             await self._tell_audit(index, "verified", verdict.evidence)
         elif step.checked:
-            said = f"not seen within {step.verify_seconds:.0f} s: {verdict.evidence}"
+            waited = f"not seen within {step.verify_seconds:.0f} s: "
+            said = verdict.evidence if isinstance(verdict, Hopeless) else waited + verdict.evidence
             await self._fail(index, said, Effect.UNKNOWN)
             raise StepFailed(said)
         else:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview
 from backends.changes.platform_step import (
-    Hopeless,
     PlatformStep,
     WatchedStep,
     backend_for,
@@ -21,7 +20,7 @@ from backends.changes.platform_step import (
     named,
     radius_of_pods,
 )
-from backends.changes.step import Reach, Step, Told, Verdict
+from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import (
     CordonsNodes,
     FollowsNodes,

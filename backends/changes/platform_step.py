@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
-from backends.changes.step import Reach, Step, Told, Verdict
+from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
 from backends.domain import ApiRequest, DrainPlan, DrainPod
 from backends.domain import Permission as Right
@@ -57,10 +57,6 @@ async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
         close = getattr(values, "aclose", None)
         if close is not None:
             await close()
-
-
-class Hopeless(Verdict):
-    """The effect is not there and will not come: waiting longer is of no use."""
 
 
 class WatchedStep(Step):

@@ -21,7 +21,7 @@ from backends.changes.platform_step import (
     radius_of_pods,
     reviewed,
 )
-from backends.changes.step import Reach, Told, Verdict
+from backends.changes.step import Hopeless, Reach, Told, Verdict
 from backends.contract import DrainsNodes, FollowsPods, Gone, Held, NotAllowed, Refused, RestartsPods, StepFailed
 from backends.domain import DrainPlan, DrainPod, Owner, PodControl
 from backends.domain import Permission as Right
@@ -29,6 +29,8 @@ from backends.domain import Permission as Right
 HELD_SECONDS = 180.0
 """How long an eviction that a PodDisruptionBudget forbids is asked for again."""
 AGAIN_SECONDS = 5.0
+GIVEN_UP = "CrashLoopBackOff"
+"""In how a pod does: the kubelet has seen it fail more than once, and waits longer each time."""
 DRAINED_SECONDS = 600.0
 """The longest wait for pods that were evicted and take their time to end."""
 
@@ -112,6 +114,8 @@ class RestartStep(PlatformStep):
         newest = next((pod for pod in own if not pod.going), None)
         if newest is None:
             return Verdict(False, f"{self.controller.name} has no pod on {self.node} yet")
+        if GIVEN_UP in newest.said:
+            return Hopeless(False, f"{newest.name}: {newest.said}; its log says why: gpudeck logs {newest.title}")
         return Verdict(newest.ready, f"{newest.name}: {'Ready' if newest.ready else newest.said}")
 
     def to_json(self) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class Verdict:
     """One line: what was seen."""
 
 
+class Hopeless(Verdict):
+    """The effect is not there and will not come: waiting longer is of no use."""
+
+
 class Step(ABC):
     """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect."""
 

@@ -141,7 +141,8 @@ def _how(pod: LeanPod) -> str:
     if done < len(starting):
         reason = next((each.reason for each in starting if each.state == "waiting" and each.reason), None)
         return reason if reason and reason != "PodInitializing" else f"Init:{done}/{len(starting)}"
-    reason = next((each.reason for each in pod.containers if each.state != "running" and each.reason), None)
+    running = [each for each in pod.containers if not each.init or each.sidecar]
+    reason = next((each.reason for each in running if each.state != "running" and each.reason), None)
     return pod.reason or (reason if not pod.ended else None) or pod.phase
 
 

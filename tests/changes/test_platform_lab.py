@@ -9,12 +9,14 @@ import pytest
 
 from backends.changes import pod_steps
 from backends.changes.change import Change
+from backends.changes.former import remaining
 from backends.changes.platform_actions import ACTIONS, Wish, plan
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
 from backends.lab.hardware import SimNode
 from backends.lab.kube.cluster import KINDS
+from backends.lab.kube.operands import OperandFault
 from tests.changes.platforms import NODE, Bench, bench, on
 from tests.lab.client import busy_moment
 
@@ -118,6 +120,42 @@ async def test_a_pod_that_was_replaced_since_is_left_alone(on: Bench) -> None:
     on.store.delete(KINDS["pods"], "gpu-operator", before["metadata"]["name"])
     found = await on.desk.preflight(change)
     assert any("is not there any more" in each for each in found.obstacles)
+
+
+@pytest.mark.parametrize("reached", ["applying", "sent", "applied"])
+async def test_a_restart_that_was_cut_off_can_be_resumed(on: Bench, reached: str) -> None:
+    """Before the request, after it, and after its answer was written down: the pod is deleted once, and its successor
+    is waited for."""
+    change = await on.change("restart", "device-plugin")
+    before = on.operand("nvidia-device-plugin-daemonset")
+    journal = await on.desk._begun(change)
+    journal.write("applying", on.clock.now(), step=0)
+    if reached != "applying":
+        on.store.delete(KINDS["pods"], "gpu-operator", before["metadata"]["name"])
+    if reached == "applied":
+        journal.write("applied", on.clock.now(), step=0, said="deleted")
+    journal.close()
+    left = remaining(journal.record)
+    assert left.in_doubt == {0}
+    found = await on.desk.preflight(await on.desk.with_radius(left))
+    assert found.obstacles == ()
+    record = await on.running(on.desk.resume(change.id))
+    assert record.status is Status.DONE, record
+    assert uid_of(on.operand("nvidia-device-plugin-daemonset")) != uid_of(before)
+
+
+async def test_a_restart_whose_successor_crashes_ends_early_and_says_where_to_look(on: Bench) -> None:
+    change = await on.change("restart", "device-plugin")
+    fault = OperandFault("device-plugin", "nvidia-device-plugin", "CrashLoopBackOff", "back-off", ("no",), restarts=3)
+    journal = await on.desk._begun(change)
+    for event in ("applying", "applied"):
+        journal.write(event, on.clock.now(), step=0, said="deleted")
+    journal.close()
+    on.service.cluster.fail_operand(NODE, fault)  # its pod is another one from now on
+    record = await on.running(on.desk.resume(change.id))
+    assert record.status is Status.FAILED, record
+    assert "CrashLoopBackOff; its log says why: gpudeck logs gpu-operator/" in record.steps[0].said
+    assert "not seen within" not in record.steps[0].said
 
 
 async def test_cordon_and_back(on: Bench) -> None:

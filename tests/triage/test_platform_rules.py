@@ -251,6 +251,12 @@ def test_what_may_not_be_read_is_said_once_and_breaks_nothing() -> None:
     assert found(said, view(uses("hidden"))) == [("platform-not-permitted", "info", "may not read pods of the cluster")]
 
 
+def test_who_may_read_nothing_is_not_told_that_all_is_well() -> None:
+    denied = NotPermitted("nodes", Permission("list", "nodes"))
+    said = PlatformState(stack(not_permitted=(denied,)))
+    assert found(said) == [("platform-not-permitted", "warning", "may not read nodes")]
+
+
 def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
     triager = Triager(SITE)
     sick = platform(stack(blocked("n1")))

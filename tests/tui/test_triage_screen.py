@@ -739,3 +739,12 @@ def test_an_all_clear_says_where_the_kernel_log_is_closed() -> None:
     sections = clear_sections(Triage(nodes_seen=2, nodes_total=2), Fleet((closed, told_all)), NOW, 60, UNICODE)
     said = " ".join(cell.text for section in sections for line in lines_of(section) for cell in line)
     assert "kernel log closed on 1 node: past XIDs are unseen" in said
+
+
+def test_an_all_clear_says_that_the_stack_was_not_read() -> None:
+    fleet = Fleet((with_log("n1", h100(0)),))
+    sections = clear_sections(Triage(nodes_seen=1, nodes_total=1), fleet, NOW, 60, UNICODE, "kubernetes")
+    first = " ".join(cell.text for cell in lines_of(sections[0])[0])
+    assert first.startswith(UNICODE.of("warn"))
+    said = " ".join(cell.text for line in lines_of(sections[0]) for cell in line)
+    assert "The GPU stack of kubernetes is not read." in " ".join(said.split())

@@ -139,7 +139,7 @@ RULES: tuple[Rule, ...] = (
          site_subjects=platform.platform_subjects, timed=True, raise_seconds=8.0, clear_seconds=5.0),
     Rule("platform-access", "its credentials", (_W,), nothing, judge_site=platform.access, about_values=False,
          site_subjects=platform.platform_subjects, timed=True, clear_seconds=5.0),
-    Rule("platform-not-permitted", "what may be read of it", (_I,), nothing, judge_site=platform.not_permitted,
+    Rule("platform-not-permitted", "what may be read of it", (_W, _I), nothing, judge_site=platform.not_permitted,
          about_values=False, about_platform="stack", site_subjects=platform.platform_subjects),
     Rule("operand", "operands of the GPU stack", (_C, _W, _I), nothing, judge_site=stack.operands, about_values=False,
          about_platform="stack", site_subjects=stack.node_subjects(lambda node: bool(node.operands)), timed=True,

@@ -69,9 +69,11 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
         refused.setdefault(str(each.permission), each)
     if not refused:
         return
+    blind = platform.stack is not None and not platform.stack.nodes
+    left = "the GPU stack is not judged at all" if blind else "nothing else misses because of it"
     yield finding(
         "platform-not-permitted",
-        Severity.INFO,
+        Severity.WARNING if blind else Severity.INFO,
         Subject(),
         f"may not read {listed((each.what for each in refused.values()), 2)}",
         state.now,
@@ -79,7 +81,7 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
             Evidence(f"{each.what}: needs {permission}", None, state.site.platform)
             for permission, each in list(refused.items())[:REFUSED_TOLD]
         ],
-        cause="likely the role of this user does not hold these rights; nothing else misses because of it",
+        cause=f"likely the role of this user does not hold these rights; {left}",
         steps=[steps.advice(f"ask for the right to {permission}") for permission in list(refused)[:REFUSED_TOLD]],
         source=GPUDECK,
         magnitude=float(len(refused)),
