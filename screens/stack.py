@@ -19,6 +19,7 @@ from screens.logs_rows import stack_targets
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
+from tui.widgets import units
 from tui.widgets.columns import Cell, key_at
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
@@ -110,7 +111,8 @@ class StackScreen(LiveScreen):
             return
         grid = self.grid
         if grid is not None:
-            grid.set_rows(stack_rows.rows(stack, self.glyphs))
+            stale = self.site is not None and self.site.stack.reading.error is not None
+            grid.set_rows(stack_rows.rows(stack, self.glyphs, stale=stale))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):
                 self._to_select = None
@@ -150,9 +152,10 @@ class StackScreen(LiveScreen):
 
     def _show_summary(self, stack: Stack) -> None:
         cells = [*stack_rows.summary(stack, self.glyphs)]
-        error = self.site.stack.reading.error if self.site else None
-        if error is not None:
-            cells.insert(0, Cell(f"{self.glyphs.stale} {error.message}", "stale"))
+        reading = self.site.stack.reading if self.site else None
+        if reading is not None and reading.error is not None:
+            old = "" if reading.at is None else f" {units.coarse_age(self.clock.now() - reading.at)} old"
+            cells.insert(0, Cell(f"{self.glyphs.stale}{old}: {reading.error.message}", "stale"))
         self.query_one("#stack-summary", StyledLine).set_cells(cells, separator="  ")
 
     def _show_node(self, stack: Stack) -> None:

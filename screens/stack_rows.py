@@ -76,20 +76,24 @@ def _short(key: str) -> str:
     return SHORT.get(key, key.upper()[:OPERAND_WIDTH])
 
 
-def rows(stack: Stack, glyphs: Glyphs) -> LazyRows:
-    """A row a node, the worst first, else by name."""
+STATE = 1
+"""The column that says how a node is."""
+
+
+def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False) -> LazyRows:
+    """A row a node, the worst first, else by name. `stale`: the platform does not answer, these are its last words."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
     return LazyRows(
         [node.name for node in listed],
-        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs)),
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale), dim=stale),
     )
 
 
-def _cells(node: StackNode, stack: Stack, glyphs: Glyphs) -> tuple[str | Cell, ...]:
+def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool) -> tuple[str | Cell, ...]:
     style, word = HEALTH[node.health]
     name = node.name if node.schedulable else f"{node.name} (cordoned)"
-    return (
+    cells = (
         name,
         Cell(f"{glyphs.of(style)} {word}", style),
         *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
@@ -97,6 +101,11 @@ def _cells(node: StackNode, stack: Stack, glyphs: Glyphs) -> tuple[str | Cell, .
         node.driver_version or MISSING,
         Cell(blocker_text(node), style),
     )
+    if not stale:
+        return cells
+    faded = [cell if isinstance(cell, str) else Cell(cell.text, "stale") for cell in cells]
+    faded[STATE] = Cell(f"{glyphs.stale} {word}", "stale")
+    return tuple(faded)
 
 
 def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:

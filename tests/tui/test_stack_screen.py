@@ -15,6 +15,9 @@ from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import blocked, changing, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tui.app import Console
+from tui.widgets.columns import Cell
+from tui.widgets.glyphs import UNICODE
+from tui.widgets.grid import Grid
 from tui.widgets.sheet import Sheet
 
 FLEET = Fleet((reading("dgx01", h100()), reading("dgx02", h100()), reading("dgx03", h100())))
@@ -97,7 +100,13 @@ async def test_an_error_after_a_value_stands_beside_it() -> None:
         await to_stack(on, stack(well("dgx01")))
         on.site.stack.fail(Problem("unreachable", "the watch was cut", "", NOW))
         await on.until(lambda: "the watch was cut" in on.text, "the error")
-        assert "dgx01" in on.text
+        row = on.screen.query_one("#stack-grid", Grid).rows[0]
+        assert row.dim
+        assert all(cell.style == "stale" for cell in row.cells if isinstance(cell, Cell))
+        assert row.cells[1].text.startswith(UNICODE.stale), "and not by colour alone"
+        on.site.stack.publish(stack(well("dgx01")), NOW)
+        await on.until(lambda: "the watch was cut" not in on.text, "it answers again")
+        assert not on.screen.query_one("#stack-grid", Grid).rows[0].dim
 
 
 async def test_hostile_text_is_inert() -> None:
