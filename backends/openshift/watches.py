@@ -56,9 +56,11 @@ class OpenShiftWatches:
 
     @property
     def operators(self) -> tuple[OlmOperator, ...]:
+        """Of the namespaces that were read: of the others nobody knows yet what is installed."""
+        read = {name for name, (plans, csvs, _) in self._parts.items() if plans.settled and csvs.settled}
         plans = [plan for watch, _, _ in self._parts.values() for plan in watch.objects.values()]
         versions = [version for _, watch, _ in self._parts.values() for version in watch.objects.values()]
-        return operators_of(self._subscriptions.objects, plans, versions)
+        return operators_of([each for each in self._subscriptions.objects if each.namespace in read], plans, versions)
 
     @property
     def settled(self) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from tests.drills.expected import EXPECTED, ON_PLATFORMS
 
 GPUDECK = str(Path(sys.executable).with_name("gpudeck"))
-AT_ONCE = 4
+AT_ONCE = 3
 """Labs at a time: most of the time of a check is spent watching."""
 FIELDS = ("id", "rule", "severity", "subject", "claim", "since", "evidence", "steps", "advice_source", "hits")
 

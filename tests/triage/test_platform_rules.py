@@ -251,6 +251,14 @@ def test_what_may_not_be_read_is_said_once_and_breaks_nothing() -> None:
     assert found(said, view(uses("hidden"))) == [("platform-not-permitted", "info", "may not read pods of the cluster")]
 
 
+def test_an_operator_whose_version_may_not_be_read_is_not_called_missing() -> None:
+    hidden = OlmOperator("gpu-operator-certified", "nvidia-gpu-operator", "gpu-operator")
+    denied = NotPermitted("versions", Permission("list", "clusterserviceversions.operators.coreos.com", "x"))
+    assert [rule for rule, *_ in found(PlatformState(stack(operators=(hidden,))))] == ["olm-failed"]
+    told = found(PlatformState(stack(well("n1"), operators=(hidden,), not_permitted=(denied,))))
+    assert [rule for rule, *_ in told] == ["platform-not-permitted"]
+
+
 def test_who_may_read_nothing_is_not_told_that_all_is_well() -> None:
     denied = NotPermitted("nodes", Permission("list", "nodes"))
     said = PlatformState(stack(not_permitted=(denied,)))

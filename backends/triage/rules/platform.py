@@ -165,7 +165,7 @@ def olm(state: SiteState) -> Iterator[Finding]:
         installed = operator.csv_phase == "Succeeded"
         if operator.waits_for_approval:
             yield _waits(state, operator, Severity.INFO if installed else Severity.WARNING)
-        elif not operator.healthy:
+        elif not operator.healthy and not (operator.csv_phase is None and _csvs_hidden(state)):
             phase = operator.csv_phase or operator.install_plan_phase or "not installed"
             said = operator.message or operator.csv_message or operator.csv_reason or "no reason given"
             yield finding(
@@ -179,6 +179,12 @@ def olm(state: SiteState) -> Iterator[Finding]:
                 steps=[_subscription(operator), steps.open_stack()],
                 more=operator.package,
             )
+
+
+def _csvs_hidden(state: SiteState) -> bool:
+    """Whether an operator is installed may not be read."""
+    refused = () if state.stack is None else state.stack.not_permitted
+    return any(each.permission.resource.startswith("clusterserviceversions") for each in refused)
 
 
 def _waits(state: SiteState, operator: OlmOperator, severity: Severity) -> Finding:
