@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from backends.contract import GpudeckError, NotAllowed, SiteContext
 from backends.docker import checks, logs
+from backends.docker.changes import merged, to_inspect
 from backends.docker.containers import workload
 from backends.docker.engine import Engine, Tls
 from backends.domain import NodeReading, NodeSpec, NodeState, clean
@@ -19,6 +20,8 @@ from backends.domain.workload import Container, Workload, Workloads
 
 STACK_SECONDS = 15.0
 RETRY_SECONDS = 10.0
+READING_SECONDS = 1.0
+"""Between two readings of a node's containers: a burst of events is one reading, the node pays for each."""
 READ_CONTAINERS = Permission("list", "containers")
 READ_ENGINE = Permission("get", "info")
 
@@ -73,6 +76,7 @@ class DockerBackend:
 
     async def workloads(self) -> AsyncGenerator[Workloads, None]:
         """Once every engine has answered or failed, then whenever a container changed."""
+        kept: dict[str, dict[str, Workload]] = {name: {} for name in self._engines}
         found: dict[str, tuple[Workload, ...]] = {}
         refused: dict[str, NotPermitted] = {}
         news = asyncio.Event()
@@ -81,11 +85,12 @@ class DockerBackend:
             while True:
                 try:
                     async with contextlib.aclosing(engine.changes()) as changes:
-                        async for _ in changes:
-                            documents = await engine.containers()
-                            found[name] = tuple(workload(each, name) for each in documents)
+                        async for changed in changes:
+                            kept[name] = await _read(engine, kept[name], changed)
+                            found[name] = tuple(kept[name].values())
                             refused.pop(name, None)
                             news.set()
+                            await self._context.clock.sleep(READING_SECONDS)
                 except NotAllowed as error:
                     refused[name] = NotPermitted(f"the containers of {name}: {error.message}", READ_CONTAINERS)
                 except GpudeckError:
@@ -148,6 +153,14 @@ class DockerBackend:
         if engine is None:
             raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "name one with --node")
         return engine
+
+
+async def _read(engine: Engine, kept: Mapping[str, Workload], changed: frozenset[str] | None) -> dict[str, Workload]:
+    """The engine's containers by id; only those that changed or are new are inspected. Raises `GpudeckError`."""
+    listed = await engine.ids()
+    asked = to_inspect(listed, kept, changed)
+    documents = await engine.inspect(asked)
+    return merged(listed, kept, asked, {each: workload(found, engine.node) for each, found in documents.items()})
 
 
 @contextlib.asynccontextmanager

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backends.contract import GpudeckError, NotAllowed, Unreachable
+from backends.docker.changes import FILTERS, Gathered
+from backends.docker.containers import moment
 from backends.docker.multiplex import Demultiplexer
 from backends.domain import clean
 
@@ -69,11 +71,20 @@ class Engine:
     async def info(self) -> dict[str, Any]:
         return dict(await self._ask(lambda docker: docker.system.info()))
 
-    async def containers(self) -> list[dict[str, Any]]:
-        """The inspect documents of all containers, stopped ones too; one that went away meanwhile is left out."""
+    async def ids(self) -> list[str]:
+        """Of all containers, stopped ones too; the first `CONTAINERS_LIMIT` that the engine lists."""
         listed = await self._ask(lambda docker: docker.containers.list(all=True))
-        found = await asyncio.gather(*(self._inspect(each) for each in listed[:CONTAINERS_LIMIT]))
-        return [document for document in found if document is not None]
+        return [each.id for each in listed[:CONTAINERS_LIMIT]]
+
+    async def inspect(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Their inspect documents by id; one that went away meanwhile is left out."""
+        docker, asked = await self._connect(), list(ids)
+        found = await asyncio.gather(*(self._inspect(docker.containers.container(each)) for each in asked))
+        return {each: document for each, document in zip(asked, found, strict=True) if document is not None}
+
+    async def containers(self) -> list[dict[str, Any]]:
+        """The inspect documents of all containers."""
+        return list((await self.inspect(await self.ids())).values())
 
     async def _inspect(self, container: Any) -> dict[str, Any] | None:
         from aiodocker.exceptions import DockerError
@@ -89,25 +100,47 @@ class Engine:
             raise self._explain(error) from None
         return document if isinstance(document, dict) else None
 
-    async def changes(self) -> AsyncGenerator[None, None]:
-        """Once at the start, and whenever a container came, went or changed; a break raises `GpudeckError`."""
+    async def changes(self) -> AsyncGenerator[frozenset[str] | None, None]:
+        """None at the start, then the ids of containers that came, went or changed since the last that were taken.
+
+        None is: any of them may have changed. A break raises `GpudeckError`. The events are read as they arrive and
+        held as ids, however slowly this is iterated: aiodocker's queue of them has no bound.
+        """
+        since = await self._time()
         docker = await self._connect()
         subscriber = docker.events.subscribe(create_task=False)  # type: ignore[no-untyped-call]
-        running = asyncio.ensure_future(docker.events.run(filters={"type": ["container"]}))
+        running = asyncio.ensure_future(docker.events.run(filters=FILTERS, **since))
+        gathered = Gathered()
+
+        async def gather() -> None:
+            while (event := await subscriber.get()) is not None:
+                gathered.add(event)
+
+        gathering = asyncio.ensure_future(gather())
         try:
-            yield
+            yield None
             while True:
-                waiting = asyncio.ensure_future(subscriber.get())
+                waiting = asyncio.ensure_future(gathered.news.wait())
                 await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
+                if running.done():
                     waiting.cancel()
                     raise self._explain(running.exception() or ConnectionResetError("the stream of events ended"))
-                if waiting.result() is None:
-                    raise self._explain(ConnectionResetError("the stream of events ended"))
-                yield
+                yield gathered.take()
         finally:
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            gathering.cancel()
+            await asyncio.gather(running, gathering, return_exceptions=True)
+
+    async def _time(self) -> dict[str, Any]:
+        """`since` of the events: the engine's own time, so that none is lost until the stream is open.
+
+        Empty when the engine does not tell, or may not be asked.
+        """
+        try:
+            at = moment((await self.info()).get("SystemTime"))
+        except NotAllowed:
+            return {}
+        return {} if at is None else {"since": str(int(at))}
 
     async def state(self, name: str) -> str:
         """running, restarting, exited, ...; raises `GpudeckError`, also for a container that is not there."""

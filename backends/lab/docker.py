@@ -118,6 +118,13 @@ class DockerApi:
         )
         self._wake()
 
+    def execute(self, container_id: str, command: str) -> None:
+        """The events of a command run in a container: what a health check sends, time after time."""
+        job = self._jobs[container_id]
+        self._tell(f"exec_create: {command}", job)
+        self._tell(f"exec_start: {command}", job)
+        self._tell("exec_die", job, {"exitCode": "0"})
+
     def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -161,6 +168,7 @@ class DockerApi:
             {
                 "ID": self.node.name,
                 "Name": self.node.name,
+                "SystemTime": rfc3339(self.clock.now()),
                 "Containers": len(self._jobs),
                 "ContainersRunning": running,
                 "ContainersStopped": len(self._jobs) - running,
@@ -194,7 +202,7 @@ class DockerApi:
     async def events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        seen = self._told
+        seen, wanted = self._told, _event_filters(request.query.get("filters", ""))
         since = request.query.get("since", "")
         if since.isdecimal():
             seen = next((number - 1 for number, each in self._events if each["time"] >= int(since)), seen)
@@ -204,7 +212,8 @@ class DockerApi:
                 news = self._news
                 for number, each in [told for told in self._events if told[0] > seen]:
                     seen = number
-                    await response.write(json.dumps(each).encode() + b"\n")
+                    if wanted(each):
+                        await response.write(json.dumps(each).encode() + b"\n")
                 await news.wait()
         except ConnectionError:
             return response
@@ -360,8 +369,8 @@ def device_ids(node: SimNode, job: Job) -> list[str]:
     return [mig.uuid for gpu in node.gpus for mig in gpu.mig if mig.profile.name == job.profile][:1]
 
 
-def _filters(text: str) -> Callable[[Job], bool]:
-    """Of the filters a client may send, those by label and by name."""
+def _filter_values(text: str) -> Callable[[str], list[str]]:
+    """What a client's `filters` ask for by a key: in the list of today or the table of old clients."""
     try:
         wanted = json.loads(text) if text else {}
     except ValueError:
@@ -369,7 +378,27 @@ def _filters(text: str) -> Callable[[Job], bool]:
 
     def values(key: str) -> list[str]:
         found = wanted.get(key, [])
-        return list(found) if isinstance(found, list) else [key for key, on in found.items() if on]
+        return list(found) if isinstance(found, list) else [value for value, on in found.items() if on]
+
+    return values
+
+
+def _event_filters(text: str) -> Callable[[Object], bool]:
+    """Of the filters a client may send, those by type and by event; exec_start is also `exec_start: COMMAND`."""
+    values = _filter_values(text)
+    types, actions = values("type"), values("event")
+
+    def holds(event: Object) -> bool:
+        action = str(event["Action"])
+        by_action = not actions or action in actions or action.partition(":")[0] in actions
+        return by_action and (not types or event["Type"] in types)
+
+    return holds
+
+
+def _filters(text: str) -> Callable[[Job], bool]:
+    """Of the filters a client may send, those by label and by name."""
+    values = _filter_values(text)
 
     def holds(job: Job) -> bool:
         own = labels(job)

@@ -85,6 +85,25 @@ async def test_logs_stop_start_and_events(tmp_path: Path) -> None:
         assert container.id in {each.id for each in await docker.containers.list()}
 
 
+async def test_the_events_of_a_health_check_come_to_who_did_not_ask_for_others(tmp_path: Path) -> None:
+    async with docker_of_a_node(tmp_path) as (docker, api):
+        container = (await docker.containers.list())[0]
+        events = docker.events.subscribe()
+        other = aiodocker.Docker(url=f"unix://{tmp_path / 'd.sock'}")
+        try:
+            filtered = other.events.subscribe(filters={"type": ["container"], "event": ["stop", "exec_die"]})
+            while api.followers < 2:
+                await asyncio.sleep(0.01)
+            api.execute(container.id, "/bin/healthy")
+            await container.stop()
+            told = [(await events.get())["Action"] for _ in range(5)]
+            assert told == ["exec_create: /bin/healthy", "exec_start: /bin/healthy", "exec_die", "die", "stop"]
+            assert [(await filtered.get())["Action"] for _ in range(2)] == ["exec_die", "stop"]
+            await other.events.stop()
+        finally:
+            await other.close()
+
+
 async def test_an_unknown_container_is_a_404(tmp_path: Path) -> None:
     async with docker_of_a_node(tmp_path) as (docker, _):
         with pytest.raises(aiodocker.exceptions.DockerError) as refused:
