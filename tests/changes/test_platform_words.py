@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,14 +87,30 @@ def test_what_one_step_could_not_find_out_stays_told() -> None:
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_request_with_a_body_of_options_says_in_it_that_it_is_a_dry_run(dry_run: bool) -> None:
     body, _ = requests.restart("team-a", "b", "u-1").sent(dry_run=dry_run)
-    assert body is not None
+    assert isinstance(body, Mapping)
     assert body.get("dryRun") == (["All"] if dry_run else None)
     body, _ = requests.evict("team-a", "b", "v1", "u-1").sent(dry_run=dry_run)
-    assert body is not None
+    assert isinstance(body, Mapping)
     assert body["deleteOptions"].get("dryRun") == (["All"] if dry_run else None)
     assert body["deleteOptions"]["preconditions"] == {"uid": "u-1"}
     _, query = requests.cordon("n1", True).sent(dry_run=dry_run)
     assert query.get("dryRun") == ("All" if dry_run else None)
+
+
+@pytest.mark.parametrize(
+    ("former", "change"),
+    [("upgrade-done", {"op": "replace", "value": "upgrade-done"}), ("", {"op": "remove"})],
+)
+def test_an_upgrade_is_taken_back_only_while_the_server_still_has_its_first_step(
+    former: str, change: dict[str, str]
+) -> None:
+    path = "/metadata/labels/nvidia.com~1gpu-driver-upgrade-state"
+    request = requests.upgrade_back("n1", former)
+    assert request.sent(dry_run=False)[0] == [
+        {"op": "test", "path": path, "value": "upgrade-required"},
+        {"path": path, **change},
+    ]
+    assert request.content_type == "application/json-patch+json"
 
 
 def test_a_name_cannot_leave_its_place_in_the_path() -> None:
