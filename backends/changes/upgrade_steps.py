@@ -24,7 +24,7 @@ from backends.changes.platform_step import (
 )
 from backends.changes.step import Reach, Step, Told, Verdict
 from backends.contract import FollowsNodes, GpudeckError, NotAllowed, Refused, ReportsStack, StepFailed, UpgradesDrivers
-from backends.domain import ApiRequest, DrainPod, NodeControl, Stack, UpgradePolicy
+from backends.domain import ApiRequest, DrainPod, NodeControl, Stack, StackNode, UpgradePolicy
 
 UPGRADE_SECONDS = 3600.0
 """A driver that is compiled on the node takes up to 20 minutes, after everything that holds a GPU has ended."""
@@ -34,6 +34,7 @@ ENDED = frozenset({"", DONE, FAILED})
 OFF = "driver.upgradePolicy.autoUpgrade is off"
 QUEUE_SECONDS = 15.0
 """How often the other nodes are looked at while a node waits for its turn."""
+STACK_SECONDS = 10.0
 AT_ONCE = 1
 """The operator's own maxParallelUpgrades where the policy has none."""
 
@@ -45,9 +46,9 @@ async def stack_now(reach: Reach) -> Stack | None:
     """None where the platform does not tell it: then less is known beforehand."""
     try:
         backend = await backend_for(reach, ReportsStack)
-        async with closing(backend.stack()) as stacks:
+        async with asyncio.timeout(STACK_SECONDS), closing(backend.stack()) as stacks:
             return await anext(stacks)
-    except GpudeckError:
+    except (GpudeckError, TimeoutError):
         return None
 
 
@@ -83,11 +84,7 @@ def queue_said(node: str, stack: Stack | None) -> str:
     """Why a node is still at the first step, as far as the stack tells."""
     if stack is None:
         return "the operator has not begun it"
-    begun = [
-        each.name
-        for each in stack.nodes
-        if each.name != node and each.upgrade is not None and each.upgrade.step not in {*ENDED, FIRST_STEP}
-    ]
+    begun = [_begun(each) for each in stack.nodes if each.name != node and _begun(each)]
     if not begun:
         return "the operator has not begun it, and upgrades no other node"
     at_once = policy_of(stack).at_once
@@ -95,7 +92,17 @@ def queue_said(node: str, stack: Stack | None) -> str:
     most = "" if at_once == 0 else f" of {at_once}"
     shown = ", ".join(begun[:4]) + (f" and {len(begun) - 4} more" if len(begun) > 4 else "")
     verb = "is" if len(begun) == 1 else "are"
-    return f"queued: {counted(len(begun), 'upgrade')}{most} {verb} under way ({shown})"
+    full = 0 < at_once <= len(begun)
+    said = f"{counted(len(begun), 'upgrade')}{most} {verb} under way ({shown})"
+    return f"queued: {said}" if full else f"the operator has not begun it; {said}"
+
+
+def _begun(node: StackNode) -> str:
+    """The node's name where its upgrade takes one of the places; a failed one keeps its place until it is mended."""
+    step = "" if node.upgrade is None else node.upgrade.step
+    if step in {"", DONE, FIRST_STEP}:
+        return ""
+    return f"{node.name}, failed" if step == FAILED else node.name
 
 
 # The steps

@@ -218,7 +218,7 @@ class Cluster:
     def _turn(self, name: str) -> Turn:
         policy = self.store.get(KINDS["clusterpolicies"], None, POLICY_NAME[self.platform])
         upgrades = policy["spec"]["driver"]["upgradePolicy"]
-        idle = {None, UPGRADE_STEPS[0], UPGRADE_STEPS[-1], "upgrade-failed"}
+        idle = {None, UPGRADE_STEPS[0], UPGRADE_STEPS[-1]}
         begun = [
             each
             for each in self.store.select(KINDS["nodes"])
