@@ -323,6 +323,10 @@ class UpgradesDrivers(Protocol):
         """Sets the node's upgrade to its first step, also after a failure; returns the step it was at."""
         ...
 
+    async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
+        """Sets the upgrade back to the step `former`, empty: to none. Raises `Refused` once it has begun."""
+        ...
+
 
 @runtime_checkable
 class TellsRequests(Protocol):

@@ -54,7 +54,7 @@ def entries(offered: Sequence[PlatformAction], node: StackNode) -> list[Entry]:
 
 def operand_entries(stack: Stack, node: StackNode, glyphs: Glyphs) -> list[Entry]:
     """Each operand with its state and what its restart does besides."""
-    from backends.changes.platform_actions import SIDE_EFFECTS
+    from backends.changes.side_effects import SIDE_EFFECTS
 
     found = []
     for operand in stack.operands:

@@ -15,11 +15,13 @@ from typing import Any
 
 from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
-from backends.changes.node_steps import CordonStep, MigLabelStep, UpgradePauseStep, UpgradeStartStep
+from backends.changes.node_steps import CordonStep, MigLabelStep
 from backends.changes.platform_step import backend_for, closing
 from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted
 from backends.changes.radius import with_radius
+from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
 from backends.changes.step import Reach, Step
+from backends.changes.upgrade_steps import ENDED, UpgradePauseStep, UpgradeStartStep
 from backends.contract import (
     ConfigError,
     CordonsNodes,
@@ -37,31 +39,6 @@ from backends.domain import Act, Owner, Stack, StackNode, Verb, clean
 STARTING_SECONDS: dict[str, float] = {"driver": 1500.0, "vgpu-manager": 1500.0}
 """Operand -> how long its successor may take; the startup probe of the driver gives it 21 min to compile."""
 OTHER_SECONDS = 600.0
-ENDS_GPU_PODS = frozenset({"driver", "mps", "vgpu-manager"})
-"""Operands whose restart ends what uses GPUs on the node: the driver's k8s-driver-manager deletes the pods that hold
-GPUs before it unloads the kernel modules; clients of an MPS daemon and of a vGPU manager end with it."""
-SIDE_EFFECTS: dict[str, tuple[str, str]] = {
-    "driver": (
-        "ends the GPU pods of the node",
-        "its init container k8s-driver-manager deletes the pods that use GPUs, and unloads the kernel modules",
-    ),
-    "toolkit": (
-        "restarts the container runtime",
-        "the toolkit restarts the container runtime of the node; containers go on, and starts wait meanwhile",
-    ),
-    "device-plugin": (
-        "no new GPU pods meanwhile",
-        "until it is registered again no GPU is given to new pods; running pods keep theirs",
-    ),
-    "mps": ("ends its clients", "the clients of the MPS daemon end with it"),
-    "mig-manager": (
-        "makes its layout again",
-        "it makes the layout of nvidia.com/mig.config again where the GPUs have another one",
-    ),
-    "dcgm": ("a gap for its readers", "whoever reads DCGM has a gap"),
-    "dcgm-exporter": ("a gap in the metrics", "the metrics of the node have a gap"),
-}
-"""Operand -> what its restart does besides, in a few words and in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +100,8 @@ class PlatformAction:
     """What it takes besides the node: operand, layout."""
     not_now: Callable[[StackNode], str | None] = lambda _node: None
     """Why it makes no sense on the node as it is."""
-    disruptive: bool = False
+    disruptive: Callable[[StackNode], bool] = lambda _node: False
+    """It ends workloads of the node even where none is seen now."""
 
 
 def offered(backend: object) -> tuple[PlatformAction, ...]:
@@ -146,7 +124,7 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
         site=site,
         targets=(Target(action.takes or "node", action.target.format(**words), node.name),),
         steps=tuple(await action.steps(_Plan(wish, stack, node, reach))),
-        disruptive=action.disruptive or wish.argument in ENDS_GPU_PODS,
+        disruptive=action.disruptive(node) or wish.argument in ENDS_GPU_PODS,
     )
     return await with_radius(change, reach)
 
@@ -183,6 +161,9 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
         raise GpudeckError(said, f"there are: {', '.join(there)}" if there else "nothing of the stack runs there")
     pod, controller = await _pod(plan.reach, plan.node.name, state.namespace, state.pod)
     effect = SIDE_EFFECTS.get(key)
+    warnings: tuple[str, ...] = () if effect is None else (effect[1],)
+    if key == "driver":
+        warnings = DRIVER_WARNINGS[await _upgrades_itself(plan.reach, plan.node.name)]
     request = await plan.request(Verb.RESTART, namespace=pod.namespace, pod=pod.name, uid=pod.uid)
     step = RestartStep(
         request=request,
@@ -191,10 +172,20 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
         controller=controller,
         operand=key,
         ends_gpu_pods=key in ENDS_GPU_PODS,
-        warnings=() if effect is None else (effect[1],),
+        warnings=warnings,
         verify_seconds=STARTING_SECONDS.get(key, OTHER_SECONDS),
     )
     return [step]
+
+
+async def _upgrades_itself(reach: Reach, node: str) -> bool | None:
+    """None: it is not told, or nobody can be asked."""
+    try:
+        backend = await backend_for(reach, FollowsNodes)
+        async with closing(backend.follow_node(node)) as moments:
+            return (await anext(moments)).upgrades_itself
+    except GpudeckError:
+        return None
 
 
 async def _pod(reach: Reach, node: str, namespace: str, name: str) -> tuple[PodRef, Owner]:
@@ -264,7 +255,8 @@ async def _mig(plan: _Plan) -> Sequence[Step]:
 
 async def _upgrade_start(plan: _Plan) -> Sequence[Step]:
     former = "" if plan.node.upgrade is None else plan.node.upgrade.step
-    return [UpgradeStartStep(request=await plan.request(Verb.UPGRADE_START), node=plan.node.name, former=former)]
+    there, back = await plan.request(Verb.UPGRADE_START), await plan.request(Verb.UPGRADE_BACK, step=former)
+    return [UpgradeStartStep(request=there, back=back, node=plan.node.name, former=former)]
 
 
 async def _upgrade_pause(plan: _Plan) -> Sequence[Step]:
@@ -348,7 +340,7 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_start,
             not_now=not_now.upgrade_under_way,
-            disruptive=True,
+            disruptive=lambda _node: True,
         ),
         PlatformAction(
             "upgrade-pause",
@@ -367,6 +359,7 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_resume,
             not_now=not_now.not_paused,
+            disruptive=lambda node: node.upgrade is not None and node.upgrade.step not in ENDED,
         ),
     )
 }

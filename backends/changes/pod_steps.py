@@ -62,7 +62,7 @@ class RestartStep(PlatformStep):
     controller: Owner
     operand: str
     ends_gpu_pods: bool = False
-    """Pods that use GPUs do not outlive it."""
+    """Pods that use GPUs may end with it, or hold it up."""
     warnings: tuple[str, ...] = ()
     """What else it does to the node."""
 

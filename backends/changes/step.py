@@ -170,8 +170,9 @@ KINDS: dict[str, str] = {
     "drained": "backends.changes.pod_steps:DrainedStep",
     "cordon": "backends.changes.node_steps:CordonStep",
     "mig-label": "backends.changes.node_steps:MigLabelStep",
-    "upgrade-pause": "backends.changes.node_steps:UpgradePauseStep",
-    "upgrade-start": "backends.changes.node_steps:UpgradeStartStep",
+    "upgrade-pause": "backends.changes.upgrade_steps:UpgradePauseStep",
+    "upgrade-start": "backends.changes.upgrade_steps:UpgradeStartStep",
+    "upgrade-back": "backends.changes.upgrade_steps:UpgradeBackStep",
 }
 """Kind -> where its class is; imported when a journal names it."""
 

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         StackHealth,
         StackNode,
         Support,
+        UpgradePolicy,
         node_named,
     )
     from backends.domain.text import clean
@@ -164,6 +165,7 @@ __all__ = [
     "Topology",
     "Triage",
     "UnfinishedChange",
+    "UpgradePolicy",
     "Utilization",
     "Verb",
     "Vgpu",

@@ -22,11 +22,13 @@ class Verb(StrEnum):
     UPGRADE_START = "upgrade-start"
     UPGRADE_PAUSE = "upgrade-pause"
     UPGRADE_RESUME = "upgrade-resume"
+    UPGRADE_BACK = "upgrade-back"
+    """Take back an upgrade that the operator has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing to do. The pod's fields belong to RESTART and EVICT, `layout` to MIG."""
+    """One thing to do. The pod's fields belong to RESTART and EVICT, `layout` to MIG, `step` to UPGRADE_BACK."""
 
     verb: Verb
     node: str = ""
@@ -36,6 +38,8 @@ class Act:
     """Only the pod with this uid is meant: a successor of the same name is left alone."""
     layout: str | None = None
     """None takes the wish for a layout away."""
+    step: str = ""
+    """The step that a driver upgrade goes back to; empty takes the label away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class NodeControl:
     upgrade_step: str = ""
     """Empty: no driver upgrade was ever begun."""
     upgrade_skipped: bool = False
+    upgrades_itself: bool | None = None
+    """The operator upgrades the driver of this node (its annotation nvidia.com/gpu-driver-upgrade-enabled).
+
+    Then a driver pod that is restarted evicts nothing by itself. None: the node does not say.
+    """
 
 
 @dataclass(frozen=True, slots=True)

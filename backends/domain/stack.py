@@ -236,6 +236,18 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradePolicy:
+    """How the operator upgrades drivers (driver.upgradePolicy of a ClusterPolicy); None where it is not told."""
+
+    automatic: bool | None = None
+    """autoUpgrade: without it the operator takes the upgrade labels off the nodes, and upgrades none."""
+    drains: bool | None = None
+    """drain.enable: nodes may be drained, not only freed of the pods that use GPUs."""
+    at_once: int | None = None
+    """maxParallelUpgrades; 0: no bound."""
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyState:
     """The operator's own verdict: a ClusterPolicy or an NVIDIADriver."""
 
@@ -250,6 +262,8 @@ class PolicyState:
     failing_states: tuple[str, ...] = ()
     """state-driver, ...: those that the message names."""
     driver_version: str | None = None
+    upgrades: UpgradePolicy | None = None
+    """None: it has none."""
 
     @property
     def health(self) -> StackHealth:

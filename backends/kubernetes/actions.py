@@ -16,7 +16,7 @@ from backends.kubernetes.errors import Throttled
 from backends.kubernetes.fields import table, word
 from backends.kubernetes.following import following
 from backends.kubernetes.keeping import node_of, pod_of
-from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_SKIP, UPGRADE_STATE, mig_of
+from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_ENABLED, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.objects import LeanNode, LeanPod
 from backends.kubernetes.requests import FIRST_STEP, Request
 from backends.kubernetes.resources import NODES, PODS
@@ -77,6 +77,17 @@ async def start_driver_upgrade(api: Api, node: str, *, dry_run: bool) -> str:
     return former
 
 
+async def take_back_driver_upgrade(api: Api, node: str, former: str, *, dry_run: bool) -> None:
+    """Sets nvidia.com/gpu-driver-upgrade-state back to `former`, empty: takes it away.
+
+    Raises Refused when the operator has begun the upgrade.
+    """
+    now = await _label(api, node, UPGRADE_STATE) or ""
+    if now != FIRST_STEP:
+        raise Refused(f"the driver upgrade of {node} is at {now or 'no step'}: only {FIRST_STEP} is taken back", "")
+    await _send(api, requests.upgrade_back(node, former), dry_run)
+
+
 async def pod_uid(api: Api, namespace: str, name: str) -> str | None:
     """Tells a pod from its successor of the same name; None when there is none."""
     try:
@@ -115,6 +126,7 @@ def _node_control(node: LeanNode) -> NodeControl:
         mig_of(node, {}),
         node.labels.get(UPGRADE_STATE, ""),
         node.labels.get(UPGRADE_SKIP) == "true",
+        {"true": True, "false": False}.get(node.annotations.get(UPGRADE_ENABLED, "")),
     )
 
 

@@ -179,6 +179,9 @@ class Kubernetes:
     async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
         return await actions.start_driver_upgrade(self.api, node, dry_run=dry_run)
 
+    async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
+        await actions.take_back_driver_upgrade(self.api, node, former, dry_run=dry_run)
+
     def namespaces_to_try(self) -> list[str]:
         """Where to look when the whole cluster may not be read."""
         return self._watches.namespaces_to_try()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from backends.domain import clean
+from backends.domain import UpgradePolicy, clean
 from backends.kubernetes.fields import (
     MESSAGE_LIMIT,
     conditions_of,
@@ -162,9 +162,22 @@ def policy_of(raw: Mapping[str, Any]) -> LeanPolicy:
         driver_version=text(driver, "version"),
         driver_enabled=driver.get("enabled") if isinstance(driver.get("enabled"), bool) else None,
         step_limits=tuple(_step_limits(table(driver, "upgradePolicy"))),
+        upgrades=_upgrades(table(driver, "upgradePolicy")),
     )
 
 
+def _upgrades(policy: Mapping[str, Any]) -> UpgradePolicy | None:
+    if not policy:
+        return None
+    automatic, drains, at_once = policy.get("autoUpgrade"), table(policy, "drain").get("enable"), policy.get(PARALLEL)
+    return UpgradePolicy(
+        automatic if isinstance(automatic, bool) else None,
+        drains if isinstance(drains, bool) else None,
+        at_once if isinstance(at_once, int) and not isinstance(at_once, bool) else None,
+    )
+
+
+PARALLEL = "maxParallelUpgrades"
 _STEP_FIELDS = (
     ("wait-for-jobs-required", "waitForCompletion"),
     ("pod-deletion-required", "podDeletion"),

@@ -25,6 +25,8 @@ MIG_CONFIG = "nvidia.com/mig.config"
 MIG_STATE = "nvidia.com/mig.config.state"
 UPGRADE_STATE = "nvidia.com/gpu-driver-upgrade-state"
 UPGRADE_SKIP = "nvidia.com/gpu-driver-upgrade.skip"
+UPGRADE_ENABLED = "nvidia.com/gpu-driver-upgrade-enabled"
+"""An annotation."""
 GPU_PRESENT = "nvidia.com/gpu.present"
 PRODUCT = "nvidia.com/gpu.product"
 NFD_GPU = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backends.domain import Condition
+from backends.domain import Condition, UpgradePolicy
 
 Labels = dict[str, str]
 TIMED_LABELS = ("nvidia.com/mig.config.state", "nvidia.com/gpu-driver-upgrade-state")
@@ -145,3 +145,4 @@ class LeanPolicy:
     driver_enabled: bool | None
     step_limits: tuple[tuple[str, float], ...]
     """Seconds that the upgrade policy gives a step of the driver upgrade; steps without a bound are left out."""
+    upgrades: UpgradePolicy | None = None

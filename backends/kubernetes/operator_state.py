@@ -28,6 +28,7 @@ def policy_state(policy: LeanPolicy) -> PolicyState:
         conditions=policy.conditions,
         failing_states=tuple(re.split(r"[,\s]+", failing[1].strip())) if failing and failing[1].strip() else (),
         driver_version=policy.driver_version,
+        upgrades=policy.upgrades,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backends.domain import Act, ApiRequest, Permission, Verb, clean
-from backends.kubernetes.api import JSON, MERGE_PATCH
+from backends.kubernetes.api import JSON, JSON_PATCH, MERGE_PATCH
 from backends.kubernetes.node_state import MIG_CONFIG, MIG_STATE, UPGRADE_SKIP, UPGRADE_STATE
 from backends.kubernetes.resources import NODES, PODS
 
@@ -21,21 +21,26 @@ TEXT_LIMIT = 2_000
 class Request:
     method: str
     path: str
-    body: Mapping[str, Any] | None
+    body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    """A sequence: the operations of a JSON patch, all done or none."""
     needs: tuple[Permission, ...]
     shows: tuple[Permission, ...]
     """The rights to see what came of it."""
 
     @property
     def content_type(self) -> str:
-        return MERGE_PATCH if self.method == "PATCH" else JSON
+        if self.method != "PATCH":
+            return JSON
+        return MERGE_PATCH if isinstance(self.body, Mapping) else JSON_PATCH
 
-    def sent(self, *, dry_run: bool) -> tuple[Mapping[str, Any] | None, dict[str, str | int]]:
+    def sent(
+        self, *, dry_run: bool
+    ) -> tuple[Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, dict[str, str | int]]:
         """Body and query. A body of DeleteOptions makes the server pass over the query: its own field says dryRun."""
         query: dict[str, str | int] = {"dryRun": "All"} if dry_run else {}
         if self.method == "PATCH":
             query["fieldManager"] = FIELD_MANAGER
-        if not dry_run or self.body is None or self.method == "PATCH":
+        if not dry_run or not isinstance(self.body, Mapping) or self.method == "PATCH":
             return self.body, query
         if self.method == "DELETE":
             return {**self.body, "dryRun": ["All"]}, query
@@ -86,11 +91,18 @@ def upgrade_start(node: str) -> Request:
     return _labels(node, {UPGRADE_STATE: FIRST_STEP})
 
 
+def upgrade_back(node: str, former: str) -> Request:
+    """Takes an upgrade back that the operator has not begun: the server itself tests that, and else refuses it."""
+    path = f"/metadata/labels/{UPGRADE_STATE.replace('/', '~1')}"
+    change = {"op": "replace", "path": path, "value": former} if former else {"op": "remove", "path": path}
+    return _patch(node, [{"op": "test", "path": path, "value": FIRST_STEP}, change])
+
+
 def _labels(node: str, labels: Mapping[str, str | None]) -> Request:
     return _patch(node, {"metadata": {"labels": dict(labels)}})
 
 
-def _patch(node: str, patch: Mapping[str, Any]) -> Request:
+def _patch(node: str, patch: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Request:
     follows = tuple(NODES.permission(verb, name=node) for verb in ("list", "watch"))
     return Request("PATCH", NODES.path(name=node), patch, rights_to_change(node), follows)
 
@@ -121,6 +133,7 @@ _OF: dict[Verb, Callable[[Act, str], Request]] = {
     Verb.UPGRADE_START: lambda act, _version: upgrade_start(act.node),
     Verb.UPGRADE_PAUSE: lambda act, _version: upgrade_pause(act.node, True),
     Verb.UPGRADE_RESUME: lambda act, _version: upgrade_pause(act.node, False),
+    Verb.UPGRADE_BACK: lambda act, _version: upgrade_back(act.node, act.step),
 }
 
 

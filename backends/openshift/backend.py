@@ -147,6 +147,9 @@ class OpenShift:
     async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
         return await self._kubernetes.start_driver_upgrade(node, dry_run=dry_run)
 
+    async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
+        await self._kubernetes.take_back_driver_upgrade(node, former, dry_run=dry_run)
+
     def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
         release = watches.release
         version = None if release is None else release.version

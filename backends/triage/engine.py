@@ -318,9 +318,11 @@ class Triager:
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
             part = self._rule_of(found).about_platform
-            if part is not None:
-                return self._platform.seconds(part, now) <= FIRST_SECONDS
+            if part is not None and self._platform.seconds(part, now) <= FIRST_SECONDS:
+                return True
             node = found.subject.node
+            if part is not None and node is None:
+                return False
             entry = None if node is None else self._entries.get(node)
             first_at = None if entry is None else entry.first_at
             return first_at is None or now - first_at <= FIRST_SECONDS

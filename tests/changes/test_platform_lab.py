@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,21 @@ import pytest
 
 from backends.changes import pod_steps
 from backends.changes.change import Change
-from backends.changes.former import remaining
+from backends.changes.former import remaining, undoing
 from backends.changes.platform_actions import ACTIONS, Wish, plan
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
-from backends.contract import ChangeRefused, ConfigError, GpudeckError
+from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
+from backends.domain import Stack, UpgradePolicy
 from backends.lab.hardware import SimNode
-from backends.lab.kube.cluster import KINDS
+from backends.lab.kube.cluster import KINDS, POLICY_NAME
 from backends.lab.kube.operands import OperandFault
+from backends.platform import closing
 from tests.changes.platforms import NODE, Bench, bench, on
 from tests.lab.client import busy_moment
 
 __all__ = ["on"]
+UPGRADE = "nvidia.com/gpu-driver-upgrade-state"
 
 
 def uid_of(pod: Any) -> str:
@@ -323,7 +328,9 @@ async def test_a_driver_upgrade_is_followed_to_its_end(on: Bench) -> None:
     record = await on.running(on.desk.run(change))
     assert record.status is Status.DONE, record
     assert record.steps[0].said == "the upgrade is at upgrade-done"
-    assert record.offers == ()
+    assert "not taken back" in record.steps[0].undo_note
+    found = await on.desk.preflight(undoing(record))
+    assert any("only upgrade-required is taken back" in each for each in found.obstacles)
 
 
 async def test_an_end_that_was_there_before_does_not_count_after_a_crash(on: Bench) -> None:
@@ -332,13 +339,174 @@ async def test_an_end_that_was_there_before_does_not_count_after_a_crash(on: Ben
     assert (verdict.holds, "as it was before" in verdict.evidence) == (None, True)
 
 
-async def test_an_upgrade_that_nobody_takes_up_says_so(on: Bench) -> None:
-    from dataclasses import replace
+def policy(on: Bench, **values: Any) -> None:
+    """Other values in the upgrade policy of the ClusterPolicy."""
 
-    (step,) = (await on.change("upgrade-start")).steps
+    def edit(each: Any) -> None:
+        driver = each["spec"]["driver"]
+        driver["upgradePolicy"] = {**driver["upgradePolicy"], **values}
+
+    on.store.update(KINDS["clusterpolicies"], None, POLICY_NAME["kubernetes"], edit)
+
+
+async def seen(on: Bench, holds: Callable[[Stack], bool]) -> None:
+    """The site's own watch has it."""
+    backend: Any = await on.site.platform.backend()
+    async with asyncio.timeout(10), closing(backend.stack()) as stacks:
+        async for stack in stacks:
+            if holds(stack):
+                return
+
+
+def upgrade_of(stack: Stack, name: str = NODE) -> Any:
+    node = stack.get(name)
+    return None if node is None else node.upgrade
+
+
+async def test_no_upgrade_begins_on_a_node_that_is_left_out(on: Bench) -> None:
+    change = await on.change("upgrade-start")
     on.label(gpu_driver_upgrade__skip="true")
-    with pytest.raises(GpudeckError, match="has not taken the upgrade"):
-        await replace(step, apply_seconds=0.3).apply(on.site, lambda _line: None)  # type: ignore[type-var]
+    found = await on.desk.preflight(change)
+    assert any(f"{NODE} is left out of driver upgrades" in each for each in found.obstacles)
+    (step,) = change.steps
+    with pytest.raises(StepFailed, match="is left out") as failed:
+        await step.apply(on.site, lambda _line: None)
+    assert failed.value.untouched
+    assert on.labels[UPGRADE] == "upgrade-done"
+
+
+@pytest.mark.parametrize("by_undo", [False, True])
+async def test_taking_a_node_in_again_while_its_upgrade_waits_counts_as_that_upgrade(
+    on: Bench, *, by_undo: bool
+) -> None:
+    pause = await on.change("upgrade-pause")
+    record = await on.desk.run(pause)
+    on.label(gpu_driver_upgrade_state="upgrade-required")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required" and upgrade_of(stack).skipped)
+    change = await on.desk.with_radius(undoing(record)) if by_undo else await on.change("upgrade-resume")
+    assert len(change.radius.pods) == len(on.pods()) > 0
+    assert change.typed_name == f"{NODE} driver"
+    warnings = (await on.desk.preflight(change)).warnings
+    assert any("it goes on once the node is taken in again" in each for each in warnings)
+    assert any("ends the pods that use GPUs" in each for each in warnings)
+
+
+async def test_taking_a_node_in_again_takes_the_name_even_where_no_pod_is_seen(on: Bench) -> None:
+    make_room(on)
+    on.label(gpu_driver_upgrade__skip="true", gpu_driver_upgrade_state="upgrade-required")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required")
+    change = await on.change("upgrade-resume")
+    assert change.radius.workloads == 0
+    assert change.typed_name == f"{NODE} driver"
+
+
+async def test_taking_a_node_in_again_hits_nobody_while_no_upgrade_waits(on: Bench) -> None:
+    await on.desk.run(await on.change("upgrade-pause"))
+    await seen(on, lambda stack: upgrade_of(stack).skipped)
+    change = await on.change("upgrade-resume")
+    assert (change.radius.workloads, change.typed_name) == (0, None)
+
+
+async def test_without_automatic_upgrades_none_is_begun(on: Bench) -> None:
+    change = await on.change("upgrade-start")
+    policy(on, autoUpgrade=False)
+    await seen(on, lambda stack: stack.policies[0].upgrades == UpgradePolicy(False, True, None))
+    found = await on.desk.preflight(change)
+    assert any("autoUpgrade is off" in each for each in found.obstacles)
+
+
+async def test_a_label_that_the_operator_takes_away_is_a_refusal_and_not_waited_for(on: Bench) -> None:
+    (step,) = (await on.change("upgrade-start")).steps
+    await step.apply(on.site, lambda _line: None)
+    assert on.labels[UPGRADE] == "upgrade-required"
+    policy(on, autoUpgrade=False)
+    on.service.cluster.tick()
+    assert UPGRADE not in on.labels
+    verdict = await asyncio.wait_for(step.verify(on.site, lambda _line: None), 10)
+    assert (verdict.holds, "refused" in verdict.evidence) == (False, True)
+    undo = step.undo()
+    assert undo is not None
+    assert (await undo.check(on.site)).holds  # nothing is asked for any more
+
+
+async def test_a_node_in_a_queue_waits_and_tells_whom_it_waits_for(on: Bench) -> None:
+    other = "dgx-a100-01"
+    on.service.cluster.hold_upgrade(other)
+    on.service.cluster.tick()
+    await seen(on, lambda stack: upgrade_of(stack, other).step == "drain-required")
+    change = await on.change("upgrade-start")
+    queue = f"queued: 1 upgrade of 1 is under way ({other})"
+    assert any(queue in each for each in (await on.desk.preflight(change)).warnings)
+    (step,) = change.steps
+    told: list[str] = []
+    assert "upgrade-required" in await step.apply(on.site, told.append)
+
+    def hear(line: str) -> None:
+        told.append(line)
+        on.service.cluster.hold_upgrade(None)  # it is this node's turn as soon as it is told to wait
+
+    verdict = await on.running(step.verify(on.site, hear))
+    assert verdict.holds
+    assert f"not yet: the upgrade is at upgrade-required: {queue}" in told
+
+
+@pytest.mark.parametrize("former", ["upgrade-done", "upgrade-failed", None])
+async def test_an_upgrade_that_has_not_begun_is_taken_back(on: Bench, former: str | None) -> None:
+    def edit(node: Any) -> None:
+        node["metadata"]["labels"].pop(UPGRADE)
+        node["metadata"]["labels"].update({UPGRADE: former} if former else {})
+
+    on.store.update(KINDS["nodes"], None, NODE, edit)
+    await seen(on, lambda stack: (upgrade_of(stack).step if upgrade_of(stack) else None) == former)
+    (step,) = (await on.change("upgrade-start")).steps
+    undo = step.undo()
+    assert undo is not None
+    await step.apply(on.site, lambda _line: None)
+    assert (await undo.check(on.site)).holds is False
+    assert (await undo.preview(on.site)).obstacles == ()
+    assert on.labels[UPGRADE] == "upgrade-required"
+    await undo.apply(on.site, lambda _line: None)
+    assert (await undo.verify(on.site, lambda _line: None)).holds
+    assert on.labels.get(UPGRADE) == former
+
+
+async def test_an_upgrade_that_has_begun_is_not_taken_back(on: Bench) -> None:
+    (step,) = (await on.change("upgrade-start")).steps
+    undo = step.undo()
+    assert undo is not None
+    on.label(gpu_driver_upgrade_state="cordon-required")
+    assert any("is at cordon-required" in each for each in (await undo.preview(on.site)).obstacles)
+    with pytest.raises(StepFailed):
+        await undo.apply(on.site, lambda _line: None)
+    assert on.labels[UPGRADE] == "cordon-required"
+
+
+async def test_where_the_policy_drains_every_pod_of_the_node_is_counted(on: Bench) -> None:
+    bare = {
+        "metadata": {"name": "cpu-only", "namespace": "team-search"},
+        "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": "busybox"}]},
+        "status": {"phase": "Running"},
+    }
+    on.store.create(KINDS["pods"], bare)
+    change = await on.change("upgrade-start")
+    assert "team-search/cpu-only" in change.radius.pods
+    assert any("drain on" in each for each in (await on.desk.preflight(change)).warnings)
+    policy(on, drain={"enable": False})
+    await seen(on, lambda stack: stack.policies[0].upgrades == UpgradePolicy(True, False, None))
+    change = await on.change("upgrade-start")
+    assert "team-search/cpu-only" not in change.radius.pods
+    assert not any("drain on" in each for each in (await on.desk.preflight(change)).warnings)
+
+
+@pytest.mark.parametrize(("noted", "said"), [("true", "evicts nothing"), ("false", "may evict"), (None, "where ")])
+async def test_a_restart_of_the_driver_says_what_the_node_lets_it_do(on: Bench, noted: str | None, said: str) -> None:
+    notes = {} if noted is None else {"nvidia.com/gpu-driver-upgrade-enabled": noted}
+    on.store.update(KINDS["nodes"], None, NODE, lambda node: node["metadata"].update(annotations=notes))
+    change = await on.change("restart", "driver")
+    warnings = (await on.desk.preflight(change)).warnings
+    assert warnings
+    assert all(said in each for each in warnings)
+    assert change.typed_name == f"{NODE} driver"
 
 
 async def test_a_node_is_left_out_of_upgrades_and_taken_in_again(on: Bench) -> None:

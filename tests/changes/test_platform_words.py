@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,20 @@ from hypothesis import strategies as st
 from backends.changes.change import BlastRadius, Undetermined, together
 from backends.changes.platform_actions import Wish, wish_of
 from backends.changes.platform_step import radius_of_pods
-from backends.domain import Act, DrainPod, GpuRequest, Owner, Verb
+from backends.changes.upgrade_steps import queue_said
+from backends.domain import (
+    Act,
+    DrainPod,
+    DriverUpgradeState,
+    GpuRequest,
+    Owner,
+    PolicyState,
+    Stack,
+    StackHealth,
+    StackNode,
+    UpgradePolicy,
+    Verb,
+)
 from backends.kubernetes import requests
 
 
@@ -85,14 +100,53 @@ def test_what_one_step_could_not_find_out_stays_told() -> None:
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_request_with_a_body_of_options_says_in_it_that_it_is_a_dry_run(dry_run: bool) -> None:
     body, _ = requests.restart("team-a", "b", "u-1").sent(dry_run=dry_run)
-    assert body is not None
+    assert isinstance(body, Mapping)
     assert body.get("dryRun") == (["All"] if dry_run else None)
     body, _ = requests.evict("team-a", "b", "v1", "u-1").sent(dry_run=dry_run)
-    assert body is not None
+    assert isinstance(body, Mapping)
     assert body["deleteOptions"].get("dryRun") == (["All"] if dry_run else None)
     assert body["deleteOptions"]["preconditions"] == {"uid": "u-1"}
     _, query = requests.cordon("n1", True).sent(dry_run=dry_run)
     assert query.get("dryRun") == ("All" if dry_run else None)
+
+
+@pytest.mark.parametrize(
+    ("former", "change"),
+    [("upgrade-done", {"op": "replace", "value": "upgrade-done"}), ("", {"op": "remove"})],
+)
+def test_an_upgrade_is_taken_back_only_while_the_server_still_has_its_first_step(
+    former: str, change: dict[str, str]
+) -> None:
+    path = "/metadata/labels/nvidia.com~1gpu-driver-upgrade-state"
+    request = requests.upgrade_back("n1", former)
+    assert request.sent(dry_run=False)[0] == [
+        {"op": "test", "path": path, "value": "upgrade-required"},
+        {"path": path, **change},
+    ]
+    assert request.content_type == "application/json-patch+json"
+
+
+def upgraded(name: str, step: str) -> StackNode:
+    return StackNode(name, StackHealth.READY, upgrade=DriverUpgradeState(step))
+
+
+@pytest.mark.parametrize(
+    ("at_once", "steps", "said"),
+    [
+        (1, [], "the operator has not begun it, and upgrades no other node"),
+        (1, ["upgrade-done", "upgrade-required"], "the operator has not begun it, and upgrades no other node"),
+        (None, ["drain-required"], "queued: 1 upgrade of 1 is under way (b0)"),
+        (2, ["drain-required", "upgrade-failed"], "queued: 2 upgrades of 2 are under way (b0, b1, failed)"),
+        (3, ["drain-required"], "the operator has not begun it; 1 upgrade of 3 is under way (b0)"),
+        (0, ["drain-required"], "the operator has not begun it; 1 upgrade is under way (b0)"),
+    ],
+)
+def test_a_queue_names_the_upgrades_before_and_how_many_there_may_be(
+    at_once: int | None, steps: list[str], said: str
+) -> None:
+    policy = PolicyState("ClusterPolicy", "p", "ready", upgrades=UpgradePolicy(True, False, at_once))
+    nodes = [upgraded("a", "upgrade-required"), *(upgraded(f"b{at}", step) for at, step in enumerate(steps))]
+    assert queue_said("a", Stack("kubernetes", nodes=tuple(nodes), policies=(policy,))) == said
 
 
 def test_a_name_cannot_leave_its_place_in_the_path() -> None:

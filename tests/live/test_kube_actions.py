@@ -95,6 +95,25 @@ async def test_a_driver_upgrade_that_is_under_way_is_left_alone(api: Api, kube: 
         await actions.start_driver_upgrade(api, "dgx01", dry_run=True)
 
 
+@pytest.mark.parametrize("former", ["", "upgrade-done"])
+async def test_a_driver_upgrade_that_has_not_begun_is_taken_back(api: Api, kube: Admin, former: str) -> None:
+    await kube.patch(objects.node("dgx01"), {"metadata": {"labels": {UPGRADE: "upgrade-required"}}})
+    await actions.take_back_driver_upgrade(api, "dgx01", former, dry_run=True)
+    assert await upgrade_step(kube) == "upgrade-required"
+    await actions.take_back_driver_upgrade(api, "dgx01", former, dry_run=False)
+    assert await upgrade_step(kube) == former
+    with pytest.raises(Refused, match="only upgrade-required is taken back"):
+        await actions.take_back_driver_upgrade(api, "dgx01", former, dry_run=False)
+
+
+async def test_the_server_itself_refuses_to_take_back_an_upgrade_that_began_meanwhile(api: Api, kube: Admin) -> None:
+    await kube.patch(objects.node("dgx01"), {"metadata": {"labels": {UPGRADE: "cordon-required"}}})
+    request = requests.upgrade_back("dgx01", "upgrade-done")
+    with pytest.raises(Refused):
+        await api.send(request.method, request.path, request.body, content_type=request.content_type)
+    assert await upgrade_step(kube) == "cordon-required"
+
+
 async def test_a_pod_of_the_same_name_with_another_uid_is_left_alone(api: Api, kube: Admin) -> None:
     uid = await actions.pod_uid(api, "team-a", "work")
     with pytest.raises(Refused):

@@ -125,6 +125,9 @@ class Cluster:
     async def start_driver_upgrade(self, node: str, *, dry_run: bool = False) -> str:
         raise NotImplementedError
 
+    async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
+        raise NotImplementedError
+
 
 class ReadsOnly:
     """A platform that reports its stack and does nothing else."""
@@ -211,7 +214,7 @@ async def test_an_operand_is_restarted_from_its_node(state: Path) -> None:
         await menu(on, "Actions on dgx01")
         await on.press("enter")
         await menu(on, "Restart which operand of dgx01?")
-        assert "ends the GPU pods of the node" in on.text
+        assert "may end the node's GPU pods, or wait" in on.text
         await on.press("enter")
         await asked(on)
         assert "restart the driver on dgx01" in on.text

@@ -14,7 +14,7 @@ from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, digest
 from backends.lab.jobs import TEAMS, Job, jobs, take_off
 from backends.lab.kube import objects, openshift, workloads
-from backends.lab.kube.controllers import MIG_FAILURE_LOG, Effects, NodeControllers
+from backends.lab.kube.controllers import MIG_FAILURE_LOG, UPGRADE_STEPS, Effects, NodeControllers, Turn
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
 from backends.lab.kube.operands import (
@@ -193,11 +193,11 @@ class Cluster:
     def _tick_labels(self, name: str, now: float, ready: dict[str, bool]) -> None:
         """What the device plugin, the MIG manager and the upgrade controller make of the node."""
         hardware = self._hardware[name]
-        effects = Effects()
+        effects, turn = Effects(), self._turn(name)
 
         def apply(node: Object) -> None:
             nonlocal effects
-            effects = self._controllers[name].tick(node, now, ready)
+            effects = self._controllers[name].tick(node, now, ready, turn)
             resources = objects.allocatable(hardware, plugin_ready=ready.get("device-plugin", False))
             whole = objects.capacity(hardware)
             for kind, counts in (("allocatable", resources), ("capacity", whole)):
@@ -214,6 +214,18 @@ class Cluster:
             self._delete_gpu_pods(name)
         if effects.restart_driver and "driver" in self._pods[name]:
             self._drop_pod(name, BY_NAME["driver"])
+
+    def _turn(self, name: str) -> Turn:
+        policy = self.store.get(KINDS["clusterpolicies"], None, POLICY_NAME[self.platform])
+        upgrades = policy["spec"]["driver"]["upgradePolicy"]
+        idle = {None, UPGRADE_STEPS[0], UPGRADE_STEPS[-1]}
+        begun = [
+            each
+            for each in self.store.select(KINDS["nodes"])
+            if each["metadata"]["name"] != name and each["metadata"]["labels"].get(UPGRADE_STATE) not in idle
+        ]
+        most = upgrades.get("maxParallelUpgrades", 1)
+        return Turn(upgrades.get("autoUpgrade", False), most == 0 or len(begun) < most)
 
     def _tick_daemonsets(self) -> None:
         for operand in OPERANDS:

@@ -2,7 +2,9 @@
 
 A wish is worked off in some seconds of the lab's clock, as the real ones do in minutes: the MIG manager pauses the
 clients of the GPUs and fails while a process holds one; the upgrade controller cordons, deletes the pods that use GPUs,
-lets the driver pod be made anew, waits for the validator, and uncordons.
+lets the driver pod be made anew, waits for the validator, and uncordons. One node is upgraded at a time, and a policy
+without autoUpgrade has the labels taken away. Nothing is drained here, whatever the policy says; a driver pod that is
+deleted takes the GPU pods with it, though the real one leaves them alone where the operator upgrades drivers by itself.
 """
 
 from __future__ import annotations
@@ -55,6 +57,15 @@ class Effects:
     mig_log: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the upgrade controller takes from the policy and from the other nodes."""
+
+    automatic: bool = True
+    free: bool = True
+    """One more upgrade may begin."""
+
+
 @dataclass(slots=True)
 class NodeControllers:
     """Those of one node."""
@@ -90,11 +101,13 @@ class NodeControllers:
                     )
                 gpu.closed_since = None
 
-    def tick(self, node: Object, now: float, ready: Mapping[str, bool]) -> Effects:
+    def tick(self, node: Object, now: float, ready: Mapping[str, bool], turn: Turn) -> Effects:
         """Moves `node`, a copy that is being edited, on to `now`."""
         effects = Effects()
+        if not turn.automatic:
+            node["metadata"]["labels"].pop(UPGRADE, None)
         self._tick_mig(node["metadata"]["labels"], now, ready.get("mig-manager", False), effects)
-        self._tick_upgrade(node, now, ready, effects)
+        self._tick_upgrade(node, now, ready, turn, effects)
         return effects
 
     # The MIG manager
@@ -142,7 +155,7 @@ class NodeControllers:
 
     # The upgrade controller
 
-    def _tick_upgrade(self, node: Object, now: float, ready: Mapping[str, bool], effects: Effects) -> None:
+    def _tick_upgrade(self, node: Object, now: float, ready: Mapping[str, bool], turn: Turn, effects: Effects) -> None:
         labels = node["metadata"]["labels"]
         if self.faults.upgrade_stuck == self.hardware.name:
             labels[UPGRADE] = "drain-required"
@@ -153,7 +166,7 @@ class NodeControllers:
             self._step, self._step_since = step, now
         if step not in UPGRADE_STEPS[:-1] or now - self._step_since < STEP_SECONDS:
             return
-        if step == "upgrade-required" and labels.get(SKIP) == "true":
+        if step == "upgrade-required" and (labels.get(SKIP) == "true" or not turn.free):
             return
         if step == "upgrade-required":
             self._was_closed = bool(node["spec"].get("unschedulable"))
