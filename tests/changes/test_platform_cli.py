@@ -69,7 +69,7 @@ async def test_a_dry_run_prints_steps_and_blast_radius_and_changes_nothing(on: B
     (step,) = change["steps"]
     assert step["what"].startswith("DELETE /api/v1/namespaces/gpu-operator/pods/nvidia-driver-daemonset-")
     assert "dry run accepts it" in step["effects"][0]
-    assert "k8s-driver-manager" in step["warnings"][0]
+    assert "evict" in step["warnings"][0]
     assert sorted(change["blast_radius"]["pods"]) == sorted(
         f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in on.pods()
     )

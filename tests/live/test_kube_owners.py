@@ -60,4 +60,4 @@ async def test_rights_that_are_missing_are_one_note_and_break_nothing(kube: Admi
         triage = await opened.observe(WAIT_SECONDS, 0)
     finally:
         await opened.close()
-    assert [(each.rule, each.severity) for each in triage.findings] == [("platform-not-permitted", Severity.INFO)]
+    assert [(each.rule, each.severity) for each in triage.findings] == [("platform-not-permitted", Severity.WARNING)]
