@@ -179,6 +179,8 @@ class Lab:
             except GpudeckError as error:
                 raise GpudeckError(f"the scenario {name} cannot be played: {error.message}", error.hint) from error
             self._stages[name] = stage
+            if cluster is not None:
+                cluster.tick()  # what the API tells and what the nodes tell is one story from its first word
 
     def _refresh_soon(self) -> asyncio.Task[None]:
         before = self._refreshing

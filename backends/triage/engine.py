@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from backends.domain import (
     Check,
     Event,
     Finding,
     Fleet,
-    Node,
     NodeReading,
     NodeSpec,
-    NodeState,
-    Problem,
     SiteSpec,
     Triage,
     UnfinishedChange,
 )
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
+from backends.triage.entry import Entry, Looked
 from backends.triage.grouping import group, order
 from backends.triage.heard import Heard
 from backends.triage.memory import NodeMemory
@@ -42,46 +40,6 @@ FIRST_SECONDS = TIMED_SECONDS + 1.0
 """So long a node counts as read for the first time."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    """What is kept of one node between two runs."""
-
-    spec: NodeSpec
-    memory: NodeMemory = field(default_factory=NodeMemory)
-    events: tuple[Event, ...] = ()
-    reading: NodeReading | None = None
-    looked_at: Looked | None = None
-    observed: Node | None = None
-    is_current: bool = False
-    bucket: int = -1
-    plain: list[Finding] = field(default_factory=list)
-    timed: list[Finding] = field(default_factory=list)
-    first_at: float | None = None
-    counted_at: float = float("-inf")
-    counts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What decides whether a node must be judged again; compared by identity where that is enough."""
-
-    node: Node | None
-    state: NodeState
-    problem: Problem | None
-    is_current: bool
-    events: tuple[Event, ...]
-
-    def is_same(self, other: Looked | None) -> bool:
-        return (
-            other is not None
-            and self.node is other.node
-            and self.events is other.events
-            and self.state is other.state
-            and self.is_current == other.is_current
-            and (self.problem is other.problem or self.problem == other.problem)
-        )
-
-
 class Triager:
     """Runs on one event loop; `run` or `steps` is called again and again with what the site knows now."""
 
@@ -95,7 +53,7 @@ class Triager:
         self._timed = tuple(rule for rule in rules if rule.judge is not None and rule.timed)
         self._site = tuple(rule for rule in rules if rule.judge_site is not None)
         self._specs = {node.name: node for node in spec.nodes}
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._events: tuple[Event, ...] = ()
         self._site_findings: dict[str, list[Finding]] = {}
         self._site_due: dict[str, float] = {}
@@ -154,7 +112,7 @@ class Triager:
             entry = self._entries.get(reading.name)
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
-                entry = self._entries[reading.name] = _Entry(spec, NodeMemory(now))
+                entry = self._entries[reading.name] = Entry(spec, NodeMemory(now))
                 entry.events = self._events_of(reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
@@ -183,7 +141,7 @@ class Triager:
     def _events_of(self, name: str) -> tuple[Event, ...]:
         return tuple(event for event in self._events if event.node == name)
 
-    def _judge_node(self, entry: _Entry, reading: NodeReading, now: float, place: int, *, again: bool) -> bool:
+    def _judge_node(self, entry: Entry, reading: NodeReading, now: float, place: int, *, again: bool) -> bool:
         """Whether there was anything to do."""
         entry.reading = reading
         entry.is_current = current = is_current(reading, now, self.spec.fast_seconds)
@@ -208,7 +166,7 @@ class Triager:
             self._count(entry, view, now)
         return True
 
-    def _view(self, entry: _Entry, reading: NodeReading, now: float) -> NodeView:
+    def _view(self, entry: Entry, reading: NodeReading, now: float) -> NodeView:
         node = reading.node if entry.is_current else None
         gpus = () if node is None else node.gpus
         if any(gpu.lost for gpu in gpus):
@@ -273,7 +231,7 @@ class Triager:
         """Told until the rule succeeds again on what it failed on; what it found there before is held so long."""
         self._broken[rule.id, node] = own.broken(rule, error, now)
 
-    def _count(self, entry: _Entry, view: NodeView, now: float) -> None:
+    def _count(self, entry: Entry, view: NodeView, now: float) -> None:
         counts = tuple(rule.subjects(view) for rule in self._rules)
         for position, (new, old) in enumerate(zip(counts, entry.counts or (0,) * len(counts), strict=True)):
             self._totals[position] += new - old
@@ -317,11 +275,11 @@ class Triager:
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
-            part = self._rule_of(found).about_platform
-            if part is not None and self._platform.seconds(part, now) <= FIRST_SECONDS:
+            about_platform = self._rule_of(found).about_platform is not None
+            if about_platform and self._platform.seconds(now) <= FIRST_SECONDS:
                 return True
             node = found.subject.node
-            if part is not None and node is None:
+            if about_platform and node is None:
                 return False
             entry = None if node is None else self._entries.get(node)
             first_at = None if entry is None else entry.first_at

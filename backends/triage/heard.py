@@ -36,9 +36,9 @@ class Heard:
     def answers(self, part: str) -> bool:
         return self.state is not None and self.state.answers(part)
 
-    def seconds(self, part: str, now: float) -> float:
-        """For how long it has told `part`."""
-        return now - self._first_at.get(part, now)
+    def seconds(self, now: float) -> float:
+        """For how long it has told all that it tells: one part without the other shows little."""
+        return now - max(self._first_at.values(), default=now)
 
     def named(self, told: Finding) -> Finding:
         """With the pods or containers that it hits by their names."""

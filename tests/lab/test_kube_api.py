@@ -316,6 +316,13 @@ async def test_a_lab_takes_the_platform_its_scenario_needs(tmp_path: Path) -> No
         assert lab.files.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
+async def test_what_a_scenario_does_to_the_work_is_in_the_api_from_its_first_word(tmp_path: Path) -> None:
+    async with Lab(LabSpec(out=tmp_path, scenarios=("alloc-idle",))) as lab:
+        assert lab.kube is not None
+        pods = lab.kube.cluster.store.select(KINDS["pods"])
+        assert any(pod["metadata"]["name"].startswith("notebook-") for pod in pods)
+
+
 async def test_a_cluster_scenario_is_refused_where_there_is_no_cluster(tmp_path: Path) -> None:
     async with Lab(LabSpec(out=tmp_path, nodes=3)) as lab:
         with pytest.raises(GpudeckError, match="needs kubernetes or openshift"):

@@ -280,6 +280,28 @@ def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
     assert {each.rule for each in triage.recovered} == {"operand-driver", "platform-unreachable"}
 
 
+def test_what_could_be_seen_only_now_is_news_however_long_the_rest_was_known() -> None:
+    """A check looks for some seconds from when everything was told: the slowest part must not cost a finding."""
+    triager = Triager(SITE)
+    ownership = owned(pod("a", node="n1", started_at=NOW - 9000), pod("b", node="n1", started_at=NOW - 9000))
+    processes = (
+        GpuProcess(1, "compute", "root", "a", container_id=container_id("a")),
+        GpuProcess(2, "compute", "root", "b", container_id=container_id("b")),
+    )
+    card = gpu(processes=processes)
+    waiting = PlatformState(None, ownership, ownership.workloads)
+    whole = platform(stack(well("n1")), ownership)
+
+    def rules(said: PlatformState, seconds: float) -> set[str]:
+        at = NOW + seconds
+        return {each.rule for each in triager.run(fleet(live(node(card), at)), (), at, platform=said).findings}
+
+    assert rules(waiting, 0.0) == set()
+    assert rules(waiting, 10.0) == set()
+    assert rules(whole, 20.0) == set()
+    assert rules(whole, 25.0) == {"alloc-twice"}
+
+
 # Allocation
 
 
