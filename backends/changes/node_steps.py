@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -41,8 +42,9 @@ class NodeStep(PlatformStep):
         del steps, reach
         return BlastRadius()
 
+    @abstractmethod
     def judge(self, node: NodeControl) -> Verdict:
-        raise NotImplementedError
+        """Whether the effect is on the node, as it is now."""
 
     async def looks(self, reach: Reach) -> AsyncIterator[Verdict]:
         backend = await backend_for(reach, FollowsNodes)

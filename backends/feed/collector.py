@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -11,6 +10,7 @@ from backends.contract import GpudeckError
 from backends.domain import Problem, clean
 from backends.feed.backoff import Backoff
 from backends.feed.clock import Clock, SystemClock
+from backends.feed.tasks import end
 from backends.feed.topic import Topic
 
 T = TypeVar("T")
@@ -62,10 +62,7 @@ class Collector(Generic[T]):
 
     async def close(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end([task])
 
     async def collect_once(self) -> None:
         """One fetch, published as a value or as an error."""

@@ -11,6 +11,7 @@ from backends.contract import Clock
 from backends.feed.backoff import Backoff
 from backends.feed.clock import SystemClock
 from backends.feed.collector import problem_of
+from backends.feed.tasks import end
 from backends.feed.topic import Topic
 
 T = TypeVar("T")
@@ -49,10 +50,7 @@ class Follow(Generic[T]):
 
     async def close(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end([task])
 
     def _demand_changed(self, wanted: bool) -> None:
         first, second = (self._wanted, self._unwanted) if wanted else (self._unwanted, self._wanted)

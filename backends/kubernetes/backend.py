@@ -25,6 +25,7 @@ from backends.domain import (
     Verb,
     Workloads,
 )
+from backends.feed import end
 from backends.kubernetes import actions, drain, logs, requests
 from backends.kubernetes import permissions as rights
 from backends.kubernetes.api import Api
@@ -37,7 +38,7 @@ from backends.kubernetes.owners import Owners
 from backends.kubernetes.resources import NAMESPACES, Resource
 from backends.kubernetes.stack import DEFAULT_NAMESPACES, Builder, Objects
 from backends.kubernetes.watching import Sync
-from backends.kubernetes.watchset import Changes, WatchSet, end
+from backends.kubernetes.watchset import Changes, WatchSet
 from backends.kubernetes.workloads import Builder as WorkloadBuilder
 from backends.kubernetes.workloads import relevant
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 from backends.contract import Clock, Gone, GpudeckError, Refused
 from backends.domain import OperandPhase, OperandState, Stack, StackEvent, StackNode, clean
+from backends.feed import end
 from backends.kubernetes.api import Api
 from backends.kubernetes.fields import MESSAGE_LIMIT, entries, table, text, time_of, whole, word
 from backends.kubernetes.logs import last_lines
 from backends.kubernetes.resources import EVENTS
-from backends.kubernetes.watchset import end
 
 LOG_LINES = 20
 EVENTS_KEPT = 8

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from backends.contract import Clock, Gone, NotAllowed
+from backends.feed import end
 from backends.kubernetes.api import Api
 from backends.kubernetes.resources import Resource
 from backends.kubernetes.watching import Sync, Watch
-from backends.kubernetes.watchset import end
 
 V = TypeVar("V")
 

@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator
 
 from backends.contract import Clock, Gone, GpudeckError, NotAllowed, Refused
 from backends.domain import Container, LogBatch, LogLine, LogQuery, LogSource, clean
-from backends.feed import Backoff, Stamps
+from backends.feed import Backoff, Stamps, end
 from backends.kubernetes.api import Api
 from backends.kubernetes.errors import from_exception
 from backends.kubernetes.fields import table, word
 from backends.kubernetes.keeping import pod_of
 from backends.kubernetes.objects import LeanContainer
 from backends.kubernetes.resources import PODS
-from backends.kubernetes.watchset import end
 from backends.kubernetes.workloads import container_of
 
 LINE_LIMIT = 4096

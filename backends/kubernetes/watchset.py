@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from backends.contract import Clock, GpudeckError
 from backends.domain import KubernetesSpec, NotPermitted
+from backends.feed import end
 from backends.kubernetes.api import Api
 from backends.kubernetes.fields import table, word
 from backends.kubernetes.keeping import daemon_set_of, node_of, pod_of, policy_of
@@ -290,16 +291,6 @@ class Changes:
             return False
         self._listener.clear()
         return True
-
-
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels the tasks and waits for their end."""
-    listed = list(tasks)
-    for task in listed:
-        task.cancel()
-    for task in listed:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _name(raw: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,7 +10,7 @@ from enum import StrEnum
 
 from backends.contract import Backend, Clock, GpudeckError, ListsContainers, NotAllowed, TailsLogs
 from backends.domain import Container, LogBatch, LogLine, LogQuery, LogSource
-from backends.feed import problem_of
+from backends.feed import end, problem_of
 from backends.logs.store import LogStore, note
 from backends.platform import closing
 
@@ -95,10 +94,7 @@ class LogTail:
 
     async def close(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end([task])
 
     async def containers(self) -> tuple[Container, ...]:
         """What could be read instead; raises `GpudeckError`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 from backends.contract import DriverHangs, GpudeckError, NoDriver, NoPython, ProbeCut, ProbeSilent, VersionMismatch
 from backends.domain import Event, Node, NodeSpec, clean
-from backends.feed import Backoff, Clock, SystemClock, Topic, problem_of
+from backends.feed import Backoff, Clock, SystemClock, Topic, end, problem_of
 from backends.nodes import bootstrap, smi, wire
 from backends.nodes.transport import Channel, Transport
 
@@ -79,10 +78,7 @@ class NodeStream:
 
     async def close(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end([task])
         await self._transport.close()
 
     async def _run(self) -> None:

@@ -25,11 +25,11 @@ from backends.domain import (
     Stack,
     Workloads,
 )
+from backends.feed import end
 from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.fields import entries, word
 from backends.kubernetes.resources import PROJECTS
 from backends.kubernetes.support import supported
-from backends.kubernetes.watchset import end
 from backends.openshift.objects import CLUSTER_VERSIONS, ROUTES, THANOS, release_of, route_of, scc_notes
 from backends.openshift.watches import OpenShiftWatches
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from backends.contract import Clock
 from backends.domain import ClusterRelease, NotPermitted, OlmOperator
+from backends.feed import end
 from backends.kubernetes.api import Api
 from backends.kubernetes.resources import Resource
 from backends.kubernetes.watching import Watch
-from backends.kubernetes.watchset import Scoped, end
+from backends.kubernetes.watchset import Scoped
 from backends.openshift.objects import (
     CLUSTER_SERVICE_VERSIONS,
     CLUSTER_VERSIONS,

@@ -11,14 +11,13 @@ import pytest
 
 from backends.contract import Clock
 from backends.domain import KubernetesSpec, Problem
-from backends.feed import Backoff, SystemClock
+from backends.feed import Backoff, SystemClock, end
 from backends.kubernetes import watching
 from backends.kubernetes.api import Api
 from backends.kubernetes.keeping import pod_of
 from backends.kubernetes.objects import LeanPod
 from backends.kubernetes.resources import CLUSTER_POLICIES, PODS, Resource
 from backends.kubernetes.watching import Sync, Watch
-from backends.kubernetes.watchset import end
 from tests.kube import objects
 from tests.kube.admin import Admin
 from tests.kube.proxy import Fault, FaultProxy
