@@ -115,6 +115,23 @@ async def test_a_watch_tells_changes_bookmarks_and_objects_that_leave_the_select
         assert [each for each in seen if each[0] != "BOOKMARK"] == [("ADDED", name), ("DELETED", name)]
 
 
+async def test_a_watch_tells_what_went_between_the_list_and_its_start() -> None:
+    async with serving() as service, client(service) as api:
+        core = aio.client.CoreV1Api(api)
+        selector = f"spec.nodeName={(await core.list_node()).items[0].metadata.name}"
+        listed = await core.list_pod_for_all_namespaces(field_selector=selector)
+        pod = listed.items[0].metadata
+        service.cluster.store.delete(KINDS["pods"], pod.namespace, pod.name)
+        async with aio.watch.Watch() as watch:
+            stream = watch.stream(
+                core.list_pod_for_all_namespaces,
+                field_selector=selector,
+                resource_version=listed.metadata.resource_version,
+            )
+            event = await anext(aiter(stream))
+        assert (event["type"], event["object"].metadata.name) == ("DELETED", pod.name)
+
+
 async def test_a_watch_that_starts_too_far_back_is_gone() -> None:
     async with serving() as service, aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         service.cluster.store.compact()

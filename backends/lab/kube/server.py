@@ -27,7 +27,7 @@ from backends.lab.kube.status import (
     too_many,
     unauthorized,
 )
-from backends.lab.kube.store import Object, Store
+from backends.lab.kube.store import Change, Object, Store
 
 BOOKMARK_SECONDS = 15.0
 WATCH_SECONDS = 300.0
@@ -220,10 +220,8 @@ class KubeApi:
         self, query: Mapping[str, str], target: Target, match: selectors.Match, after: int
     ) -> AsyncIterator[bytes]:
         kind, version = target.kind, after or self.store.version
-        present = [each for each in self.store.select(kind, target.namespace) if match(each)]
-        seen = {_key(each) for each in present}
         if not after:
-            for each in present:
+            for each in [each for each in self.store.select(kind, target.namespace) if match(each)]:
                 yield _event("ADDED", each)
         if self.faults.expired > 0:
             self.faults.expired -= 1
@@ -241,7 +239,7 @@ class KubeApi:
             for change in changes:
                 version = change.version
                 if target.namespace is None or change.object["metadata"].get("namespace") == target.namespace:
-                    what = _as_seen(change.what, _key(change.object), match(change.object), seen)
+                    what = _as_seen(change, match)
                     if what is not None:
                         yield _event(what, change.object)
             left = ends - asyncio.get_running_loop().time()
@@ -346,18 +344,12 @@ def _match(query: Mapping[str, str]) -> selectors.Match:
     return lambda each: by_label(each) and by_field(each)
 
 
-def _as_seen(what: str, key: str, matches: bool, seen: set[str]) -> str | None:
+def _as_seen(change: Change, match: selectors.Match) -> str | None:
     """What a change is to a watcher with a selector: an object that no longer matches is deleted for it."""
-    known = key in seen
-    if what == "DELETED" or not matches:
-        seen.discard(key)
+    known = change.before is not None and match(change.before)
+    if change.what == "DELETED" or not match(change.object):
         return "DELETED" if known else None
-    seen.add(key)
     return "MODIFIED" if known else "ADDED"
-
-
-def _key(each: Object) -> str:
-    return f"{each['metadata'].get('namespace', '')}/{each['metadata']['name']}"
 
 
 def _event(what: str, each: Object) -> bytes:

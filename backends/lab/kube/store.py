@@ -30,6 +30,8 @@ class Change:
     what: str
     """ADDED, MODIFIED or DELETED."""
     object: Object
+    before: Object | None = None
+    """What it was until then; None for a new one."""
 
 
 class Store:
@@ -134,7 +136,7 @@ class Store:
         self.version += 1
         last = copy.deepcopy(each)
         last["metadata"]["resourceVersion"] = str(self.version)
-        self._tell(Change(self.version, kind, "DELETED", last))
+        self._tell(Change(self.version, kind, "DELETED", last, each))
         return last
 
     def changes_after(self, version: int, kind: Kind) -> list[Change]:
@@ -166,7 +168,7 @@ class Store:
         each["metadata"]["managedFields"] = _managed(each["metadata"], (old or {}).get("metadata", {}), written)
         each["metadata"]["resourceVersion"] = str(self.version)
         self._objects.setdefault(kind, {})[key] = each
-        self._tell(Change(self.version, kind, what, each))
+        self._tell(Change(self.version, kind, what, each, old))
         return each
 
     def _tell(self, change: Change) -> None:
