@@ -100,14 +100,19 @@ class ConfirmScreen(ModalScreen[bool]):
         return [Cell("It can end work. To go on type  "), Cell(self._change.typed_name or "", "bad")]
 
     def on_key(self, event: events.Key) -> None:
-        """What is typed while the entry is empty goes into it, although Cancel has the keys: the name was asked for."""
+        """What is typed while the entry is empty goes into it, although Cancel has the keys: the name was asked for.
+
+        So does what came in one go with it, and was on its way to Cancel when the entry took the keys.
+        """
         entry = next(iter(self.query(Input)), None)
         typed = event.character or ""
-        if entry is None or entry.disabled or entry.has_focus or entry.value or not typed.isalnum():
+        if entry is None or entry.disabled or not typed:
+            return
+        if not (typed.isprintable() if self.focused is entry else typed.isalnum() and not entry.value):
             return
         event.stop()
         event.prevent_default()
-        entry.focus()
+        self.set_focus(entry)
         entry.insert_text_at_cursor(typed)
 
     @property

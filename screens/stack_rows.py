@@ -56,7 +56,7 @@ SHORT: dict[str, str] = {
 }
 """Titles of the columns; another operand is titled by its key."""
 OPERAND_WIDTH = 7
-LOG_LINES, EVENT_LINES = 8, 5
+LOG_LINES, EVENT_LINES = 4, 5
 LABEL = 18
 
 

@@ -46,7 +46,7 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
             yield StyledLine(id="window-now")
             with Horizontal(classes="window-row"):
                 yield StyledLine(id="window-minutes-label")
-                yield Input(minutes, id="window-minutes", max_length=3)
+                yield Input(minutes, id="window-minutes", max_length=3, restrict=r"[0-9]*")
             with Horizontal(classes="window-row"):
                 yield StyledLine(id="window-reason-label")
                 yield Input(self._window.reason, id="window-reason", max_length=REASON_LIMIT)
@@ -64,7 +64,7 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         left = f"It is open for {now.label[6:]} more: {now.reason}" if now is not None and now.is_open else CLOSED
         self._say("now", Cell(left, "dim"))
         self._say("minutes-label", Cell(f"minutes (1 to {self._window.most_minutes})"))
-        needed = "" if self._window.spec.require_reason else " (may be empty)"
+        needed = " (enter goes on)" if self._window.spec.require_reason else " (may be empty)"
         self._say("reason-label", Cell(f"reason{needed}"))
         self.query_one("#window-minutes", Input).focus()
         self._draw()

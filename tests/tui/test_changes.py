@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual import events
 from textual.widgets import Input
 
 from backends.changes.change import BlastRadius, Target
@@ -235,6 +236,17 @@ async def test_what_is_typed_goes_into_the_entry_although_the_answer_has_the_key
         assert focused(console) == "confirm-name"
         assert "that is not the name yet" in console.text
         await console.press(name[-1], "enter", "enter")
+        await ended(console, state, "done")
+
+
+async def test_a_name_that_comes_in_one_go_is_typed_whole(state: Path, tmp_path: Path) -> None:
+    async with changing(state) as console:
+        await open_window(console)
+        await asked(console, change_of(ToldStep(str(tmp_path / "a")), targets=(Target("node", "hgx-h200-02"),)))
+        for letter in "hgx-h200-02":
+            console.app.post_message(events.Key("minus" if letter == "-" else letter, letter))
+        await console.until(lambda: console.screen.query_one(Input).value == "hgx-h200-02", "the name")
+        await console.press("enter", "enter")
         await ended(console, state, "done")
 
 
