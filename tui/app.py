@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import gc
 import importlib
 import os
 import traceback
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.events import Event, InputEvent
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.widgets import Input
@@ -32,6 +32,7 @@ from tui.chrome.modes import Alarm, alarm_of
 from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
 from tui.event_log import EventLog
 from tui.filter_line import FilterLine
+from tui.garbage import LOOK_SECONDS, Garbage
 from tui.live import LiveScreen
 from tui.widgets.cells import inert
 from tui.widgets.glyphs import ASCII, Glyphs
@@ -98,6 +99,7 @@ class Console(ChangingConsole):
         self.summary: Summary | None = None
         self.alarm: Alarm | None = None
         """What the header says of the findings; None before the first."""
+        self._garbage = Garbage(self.clock)
         self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
         self.read_only = read_only
         self.changing = Changing(self)
@@ -124,6 +126,11 @@ class Console(ChangingConsole):
         self.event_log = EventLog(self)
         self.commands = Commands(self._commands())
 
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, InputEvent):
+            self._garbage.note_input()
+        await super().on_event(event)
+
     # The site
 
     def get_default_screen(self) -> Screen[Any]:
@@ -139,9 +146,8 @@ class Console(ChangingConsole):
         self.screen.call_after_refresh(self._first_painted)
 
     def _first_painted(self) -> None:
-        gc.freeze()  # classes and style sheets live as long as the process: no later collection walks them
-        gc.set_threshold(20_000, 20, 50)  # a full collection of a large fleet's values takes longer than a frame
-        gc.enable()
+        self._garbage.start()
+        self.set_interval(LOOK_SECONDS, self._garbage.look)
         self.set_interval(AGE_SECONDS, self._grow_old)
         self.run_worker(self.filters.load(), group="saved-filters")
         if self._sites:
@@ -194,6 +200,7 @@ class Console(ChangingConsole):
 
     async def on_unmount(self) -> None:
         await self._close_site()
+        self._garbage.stop()
 
     def _fleet_changed(self, _reading: object) -> None:
         if self.site is None or self.site.fleet.reading.value is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from backends.domain import Evidence, Finding, Gpu, Severity, Subject
 from backends.triage import steps
@@ -125,15 +126,15 @@ def _odd_vbios(view: NodeView, indices: list[int], version: str, usual: str, cou
 
 def gpu_missing(state: SiteState) -> Iterator[Finding]:
     """A node that shows fewer GPUs than before, than its peers, or none at all beside a working driver."""
-    models: defaultdict[str | None, list[tuple[NodeView, int]]] = defaultdict(list)
-    machines: defaultdict[Machine, list[tuple[NodeView, int]]] = defaultdict(list)
+    models: defaultdict[str | None, Counter[int]] = defaultdict(Counter)
+    machines: defaultdict[Machine, Counter[int]] = defaultdict(Counter)
     own: dict[str, Machine] = {}
     for view in state.views:
         machine = machine_of(view)
         if machine is not None:
             own[view.name] = machine
-            models[machine.model].append((view, len(_listed(view))))
-            machines[machine].append((view, len(_listed(view))))
+            models[machine.model][len(_listed(view))] += 1
+            machines[machine][len(_listed(view))] += 1
     for view in state.views:
         if view.node is None or view.node.driver is None:
             continue
@@ -162,10 +163,10 @@ class _Peers:
     others: int
 
 
-def _fewer(own: int, nodes: list[tuple[NodeView, int]]) -> _Peers | None:
-    """What is usual among `nodes`, the own one among them, where that is more than `own`."""
-    usual, count = Counter(number for _, number in nodes).most_common(1)[0]
-    others = len(nodes) - 1
+def _fewer(own: int, nodes: Counter[int]) -> _Peers | None:
+    """What is usual among `nodes` (GPUs -> how many show so many), the own one among them, where that is more."""
+    usual, count = nodes.most_common(1)[0]
+    others = nodes.total() - 1
     if own >= usual or others < MIN_PEERS or count < USUAL_SHARE * others or usual not in MACHINE_SIZES:
         return None
     return _Peers(usual, count, others)
@@ -250,10 +251,17 @@ def _kinds(state: SiteState) -> dict[str, list[NodeView]]:
     """Nodes with the same GPUs, under a name of the kind; a node without GPUs is of none."""
     kinds: defaultdict[str, list[NodeView]] = defaultdict(list)
     for view in state.views:
-        models = Counter() if view.node is None else Counter(gpu.name for gpu in view.node.gpus if gpu.name)
-        if models:
-            kinds[", ".join(f"{count}x {name}" for name, count in sorted(models.items()))].append(view)
+        kind = "" if view.node is None else _kind(tuple([gpu.name for gpu in view.node.gpus]))
+        if kind:
+            kinds[kind].append(view)
     return kinds
+
+
+@lru_cache(maxsize=1024)
+def _kind(names: tuple[str | None, ...]) -> str:
+    """`4x NVIDIA A100, 4x NVIDIA H100`; empty where no GPU tells its name."""
+    models = Counter(name for name in names if name)
+    return ", ".join(f"{count}x {name}" for name, count in sorted(models.items()))
 
 
 def gpu_count(view: NodeView) -> int:
