@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from rich.text import Text
@@ -21,6 +22,7 @@ from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets import units
 from tui.widgets.columns import Cell, key_at
+from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from backends.changes.change import Change
     from backends.changes.platform_actions import PlatformAction
     from backends.site import Site
+    from tui.widgets.filter.fields import FieldTable
 
 
 ACTIONS_ID = "stack.actions"
+NONE_SELECTED = "No node is selected."
 
 
 class Changer(Protocol):
@@ -63,6 +67,8 @@ class StackScreen(LiveScreen):
     def __init__(self, node: str | None = None) -> None:
         """Opened at `node`; None at the first."""
         super().__init__()
+        self.filter_text = ""
+        self._match = Filter()
         self._operands: tuple[Operand, ...] | None = None
         self._to_select = node
         self._offered: tuple[PlatformAction, ...] = ()
@@ -99,8 +105,9 @@ class StackScreen(LiveScreen):
     def show(self) -> None:
         """Draws the stack as it is now; costs what changed."""
         stack = self.stack
-        self._show_empty(stack)
-        if stack is None or not stack.nodes:
+        listed = None if stack is None else self._narrowed(stack)
+        self._show_empty(stack, listed)
+        if stack is None or listed is None or not stack.nodes:
             return
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
@@ -112,12 +119,46 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
-            grid.set_rows(stack_rows.rows(stack, self.glyphs, stale=stale))
+            grid.set_rows(stack_rows.rows(listed, self.glyphs, stale=stale))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):
                 self._to_select = None
-        self._show_summary(stack)
+        self._show_summary(stack, len(listed.nodes))
         self._show_node(stack)
+
+    # Filter
+
+    @property
+    def filter_fields(self) -> FieldTable:
+        from screens.stack_fields import STACK_FIELDS, stack_fields
+
+        return STACK_FIELDS if self.stack is None else stack_fields(self.stack.operands)
+
+    @property
+    def filter_found(self) -> bool:
+        return self.grid is None or bool(self.grid.rows)
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """What the nodes say for a field, where that is a short list."""
+        from screens.stack_fields import stack_values
+
+        return () if self.stack is None else stack_values(field, self.stack.nodes)
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the nodes to what `text` matches; raises FilterError, and the filter before stays in force."""
+        self._match = parse(text, self.filter_fields, self.saved_filters)
+        self.filter_text = text.strip()
+        self.show()
+
+    def _narrowed(self, stack: Stack) -> Stack:
+        """The stack with the nodes that the filter leaves."""
+        if not self._match:
+            return stack
+        from screens.stack_fields import stack_subject
+
+        return replace(stack, nodes=tuple(node for node in stack.nodes if self._match.matches(stack_subject(node))))
+
+    # Inside
 
     async def _make_grid(self, stack: Stack) -> None:
         """Other operands are other columns."""
@@ -150,8 +191,11 @@ class StackScreen(LiveScreen):
             return False
         return super().check_action(action, parameters)
 
-    def _show_summary(self, stack: Stack) -> None:
+    def _show_summary(self, stack: Stack, listed: int) -> None:
+        """Of all nodes; `listed` of them are left by the filter."""
         cells = [*stack_rows.summary(stack, self.glyphs)]
+        if self.filter_text:
+            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {listed} of {len(stack.nodes)}", "accent"))
         reading = self.site.stack.reading if self.site else None
         if reading is not None and reading.error is not None:
             old = "" if reading.at is None else f" {units.coarse_age(self.clock.now() - reading.at)} old"
@@ -167,16 +211,20 @@ class StackScreen(LiveScreen):
             sections = [*stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs), *sections]
         self.query_one("#stack-sheet", Sheet).set_sections(sections)
 
-    def _show_empty(self, stack: Stack | None) -> None:
+    def _show_empty(self, stack: Stack | None, listed: Stack | None) -> None:
+        """`listed` is what the filter leaves of the stack."""
         empty = self.query_one("#stack-empty", Static)
-        any_nodes = stack is not None and bool(stack.nodes)
+        any_nodes = listed is not None and bool(listed.nodes)
+        was_hidden = bool(empty.display)
         for widget in (self.query_one("#stack-list"), self.query_one("#stack-sheet")):
             widget.display = any_nodes
         empty.display = not any_nodes
+        if any_nodes and was_hidden and self.focused is None and self.grid is not None:
+            self.call_after_refresh(self.grid.focus)  # a hidden widget loses the keys
         text = "" if any_nodes else self._nothing(stack)
         if str(empty.content) != text:
             empty.update(Text(text))
-        if not any_nodes:
+        if stack is None or not stack.nodes:
             self.query_one("#stack-summary", StyledLine).set_cells(())
 
     def _nothing(self, stack: Stack | None) -> str:
@@ -189,6 +237,8 @@ class StackScreen(LiveScreen):
                 "This site names no platform.\n"
                 'Set platform = "docker", "kubernetes" or "openshift" in its settings to see its GPU stack.'
             )
+        if stack is not None and stack.nodes:
+            return f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
         error = self.site.stack.reading.error
         if error is not None:
             return f"{self.glyphs.bad} {platform} cannot be read: {error.message}\n{error.hint}".strip()
@@ -218,7 +268,7 @@ class StackScreen(LiveScreen):
         row = grid.cursor_row if grid is not None else None
         node = stack.get(row.key) if stack is not None and row is not None else None
         if site is None or stack is None or node is None:
-            self.notify("No node is selected.", timeout=2, markup=False)
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
             return
 
         async def planned() -> Change | None:
@@ -235,7 +285,10 @@ class StackScreen(LiveScreen):
         from screens.node import NodeScreen
 
         row = self.grid.cursor_row if self.grid is not None else None
-        reading = self._node_of(row.key) if row is not None else None
+        if row is None:
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
+            return
+        reading = self._node_of(row.key)
         if reading is None:
             self.notify("No node of this site has that name: it cannot be opened.", timeout=3, markup=False)
             return
@@ -253,6 +306,7 @@ class StackScreen(LiveScreen):
         row = self.grid.cursor_row if self.grid is not None else None
         node = self.stack.get(row.key) if self.stack is not None and row is not None else None
         if self.stack is None or node is None:
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
             return
         target, others = stack_targets(self.stack, node)
         if target is None and not others:
@@ -263,7 +317,7 @@ class StackScreen(LiveScreen):
     def action_switch(self) -> None:
         sheet = self.query_one("#stack-sheet", Sheet)
         target = self.grid if sheet.has_focus else sheet
-        if target is not None:
+        if target is not None and sheet.display:
             target.focus()
 
     def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:

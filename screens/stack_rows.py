@@ -53,8 +53,16 @@ SHORT: dict[str, str] = {
     "fabric-manager": "FABRIC",
     "persistenced": "PERSIST",
     "cdi": "CDI",
+    "mps": "MPS",
+    "vgpu-manager": "VGPU",
+    "vgpu-device-manager": "VGPUDEV",
+    "vfio-manager": "VFIO",
+    "sandbox-validator": "SB-VAL",
+    "sandbox-device-plugin": "SB-PLUG",
+    "kata-manager": "KATA",
+    "cc-manager": "CC",
 }
-"""Titles of the columns; another operand is titled by its key."""
+"""Titles of the columns, of every operand that a platform knows; another one is titled by its key."""
 OPERAND_WIDTH = 7
 LOG_LINES, EVENT_LINES = 4, 5
 LABEL = 18
