@@ -52,8 +52,11 @@ ENGINE_PLATFORMS = frozenset({"docker"})
 
 
 def target_words(target: LogTarget) -> str:
-    """A line of a list to choose from."""
-    return f"{target.title:<34} {target.source.name}"
+    """A line of a list to choose from; a name that stands in the title is not told again."""
+    source = target.source
+    if not target.title.endswith(source.name):
+        return f"{target.title:<34} {source.name}"
+    return f"{target.title:<34} {'+'.join(source.containers)}".rstrip()
 
 
 def operand_target(node: StackNode, key: str, operands: Sequence[Operand]) -> LogTarget | None:
