@@ -25,6 +25,7 @@ from tests.tui.stacks import blocked, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tests.tui.test_stack_screen import to_stack
 from tui.app import Console
+from tui.widgets.line import StyledLine
 from tui.widgets.log_view import LogView
 
 FLEET = Fleet((reading("dgx01", h100()), reading("dgx02", h100())))
@@ -157,6 +158,28 @@ async def test_what_is_searched_for_is_counted_and_gone_to() -> None:
         assert isinstance(on.screen, LogsScreen)
         await on.press("escape")
         assert not isinstance(on.screen, LogsScreen)
+
+
+async def test_marks_that_there_was_no_time_for_come_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.logs.search.MARK_SECONDS", 0.0)
+    async with log_of(*numbered(0, 12)) as (on, _):
+        await on.press("slash", *"line", "enter")
+        await on.until(lambda: len(view(on)._marks) == 12, "every mark")
+
+
+async def test_where_the_view_stands_is_told_with_the_same_drawing() -> None:
+    async with log_of(*numbered(0, 100)) as (on, _):
+        line = on.screen.query_one("#logs-state", StyledLine)
+        view(on).action_rows(-3)
+        assert "3 below" in line.text
+        view(on).action_end()
+        assert "below" not in line.text
+
+
+async def test_what_is_typed_in_one_go_is_looked_for_as_a_whole() -> None:
+    async with log_of(*numbered(0, 100)) as (on, _):
+        await on.type_ahead("/", *"line 7", "enter")
+        await on.until(lambda: "/line 7/ 11 of 11" in on.text, "the count")
 
 
 async def test_a_long_log_is_searched_in_slices_to_its_end() -> None:
