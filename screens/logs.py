@@ -60,7 +60,7 @@ def open_logs(app: App[Any], target: LogTarget | None, others: Sequence[LogTarge
         if index is not None:
             app.push_screen(LogsScreen(others[index], others))
 
-    app.push_screen(PickScreen("Whose log", [target_words(each) for each in others]), picked)
+    app.push_screen(PickScreen("Whose log", target_words(others)), picked)
 
 
 class LogsScreen(LiveScreen):
@@ -69,15 +69,15 @@ class LogsScreen(LiveScreen):
     CSS_PATH = "logs.tcss"
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("logs.follow", "f", "Follow", "Stay with the newest line, or stand still", group="Log"),
-        Action("logs.next", "n", "Next", "Go to the next match", group="Log", rank=2),
+        Action("logs.next", "n", "Next", "Go to the next match", group="Log", rank=3),
         Action("logs.last", "N", "Last match", "Go to the match before", show=False, group="Log"),
-        Action("logs.former", "p", "Former run", "The log of the run before, or of this one", group="Log", rank=2),
+        Action("logs.former", "p", "Former run", "The log of the run before, or of this one", group="Log"),
         Action("logs.container", "c", "Container", "Choose the container, init containers too", group="Log", rank=2),
         Action("logs.other", "o", "Other", "Another log of the same node", group="Log", rank=3),
-        Action("logs.range", "r", "Range", "Which part of the log is read", group="Log", rank=2),
+        Action("logs.range", "r", "Range", "Which part of the log is read", group="Log", rank=3),
         Action("logs.times", "T", "Times", "Show when each line came", group="Log", rank=3),
-        Action("logs.wrap", "z", "Wrap", "Fold long lines, or cut them", group="Log", rank=2),
-        Action("logs.save", "S", "Save", "Write the lines that are kept to a file", group="Log", rank=2),
+        Action("logs.wrap", "z", "Wrap", "Fold long lines, or cut them", group="Log", rank=3),
+        Action("logs.save", "S", "Save", "Write the lines that are kept to a file", group="Log", rank=3),
     )
 
     def __init__(self, target: LogTarget, others: Sequence[LogTarget] = ()) -> None:
@@ -323,21 +323,30 @@ class LogsScreen(LiveScreen):
             found = await LogTail(site.platform.backend, source, self._query, self.clock, _nothing).containers()
         except GpudeckError as error:
             self.notify(f"{error.message}. {error.hint}".strip(), severity="error", markup=False)
+            self._leave_if_none()
             return
         pod = source.namespace is not None
         width = min(NAME_WIDTH, max((len(each.name) for each in found), default=0))
         words = [*(["     all containers"] if pod else []), *(container_words(each, width) for each in found)]
         if not words:
             self.notify(f"There is no container on {source.node or 'it'}.", markup=False)
+            self._leave_if_none()
             return
         names = [*([()] if pod else []), *((each.name,) for each in found)]
         now = source.containers if pod else (source.name,)
         picked = await self.app.push_screen_wait(
             PickScreen("Whose log", words, names.index(now) if now in names else 0)
         )
-        if picked is not None:
-            name = names[picked]
-            self._read(replace(source, containers=name) if pod else replace(source, name=name[0]), self._query)
+        if picked is None:
+            self._leave_if_none()
+            return
+        name = names[picked]
+        self._read(replace(source, containers=name) if pod else replace(source, name=name[0]), self._query)
+
+    def _leave_if_none(self) -> None:
+        """A screen without a log shows nothing."""
+        if not (self.target.source.name or (self._tail is not None and self._tail.source.name)) and self.is_current:
+            self.app.pop_screen()
 
     def action_other(self) -> None:
         self.run_worker(self._choose_other(), exclusive=True, group="choose")
@@ -347,8 +356,7 @@ class LogsScreen(LiveScreen):
             self.notify("There is no other log here.", timeout=2)
             return
         now = self._others.index(self.target) if self.target in self._others else 0
-        words = [target_words(each) for each in self._others]
-        picked = await self.app.push_screen_wait(PickScreen("Another log", words, now))
+        picked = await self.app.push_screen_wait(PickScreen("Another log", target_words(self._others), now))
         if picked is not None:
             self.target = self._others[picked]
             self._read(self.target.source, replace(self._query, previous=False))

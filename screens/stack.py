@@ -24,9 +24,9 @@ from tui.widgets import units
 from tui.widgets.columns import Cell, key_at
 from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
-from tui.widgets.grid import Grid
+from tui.widgets.grid import HEADER_LINES, Grid
 from tui.widgets.line import StyledLine
-from tui.widgets.sheet import Sheet
+from tui.widgets.sheet import Section, Sheet
 
 if TYPE_CHECKING:
     from backends.changes.change import Change
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ACTIONS_ID = "stack.actions"
 NONE_SELECTED = "No node is selected."
+SCROLLBAR_LINES = 1
 
 
 class Changer(Protocol):
@@ -71,6 +72,8 @@ class StackScreen(LiveScreen):
         self._match = Filter()
         self._operands: tuple[Operand, ...] | None = None
         self._to_select = node
+        self._list_height = 0
+        """Lines, as far as there is room."""
         self._offered: tuple[PlatformAction, ...] = ()
         """What the platform can do to a node."""
         self._offered_by: Site | None = None
@@ -105,9 +108,8 @@ class StackScreen(LiveScreen):
     def show(self) -> None:
         """Draws the stack as it is now; costs what changed."""
         stack = self.stack
-        listed = None if stack is None else self._narrowed(stack)
-        self._show_empty(stack, listed)
-        if stack is None or listed is None or not stack.nodes:
+        self._show_empty(stack)
+        if stack is None or not stack.nodes:
             return
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
@@ -119,11 +121,12 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
-            grid.set_rows(stack_rows.rows(listed, self.glyphs, stale=stale))
+            grid.set_rows(stack_rows.rows(self._narrowed(stack), self.glyphs, stale=stale))
+            self._fit_list(len(stack.nodes))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):
                 self._to_select = None
-        self._show_summary(stack, len(listed.nodes))
+        self._show_summary(stack)
         self._show_node(stack)
 
     # Filter
@@ -169,6 +172,13 @@ class StackScreen(LiveScreen):
         grid.focus()
         self.show()
 
+    def _fit_list(self, nodes: int) -> None:
+        """As high as all its rows, so that few nodes leave the room to what blocks them."""
+        height = HEADER_LINES + nodes + SCROLLBAR_LINES
+        if height != self._list_height:
+            self._list_height = height
+            self.query_one("#stack-list").styles.height = height
+
     async def _ask_platform(self) -> None:
         """What it lacks is not offered."""
         site = self.site
@@ -191,11 +201,11 @@ class StackScreen(LiveScreen):
             return False
         return super().check_action(action, parameters)
 
-    def _show_summary(self, stack: Stack, listed: int) -> None:
-        """Of all nodes; `listed` of them are left by the filter."""
+    def _show_summary(self, stack: Stack) -> None:
         cells = [*stack_rows.summary(stack, self.glyphs)]
-        if self.filter_text:
-            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {listed} of {len(stack.nodes)}", "accent"))
+        if self.filter_text and self.grid is not None:
+            left = f"shows {len(self.grid.rows)} of {len(stack.nodes)}"
+            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ {left}", "accent"))
         reading = self.site.stack.reading if self.site else None
         if reading is not None and reading.error is not None:
             old = "" if reading.at is None else f" {units.coarse_age(self.clock.now() - reading.at)} old"
@@ -209,22 +219,21 @@ class StackScreen(LiveScreen):
         sections = stack_rows.site_sections(stack)
         if node is not None:
             sections = [*stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs), *sections]
+        elif self.filter_text:
+            said = f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
+            sections.insert(0, Section("NO NODE", ((Cell(said),),)))
         self.query_one("#stack-sheet", Sheet).set_sections(sections)
 
-    def _show_empty(self, stack: Stack | None, listed: Stack | None) -> None:
-        """`listed` is what the filter leaves of the stack."""
+    def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)
-        any_nodes = listed is not None and bool(listed.nodes)
-        was_hidden = bool(empty.display)
+        any_nodes = stack is not None and bool(stack.nodes)
         for widget in (self.query_one("#stack-list"), self.query_one("#stack-sheet")):
             widget.display = any_nodes
         empty.display = not any_nodes
-        if any_nodes and was_hidden and self.focused is None and self.grid is not None:
-            self.call_after_refresh(self.grid.focus)  # a hidden widget loses the keys
         text = "" if any_nodes else self._nothing(stack)
         if str(empty.content) != text:
             empty.update(Text(text))
-        if stack is None or not stack.nodes:
+        if not any_nodes:
             self.query_one("#stack-summary", StyledLine).set_cells(())
 
     def _nothing(self, stack: Stack | None) -> str:
@@ -237,8 +246,6 @@ class StackScreen(LiveScreen):
                 "This site names no platform.\n"
                 'Set platform = "docker", "kubernetes" or "openshift" in its settings to see its GPU stack.'
             )
-        if stack is not None and stack.nodes:
-            return f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
         error = self.site.stack.reading.error
         if error is not None:
             return f"{self.glyphs.bad} {platform} cannot be read: {error.message}\n{error.hint}".strip()
@@ -255,7 +262,7 @@ class StackScreen(LiveScreen):
         stack, grid = self.stack, self.grid
         if stack is None or grid is None or not grid.rows:
             return
-        unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] in ("bad", "warn", "stale")}
+        unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] not in ("good", "dim")}
         order = [*range(grid.cursor + 1, len(grid.rows)), *range(grid.cursor + 1)]
         found = next((index for index in order if key_at(grid.rows, index) in unwell), None)
         if found is None:
@@ -324,6 +331,7 @@ class StackScreen(LiveScreen):
         event.stop()
         if self.stack is not None:
             self._show_node(self.stack)
+            self.query_one("#stack-sheet", Sheet).scroll_home(animate=False)
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
         event.stop()

@@ -151,7 +151,7 @@ class ProcessesPage(NodePage):
         each = None if row is None else self._listed.get(row.key)
         where, *others = details(each)
         if each is not None and each.workload is not None:
-            where = (*where, *self._log_key())
+            where = (*self._log_key(), *where)
         for name, cells in zip(DETAILS, (where, *others), strict=True):
             self.query_one(f"#{name}", StyledLine).set_cells(cells)
 
@@ -159,7 +159,7 @@ class ProcessesPage(NodePage):
         from screens.node_pages import PROCESS_KEYS
 
         (action,) = (each for each in PROCESS_KEYS if each.id == "node.processes_logs")
-        return Cell("  "), Cell(keys_of(action, getattr(self.app, "remapped", {})), "accent"), Cell(" its log")
+        return Cell(keys_of(action, getattr(self.app, "remapped", {})), "accent"), Cell(" its log  ")
 
     # Actions
 

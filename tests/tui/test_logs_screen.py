@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +17,13 @@ from backends.domain import Container, Fleet, LogBatch, LogLine, LogQuery, LogSo
 from backends.logs import TailState
 from screens.ask import AskScreen
 from screens.logs import LogsScreen, open_logs
-from screens.logs_rows import LogTarget
+from screens.logs_rows import LogTarget, target_words
 from screens.pick import PickScreen
+from screens.stack import StackScreen
 from tests.scripted_logs import SOURCE, Scripted, batch
 from tests.tui.consoles import Opened, build, opened, settled, spec_of
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
-from tests.tui.stacks import blocked, stack, well
+from tests.tui.stacks import blocked, changing, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tests.tui.test_stack_screen import to_stack
 from tui.app import Console
@@ -388,8 +390,6 @@ async def test_a_node_without_pods_has_no_log() -> None:
 
 
 async def test_on_docker_a_container_of_the_node_is_chosen_first() -> None:
-    from dataclasses import replace
-
     async with opened(console("docker")) as on:
         on.site.platform = platform = Platform()
         platform.scripted.found = (Container("llama-70b", state="running"), Container("triton", state="exited"))
@@ -400,6 +400,45 @@ async def test_on_docker_a_container_of_the_node_is_chosen_first() -> None:
         await on.press("down", "enter")
         await on.until(lambda: platform.scripted.asked, "the log")
         assert platform.scripted.asked[0][0] == LogSource("triton", node="dgx01")
+
+
+async def test_where_no_container_is_chosen_there_is_no_empty_screen() -> None:
+    async with opened(console("docker")) as on:
+        on.site.platform = platform = Platform()
+        platform.scripted.found = ()
+        await to_stack(on, replace(stack(well("dgx01")), platform="docker"))
+        await on.press("l")
+        await on.until(lambda: on.notices == ["There is no container on dgx01."], "why")
+        await on.until(lambda: isinstance(on.screen, StackScreen), "the stack again")
+        platform.scripted.found = (Container("llama-70b", state="running"),)
+        await on.press("l")
+        await on.until(lambda: isinstance(on.screen, PickScreen), "the choice")
+        await on.press("escape")
+        await on.until(lambda: isinstance(on.screen, StackScreen), "the stack again")
+
+
+async def test_a_mig_change_that_failed_leads_to_the_log_of_its_manager() -> None:
+    node = changing("dgx03")
+    states = tuple(
+        replace(each, pod=f"{each.operand}-x1", namespace="gpu-operator") if each.operand == "mig-manager" else each
+        for each in node.operands
+    )
+    async with opened(console()) as on:
+        on.site.platform = platform = Platform()
+        await to_stack(on, stack(replace(node, operands=states)))
+        await on.press("l")
+        await on.until(lambda: platform.scripted.asked, "the log")
+        assert platform.scripted.asked[0][0].name == "mig-manager-x1"
+
+
+async def test_a_long_choice_takes_one_line() -> None:
+    async with log_of("one") as (on, _):
+        others = [LogTarget(LogSource(f"pod-{number}-" + "x" * 90, "logs"), f"operand {number}") for number in "12"]
+        on.app.push_screen(PickScreen("Whose log", target_words(others)))
+        await on.until(lambda: isinstance(on.screen, PickScreen), "the choice")
+        await on.until(lambda: "operand 2" in on.text, "the second")
+        first, second = (next(y for y, line in enumerate(on.lines) if f"operand {n}" in line) for n in "12")
+        assert second == first + 1
 
 
 # Looks

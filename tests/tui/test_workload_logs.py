@@ -200,9 +200,11 @@ async def test_l_on_a_finding_opens_the_log_or_says_why_not() -> None:
 
 def test_a_workload_is_told_once_in_the_list_to_choose_from() -> None:
     (llama,) = process_targets([process(1, "proxy"), process(2, "proxy")], PODS)
-    assert target_words(llama).split() == ["team-search/llama-0", "proxy"]
     other = LogTarget(LogSource("nvidia-driver-daemonset-7k2fp", "gpu-operator"), "driver on dgx02")
-    assert target_words(other).endswith("nvidia-driver-daemonset-7k2fp")
+    assert target_words([llama, other]) == [
+        "team-search/llama-0  proxy",
+        "driver on dgx02      nvidia-driver-daemonset-7k2fp",
+    ]
 
 
 # Looks
