@@ -203,13 +203,13 @@ class StackScreen(LiveScreen):
 
     def _show_summary(self, stack: Stack) -> None:
         cells = [*stack_rows.summary(stack, self.glyphs)]
-        if self.filter_text and self.grid is not None:
-            left = f"shows {len(self.grid.rows)} of {len(stack.nodes)}"
-            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ {left}", "accent"))
         reading = self.site.stack.reading if self.site else None
         if reading is not None and reading.error is not None:
             old = "" if reading.at is None else f" {units.coarse_age(self.clock.now() - reading.at)} old"
             cells.insert(0, Cell(f"{self.glyphs.stale}{old}: {reading.error.message}", "stale"))
+        if self.filter_text and self.grid is not None:
+            left = f"shows {len(self.grid.rows)} of {len(stack.nodes)}"
+            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ {left}", "accent"))
         self.query_one("#stack-summary", StyledLine).set_cells(cells, separator="  ")
 
     def _show_node(self, stack: Stack) -> None:

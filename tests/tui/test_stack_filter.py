@@ -16,6 +16,7 @@ from backends.domain import (
     Operand,
     OperandPhase,
     OperandState,
+    Problem,
     ResourceCount,
     Stack,
     StackHealth,
@@ -171,6 +172,16 @@ async def test_it_stays_in_force_when_the_stack_changes_and_escape_ends_it() -> 
         assert selected(on) == "dgx05"
         await on.press("escape")
         assert len(grid(on).rows) == 5
+
+
+async def test_a_filter_is_told_beside_a_platform_that_does_not_answer() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(*NODES))
+        await typed(on, "blocked")
+        await on.press("enter")
+        on.site.stack.fail(Problem("unreachable", "the watch was cut", "", NOW))
+        await on.until(lambda: "the watch was cut" in on.text, "the error")
+        assert "/blocked/ shows 1 of 4" in on.text
 
 
 async def test_nothing_left_says_so_and_the_keys_stay_where_they_are() -> None:
