@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from backends.domain import StackNode
+from backends.domain import OperandPhase, StackNode
 
 
 def nothing_runs(node: StackNode) -> str | None:
-    return None if any(each.pod for each in node.operands) else "has no pod of the stack"
+    if any(each.pod for each in node.operands):
+        return None
+    hidden = next((each.reason for each in node.operands if each.phase is OperandPhase.UNKNOWN), None)
+    return "has no pod of the stack" if hidden is None else f"has no pod of the stack that is seen; {hidden}"
 
 
 def cordoned_already(node: StackNode) -> str | None:
@@ -19,7 +22,7 @@ def not_cordoned(node: StackNode) -> str | None:
 
 def no_mig_manager(node: StackNode) -> str | None:
     manager = node.get("mig-manager")
-    if manager is None or manager.pod is None:
+    if manager is None or (manager.pod is None and manager.phase is not OperandPhase.UNKNOWN):
         return "has no MIG manager: a layout that is asked for would not be made"
     changing = node.mig is not None and node.mig.state in ("pending", "rebooting")
     return f"is being given the layout {node.mig.requested}" if changing and node.mig is not None else None

@@ -35,6 +35,7 @@ from backends.contract import (
     UpgradesDrivers,
 )
 from backends.domain import Act, Owner, Stack, StackNode, Verb, clean
+from backends.rights import not_seen
 
 STARTING_SECONDS: dict[str, float] = {"driver": 1500.0, "vgpu-manager": 1500.0}
 """Operand -> how long its successor may take; the startup probe of the driver gives it 21 min to compile."""
@@ -131,12 +132,11 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
 
 def _node_named(stack: Stack, name: str) -> StackNode:
     found = stack.get(name)
-    if found is None:
-        raise ConfigError(
-            f"the platform has no node {clean(name, 64)!r} with GPUs",
-            _nearest(name, [node.name for node in stack.nodes]),
-        )
-    return found
+    if found is not None:
+        return found
+    called = f"no node {clean(name, 64)!r} with GPUs"
+    hidden = not_seen(called, stack.not_permitted, "nodes")
+    raise hidden or ConfigError(f"the platform has {called}", _nearest(name, [node.name for node in stack.nodes]))
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -153,7 +153,8 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
     key = plan.wish.argument
     operands = [operand.key for operand in plan.stack.operands]
     if key not in operands:
-        raise ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
+        hidden = not_seen(f"no operand called {clean(key, 64)!r}", plan.stack.not_permitted, "pods")
+        raise hidden or ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
     state = plan.node.get(key)
     if state is None or state.pod is None or state.namespace is None:
         there = [each.operand for each in plan.node.operands if each.pod is not None]

@@ -374,8 +374,8 @@ class Stack:
             found.append(StackHealth.WARNING)
         if any(not operator.healthy for operator in self.operators):
             found.append(StackHealth.BLOCKED)
-        if not found:
-            return StackHealth.UNKNOWN
+        if not self.nodes and (self.not_permitted or not found):
+            found.append(StackHealth.UNKNOWN)
         order = list(StackHealth)
         return min(found, key=order.index)
 

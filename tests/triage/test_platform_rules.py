@@ -265,6 +265,13 @@ def test_who_may_read_nothing_is_not_told_that_all_is_well() -> None:
     assert found(said) == [("platform-not-permitted", "warning", "may not read nodes")]
 
 
+def test_who_may_read_no_pods_is_not_told_that_the_operands_are_judged() -> None:
+    denied = NotPermitted("pods", Permission("list", "pods"))
+    hidden = tuple(dataclasses.replace(each, phase=OperandPhase.UNKNOWN) for each in well("n1").operands)
+    said = PlatformState(stack(dataclasses.replace(well("n1"), operands=hidden), not_permitted=(denied,)))
+    assert found(said) == [("platform-not-permitted", "warning", "may not read pods")]
+
+
 def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
     triager = Triager(SITE)
     sick = platform(stack(blocked("n1")))

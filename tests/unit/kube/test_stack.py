@@ -158,7 +158,7 @@ def test_requests_are_those_of_pods_that_have_not_ended() -> None:
 
 
 def test_what_is_requested_is_not_known_when_not_all_pods_may_be_read() -> None:
-    stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), pods_complete=False)
+    stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), pods_of=frozenset())
     count = stack.nodes[0].capacity.get("nvidia.com/gpu")
     assert count is not None
     assert count.requested is None
