@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backends.domain import Finding
+from backends.domain import Evidence, Finding
 from backends.ownership import NOBODY
 from backends.triage import hits
 from backends.triage.state import PlatformState
 
 PARTS = ("stack", "workloads")
+LAST_READ = "as last read"
 
 
 class Heard:
@@ -40,7 +41,18 @@ class Heard:
         """For how long it has told all that it tells: one part without the other shows little."""
         return now - max(self._first_at.values(), default=now)
 
+    def dated(self, told: Finding, part: str) -> Finding:
+        """With the time at which its values were read, while nothing newer is told: they are not those of now."""
+        at = None if self.state is None or self.answers(part) else self.state.told_at(part)
+        if at is None or all(each.at is not None for each in told.evidence):
+            return told
+        return replace(told, evidence=tuple(each if each.at is not None else _old(each, at) for each in told.evidence))
+
     def named(self, told: Finding) -> Finding:
         """With the pods or containers that it hits by their names."""
         found = hits.named(told.hits, NOBODY if self.state is None else self.state.ownership)
         return told if found is told.hits else replace(told, hits=found)
+
+
+def _old(value: Evidence, at: float) -> Evidence:
+    return replace(value, at=at, source=f"{value.source}, {LAST_READ}" if value.source else LAST_READ)

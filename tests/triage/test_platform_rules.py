@@ -287,6 +287,24 @@ def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
     assert {each.rule for each in triage.recovered} == {"operand-driver", "platform-unreachable"}
 
 
+def test_in_an_outage_values_say_when_they_were_read() -> None:
+    triager = Triager(SITE)
+    node = dataclasses.replace(well("n1"), capacity=NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 6, 6),)))
+    broken = blocked("n2")
+    assert broken.blocker is not None
+    event = broken.blocker.events[0]
+    sick = platform(stack(broken, node), stack_at=NOW - 4)
+    assert {each.at for told in run(triager, sick).findings for each in told.evidence} >= {None, event.at}
+    cut = dataclasses.replace(sick, stack_problem=problem("unreachable"))
+    after = {each.rule: each for each in run(triager, cut, NOW + 60).findings}
+    driver = after["operand-driver"].evidence
+    assert None not in {each.at for each in (*driver, *after["gpu-allocatable"].evidence)}
+    assert (driver[1].at, driver[1].source) == (NOW - 4, "log of nvidia-driver-ctr, as last read")
+    assert (event.at, "events") in {(each.at, each.source) for each in driver}, "an event keeps its own time"
+    again = dataclasses.replace(sick, stack=stack(blocked("n2"), node))
+    assert {each.at for told in run(triager, again, NOW + 70).findings for each in told.evidence} >= {None}
+
+
 def test_what_could_be_seen_only_now_is_news_however_long_the_rest_was_known() -> None:
     """A check looks for some seconds from when everything was told: the slowest part must not cost a finding."""
     triager = Triager(SITE)
