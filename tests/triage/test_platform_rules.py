@@ -391,6 +391,37 @@ def test_the_hits_of_any_finding_name_the_pod_and_its_owner() -> None:
     assert (hit.user, hit.pid, hit.memory_bytes) == ("carla", None, 2 << 30)
 
 
+@pytest.mark.parametrize(
+    ("operand", "running"),
+    [
+        ("driver", ["runs until the driver is made anew"]),
+        ("validator", ["runs on GPUs that are not validated"]),
+        ("toolkit", []),
+    ],
+)
+def test_work_that_waits_for_an_operand_is_told_apart_from_work_that_runs(operand: str, running: list[str]) -> None:
+    waits = dataclasses.replace(pod("late", node="n1"), phase="Pending")
+    ended = dataclasses.replace(pod("done", node="n1"), phase="Succeeded")
+    ownership = owned(ended, pod("busy", node="n1"), waits)
+    state_ = OperandState(operand, OperandPhase.FAILING, pod="p", namespace="gpu-operator", reason="OOMKilled")
+    sick = StackNode("n1", StackHealth.BLOCKED, (state_,), Blocker(state_, operand))
+    triage = run(Triager(SITE), platform(stack(sick), ownership))
+    (told,) = (each for each in triage.findings if each.rule == f"operand-{operand}")
+    assert [each.text for each in told.hits] == [
+        "team-search/late (waits, Deployment llama-70b)",
+        *(f"team-search/busy ({how}, Deployment llama-70b)" for how in running),
+    ]
+
+
+def test_workloads_of_many_nodes_keep_their_names_in_one_finding() -> None:
+    names = ("n1", "n2", "n3", "n4")
+    ownership = owned(*(pod(f"job-{name}", node=name, owner=None) for name in names))
+    readings = fleet(*(live(node(idle(node=name), name=name)) for name in names))
+    triage = run(Triager(SITE), platform(stack(*map(blocked, names)), ownership), value=readings)
+    (told,) = (each for each in triage.findings if each.rule == "operand-driver")
+    assert [each.workload for each in told.hits] == [f"team-search/job-{name}" for name in names]
+
+
 def test_checks_count_what_the_platform_let_be_looked_at() -> None:
     triage = run(Triager(SITE), platform(stack(well("n1"), dataclasses.replace(well("n2"), labelled=True))))
     looked = {check.rule: check.subjects for check in triage.checks}

@@ -6,7 +6,18 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from backends.domain import Blocker, Evidence, Finding, NextStep, OperandPhase, Severity, StackNode, Subject, Workload
+from backends.domain import (
+    Blocker,
+    Evidence,
+    Finding,
+    Hit,
+    NextStep,
+    OperandPhase,
+    Severity,
+    StackNode,
+    Subject,
+    Workload,
+)
 from backends.triage import hits, steps
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
@@ -18,6 +29,15 @@ GRAVE = frozenset(
     {"driver", "toolkit", "device-plugin", "validator", "mps", "engine", "vgpu-manager", "fabric-manager"}
 )
 """Operands without which no new work can use the node's GPUs."""
+RUNS_ON: dict[str, str] = {
+    "driver": "runs until the driver is made anew",
+    "vgpu-manager": "runs until the vGPU manager is made anew",
+    "validator": "runs on GPUs that are not validated",
+    "mps": "runs without its MPS daemon",
+    "fabric-manager": "runs without Fabric Manager",
+}
+"""Operand -> how work that runs already is touched; without the others it goes on."""
+PENDING, RUNNING = "Pending", "Running"
 PHRASES: tuple[tuple[str, str], ...] = (
     ("ImagePull", "cannot pull its image"),
     ("ErrImage", "cannot pull its image"),
@@ -135,10 +155,18 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
         min(operand.since or state.now, state.now),
         evidence=_evidence(node, blocker),
         cause=cause.text if cause is not None else _by_phase(blocker),
-        hits=hits.of_workloads(each for each in _holders(state, node) if each.phase != "Running"),
+        hits=_touched(_holders(state, node), operand.operand),
         steps=[*_steps(state, subject, blocker), *([steps.advice(cause.step)] if cause is not None else [])],
         source="NVIDIA GPU Operator" if operand.pod or operand.daemon_set else "gpudeck: stack",
     )
+
+
+def _touched(holders: Iterable[Workload], operand: str) -> tuple[Hit, ...]:
+    """What waits for the operand; then what runs and is hit as well, or will be."""
+    by_phase = {phase: [each for each in holders if each.phase == phase] for phase in (PENDING, RUNNING)}
+    how = RUNS_ON.get(operand)
+    running = () if how is None else hits.of_workloads(by_phase[RUNNING], how)
+    return (*hits.of_workloads(by_phase[PENDING], "waits"), *running)[: hits.HITS_KEPT]
 
 
 def _phrase(blocker: Blocker) -> str:
