@@ -207,7 +207,9 @@ class DriverUpgradeState:
     """upgrade-required, cordon-required, ..., upgrade-done, upgrade-failed."""
     since: Since | None = None
     limit_seconds: float | None = None
-    """What the upgrade policy gives this step; None: no bound."""
+    """What the upgrade policy, or the operator itself, gives this step; None: no bound."""
+    usual_seconds: float | None = None
+    """Longer than this is called stuck where nothing bounds the step: a judgement of gpudeck. None: it is never."""
     skipped: bool = False
     """The node is labelled to be left out."""
     hint: str | None = None
@@ -218,10 +220,11 @@ class DriverUpgradeState:
         return self.step not in {"", "upgrade-done", "upgrade-failed"}
 
     def stuck(self, now: float) -> bool:
-        """Longer in this step than the policy gives it."""
-        if not self.running or self.since is None or self.limit_seconds is None:
+        """Longer in this step than the policy gives it, or than is usual where it gives no time."""
+        bound = self.limit_seconds if self.limit_seconds is not None else self.usual_seconds
+        if not self.running or self.since is None or bound is None:
             return False
-        return self.since.seconds(now) > self.limit_seconds
+        return self.since.seconds(now) > bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,20 @@ STEP_HINTS: Mapping[str, str] = {
 }
 VALIDATION_SECONDS = 600.0
 """After this the operator gives up on its own (k8s-operator-libs, not configurable)."""
+_MINUTE, _HOUR = 60.0, 3600.0
+USUAL_SECONDS: Mapping[str, float] = {
+    "cordon-required": 10 * _MINUTE,
+    "wait-for-jobs-required": 24 * _HOUR,
+    "pod-deletion-required": 30 * _MINUTE,
+    "drain-required": 30 * _MINUTE,
+    "node-maintenance-required": 24 * _HOUR,
+    "pod-restart-required": 45 * _MINUTE,
+    "post-maintenance-required": 24 * _HOUR,
+    "uncordon-required": 10 * _MINUTE,
+}
+"""How long a step may take before gpudeck calls it stuck where neither the policy nor the operator bounds it: its own
+judgement. One request of the operator is minutes; a driver that is compiled takes up to 25; jobs and another
+operator's maintenance a day. A node at upgrade-required waits for its turn, however long that is."""
 LEFT_OVER_SECONDS = 600.0
 """Operands that are still paused this long after what they were paused for has ended, are forgotten."""
 
@@ -183,6 +197,7 @@ def upgrade_of(node: LeanNode, limits: Mapping[str, float], seen: Seen) -> Drive
         step=step,
         since=Since(float(noted), exact=True) if noted is not None else _label_since(node, UPGRADE_STATE, seen),
         limit_seconds=limits.get(step),
+        usual_seconds=USUAL_SECONDS.get(step),
         skipped=node.labels.get(UPGRADE_SKIP) == "true",
         hint=STEP_HINTS.get(step),
     )

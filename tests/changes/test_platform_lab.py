@@ -407,6 +407,19 @@ async def test_taking_a_node_in_again_hits_nobody_while_no_upgrade_waits(on: Ben
     assert (change.radius.workloads, change.typed_name) == (0, None)
 
 
+async def test_no_upgrade_is_asked_for_where_the_driver_is_the_wanted_one(on: Bench) -> None:
+    change = await on.change("upgrade-start")
+    runs = on.labels["nvidia.com/cuda.driver-version.full"]
+    on.want_driver(runs)
+    await seen(on, lambda stack: stack.policies[0].driver_version == runs)
+    (obstacle,) = (await on.desk.preflight(change)).obstacles
+    assert obstacle.startswith(f"{NODE} runs the driver {runs} already, as is asked for")
+    assert f"gpudeck stack restart driver --node {NODE}" in obstacle
+    on.label(gpu_driver_upgrade_state="upgrade-failed")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-failed")
+    assert (await on.desk.preflight(change)).obstacles == (), "a failed one is tried again so"
+
+
 async def test_without_automatic_upgrades_none_is_begun(on: Bench) -> None:
     change = await on.change("upgrade-start")
     policy(on, autoUpgrade=False)

@@ -174,6 +174,23 @@ def test_changes_that_are_stuck_or_failed() -> None:
     assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
 
 
+@pytest.mark.parametrize(
+    ("limit", "claim", "bound", "source"),
+    [
+        (300.0, "is stuck at", "the operator or its policy gives this step 5 min", "GPU Operator"),
+        (None, "seems stuck at", "nothing bounds this step; after 30 min gpudeck takes it for stuck", "gpudeck"),
+    ],
+)
+def test_a_step_that_nothing_bounds_is_called_stuck_as_a_judgement(
+    limit: float | None, claim: str, bound: str, source: str
+) -> None:
+    upgrade = DriverUpgradeState("drain-required", Since(NOW - 4000), limit, usual_seconds=1800.0)
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert told.claim == f"the driver upgrade {claim} drain-required"
+    assert (bound, source) in {(each.text, each.source) for each in told.evidence}
+
+
 def test_a_node_that_is_not_ready_explains_its_operands() -> None:
     down = dataclasses.replace(blocked("n1"), ready=False)
     (told,) = run(Triager(SITE), platform(stack(down))).findings

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from backends.domain import (
     Blocker,
+    DriverUpgradeState,
     Evidence,
     Finding,
     Hit,
@@ -19,7 +20,7 @@ from backends.domain import (
     Workload,
 )
 from backends.triage import hits, steps
-from backends.triage.rule import finding
+from backends.triage.rule import GPUDECK, finding
 from backends.triage.state import SiteState
 from backends.triage.words import duration, listed, plural
 
@@ -337,11 +338,10 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
         if upgrade is None or not (upgrade.step == "upgrade-failed" or upgrade.stuck(state.now)):
             continue
         since = None if upgrade.since is None else upgrade.since.at
-        evidence = [Evidence(f"nvidia.com/gpu-driver-upgrade-state={upgrade.step}", since, state.site.platform)]
-        if upgrade.limit_seconds is not None:
-            evidence.append(
-                Evidence(f"the policy gives this step {duration(upgrade.limit_seconds)}", None, "ClusterPolicy")
-            )
+        evidence = [
+            Evidence(f"nvidia.com/gpu-driver-upgrade-state={upgrade.step}", since, state.site.platform),
+            *_bound(upgrade),
+        ]
         if not node.schedulable:
             evidence.append(Evidence("the node is cordoned", None, state.site.platform))
         failed = upgrade.step == "upgrade-failed"
@@ -349,7 +349,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             "driver-upgrade",
             Severity.WARNING,
             subject,
-            "the driver upgrade failed" if failed else f"the driver upgrade is stuck at {upgrade.step}",
+            "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
             since if since is not None else state.now,
             evidence=evidence,
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
@@ -363,6 +363,20 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             ],
             source="NVIDIA GPU Operator",
         )
+
+
+def _lasts(upgrade: DriverUpgradeState) -> str:
+    return "seems stuck" if upgrade.limit_seconds is None else "is stuck"
+
+
+def _bound(upgrade: DriverUpgradeState) -> Iterator[Evidence]:
+    """How long the step may take, and who says so."""
+    if upgrade.limit_seconds is not None:
+        given = f"the operator or its policy gives this step {duration(upgrade.limit_seconds)}"
+        yield Evidence(given, None, "GPU Operator")
+    elif upgrade.running and upgrade.usual_seconds is not None:
+        usual = duration(upgrade.usual_seconds)
+        yield Evidence(f"nothing bounds this step; after {usual} gpudeck takes it for stuck", None, GPUDECK)
 
 
 def _holders(state: SiteState, node: StackNode) -> tuple[Workload, ...]:

@@ -125,13 +125,31 @@ def test_a_drain_is_stuck_when_it_takes_longer_than_the_policy_gives_it() -> Non
     assert any("PodDisruptionBudget" in note for note in stuck.notes)
 
 
-def test_a_wait_for_jobs_without_a_timeout_is_never_called_stuck() -> None:
-    raw = kube.node("dgx01", labels={UPGRADE: "wait-for-jobs-required"})
-    raw["metadata"]["managedFields"] = [managed(UPGRADE, kube.NOW - 86_400, "gpu-operator")]
+@pytest.mark.parametrize(
+    ("step", "hours", "stuck"),
+    [
+        ("wait-for-jobs-required", 23.0, False),
+        ("wait-for-jobs-required", 25.0, True),
+        ("pod-restart-required", 0.5, False),
+        ("pod-restart-required", 1.0, True),
+        ("uncordon-required", 0.5, True),
+        ("upgrade-required", 200.0, False),
+        ("upgrade-done", 200.0, False),
+    ],
+)
+def test_a_step_that_nothing_bounds_is_judged_by_what_is_usual(step: str, hours: float, stuck: bool) -> None:
+    raw = kube.node("dgx01", labels={UPGRADE: step})
+    raw["metadata"]["managedFields"] = [managed(UPGRADE, kube.NOW - hours * 3600, "gpu-operator")]
     node = healthy(raw)
     assert node.upgrade is not None
     assert node.upgrade.limit_seconds is None
-    assert not node.upgrade.stuck(kube.NOW)
+    assert node.upgrade.stuck(kube.NOW) is stuck
+    assert (node.health is StackHealth.BLOCKED) is stuck
+
+
+def test_a_wait_for_jobs_says_what_it_waits_for() -> None:
+    node = healthy(kube.node("dgx01", labels={UPGRADE: "wait-for-jobs-required"}))
+    assert node.upgrade is not None
     assert node.upgrade.hint is not None
 
 
