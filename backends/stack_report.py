@@ -92,6 +92,8 @@ def render(site: SiteSpec, stack: Stack, now: float) -> str:
         if node.blocker is not None:
             lines += _blocker(node, node.blocker)
         lines += [f"  {node.name}: {note}" for note in node.notes]
+        if node.mig is not None and node.mig.reason is not None:
+            lines.append(f"    log of the MIG manager: {node.mig.reason}")
     if stack.nodes:
         lines += ["", *_table(stack)]
     return "\n".join(lines)

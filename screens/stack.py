@@ -232,7 +232,7 @@ class StackScreen(LiveScreen):
             from backends.changes.platform_actions import plan
             from screens.node_actions import ask
 
-            wish = await ask(self.app, stack, node, self._offered)
+            wish = await ask(self.app, stack, node, self._offered, self.clock.now())
             now = site.stack.reading.value or stack
             return None if wish is None else await plan(wish, now, site, site=site.spec.name)
 

@@ -236,6 +236,8 @@ def _changes(node: StackNode, now: float) -> list[Section]:
         lines = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
         if node.mig.since is not None and node.mig.state != "success":
             lines.append(_pair("since", _since(node.mig.since.seconds(now), node.mig.since.exact)))
+        if node.mig.reason is not None:
+            lines.append(_pair("its log says", node.mig.reason))
         found.append(Section("MIG MANAGER", tuple(lines)))
     upgrade = node.upgrade
     if upgrade is not None and upgrade.step not in ("", "upgrade-done"):

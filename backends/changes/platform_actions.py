@@ -99,7 +99,7 @@ class PlatformAction:
     steps: Callable[[_Plan], Awaitable[Sequence[Step]]]
     takes: str = ""
     """What it takes besides the node: operand, layout."""
-    not_now: Callable[[StackNode], str | None] = lambda _node: None
+    not_now: Callable[[StackNode, float], str | None] = lambda _node, _now: None
     """Why it makes no sense on the node as it is."""
     disruptive: Callable[[StackNode], bool] = lambda _node: False
     """It ends workloads of the node even where none is seen now."""
@@ -115,7 +115,7 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
     action = ACTIONS[wish.action]
     node = _node_named(stack, wish.node)
     words = {"node": node.name, "argument": wish.argument}
-    reason = action.not_now(node)
+    reason = action.not_now(node, reach.clock.now())
     if reason is not None:
         raise GpudeckError(f"{node.name} {reason}", "see: gpudeck stack")
     change = Change(
@@ -242,14 +242,17 @@ async def _is_cordoned(reach: Reach, node: str) -> bool:
 
 
 async def _mig(plan: _Plan) -> Sequence[Step]:
-    former = None if plan.node.mig is None else plan.node.mig.requested
+    mig, layout = plan.node.mig, plan.wish.argument
+    former = None if mig is None else mig.requested
+    again = mig is not None and former == layout and (mig.state == "failed" or mig.stuck(plan.reach.clock.now()))
     return [
         MigLabelStep(
-            request=await plan.request(Verb.MIG, layout=plan.wish.argument),
+            request=await plan.request(Verb.MIG, layout=layout),
             back=await plan.request(Verb.MIG, layout=former),
             node=plan.node.name,
-            layout=plan.wish.argument,
+            layout=layout,
             former=former,
+            away=await plan.request(Verb.MIG, layout=None) if again else None,
         )
     ]
 

@@ -20,9 +20,10 @@ from backends.changes.platform_step import (
     drain_plan,
     gpu_pods,
     radius_of_pods,
+    stack_now,
 )
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
-from backends.contract import FollowsNodes, GpudeckError, NotAllowed, Refused, ReportsStack, StepFailed, UpgradesDrivers
+from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
 from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy
 
 UPGRADE_SECONDS = 3600.0
@@ -33,22 +34,11 @@ ENDED = frozenset({"", DONE, FAILED})
 OFF = "driver.upgradePolicy.autoUpgrade is off"
 QUEUE_SECONDS = 15.0
 """How often the other nodes are looked at while a node waits for its turn."""
-STACK_SECONDS = 10.0
 AT_ONCE = 1
 """The operator's own maxParallelUpgrades where the policy has none."""
 
 
 # What the operator does to a node that it upgrades
-
-
-async def stack_now(reach: Reach) -> Stack | None:
-    """None where the platform does not tell it: then less is known beforehand."""
-    try:
-        backend = await backend_for(reach, ReportsStack)
-        async with asyncio.timeout(STACK_SECONDS), closing(backend.stack()) as stacks:
-            return await anext(stacks)
-    except (GpudeckError, TimeoutError):
-        return None
 
 
 def policy_of(stack: Stack | None) -> UpgradePolicy:

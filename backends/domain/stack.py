@@ -193,6 +193,8 @@ class MigManagerState:
     state: str | None = None
     """pending, rebooting, success, failed."""
     since: Since | None = None
+    reason: str | None = None
+    """What the MIG manager's log says of a change that failed or is stuck; None: not read, or nothing."""
 
     def stuck(self, now: float) -> bool:
         """`pending` for longer than the manager itself waits."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backends.changes.platform_actions import Wish, wish_of
 from backends.domain import (
     Component,
     DriverUpgradeState,
@@ -172,6 +173,16 @@ def test_changes_that_are_stuck_or_failed() -> None:
     assert found(platform(stack(dataclasses.replace(well("n1"), upgrade=moving)))) == []
     failed = dataclasses.replace(well("n1"), mig=MigManagerState("all-3g.40gb", "failed"))
     assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
+
+
+def test_a_failed_mig_change_tells_the_manager_s_reason_and_the_way_to_ask_again() -> None:
+    reason = "Unable to enable MIG mode: In use by another client"
+    mig = MigManagerState("all-3g.40gb", "failed", Since(NOW - 60), reason)
+    (told,) = run(Triager(SITE), platform(stack(dataclasses.replace(well("n1"), mig=mig)))).findings
+    assert (reason, "log of nvidia-mig-manager") in {(each.text, each.source) for each in told.evidence}
+    assert told.cause == "likely work still runs on a GPU that is to be changed"
+    (again,) = (step for step in told.steps if step.kind == "change")
+    assert wish_of(again.target) == Wish("mig", "n1", "all-3g.40gb")
 
 
 @pytest.mark.parametrize(
