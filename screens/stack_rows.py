@@ -11,6 +11,7 @@ from backends.domain import (
     StackEvent,
     StackHealth,
     StackNode,
+    Support,
 )
 from screens.cells import MISSING
 from tui.widgets import units
@@ -320,7 +321,7 @@ def site_sections(stack: Stack) -> list[Section]:
         Section(
             "VERSIONS",
             tuple(
-                _pair(each.what, f"supported: {each.wanted}", "" if each.supported else "warn")
+                _pair(each.what, _supported(each), "warn" if each.supported is False else "")
                 for each in stack.support
             ),
         ),
@@ -331,6 +332,10 @@ def site_sections(stack: Stack) -> list[Section]:
         ),
     ]  # fmt: skip
     return [section for section in sections if section.lines]
+
+
+def _supported(each: Support) -> str:
+    return f"supported: {each.wanted}" if each.wanted else "n/a: gpudeck has no table of this release"
 
 
 def _operator(each: object) -> str:

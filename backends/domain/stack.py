@@ -301,9 +301,10 @@ class Support:
 
     what: str
     """GPU Operator 26.7 on Kubernetes 1.31."""
-    supported: bool
+    supported: bool | None
+    """None: the table of this gpudeck does not know the release."""
     wanted: str
-    """1.32 to 1.36"""
+    """1.32 to 1.36; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from backends.domain import NotPermitted, Permission, StackHealth, StackNode
+from backends.domain import NotPermitted, Permission, SiteSpec, Stack, StackHealth, StackNode
 from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import capacity_of
 from backends.kubernetes.stack import Builder, Objects
 from backends.kubernetes.support import supported
+from backends.stack_report import render
 from tests.kube import objects as kube
 from tests.unit.kube.test_waterfall import one_node, stack_of
 
@@ -293,15 +294,28 @@ def test_a_node_that_did_not_change_is_the_same_object() -> None:
     [
         ("v26.7.0", "v1.31.2", None, False),
         ("v26.7.0", "v1.36.0", None, True),
-        ("v26.3.1", "v1.34.0", "4.22.1", False),
+        ("v26.3.1", "v1.34.0", "4.22.1", True),
+        ("v26.3.1", "v1.34.0", "4.23.1", False),
+        ("v23.9.2", "v1.30.1", None, False),
+        ("v24.6.2", "v1.30.1", None, True),
+        ("v25.3.4", "v1.28.9", None, False),
         ("v25.10.1", "v1.31.2", "4.16.3", True),
-        ("v99.1.0", "v1.31.2", None, None),
-        ("v25.10.1", "v1.31.2", None, None),
-        (None, "v1.31.2", None, None),
+        ("v25.10.1", "v1.31.2", None, True),
     ],
 )
 def test_versions_are_held_against_nvidia_s_matrix(
-    operator: str | None, kubernetes: str, openshift: str | None, holds: bool | None
+    operator: str | None, kubernetes: str, openshift: str | None, holds: bool
 ) -> None:
-    found = supported(operator, kubernetes=kubernetes, openshift=openshift)
-    assert [each.supported for each in found] == ([] if holds is None else [holds])
+    (found,) = supported(operator, kubernetes=kubernetes, openshift=openshift)
+    assert found.supported is holds
+
+
+@pytest.mark.parametrize("openshift", [None, "4.22.1"])
+def test_a_release_that_no_table_knows_is_unknown_and_not_unsupported(openshift: str | None) -> None:
+    (found,) = supported("v99.1.0", kubernetes="v1.31.2", openshift=openshift)
+    assert (found.supported, found.wanted) == (None, "")
+    said = render(SiteSpec("prod"), Stack("kubernetes", support=(found,)), kube.NOW)
+    assert f"{found.what}: whether that is supported is not known" in said
+    assert "outside" not in said
+    assert supported(None, kubernetes="v1.31.2") == ()
+    assert supported("v26.7.0") == ()
