@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ from backends.kubernetes.fields import entries, table
 EXEC_SECONDS = 60.0
 EXEC_OUTPUT_BYTES = 1 << 20
 """A credential is a few KiB."""
+KILL_SECONDS = 5.0
 COMPLAINT_BYTES = 4096
 CHUNK_BYTES = 65_536
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -159,6 +161,7 @@ async def run_exec(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dic
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         hint = clean(str(plugin.get("installHint") or "install it, or log in another way"), 200)
@@ -174,9 +177,7 @@ async def run_exec(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dic
         raise AuthRefused(f"the login plug-in {name} took more than {EXEC_SECONDS:.0f} s", "") from None
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _kill(process)
     if process.returncode != 0:
         said = clean(stderr.decode("utf-8", "replace").strip(), 200)
         raise AuthRefused(
@@ -203,6 +204,17 @@ async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
         return stdout, await complaint
     finally:
         await end([complaint])
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Ends it with what it has started, and waits for that; a pipe that is full hides its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await asyncio.gather(*(_end_of(stream) for stream in streams))
+            await process.wait()
 
 
 async def _end_of(stream: asyncio.StreamReader) -> bytes:
