@@ -249,7 +249,6 @@ class Triager:
         told = {cause for _, causes in self._shown.values() for cause in causes}
         standing = [each for each in standing if self._tracker.gone_at(each.id) is None or each.id in told]
         held = {each.id for each in standing if self._is_held(each)}
-        standing = [self._dated(each) if each.id in held else each for each in standing]
         groups = group(
             standing,
             self._rule_of,
@@ -304,10 +303,6 @@ class Triager:
             return False
         gpus = () if entry.reading.node is None else entry.reading.node.gpus
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
-
-    def _dated(self, finding: Finding) -> Finding:
-        part = self._rule_of(finding).about_platform
-        return finding if part is None else self._platform.dated(finding, part)
 
     def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
         """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
