@@ -19,8 +19,8 @@ from backends.changes.platform_step import (
     gpu_pods,
     named,
     radius_of_pods,
-    stack_now,
 )
+from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import CordonsNodes, FollowsNodes, GpudeckError, PartitionsGpus, StepFailed
 from backends.domain import ApiRequest, NodeControl, Stack

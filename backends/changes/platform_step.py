@@ -8,19 +8,18 @@ import asyncio
 import contextlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
-from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReportsStack, ReviewsAccess, StepFailed
-from backends.domain import ApiRequest, DrainPlan, DrainPod, Stack
+from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
+from backends.domain import ApiRequest, DrainPlan, DrainPod
 from backends.domain import Permission as Right
 
 ASKED = "SelfSubjectAccessReview"
-STACK_SECONDS = 10.0
 NO_MODELS = Undetermined("the models they serve", "no Triton server was asked")
 
 T = TypeVar("T")
@@ -58,19 +57,6 @@ async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
         close = getattr(values, "aclose", None)
         if close is not None:
             await close()
-
-
-async def stack_now(reach: Reach, holds: Callable[[Stack], bool] = lambda _stack: True) -> Stack | None:
-    """The first stack that is told for which `holds`; None where the platform tells none, or not in time."""
-    try:
-        backend = await backend_for(reach, ReportsStack)
-        async with asyncio.timeout(STACK_SECONDS), closing(backend.stack()) as stacks:
-            async for stack in stacks:
-                if holds(stack):
-                    return stack
-    except (GpudeckError, TimeoutError):
-        return None
-    return None
 
 
 class WatchedStep(Step):

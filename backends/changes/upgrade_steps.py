@@ -20,8 +20,8 @@ from backends.changes.platform_step import (
     drain_plan,
     gpu_pods,
     radius_of_pods,
-    stack_now,
 )
+from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
 from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy
