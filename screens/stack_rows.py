@@ -139,13 +139,15 @@ def blocker_text(node: StackNode) -> str:
 
 
 def node_sections(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> list[Section]:
-    """What blocks first, then the waterfall, then the rest."""
+    """What blocks first, be it an operand or a change that came to nothing, then the waterfall, then the rest."""
+    changes = [*_changes(node, now), Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes))]
+    come_to_nothing = node.health is StackHealth.BLOCKED and node.blocker is None
     return [
         *_blocker(node, glyphs),
+        *(changes if come_to_nothing else []),
         _waterfall(stack, node, now, glyphs),
         _gpus(node.capacity),
-        *_changes(node, now),
-        Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes)),
+        *([] if come_to_nothing else changes),
         _facts(node),
     ]
 
@@ -234,11 +236,11 @@ def _changes(node: StackNode, now: float) -> list[Section]:
     if node.mig is not None and (node.mig.requested or node.mig.state):
         stuck = node.mig.stuck(now)
         style = "bad" if node.mig.state == "failed" or stuck else ("" if node.mig.state == "success" else "accent")
-        lines = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
+        lines: list[Line | Prose] = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
         if node.mig.since is not None and node.mig.state != "success":
             lines.append(_pair("since", _since(node.mig.since.seconds(now), node.mig.since.exact)))
         if node.mig.reason is not None:
-            lines.append(_pair("its log says", node.mig.reason))
+            lines.append(Prose(f"its log: {node.mig.reason}"))
         found.append(Section("MIG MANAGER", tuple(lines)))
     upgrade = node.upgrade
     if upgrade is not None and upgrade.step not in ("", "upgrade-done"):

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Component, Fleet, NotPermitted, OperandPhase, Permission, Problem, Stack
+from backends.domain import (
+    Component,
+    Fleet,
+    MigManagerState,
+    NotPermitted,
+    OperandPhase,
+    Permission,
+    Problem,
+    Since,
+    Stack,
+    StackHealth,
+)
 from screens.node import NodeScreen
 from screens.stack import StackScreen
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
@@ -82,6 +93,16 @@ async def test_mig_and_driver_upgrade_say_how_long() -> None:
         assert "a pod with a disruption budget" in page(on)
         assert "approve install-2631" in page(on)
         assert "list pods in team-a" in page(on)
+
+
+async def test_a_change_that_came_to_nothing_stands_before_a_waterfall_that_is_well() -> None:
+    reason = "Unable to enable MIG mode: In use by another client"
+    mig = MigManagerState("all-1g.10gb", "failed", Since(NOW - 60), reason)
+    async with opened(console()) as on:
+        await to_stack(on, stack(replace(well("dgx01"), health=StackHealth.BLOCKED, mig=mig), well("dgx02")))
+        assert page(on).index(reason) < page(on).index("THE STACK, IN THE ORDER IT COMES UP")
+        await on.press("down")
+        assert "MIG MANAGER" not in page(on)
 
 
 async def test_nothing_to_see_says_why() -> None:
