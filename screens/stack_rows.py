@@ -139,15 +139,15 @@ def blocker_text(node: StackNode) -> str:
 
 
 def node_sections(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> list[Section]:
-    """What blocks first, be it an operand or a change that came to nothing, then the waterfall, then the rest."""
-    changes = [*_changes(node, now), Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes))]
-    come_to_nothing = node.health is StackHealth.BLOCKED and node.blocker is None
+    """What blocks first, be it an operand or a change, then the waterfall, then the rest."""
+    changes = [*_changes(node, now), Section("NOTES", tuple(Prose(note, "warn") for note in node.notes))]
+    first = node.health not in (StackHealth.READY, StackHealth.OFF)
     return [
         *_blocker(node, glyphs),
-        *(changes if come_to_nothing else []),
+        *(changes if first else ()),
         _waterfall(stack, node, now, glyphs),
         _gpus(node.capacity),
-        *([] if come_to_nothing else changes),
+        *(() if first else changes),
         _facts(node),
     ]
 
