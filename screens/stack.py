@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from backends.domain import Operand, Stack
+from backends.domain import Operand, OperandPhase, Stack
 from backends.feed import Topic
 from screens import stack_rows
 from screens.logs_rows import stack_targets
@@ -109,7 +109,11 @@ class StackScreen(LiveScreen):
         """Draws the stack as it is now; costs what changed."""
         stack = self.stack
         self._show_empty(stack)
-        if stack is None or not stack.nodes:
+        if stack is None:
+            return
+        if not stack.nodes:
+            self._show_summary(stack)
+            self._show_node(stack)
             return
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
@@ -227,13 +231,15 @@ class StackScreen(LiveScreen):
     def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)
         any_nodes = stack is not None and bool(stack.nodes)
-        for widget in (self.query_one("#stack-list"), self.query_one("#stack-sheet")):
-            widget.display = any_nodes
+        about_site = stack is not None and bool(stack_rows.site_sections(stack))
+        self.query_one("#stack-list").display = any_nodes
+        self.query_one("#stack-sheet").display = any_nodes or about_site
         empty.display = not any_nodes
+        empty.set_class(about_site, "-above")
         text = "" if any_nodes else self._nothing(stack)
         if str(empty.content) != text:
             empty.update(Text(text))
-        if not any_nodes:
+        if stack is None:
             self.query_one("#stack-summary", StyledLine).set_cells(())
 
     def _nothing(self, stack: Stack | None) -> str:
@@ -251,8 +257,9 @@ class StackScreen(LiveScreen):
             return f"{self.glyphs.bad} {platform} cannot be read: {error.message}\n{error.hint}".strip()
         if stack is None:
             return f"Reading the GPU stack of {platform}."
-        if stack.not_permitted:
-            return "\n".join(f"{each.what}: needs {each.permission}" for each in stack.not_permitted)
+        rights = [each.permission for each in stack.not_permitted if each.permission.resource == "nodes"]
+        if rights:
+            return f"{self.glyphs.warn} Not permitted: {rights[0]}.\nWithout it no node of the stack is seen."
         return f"{platform} tells of no node with GPUs."
 
     # Actions
@@ -282,7 +289,7 @@ class StackScreen(LiveScreen):
             from backends.changes.platform_actions import plan
             from screens.node_actions import ask
 
-            wish = await ask(self.app, stack, node, self._offered)
+            wish = await ask(self.app, stack, node, self._offered, self.clock.now())
             now = site.stack.reading.value or stack
             return None if wish is None else await plan(wish, now, site, site=site.spec.name)
 
@@ -317,7 +324,9 @@ class StackScreen(LiveScreen):
             return
         target, others = stack_targets(self.stack, node)
         if target is None and not others:
-            self.notify("No operand has a pod on this node: there is no log.", timeout=3)
+            hidden = next((each.reason for each in node.operands if each.phase is OperandPhase.UNKNOWN), None)
+            why = f"No log can be shown; {hidden}." if hidden else "No operand has a pod on this node: there is no log."
+            self.notify(why, timeout=3, markup=False)
             return
         open_logs(self.app, target, others)
 

@@ -11,6 +11,7 @@ from backends.domain import (
     StackEvent,
     StackHealth,
     StackNode,
+    Support,
 )
 from screens.cells import MISSING
 from tui.widgets import units
@@ -247,9 +248,11 @@ def _changes(node: StackNode, now: float) -> list[Section]:
     if node.mig is not None and (node.mig.requested or node.mig.state):
         stuck = node.mig.stuck(now)
         style = "bad" if node.mig.state == "failed" or stuck else ("" if node.mig.state == "success" else "accent")
-        lines = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
+        lines: list[Line | Prose] = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
         if node.mig.since is not None and node.mig.state != "success":
             lines.append(_pair("since", _since(node.mig.since.seconds(now), node.mig.since.exact)))
+        if node.mig.reason is not None:
+            lines.append(Prose(f"its log: {node.mig.reason}"))
         found.append(Section("MIG MANAGER", tuple(lines)))
     upgrade = node.upgrade
     if upgrade is not None and upgrade.step not in ("", "upgrade-done"):
@@ -340,7 +343,7 @@ def site_sections(stack: Stack) -> list[Section]:
         Section(
             "VERSIONS",
             tuple(
-                _pair(each.what, f"supported: {each.wanted}", "" if each.supported else "warn")
+                _pair(each.what, _supported(each), "warn" if each.supported is False else "")
                 for each in stack.support
             ),
         ),
@@ -351,6 +354,10 @@ def site_sections(stack: Stack) -> list[Section]:
         ),
     ]  # fmt: skip
     return [section for section in sections if section.lines]
+
+
+def _supported(each: Support) -> str:
+    return f"supported: {each.wanted}" if each.wanted else "n/a: gpudeck has no table of this release"
 
 
 def _operator(each: object) -> str:

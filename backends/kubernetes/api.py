@@ -61,6 +61,8 @@ class Api:
         self._rest: Any = None
         self._generation = 0
         self._loaded_at = 0.0
+        self._written: object = None
+        """The kubeconfig that was loaded; see `credentials.written`."""
         self._closed = False
 
     @property
@@ -176,6 +178,7 @@ class Api:
         read_seconds: float | None,
     ) -> aiohttp.ClientResponse:
         rest, who = await self._connect()
+        generation = self._generation
         import aiohttp
         from multidict import CIMultiDict
 
@@ -192,6 +195,7 @@ class Api:
             async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
                 answer = await rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            await self._follow_kubeconfig(generation)
             raise from_exception(error, who.host) from None
         except RuntimeError as error:
             # aiohttp raises this for a session that was closed: by a renewal in between, or by `close`.
@@ -224,11 +228,27 @@ class Api:
         """Loads the credentials again, once for all who were refused with those of `generation`, and not in a loop."""
         async with self._lock:
             fresh = self._clock.monotonic() - self._loaded_at < RENEW_AGAIN_SECONDS
+            if fresh:
+                fresh = not await self._is_rewritten()
             if generation == self._generation and not fresh and not self._closed:
                 await self._load()
 
+    async def _follow_kubeconfig(self, generation: int) -> None:
+        """The server that `generation` names cannot be reached: the kubeconfig may name another one since.
+
+        Raises ConfigError where it is written anew and cannot be right.
+        """
+        async with self._lock:
+            if generation == self._generation and not self._closed and await self._is_rewritten():
+                await self._load()
+
+    async def _is_rewritten(self) -> bool:
+        return await asyncio.to_thread(credentials.written, self._spec) != self._written
+
     async def _load(self) -> None:
         await load_sdk()
+        # Before it is read: what is written meanwhile is another one.
+        written = await asyncio.to_thread(credentials.written, self._spec)
         private = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="gpudeck-"))
         try:
             fresh = await credentials.load(self._spec, private)
@@ -242,6 +262,7 @@ class Api:
         former, self._rest = self._rest, rest
         self._credentials = fresh
         self._generation += 1
+        self._written = written
         self._loaded_at = self._clock.monotonic()
         if former is not None and former is not rest:
             await former.close()

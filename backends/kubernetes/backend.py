@@ -37,7 +37,6 @@ from backends.kubernetes.operator_state import NFD_NAMESPACES
 from backends.kubernetes.owners import Owners
 from backends.kubernetes.resources import NAMESPACES, Resource
 from backends.kubernetes.stack import DEFAULT_NAMESPACES, Builder, Objects
-from backends.kubernetes.watching import Sync
 from backends.kubernetes.watchset import Changes, WatchSet
 from backends.kubernetes.workloads import Builder as WorkloadBuilder
 from backends.kubernetes.workloads import relevant
@@ -202,15 +201,13 @@ class Kubernetes:
 
     def _objects(self) -> Objects:
         watches = self._watches
-        sets_known = watches.daemon_sets.complete or any(
-            watch.state is Sync.LIVE for watch in watches.daemon_sets.watches
-        )
         return Objects(
             nodes=tuple(watches.nodes.objects.values()),
             pods=tuple(watches.pods.objects),
-            daemon_sets=tuple(watches.daemon_sets.objects) if sets_known else None,
+            daemon_sets=tuple(watches.daemon_sets.objects),
             policies=(*watches.policies.objects.values(), *watches.drivers.objects.values()),
-            pods_complete=watches.pods.complete,
+            pods_of=watches.pods.read_of,
+            sets_of=watches.daemon_sets.read_of,
             version=watches.version,
             expected=frozenset(node.name for node in self.site.nodes),
             not_permitted=watches.denied(),

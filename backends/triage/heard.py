@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backends.domain import Finding
+from backends.domain import Evidence, Finding
 from backends.ownership import NOBODY
-from backends.triage import hits
+from backends.triage import hits, own
+from backends.triage.rules import rule_of
 from backends.triage.state import PlatformState
 
 PARTS = ("stack", "workloads")
+LAST_READ = "as last read"
 
 
 class Heard:
@@ -41,6 +43,23 @@ class Heard:
         return now - max(self._first_at.values(), default=now)
 
     def named(self, told: Finding) -> Finding:
-        """With the pods or containers that it hits by their names."""
+        """With the pods or containers that it hits by their names, and with the age of what the platform told before it
+        fell silent."""
         found = hits.named(told.hits, NOBODY if self.state is None else self.state.ownership)
-        return told if found is told.hits else replace(told, hits=found)
+        evidence = self._dated(told)
+        same = found is told.hits and evidence is told.evidence
+        return told if same else replace(told, hits=found, evidence=evidence)
+
+    def _dated(self, told: Finding) -> tuple[Evidence, ...]:
+        """The evidence with the time at which it was read, while nothing newer is told: it is not that of now."""
+        if self.state is None or all(map(self.answers, PARTS)):
+            return told.evidence
+        part = (own.OWN.get(told.rule) or rule_of(told)).about_platform
+        at = None if part is None or self.answers(part) else self.state.told_at(part)
+        if at is None or all(each.at is not None for each in told.evidence):
+            return told.evidence
+        return tuple(each if each.at is not None else _old(each, at) for each in told.evidence)
+
+
+def _old(value: Evidence, at: float) -> Evidence:
+    return replace(value, at=at, source=f"{value.source}, {LAST_READ}" if value.source else LAST_READ)

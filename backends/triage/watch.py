@@ -98,6 +98,8 @@ class TriageWatch:
             None if ownership.value is None else ownership.value.workloads,
             stack.error,
             ownership.error,
+            stack.at,
+            ownership.at,
         )
 
     async def now(self, *, at_once: bool = False) -> Triage:

@@ -312,9 +312,44 @@ async def test_a_mig_layout_that_fails_is_told_at_once_and_can_be_undone(on: Ben
     assert any("drain first" in each for each in (await on.desk.preflight(change)).warnings)
     record = await on.running(on.desk.run(change))
     assert record.status is Status.FAILED
-    assert "all-3g.40gb: failed" in record.why
+    assert "all-3g.40gb: failed: Unable to enable MIG mode: In use by another client" in record.why
     assert record.steps[0].effect is Effect.UNKNOWN
     assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
+
+
+async def test_a_layout_that_failed_is_asked_for_again_by_a_change_of_the_label(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    assert record.status is Status.FAILED
+    await on.running(on.desk.abandon(record.id, "the work was still there"))
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    (step,) = change.steps
+    assert step.describe().count("PATCH") == 2
+    assert step_from_json(step_json(step)) == step
+    found = await on.desk.preflight(change)
+    assert found.obstacles == ()
+    assert any("is asked for again" in each for each in found.previews[0].effects)
+    again = await on.running(on.desk.run(change))
+    assert again.status is Status.DONE, again
+    assert on.labels["nvidia.com/mig.config.state"] == "success"
+    assert step.undo() is None
+
+
+async def test_the_same_value_alone_is_no_wish_for_the_mig_manager(on: Bench) -> None:
+    await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    on.label(mig__config="all-3g.40gb")
+    for _ in range(20):
+        await on.clock.advance(1)
+        on.service.cluster.tick()
+    assert on.labels["nvidia.com/mig.config.state"] == "failed"
+
+
+async def test_why_a_layout_failed_is_read_from_the_manager_s_log(on: Bench) -> None:
+    await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    node = (await on.stack()).get(NODE)
+    assert node is not None
+    assert node.mig is not None
+    assert node.mig.reason == "Unable to enable MIG mode: In use by another client"
 
 
 async def test_a_layout_that_is_asked_for_already_is_refused(on: Bench) -> None:
@@ -405,6 +440,19 @@ async def test_taking_a_node_in_again_hits_nobody_while_no_upgrade_waits(on: Ben
     await seen(on, lambda stack: upgrade_of(stack).skipped)
     change = await on.change("upgrade-resume")
     assert (change.radius.workloads, change.typed_name) == (0, None)
+
+
+async def test_no_upgrade_is_asked_for_where_the_driver_is_the_wanted_one(on: Bench) -> None:
+    change = await on.change("upgrade-start")
+    runs = on.labels["nvidia.com/cuda.driver-version.full"]
+    on.want_driver(runs)
+    await seen(on, lambda stack: stack.policies[0].driver_version == runs)
+    (obstacle,) = (await on.desk.preflight(change)).obstacles
+    assert obstacle.startswith(f"{NODE} runs the driver {runs} already, as is asked for")
+    assert f"gpudeck stack restart driver --node {NODE}" in obstacle
+    on.label(gpu_driver_upgrade_state="upgrade-failed")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-failed")
+    assert (await on.desk.preflight(change)).obstacles == (), "a failed one is tried again so"
 
 
 async def test_without_automatic_upgrades_none_is_begun(on: Bench) -> None:
