@@ -15,9 +15,10 @@ from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
 from backends.changes.change import Change
 from backends.changes.engine import ChangeRun
-from backends.changes.former import built_upon, rebuild, step_place
+from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
+from backends.changes.places import Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
 from backends.changes.radius import with_radius
 from backends.changes.record import ChangeRecord
@@ -157,13 +158,33 @@ class ChangeDesk:
         return await with_radius(change, self._reach)
 
     async def preflight(self, change: Change) -> Preflight:
-        """Dry runs, permissions and limits; changes nothing and needs no open window."""
-        view = await self.look()
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=view.records)
+        """Dry runs, permissions and limits; of a former change also whether it was made here, and stands alone.
+
+        Changes nothing and needs no open window.
+        """
+        view, former = await self.look(), await asyncio.to_thread(self._former, change.id)
+        refusals: list[GpudeckError | None] = []
+        try:
+            here = await self._places(change if former is None else rebuild(former))
+        except GpudeckError as error:
+            here = {}
+            refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
+        records = [each for each in view.records if elsewhere(each.places, here) is None]
+        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records)
+        if former is not None:
+            refusals += [elsewhere(former.places, here), built_upon(former, records)]
         if view.held.alive and not self._busy:
             who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
-            found = replace(found, obstacles=(*found.obstacles, f"this site is being changed by {who}"))
-        return found
+            refusals.append(ChangeRefused(f"this site is being changed by {who}"))
+        told = [f"{each.message}; {each.hint}" if each.hint else each.message for each in refusals if each is not None]
+        return replace(found, obstacles=(*told, *found.obstacles))
+
+    def _former(self, change_id: str) -> ChangeRecord | None:
+        path = path_of(self._directory, change_id)
+        return read(path) if path.exists() else None
+
+    async def _places(self, change: Change) -> Places:
+        return await places_of(change.steps, self.spec, self._reach, self.actor.host)
 
     async def refuse(self, change: Change, found: Preflight) -> None:
         """Writes a refused attempt into the audit log; raises ChangeRefused with what is in the way."""
@@ -180,9 +201,11 @@ class ChangeDesk:
     async def _begun(self, change: Change) -> Journal:
         named = {"change": change.id, "title": change.title, "reason": change.reason}
         targets = [target.name for target in change.targets]
+        places = await self._places(change)
         await self._audit("begun", outcome="begun", targets=targets, hits=change.radius.lines, **named)
         try:
-            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, self._clock.now())
+            at = self._clock.now()
+            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, at, places)
         except GpudeckError as error:
             with contextlib.suppress(JournalFailed):  # the first error is the one that is told
                 await self._audit("ended", outcome="not begun", why=error.message, **named)
@@ -220,9 +243,7 @@ class ChangeDesk:
     async def _again(self, change_id: str, what: str) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
         _need_offer(record, what)
-        refusal = self.window.refusal() or built_upon(record, (await self.look()).records)
-        if refusal is not None:
-            await self._refused(refusal, **_named(record))
+        await self._allowed(await self.with_radius(undoing(record) if what == "undo" else remaining(record)))
         async with self._locked(change_id, change.title):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
             try:

@@ -14,6 +14,7 @@ from backends.changes import files
 from backends.changes.actor import Actor
 from backends.changes.change import Change
 from backends.changes.files import failed, open_private, private_directory, read_bounded, sync_directory
+from backends.changes.places import Places, places_json
 from backends.changes.record import VERSION, ChangeRecord, JournalCorrupt, begin, parse, replay
 from backends.changes.redact import first_secret, redact
 from backends.changes.step import step_json
@@ -47,9 +48,9 @@ class Journal:
         self._broken = False
 
     @classmethod
-    def create(cls, directory: Path, change: Change, actor: Actor, at: float) -> Journal:
+    def create(cls, directory: Path, change: Change, actor: Actor, at: float, places: Places | None = None) -> Journal:
         """A new journal with its first line; raises ChangeRefused when a step would write a secret into it."""
-        event = _beginning(change, actor, at)
+        event = _beginning(change, actor, at, places or {})
         path = private_directory(directory) / f"{change.id}{SUFFIX}"
         try:
             descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
@@ -116,7 +117,7 @@ class Journal:
         self._size += len(line)
 
 
-def _beginning(change: Change, actor: Actor, at: float) -> dict[str, Any]:
+def _beginning(change: Change, actor: Actor, at: float, places: Places) -> dict[str, Any]:
     documents = [step_json(step) for step in change.steps]
     for number, document in enumerate(documents, 1):
         place = first_secret(document)
@@ -143,6 +144,7 @@ def _beginning(change: Change, actor: Actor, at: float) -> dict[str, Any]:
         "at": at,
         "id": change.id,
         "site": change.site,
+        "places": places_json(places),
         "title": redact(change.title),
         "reason": redact(change.reason),
         "who": actor.to_json(),

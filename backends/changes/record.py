@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from backends.changes.actor import Actor
 from backends.changes.change import counted
+from backends.changes.places import places_from_json
 from backends.contract import GpudeckError
-from backends.domain import clean
+from backends.domain import Identity, clean
 
 VERSION = 1
 TEXT_LIMIT = 2_000
@@ -115,6 +116,8 @@ class ChangeRecord:
     """What the running step tells; never in the journal."""
     documents: tuple[Mapping[str, Any], ...] = ()
     """The steps as JSON, to rebuild them."""
+    places: Mapping[str, Identity] = field(default_factory=dict)
+    """Who was acted on; empty in a journal of before that was kept."""
 
     @property
     def ended(self) -> bool:
@@ -219,7 +222,15 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         steps=tuple(_step(document, words) for document, words in zip(documents, told, strict=True)),
         events=1,
         documents=tuple(documents),
+        places=_places(event.get("places")),
     )
+
+
+def _places(value: object) -> Mapping[str, Identity]:
+    try:
+        return places_from_json(value)
+    except GpudeckError as error:
+        raise JournalCorrupt(error.message) from None
 
 
 def _step(document: Mapping[str, Any], words: Mapping[str, Any]) -> StepRecord:

@@ -11,6 +11,7 @@ from typing import Any
 from backends.changes.change import Change
 from backends.changes.journal import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
+from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 
@@ -76,6 +77,7 @@ def entry(listed: Listed) -> dict[str, Any]:
         "reason": record.reason,
         "who": record.actor.to_json(),
         "targets": record.targets,
+        "places": places_json(record.places),
         "status": listed.status,
         "why": record.why or None,
         "begun_at": record.begun_at,
@@ -206,6 +208,7 @@ def change_lines(listed: Listed, moment: str) -> list[str]:
         f"  when    {moment}",
         f"  where   {record.site}: {', '.join(record.targets)}",
     ]
+    lines += [f"  at      {place}: {identity}" for place, identity in record.places.items()]
     lines += [f"  hits    {hit}" for hit in record.hits]
     if record.why:
         lines.append(f"  ended   {record.why}")

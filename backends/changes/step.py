@@ -20,6 +20,8 @@ from backends.feed import Clock
 GROUP = "gpudeck.step"
 """Entry-point group of steps that come from other packages: kind = "module:Class"."""
 POLL_SECONDS = 2.0
+PLATFORM = "platform"
+"""The place of what is done through the site's platform."""
 
 Told = Callable[[str], None]
 """Hears how far a step is, one line at a time."""
@@ -87,6 +89,11 @@ class Step(ABC):
     """Longest time until the effect must be seen."""
     repeatable: bool = False
     """`apply` may run again on a half-done or finished step without harm."""
+
+    @property
+    def place(self) -> str:
+        """What it acts on: `node dgx07` as the site names it, or PLATFORM; empty where that is not told."""
+        return ""
 
     @property
     def checked(self) -> bool:

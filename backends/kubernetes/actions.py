@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from backends.contract import Clock, Gone, Held, Refused
-from backends.domain import NodeControl, Owner, PodControl
+from backends.contract import Clock, Gone, Held, NotAllowed, Refused
+from backends.domain import Identity, NodeControl, Owner, PodControl, clean
 from backends.kubernetes import requests
 from backends.kubernetes.api import Api
 from backends.kubernetes.drain import needs_force, stays
@@ -19,7 +19,19 @@ from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_ENABLED, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.objects import LeanNode, LeanPod
 from backends.kubernetes.requests import FIRST_STEP, Request
-from backends.kubernetes.resources import NODES, PODS
+from backends.kubernetes.resources import NAMESPACES, NODES, PODS
+
+SYSTEM = "kube-system"
+"""The namespace that every cluster has from its first start to its end: its uid stands for the cluster."""
+
+
+async def identity(api: Api) -> Identity:
+    """The uid of kube-system with the API's address, or the address alone for who may not read that."""
+    try:
+        metadata = table(await api.get(NAMESPACES.path(name=SYSTEM)), "metadata")
+    except (NotAllowed, Gone):
+        metadata = {}
+    return Identity(clean(api.host, 200), word(metadata, "uid") or None)
 
 
 async def restart_pod(api: Api, namespace: str, name: str, *, uid: str | None = None, dry_run: bool) -> None:

@@ -163,6 +163,18 @@ async def test_a_restart_whose_successor_crashes_ends_early_and_says_where_to_lo
     assert "not seen within" not in record.steps[0].said
 
 
+async def test_another_lab_under_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        record = await on.desk.run(await on.change("cordon"))
+        system = on.store.get(KINDS["namespaces"], None, "kube-system")
+        assert record.places["platform"].uid == uid_of(system)
+    async with bench(tmp_path) as other:
+        before = other.versions
+        with pytest.raises(ChangeRefused, match="it was made elsewhere: the platform was http://"):
+            await other.desk.undo(record.id)
+        assert other.versions == before
+
+
 async def test_cordon_and_back(on: Bench) -> None:
     change = await on.change("cordon")
     assert (await on.desk.run(change)).status is Status.DONE
