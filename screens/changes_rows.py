@@ -51,6 +51,9 @@ OFFER_WORDS = {
     "abandon": "closes it without touching anything",
 }
 
+STOP_WORDS = "stops it before its next step"
+STOP_WAITING_WORDS = "ends the wait: the step stays unverified, and undo is offered"
+
 
 def change_rows(view: DeskView, glyphs: Glyphs) -> list[Row]:
     """One row a change, newest first; then the journals that cannot be read."""
@@ -94,8 +97,11 @@ def change_sections(
         state += folded(f"the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted", width)
     return [
         Section(record.title, tuple(state)),
-        Section("What can be done", _offers(view.offers(record), running, keys)),
-        *(_step(number, len(record.steps), step, record, width, glyphs) for number, step in enumerate(record.steps, 1)),
+        Section("What can be done", _offers(record, view.offers(record), running, keys)),
+        *(
+            _step(number, len(record.steps), step, record, width, now, glyphs)
+            for number, step in enumerate(record.steps, 1)
+        ),
         Section("Hits, as it was asked about", tuple(line for hit in record.hits for line in folded(hit, width))),
         Section("By", _by(record, width)),
     ]
@@ -116,9 +122,10 @@ def _when(record: ChangeRecord, now: float) -> str:
     return f"last word {units.coarse_age(now - record.updated_at)} ago"
 
 
-def _offers(offers: Sequence[str], running: bool, keys: dict[str, str]) -> tuple[Line, ...]:
+def _offers(record: ChangeRecord, offers: Sequence[str], running: bool, keys: dict[str, str]) -> tuple[Line, ...]:
     if running:
-        return ((Cell(f"{keys['stop']:<8}", "accent"), Cell("stops it before its next step")),)
+        words = STOP_WORDS if record.waits_until is None else STOP_WAITING_WORDS
+        return ((Cell(f"{keys['stop']:<8}", "accent"), Cell(words)),)
     return tuple((Cell(f"{keys[offer]:<8}", "accent"), Cell(f"{offer}: {OFFER_WORDS[offer]}")) for offer in offers)
 
 
@@ -128,17 +135,28 @@ def _what(step: StepRecord) -> str:
     return f"undo: {step.undo_describe}" if backwards and step.undo_describe else step.describe
 
 
-def _step(number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, glyphs: Glyphs) -> Section:
+def _step(
+    number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, now: float, glyphs: Glyphs
+) -> Section:
     style = STEP_STYLE[step.state]
     doubt = ", its effect is not known" if step.effect is Effect.UNKNOWN else ""
     head = Cell(f"{glyphs.of(style)} {step.state}{doubt}", "warn" if doubt and style != "bad" else style)
     lines: list[Line] = [(head,)]
     lines += [line for text in _what(step).split("\n") for line in folded(text, width, "accent")]
-    said = record.progress if step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
+    waits = record.waits_until is not None and record.reached == number - 1
+    said = record.progress if waits or step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
     lines += [(Cell(text),) for text in (whole_lines(said, width) if said else ())]
+    if waits and record.waits_until is not None:
+        lines += folded(f"waits for it {_left(record.waits_until - now)} more at most", width, "accent")
     if step.state is StepState.PENDING:
         lines += folded(f"verify: {step.verified_by}", width, "dim")
     return Section(f"Step {number} of {of}", tuple(lines))
+
+
+def _left(seconds: float) -> str:
+    """`59:40`, of minutes and seconds."""
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def _by(record: ChangeRecord, width: int) -> tuple[Line, ...]:

@@ -87,6 +87,7 @@ class ChangeDesk:
         """Read while somebody watches, once `start` was called."""
         self._task: asyncio.Task[Any] | None = None
         self._stop_asked: str | None = None
+        self._stopping = asyncio.Event()
         self._busy = False
         self._was_open = False
         self._unwatch = self.window.state.watch(self._window_changed)
@@ -110,8 +111,12 @@ class ChangeDesk:
         return task
 
     def stop(self, why: str = "it was asked to stop") -> None:
-        """Lets the running step finish and stops before the next; asked before a change, it stops at its first."""
+        """Lets the running step finish, but not wait for its effect, and stops before the next one.
+
+        Asked before a change, it stops at its first step.
+        """
         self._stop_asked = why
+        self._stopping.set()
 
     async def close(self) -> None:
         """Waits a little for the running step; one that takes longer is left behind, as the journal will say."""
@@ -263,6 +268,7 @@ class ChangeDesk:
             journal,
             self._reach,
             may_go_on=self._why_not,
+            stopping=self._stopping,
             audit=self._audit_of(journal),
             published=lambda record: self.running.publish(record, self._clock.now()),
         )
@@ -313,6 +319,7 @@ class ChangeDesk:
             yield lock
         finally:
             self._busy, self._stop_asked = False, None
+            self._stopping.clear()
             beating.cancel()
             lock.release()
             await self._refresh()

@@ -114,6 +114,8 @@ class ChangeRecord:
     """Length of a last line that was cut off while it was written; what it would have said is not counted."""
     progress: str = ""
     """What the running step tells; never in the journal."""
+    waits_until: float | None = None
+    """How long its effect is waited for at most, seconds since the epoch; None while none is, never in the journal."""
     documents: tuple[Mapping[str, Any], ...] = ()
     """The steps as JSON, to rebuild them."""
     places: Mapping[str, Identity] = field(default_factory=dict)
@@ -249,8 +251,10 @@ _STEP_EVENTS: dict[str, tuple[StepState, Effect | None]] = {
     "applying": (StepState.APPLYING, Effect.UNKNOWN),
     "applied": (StepState.APPLIED, Effect.DONE),
     "verified": (StepState.VERIFIED, Effect.DONE),
+    "unverified": (StepState.APPLIED, Effect.DONE),
     "failed": (StepState.FAILED, None),
     "undoing": (StepState.UNDOING, Effect.UNKNOWN),
+    "undo-unverified": (StepState.UNDOING, Effect.UNKNOWN),
     "undone": (StepState.UNDONE, Effect.NONE),
     "undo-failed": (StepState.UNDO_FAILED, Effect.UNKNOWN),
     "kept": (StepState.KEPT, None),
@@ -285,7 +289,7 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     known = replace(known, steps=(*record.steps[:index], step, *record.steps[index + 1 :]))
     if name in ("failed", "undo-failed"):
         return replace(known, status=Status.FAILED if name == "failed" else Status.UNDO_FAILED, why=said)
-    if name in ("undoing", "undone", "kept"):
+    if name in ("undoing", "undo-unverified", "undone", "kept"):
         return replace(known, status=Status.UNDOING)
     return replace(known, status=Status.OPEN, why="")
 

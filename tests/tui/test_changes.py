@@ -24,7 +24,7 @@ from backends.domain import Fleet
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
-from tests.tui.changing import ID, ToldStep, change_of, left_behind, state, waiting
+from tests.tui.changing import ID, ToldStep, UnseenStep, change_of, left_behind, state, waiting
 from tests.tui.consoles import Opened, build_on, grid, opened
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tui.widgets.change_dialog import whole_lines
@@ -319,6 +319,24 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         await ended(console, state, "stopped")
         await console.until(lambda: "▲ stopped" in console.text, "the end on the screen")
         assert not (tmp_path / "b").exists()
+
+
+async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(state: Path, tmp_path: Path) -> None:
+    async with changing(state, (200, 50)) as console:
+        await open_window(console)
+        step = UnseenStep(str(tmp_path / "a"), verify_seconds=600)
+        await asked(console, change_of(step, ToldStep(str(tmp_path / "b")), radius=QUIET))
+        await console.press("tab", "enter")
+        await console.until(lambda: "not yet: 1 of 2 pods Ready" in console.text, "what is seen")
+        await console.until(lambda: "waits for it 10:00 more at most" in console.text, "the time that is left")
+        assert "x       ends the wait: the step stays unverified, and undo is offered" in console.text
+        await cast(Any, console.app.clock).advance(90)
+        await console.until(lambda: "waits for it 8:30 more at most" in console.text, "the countdown")
+        await console.press("x")
+        await ended(console, state, "stopped")
+        await console.until(lambda: "not verified, the wait was ended after 90 s" in console.text, "the end")
+        assert "u       undo: takes back what was done" in console.text
+        assert "waits for it" not in console.text
 
 
 async def test_the_end_of_the_window_is_told_while_a_change_runs(state: Path, tmp_path: Path) -> None:
