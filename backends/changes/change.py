@@ -68,6 +68,8 @@ class BlastRadius:
     gpu_count: int | None = None
     """How many `gpus` stands for; None: one each."""
     undetermined: tuple[Undetermined, ...] = ()
+    ends_work: bool = False
+    """It ends workloads even where none is seen now: those that come meanwhile."""
 
     @property
     def workloads(self) -> int:
@@ -136,6 +138,7 @@ def together(radii: Iterable[BlastRadius]) -> BlastRadius:
         gpus=gpus,
         gpu_count=None if all(each.gpu_count is None for each in listed) else max(total, len(gpus)),
         undetermined=every(lambda each: each.undetermined),
+        ends_work=any(each.ends_work for each in listed),
     )
 
 
@@ -185,7 +188,7 @@ class Change:
     def typed_name(self) -> str | None:
         """What must be typed to confirm; None where a button is enough. Whom nobody can count may be somebody."""
         uncounted = any(each.uncounted for each in self.radius.undetermined)
-        ends_work = self.disruptive or self.radius.workloads > 0 or uncounted
+        ends_work = self.disruptive or self.radius.ends_work or self.radius.workloads > 0 or uncounted
         return self.targets[0].name if ends_work and self.targets else None
 
 

@@ -21,7 +21,7 @@ from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartSt
 from backends.changes.radius import with_radius
 from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
 from backends.changes.step import Reach, Step
-from backends.changes.upgrade_steps import ENDED, UpgradePauseStep, UpgradeStartStep
+from backends.changes.upgrade_steps import UpgradePauseStep, UpgradeStartStep
 from backends.contract import (
     ConfigError,
     CordonsNodes,
@@ -100,8 +100,6 @@ class PlatformAction:
     """What it takes besides the node: operand, layout."""
     not_now: Callable[[StackNode], str | None] = lambda _node: None
     """Why it makes no sense on the node as it is."""
-    disruptive: Callable[[StackNode], bool] = lambda _node: False
-    """It ends workloads of the node even where none is seen now."""
 
 
 def offered(backend: object) -> tuple[PlatformAction, ...]:
@@ -124,7 +122,6 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
         site=site,
         targets=(Target(action.takes or "node", action.target.format(**words), node.name),),
         steps=tuple(await action.steps(_Plan(wish, stack, node, reach))),
-        disruptive=action.disruptive(node) or wish.argument in ENDS_GPU_PODS,
     )
     return await with_radius(change, reach)
 
@@ -340,7 +337,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_start,
             not_now=not_now.upgrade_under_way,
-            disruptive=lambda _node: True,
         ),
         PlatformAction(
             "upgrade-pause",
@@ -359,7 +355,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_resume,
             not_now=not_now.not_paused,
-            disruptive=lambda node: node.upgrade is not None and node.upgrade.step not in ENDED,
         ),
     )
 }

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Permission, Preview
@@ -85,7 +85,7 @@ class RestartStep(PlatformStep):
         nodes = dict.fromkeys(step.node for step in steps if step.ends_gpu_pods)
         own = {step.pod.title for step in steps}
         pods = [pod for node in nodes for pod in await gpu_pods(reach, node) if pod.title not in own]
-        return radius_of_pods(pods)
+        return replace(radius_of_pods(pods), ends_work=bool(nodes))
 
     async def preview(self, reach: Reach) -> Preview:
         found = await PlatformStep.preview(self, reach)

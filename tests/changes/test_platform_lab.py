@@ -403,11 +403,14 @@ async def test_taking_a_node_in_again_while_its_upgrade_waits_counts_as_that_upg
     assert any("ends the pods that use GPUs" in each for each in warnings)
 
 
-async def test_taking_a_node_in_again_takes_the_name_even_where_no_pod_is_seen(on: Bench) -> None:
+@pytest.mark.parametrize("by_undo", [False, True])
+async def test_taking_a_node_in_again_takes_the_name_even_where_no_pod_is_seen(on: Bench, *, by_undo: bool) -> None:
     make_room(on)
-    on.label(gpu_driver_upgrade__skip="true", gpu_driver_upgrade_state="upgrade-required")
-    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required")
-    change = await on.change("upgrade-resume")
+    record = await on.desk.run(await on.change("upgrade-pause"))
+    assert record.typed_name is None
+    on.label(gpu_driver_upgrade_state="upgrade-required")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required" and upgrade_of(stack).skipped)
+    change = await on.desk.with_radius(undoing(record)) if by_undo else await on.change("upgrade-resume")
     assert change.radius.workloads == 0
     assert change.typed_name == f"{NODE} driver"
 
