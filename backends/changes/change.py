@@ -99,6 +99,26 @@ class BlastRadius:
             *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
         )
 
+    def more_than(self, before: BlastRadius) -> tuple[str, ...]:
+        """What is hit now and was not `before`, one line each; both as the same steps tell it."""
+        kinds = (
+            ("pod", self.pods, before.pods),
+            ("container", self.containers, before.containers),
+            ("process", self.processes, before.processes),
+        )
+        new = [f"{kind} {name}" for kind, names, known in kinds for name in names if name not in known]
+        if self.gpu_number > before.gpu_number:
+            new.append(f"{counted(self.gpu_number, 'GPU')} instead of {before.gpu_number}")
+        known = {each.what for each in before.undetermined if each.uncounted}
+        new += [
+            f"not known: {each.what} ({each.why})"
+            for each in self.undetermined
+            if each.uncounted and each.what not in known
+        ]
+        if self.ends_work and not before.ends_work:
+            new.append("whoever works there meanwhile")
+        return tuple(new)
+
     def beyond(self, limit: int | None) -> str | None:
         """Why `limit` forbids this, with the numbers; None when it does not."""
         if limit is None:

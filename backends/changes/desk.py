@@ -13,14 +13,14 @@ from typing import Any
 
 from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
-from backends.changes.change import Change
+from backends.changes.change import BlastRadius, Change
 from backends.changes.engine import ChangeRun
 from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
 from backends.changes.places import Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
-from backends.changes.radius import with_radius
+from backends.changes.radius import HitsMore, with_radius
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
@@ -196,9 +196,13 @@ class ChangeDesk:
         refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
         await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
-    async def run(self, change: Change) -> ChangeRecord:
-        """Does a whole change; returns how it ended."""
-        await self._allowed(change)
+    async def run(self, change: Change, seen: BlastRadius | None = None) -> ChangeRecord:
+        """Does a whole change; returns how it ended.
+
+        `seen` is the radius of the preflight that somebody said yes to: raises HitsMore when it is more by now. None:
+        nobody was asked in between.
+        """
+        await self._allowed(change, seen)
         async with self._locked(change.id, change.title):
             journal = await self._begun(change)
             return await self._pass(change.steps, journal, backward=False)
@@ -216,13 +220,13 @@ class ChangeDesk:
                 await self._audit("ended", outcome="not begun", why=error.message, **named)
             raise
 
-    async def resume(self, change_id: str) -> ChangeRecord:
+    async def resume(self, change_id: str, seen: BlastRadius | None = None) -> ChangeRecord:
         """Goes on with a change that was cut off, stopped or failed; a step in doubt is looked at first."""
-        return await self._again(change_id, "resume")
+        return await self._again(change_id, "resume", seen)
 
-    async def undo(self, change_id: str) -> ChangeRecord:
+    async def undo(self, change_id: str, seen: BlastRadius | None = None) -> ChangeRecord:
         """Takes back what a change has done, the last step first."""
-        return await self._again(change_id, "undo")
+        return await self._again(change_id, "undo", seen)
 
     async def abandon(self, change_id: str, why: str) -> ChangeRecord:
         """Closes a change without touching anything: a person takes over. Needs no open window."""
@@ -245,10 +249,11 @@ class ChangeDesk:
         record = await asyncio.to_thread(read, path_of(self._directory, change_id))
         return record, rebuild(record)
 
-    async def _again(self, change_id: str, what: str) -> ChangeRecord:
+    async def _again(self, change_id: str, what: str, seen: BlastRadius | None) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
         _need_offer(record, what)
-        await self._allowed(await self.with_radius(undoing(record) if what == "undo" else remaining(record)))
+        ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
+        await self._allowed(ahead, seen)
         async with self._locked(change_id, change.title):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
             try:
@@ -293,13 +298,17 @@ class ChangeDesk:
         refusal = self.window.refusal()
         return None if refusal is None else refusal.message
 
-    async def _allowed(self, change: Change) -> None:
+    async def _allowed(self, change: Change, seen: BlastRadius | None) -> None:
         refusal = self.window.refusal()
         if refusal is None:
-            obstacles = (await self.preflight(change)).obstacles
-            if not obstacles:
+            found = await self.preflight(change)
+            news = () if seen is None else found.radius.more_than(seen)
+            if found.obstacles:
+                refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
+            elif news:
+                refusal = HitsMore(replace(change, radius=found.radius), news)
+            else:
                 return
-            refusal = ChangeRefused(obstacles[0], "; ".join(obstacles[1:]))
         await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
     async def _refused(self, refusal: ChangeRefused, **named: str) -> None:

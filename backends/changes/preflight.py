@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backends.changes.change import Change, Permission, Preview
+from backends.changes.change import BlastRadius, Change, Permission, Preview
+from backends.changes.radius import radius_of
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.contract import GpudeckError
@@ -28,6 +29,8 @@ class Preflight:
     """Each once."""
     obstacles: tuple[str, ...]
     """Why the change is refused; empty when it may go on."""
+    radius: BlastRadius = field(default_factory=BlastRadius)
+    """Whom the steps hit at this moment, as they tell it themselves: to be compared with a later look."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -52,7 +55,10 @@ async def preflight(
             preview = _BEGUN if index in change.in_doubt else await _previewed(step, reach)
             return preview, await _permissions(step, reach)
 
-    looked = await asyncio.gather(*(look(index, step) for index, step in enumerate(change.steps)))
+    radius, looked = await asyncio.gather(
+        radius_of(change.steps, reach),
+        asyncio.gather(*(look(index, step) for index, step in enumerate(change.steps))),
+    )
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [
@@ -65,7 +71,7 @@ async def preflight(
         ),
         *dict.fromkeys(obstacle for preview in previews for obstacle in preview.obstacles),
     ]
-    return Preflight(previews, permissions, tuple(obstacles))
+    return Preflight(previews, permissions, tuple(obstacles), radius)
 
 
 def _over_limit(change: Change, limit: int | None) -> list[str]:

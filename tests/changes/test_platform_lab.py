@@ -13,6 +13,7 @@ from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.former import remaining, undoing
 from backends.changes.platform_actions import ACTIONS, Wish, plan
+from backends.changes.radius import HitsMore
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
@@ -212,6 +213,28 @@ async def test_a_cordon_of_somebody_else_outlives_the_undo_of_a_drain(on: Bench)
     record = await on.running(on.desk.run(change))
     assert record.offers == ()
     assert on.node["spec"]["unschedulable"] is True
+
+
+async def test_pods_that_come_after_the_question_are_asked_about_anew(on: Bench) -> None:
+    change = await on.change("restart", "driver")
+    found = await on.desk.preflight(change)
+    late = {
+        "metadata": {"name": "late", "namespace": "team-search"},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [{"name": "main", "image": "busybox", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+        },
+        "status": {"phase": "Running"},
+    }
+    on.store.create(KINDS["pods"], late)
+    with pytest.raises(HitsMore, match="hits more than was asked about: pod team-search/late; ") as caught:
+        await on.desk.run(change, found.radius)
+    assert "team-search/late" in caught.value.change.radius.pods
+    assert on.operand("nvidia-driver-daemonset")["metadata"].get("deletionTimestamp") is None
+    assert (await on.desk.look()).records == ()
+    again = await on.desk.preflight(caught.value.change)
+    record = await on.running(on.desk.run(caught.value.change, again.radius))
+    assert record.status is Status.DONE, record
 
 
 def held_moment(hardware: tuple[SimNode, ...]) -> float:

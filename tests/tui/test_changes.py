@@ -24,7 +24,7 @@ from backends.domain import Fleet
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
-from tests.tui.changing import ID, ToldStep, UnseenStep, change_of, left_behind, state, waiting
+from tests.tui.changing import ID, CrowdedStep, ToldStep, UnseenStep, change_of, left_behind, state, waiting
 from tests.tui.consoles import Opened, build_on, grid, opened
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tui.widgets.change_dialog import whole_lines
@@ -319,6 +319,31 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         await ended(console, state, "stopped")
         await console.until(lambda: "▲ stopped" in console.text, "the end on the screen")
         assert not (tmp_path / "b").exists()
+
+
+async def test_what_hits_more_when_it_is_said_yes_to_is_asked_about_anew(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = ["search/llama-70b-0"]
+    monkeypatch.setattr("tests.tui.changing.CROWD", crowd)
+    async with changing(state, (200, 50)) as console:
+        await open_window(console)
+        change = change_of(CrowdedStep(str(tmp_path / "a")), radius=BlastRadius(pods=tuple(crowd)))
+        await asked(console, change)
+        crowd.append("vision/train-7")
+        await console.press(*"dgx01 gpu2", "enter", "enter")
+        more = "It hits more than when you were asked"
+        await console.until(lambda: isinstance(console.screen, ConfirmScreen) and more in console.text, "the news")
+        await console.until(lambda: "the name is not typed yet" in console.text, "the question")
+        assert "✖ pod vision/train-7" in console.text
+        assert "2 pods: search/llama-70b-0, vision/train-7" in console.text
+        assert focused(console) == "confirm-cancel"
+        assert records(state) == []
+        assert not (tmp_path / "a").exists()
+        crowd.pop(0)  # fewer is no news
+        await console.press(*"dgx01 gpu2", "enter", "enter")
+        await ended(console, state, "done")
+        assert records(state)[0].hits[0] == "2 pods: search/llama-70b-0, vision/train-7"
 
 
 async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(state: Path, tmp_path: Path) -> None:
