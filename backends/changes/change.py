@@ -203,6 +203,8 @@ class Change:
     """It ends workloads even where none is seen now."""
     in_doubt: frozenset[int] = frozenset()
     """Indexes of steps that were begun before: what came of them is looked at first, and no dry run can tell it."""
+    backwards: bool = False
+    """Its steps take back others: one whose effect is there already is not sent."""
 
     @property
     def typed_name(self) -> str | None:

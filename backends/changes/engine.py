@@ -171,7 +171,7 @@ class ChangeRun:
         known = self.record.steps[index]
         if known.effect is Effect.NONE or known.state is StepState.KEPT:
             return
-        undo = step.undo()
+        undo = None if known.kept else step.undo()
         if undo is None:
             await self._write("kept", step=index, said=step.undo_note or "it has no undo")
             await self._tell_audit(index, "kept", step.undo_note)

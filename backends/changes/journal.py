@@ -135,6 +135,7 @@ def _beginning(change: Change, actor: Actor, at: float, places: Places) -> dict[
                 "verified_by": step.verified_by(),
                 "undo": None if undo is None else redact(undo.describe()),
                 "undo_note": step.undo_note,
+                "final": step.final,
             }
         )
     return {

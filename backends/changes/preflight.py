@@ -52,7 +52,8 @@ async def preflight(
 
     async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
-            preview = _BEGUN if index in change.in_doubt else await _previewed(step, reach)
+            there = await _there(step, reach) if change.backwards else None
+            preview = there or (_BEGUN if index in change.in_doubt else await _previewed(step, reach))
             return preview, await _permissions(step, reach)
 
     radius, looked = await asyncio.gather(
@@ -89,6 +90,16 @@ def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
         for record in records
         if not record.ended and record.id != change.id and targets.intersection(record.targets)
     ]
+
+
+async def _there(step: Step, reach: Reach) -> Preview | None:
+    """What there is to say of a step whose effect is there without it; None where it is not, or cannot be told."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            verdict = await step.check(reach)
+    except Exception:  # noqa: BLE001 - then it is looked at as any other step
+        return None
+    return Preview((f"it is so already: {verdict.evidence}",)) if verdict.holds else None
 
 
 async def _previewed(step: Step, reach: Reach) -> Preview:

@@ -86,6 +86,19 @@ class StepRecord:
     """When it came to this state, seconds since the epoch."""
     said: str = ""
     """What it answered, what was seen, or why it failed."""
+    final: bool = False
+    """Once it is verified nothing takes it back."""
+
+    @property
+    def kept(self) -> bool:
+        """Its effect stays, whatever is undone."""
+        never = self.undo_describe is None or (self.final and self.state is StepState.VERIFIED)
+        return never or self.state is StepState.KEPT
+
+    @property
+    def undoable(self) -> bool:
+        """It has an effect, or may have one, that can be taken back."""
+        return self.effect is not Effect.NONE and not self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +154,7 @@ class ChangeRecord:
     @property
     def offers(self) -> tuple[str, ...]:
         """What can be done about it, unless it is running: resume, undo, abandon."""
-        undoable = any(
-            step.undo_describe is not None and step.effect is not Effect.NONE and step.state is not StepState.KEPT
-            for step in self.steps
-        )
-        undo = ("undo",) if undoable else ()
+        undo = ("undo",) if any(step.undoable for step in self.steps) else ()
         if self.status is Status.DONE:
             return undo
         if self.ended:
@@ -243,6 +252,7 @@ def _step(document: Mapping[str, Any], words: Mapping[str, Any]) -> StepRecord:
         verified_by=clean_lines(words.get("verified_by"), TEXT_LIMIT),
         undo_describe=None if undo is None else clean_lines(undo, DESCRIBE_LIMIT),
         undo_note=clean_lines(words.get("undo_note"), TEXT_LIMIT),
+        final=words.get("final") is True,
     )
 
 

@@ -101,6 +101,11 @@ class Step(ABC):
         return True
 
     @property
+    def final(self) -> bool:
+        """Once its effect is seen nothing takes it back: `undo` is for the time before."""
+        return False
+
+    @property
     def undo_note(self) -> str:
         """Why there is no undo, or what it does not bring back."""
         return ""

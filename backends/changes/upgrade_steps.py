@@ -176,6 +176,10 @@ class UpgradeStartStep(NodeStep):
     verify_seconds: float = UPGRADE_SECONDS
 
     @property
+    def final(self) -> bool:
+        return True
+
+    @property
     def undo_note(self) -> str:
         return "an upgrade that the operator has begun is not taken back"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,7 +365,10 @@ async def test_a_driver_upgrade_is_followed_to_its_end(on: Bench) -> None:
     assert record.status is Status.DONE, record
     assert record.steps[0].said == "the upgrade is at upgrade-done"
     assert "not taken back" in record.steps[0].undo_note
-    found = await on.desk.preflight(undoing(record))
+    assert record.offers == ()
+    of_before = replace(record, steps=(replace(record.steps[0], final=False),))  # as its journal has it
+    assert of_before.offers == ("undo",)
+    found = await on.desk.preflight(undoing(of_before))
     assert any("only upgrade-required is taken back" in each for each in found.obstacles)
 
 
