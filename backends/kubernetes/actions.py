@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from backends.contract import Clock, Gone, Held, NotAllowed, Refused
+from backends.contract import Clock, Gone, NotAllowed, Refused
 from backends.domain import Identity, NodeControl, Owner, PodControl, clean
 from backends.kubernetes import requests
-from backends.kubernetes.api import Api
+from backends.kubernetes.api import WRITE_PATIENCE, Api
 from backends.kubernetes.drain import needs_force, stays
 from backends.kubernetes.errors import Throttled
 from backends.kubernetes.fields import table, word
@@ -42,12 +42,9 @@ async def restart_pod(api: Api, namespace: str, name: str, *, uid: str | None = 
 async def evict(api: Api, namespace: str, name: str, version: str, *, uid: str | None = None, dry_run: bool) -> None:
     """Asks for the eviction of one pod; `version` is that of the policy API, v1 or v1beta1.
 
-    Raises Held while a PodDisruptionBudget forbids it (the API says 429 for that).
+    Raises Held while a PodDisruptionBudget forbids it, Refused where two of them cover the pod.
     """
-    try:
-        await _send(api, requests.evict(namespace, name, version, uid), dry_run)
-    except Throttled as error:
-        raise Held(error.message, "a PodDisruptionBudget protects it: try again later") from None
+    await _send(api, requests.evict(namespace, name, version, uid), dry_run)
 
 
 async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
@@ -176,5 +173,10 @@ async def _label(api: Api, node: str, label: str) -> str | None:
 
 
 async def _send(api: Api, request: Request, dry_run: bool) -> None:
+    """Raises Refused where the server puts it off for too long: it has done nothing then."""
     body, query = request.sent(dry_run=dry_run)
-    await api.send(request.method, request.path, body, query=query, content_type=request.content_type)
+    kind = request.content_type
+    try:
+        await api.send(request.method, request.path, body, query=query, content_type=kind, patience=WRITE_PATIENCE)
+    except Throttled as error:
+        raise Refused(f"the API server is too busy: {error.message}", "nothing was done: try again later") from None
