@@ -17,7 +17,7 @@ from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
 from backends.changes.node_steps import CordonStep, MigLabelStep
 from backends.changes.platform_step import backend_for, closing
-from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted
+from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted, wait_seconds
 from backends.changes.radius import with_radius
 from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
 from backends.changes.step import Reach, Step
@@ -228,7 +228,7 @@ async def _drain_steps(plan: _Plan, *, force: bool) -> Sequence[Step]:
         ref = PodRef(pod.namespace, pod.name, pod.uid or "")
         request = await plan.request(Verb.EVICT, namespace=ref.namespace, pod=ref.name, uid=ref.uid)
         steps.append(EvictStep(request=request, node=node, pod=ref, comes_back=comes_back))
-    return [*steps, DrainedStep(node, force)]
+    return [*steps, DrainedStep(node, force, verify_seconds=wait_seconds(found, force=force))]
 
 
 async def _is_cordoned(reach: Reach, node: str) -> bool:

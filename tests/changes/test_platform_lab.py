@@ -238,6 +238,25 @@ async def test_pods_that_come_after_the_question_are_asked_about_anew(on: Bench)
     assert record.status is Status.DONE, record
 
 
+async def test_a_drain_waits_as_long_as_its_slowest_pod_may_take(on: Bench) -> None:
+    without_budgets(on)
+    usual = await on.change("drain")
+    assert "(within 10 min)" in usual.steps[-1].verified_by()
+    pod = on.pods()[0]["metadata"]
+
+    def edit(each: Any) -> None:
+        each["spec"]["terminationGracePeriodSeconds"] = 7200
+
+    on.store.update(KINDS["pods"], pod["namespace"], pod["name"], edit)
+    change = await on.change("drain")
+    assert change.steps[-1].verify_seconds == 7260
+    named = f"{pod['namespace']}/{pod['name']} may take 7200 s to end (terminationGracePeriodSeconds)"
+    effects = (await on.desk.preflight(change)).previews[-1].effects
+    assert f"waits at most 121 min: {named}" in effects
+    late = await on.desk.preflight(usual)
+    assert f"{named}, longer than the drain waits: plan it again" in late.warnings
+
+
 def held_moment(hardware: tuple[SimNode, ...]) -> float:
     """A time at which the node runs something that no disruption is allowed of, and something else."""
     from backends.lab.dynamics import Meter
