@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.changes.desk import DeskView
-from backends.changes.journal import Unreadable
+from backends.changes.journals import Unreadable
 from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState
 from backends.changes.report import status_word
 from tui.widgets import units

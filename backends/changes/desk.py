@@ -16,7 +16,8 @@ from backends.changes.audit import AuditLog
 from backends.changes.change import BlastRadius, Change
 from backends.changes.engine import ChangeRun
 from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
-from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
+from backends.changes.journal import Journal, path_of, read
+from backends.changes.journals import Journals, Unreadable
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
 from backends.changes.places import Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
@@ -55,14 +56,6 @@ def changes_directory(state_dir: Path) -> Path:
     return state_dir / "changes"
 
 
-def look_at(state_dir: Path, site: str | None, now: float, host: str) -> DeskView:
-    """The view of one site, or of all (None, then without the lock). Blocks on the disk."""
-    directory = changes_directory(state_dir)
-    records, unreadable = read_all(directory, site)
-    held = Held(None, alive=False) if site is None else look(lock_path(directory, site), now, host)
-    return DeskView(tuple(records), tuple(unreadable), held)
-
-
 class ChangeDesk:
     """One site's. What changes something raises ChangeRefused when it may not, JournalFailed when the disk fails."""
 
@@ -78,6 +71,7 @@ class ChangeDesk:
         self._clock = reach.clock
         self._state_dir = state_dir
         self._directory = changes_directory(state_dir)
+        self._journals = Journals(self._directory)
         self._lock_path = lock_path(self._directory, spec.name)
         self._audit_log = AuditLog(state_dir, self.actor)
         self._listing: Collector[DeskView] = Collector(
@@ -156,7 +150,12 @@ class ChangeDesk:
 
     async def look(self) -> DeskView:
         """The former changes and the lock, as they are on the disk now."""
-        return await asyncio.to_thread(look_at, self._state_dir, self.spec.name, self._clock.now(), self.actor.host)
+        return await asyncio.to_thread(self._look, self._clock.now())
+
+    def _look(self, now: float) -> DeskView:
+        records, unreadable = self._journals()
+        own = tuple(each for each in records if each.site == self.spec.name)
+        return DeskView(own, tuple(unreadable), look(self._lock_path, now, self.actor.host))
 
     async def with_radius(self, change: Change) -> Change:
         """A former change with whom it hits now."""

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,6 @@ from backends.contract import ChangeRefused, GpudeckError, JournalFailed
 
 SUFFIX = ".journal"
 FILE_LIMIT = 8 << 20
-LISTED = 200
-"""As many journals are read, newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A journal that cannot be read, by name, and why."""
-
-    path: Path
-    why: str
 
 
 class Journal:
@@ -178,34 +167,3 @@ def read(path: Path) -> ChangeRecord:
     if record.id != path.stem:
         raise JournalCorrupt(f"{path} cannot be read: it is the journal of {record.id}", "has it been renamed?")
     return record
-
-
-def listed_paths(directory: Path) -> list[Path]:
-    """The journals, newest first; none where nothing was changed yet. Raises JournalFailed."""
-    try:
-        # Not `glob`, which takes a directory that may not be read for an empty one.
-        paths = [path for path in directory.iterdir() if path.name.endswith(SUFFIX)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise failed("read", directory, error) from None
-    return sorted(paths, key=lambda path: path.name, reverse=True)
-
-
-def read_all(directory: Path, site: str | None = None) -> tuple[list[ChangeRecord], list[Unreadable]]:
-    """The newest journals of a site (None: of every site), newest first, and the ones that cannot be read.
-
-    Raises JournalFailed for a directory that is there and cannot be listed: no change and none seen are not the same.
-    """
-    paths = listed_paths(directory)[:LISTED]
-    records: list[ChangeRecord] = []
-    unreadable: list[Unreadable] = []
-    for path in paths:
-        try:
-            record = read(path)
-        except GpudeckError as error:
-            unreadable.append(Unreadable(path, error.message))
-        else:
-            if site is None or record.site == site:
-                records.append(record)
-    return records, unreadable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.changes.change import Change
-from backends.changes.journal import Unreadable, read_all
+from backends.changes.journals import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from backends.changes.desk import ChangeDesk
-from backends.changes.journal import read_all
+from backends.changes.journals import read_all
 from backends.changes.places import elsewhere, places_from_json, places_json, places_of
 from backends.changes.record import ChangeRecord, Status
 from backends.changes.step import KINDS, PLATFORM

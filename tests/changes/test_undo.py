@@ -11,7 +11,7 @@ import pytest
 
 from backends.changes.change import Permission, Preview
 from backends.changes.former import undoing
-from backends.changes.journal import read_all
+from backends.changes.journals import read_all
 from backends.changes.record import Status, StepState
 from backends.changes.step import KINDS, Reach, Step
 from backends.contract import ChangeRefused
