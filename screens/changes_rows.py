@@ -90,6 +90,8 @@ def change_sections(
     state: list[Line] = [(Cell(f"{glyphs.of(style)} {word}", style), Cell(f"  {_when(record, now)}", "dim"))]
     state += folded(record.why, width, style) if record.why else ()
     state += [] if record.ended else _reached(record, width)
+    if record.waits_until is not None:
+        state += folded(f"its effect is waited for {_left(record.waits_until - now)} more at most", width, "accent")
     if running and view.held.owner is not None:
         owner = view.held.owner
         state += folded(f"by {owner.who}, pid {owner.pid} on {owner.host}", width)
@@ -98,10 +100,7 @@ def change_sections(
     return [
         Section(record.title, tuple(state)),
         Section("What can be done", _offers(record, view.offers(record), running, keys)),
-        *(
-            _step(number, len(record.steps), step, record, width, now, glyphs)
-            for number, step in enumerate(record.steps, 1)
-        ),
+        *(_step(number, len(record.steps), step, record, width, glyphs) for number, step in enumerate(record.steps, 1)),
         Section("Hits, as it was asked about", tuple(line for hit in record.hits for line in folded(hit, width))),
         Section("By", _by(record, width)),
     ]
@@ -135,9 +134,7 @@ def _what(step: StepRecord) -> str:
     return f"undo: {step.undo_describe}" if backwards and step.undo_describe else step.describe
 
 
-def _step(
-    number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, now: float, glyphs: Glyphs
-) -> Section:
+def _step(number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, glyphs: Glyphs) -> Section:
     style = STEP_STYLE[step.state]
     doubt = ", its effect is not known" if step.effect is Effect.UNKNOWN else ""
     head = Cell(f"{glyphs.of(style)} {step.state}{doubt}", "warn" if doubt and style != "bad" else style)
@@ -146,8 +143,6 @@ def _step(
     waits = record.waits_until is not None and record.reached == number - 1
     said = record.progress if waits or step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
     lines += [(Cell(text),) for text in (whole_lines(said, width) if said else ())]
-    if waits and record.waits_until is not None:
-        lines += folded(f"waits for it {_left(record.waits_until - now)} more at most", width, "accent")
     if step.state is StepState.PENDING:
         lines += folded(f"verify: {step.verified_by}", width, "dim")
     return Section(f"Step {number} of {of}", tuple(lines))

@@ -358,15 +358,15 @@ async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(s
         await asked(console, change_of(step, ToldStep(str(tmp_path / "b")), radius=QUIET))
         await console.press("tab", "enter")
         await console.until(lambda: "not yet: 1 of 2 pods Ready" in console.text, "what is seen")
-        await console.until(lambda: "waits for it 10:00 more at most" in console.text, "the time that is left")
+        await console.until(lambda: "is waited for 10:00 more at most" in console.text, "the time that is left")
         assert "x       ends the wait: the step stays unverified, and undo is offered" in console.text
         await cast(Any, console.app.clock).advance(90)
-        await console.until(lambda: "waits for it 8:30 more at most" in console.text, "the countdown")
+        await console.until(lambda: "is waited for 8:30 more at most" in console.text, "the countdown")
         await console.press("x")
         await ended(console, state, "stopped")
         await console.until(lambda: "not verified, the wait was ended after 90 s" in console.text, "the end")
         assert "u       undo: takes back what was done" in console.text
-        assert "waits for it" not in console.text
+        assert "is waited for" not in console.text
 
 
 async def test_the_end_of_the_window_is_told_while_a_change_runs(state: Path, tmp_path: Path) -> None:
