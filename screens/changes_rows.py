@@ -37,7 +37,7 @@ STATUS_STYLE = {
 STEP_STYLE = {
     StepState.PENDING: "stale",
     StepState.APPLYING: "accent",
-    StepState.APPLIED: "good",
+    StepState.APPLIED: "warn",
     StepState.VERIFIED: "good",
     StepState.FAILED: "bad",
     StepState.UNDOING: "accent",
@@ -135,12 +135,12 @@ def _what(step: StepRecord) -> str:
 
 
 def _step(number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, glyphs: Glyphs) -> Section:
-    style = STEP_STYLE[step.state]
-    doubt = ", its effect is not known" if step.effect is Effect.UNKNOWN else ""
-    head = Cell(f"{glyphs.of(style)} {step.state}{doubt}", "warn" if doubt and style != "bad" else style)
+    waits = record.waits_until is not None and record.reached == number - 1
+    style = "accent" if waits else STEP_STYLE[step.state]
+    doubt = step.effect is Effect.UNKNOWN and style != "bad"
+    head = Cell(f"{glyphs.of(style)} {step.words}", "warn" if doubt else style)
     lines: list[Line] = [(head,)]
     lines += [line for text in _what(step).split("\n") for line in folded(text, width, "accent")]
-    waits = record.waits_until is not None and record.reached == number - 1
     said = record.progress if waits or step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
     lines += [(Cell(text),) for text in (whole_lines(said, width) if said else ())]
     if step.state is StepState.PENDING:

@@ -90,6 +90,13 @@ class StepRecord:
     """Once it is verified nothing takes it back."""
 
     @property
+    def words(self) -> str:
+        """Its state, and what is not known of it: `applying, its effect is not known`, `applied, not verified`."""
+        if self.effect is Effect.UNKNOWN:
+            return f"{self.state}, its effect is not known"
+        return f"{self.state}, not verified" if self.state is StepState.APPLIED else str(self.state)
+
+    @property
     def kept(self) -> bool:
         """Its effect stays, whatever is undone."""
         never = self.undo_describe is None or (self.final and self.state is StepState.VERIFIED)
@@ -170,14 +177,12 @@ class ChangeRecord:
         if index is None:
             return f"{self.status}; no step had begun" + _because(self.why)
         step = self.steps[index]
-        place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.state}"
+        place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.words}"
         if self.status in (Status.DONE, Status.UNDONE):
             kept = sum(each.state is StepState.KEPT for each in self.steps)
             unseen = sum(each.state is StepState.APPLIED for each in self.steps)
             notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
             place = f"{self.status}, {counted(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
-        elif step.effect is Effect.UNKNOWN:
-            place += ", its effect is not known"
         return place + _because(self.why)
 
 

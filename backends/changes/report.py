@@ -13,7 +13,7 @@ from backends.changes.journals import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
-from backends.changes.record import ChangeRecord, Effect, Status, StepState
+from backends.changes.record import ChangeRecord, Status, StepState
 
 SCHEMA = "gpudeck/changes/1"
 
@@ -214,8 +214,7 @@ def change_lines(listed: Listed, moment: str) -> list[str]:
         lines.append(f"  ended   {record.why}")
     for number, step in enumerate(record.steps, 1):
         lines += [f"  {_MARKS[step.state]}{line}" for line in _numbered(number, step.describe)]
-        known = "" if step.effect is not Effect.UNKNOWN else ", its effect is not known"
-        lines.append(f"        {step.state}{known}" + (f": {step.said}" if step.said else ""))
+        lines.append(f"        {step.words}" + (f": {step.said}" if step.said else ""))
     if record.torn_bytes:
         lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
     return [*lines, *offer_lines(listed)]
@@ -235,11 +234,11 @@ def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: lis
     for each, moment in zip(changes, moments, strict=True):
         lines.append(f"{each.record.id}  {moment}  {each.record.site}  {each.status}  {each.record.title}")
         if not each.record.ended:
-            reached = _reached(each.record)
-            if reached is not None:
-                doubt = ", its effect is not known" if reached["effect"] == "unknown" else ""
-                lines.append(f"  step {reached['number']} of {reached['of']}, {reached['state']}{doubt}:")
-                lines += [f"    {line}" for line in str(reached["what"]).split("\n")]
+            index = each.record.reached
+            if index is not None:
+                step = each.record.steps[index]
+                lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
+                lines += [f"    {line}" for line in step.describe.split("\n")]
             lines += offer_lines(each)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

@@ -78,6 +78,7 @@ async def test_stopping_ends_the_wait_for_an_effect_and_undo_is_offered(tmp_path
     assert (record.status, states(record)) == (Status.STOPPED, [StepState.APPLIED, StepState.PENDING])
     assert record.steps[0].said == "not verified, the wait was ended after 42 s: its pod starts"
     assert record.steps[0].effect is Effect.DONE
+    assert record.summary == "stopped at step 1 of 2, applied, not verified: it was asked to stop"
     assert record.offers == ("resume", "undo", "abandon")
     assert [line["outcome"] for line in audit(tmp_path / "state")[-2:]] == ["applied, not verified", "stopped"]
     LATE.clear()

@@ -366,6 +366,7 @@ async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(s
         await ended(console, state, "stopped")
         await console.until(lambda: "not verified, the wait was ended after 90 s" in console.text, "the end")
         assert "u       undo: takes back what was done" in console.text
+        assert "▲ applied, not verified" in console.text
         assert "is waited for" not in console.text
 
 
