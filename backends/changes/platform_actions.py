@@ -17,11 +17,11 @@ from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
 from backends.changes.node_steps import CordonStep, MigLabelStep
 from backends.changes.platform_step import backend_for, closing
-from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted
+from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted, wait_seconds
 from backends.changes.radius import with_radius
 from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
 from backends.changes.step import Reach, Step
-from backends.changes.upgrade_steps import ENDED, UpgradePauseStep, UpgradeStartStep
+from backends.changes.upgrade_steps import UpgradePauseStep, UpgradeStartStep
 from backends.contract import (
     ConfigError,
     CordonsNodes,
@@ -101,8 +101,6 @@ class PlatformAction:
     """What it takes besides the node: operand, layout."""
     not_now: Callable[[StackNode, float], str | None] = lambda _node, _now: None
     """Why it makes no sense on the node as it is."""
-    disruptive: Callable[[StackNode], bool] = lambda _node: False
-    """It ends workloads of the node even where none is seen now."""
 
 
 def offered(backend: object) -> tuple[PlatformAction, ...]:
@@ -125,7 +123,6 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
         site=site,
         targets=(Target(action.takes or "node", action.target.format(**words), node.name),),
         steps=tuple(await action.steps(_Plan(wish, stack, node, reach))),
-        disruptive=action.disruptive(node) or wish.argument in ENDS_GPU_PODS,
     )
     return await with_radius(change, reach)
 
@@ -232,7 +229,7 @@ async def _drain_steps(plan: _Plan, *, force: bool) -> Sequence[Step]:
         ref = PodRef(pod.namespace, pod.name, pod.uid or "")
         request = await plan.request(Verb.EVICT, namespace=ref.namespace, pod=ref.name, uid=ref.uid)
         steps.append(EvictStep(request=request, node=node, pod=ref, comes_back=comes_back))
-    return [*steps, DrainedStep(node, force)]
+    return [*steps, DrainedStep(node, force, verify_seconds=wait_seconds(found, force=force))]
 
 
 async def _is_cordoned(reach: Reach, node: str) -> bool:
@@ -344,7 +341,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_start,
             not_now=not_now.upgrade_under_way,
-            disruptive=lambda _node: True,
         ),
         PlatformAction(
             "upgrade-pause",
@@ -363,7 +359,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_resume,
             not_now=not_now.not_paused,
-            disruptive=lambda node: node.upgrade is not None and node.upgrade.step not in ENDED,
         ),
     )
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview, counted
@@ -57,7 +57,8 @@ async def ends(nodes: Iterable[str], reach: Reach) -> BlastRadius:
         pods += await gpu_pods(reach, node)
         plan = await drain_plan(reach, node) if drains else None
         pods += [] if plan is None else [*plan.evicts, *plan.needs_force]
-    return radius_of_pods(list({pod.uid or pod.title: pod for pod in pods}.values()))
+    found = radius_of_pods(list({pod.uid or pod.title: pod for pod in pods}.values()))
+    return replace(found, ends_work=bool(nodes))
 
 
 def _warnings(policy: UpgradePolicy) -> tuple[str, ...]:
@@ -181,6 +182,10 @@ class UpgradeStartStep(NodeStep):
     """The step that the upgrade was at before."""
     back: ApiRequest
     verify_seconds: float = UPGRADE_SECONDS
+
+    @property
+    def final(self) -> bool:
+        return True
 
     @property
     def undo_note(self) -> str:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
+    from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
@@ -112,6 +113,7 @@ __all__ = [
     "GpuUse",
     "Hit",
     "Host",
+    "Identity",
     "KubernetesSpec",
     "Link",
     "LogBatch",
@@ -179,7 +181,7 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
+    *("access", "identity", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

@@ -40,6 +40,10 @@ RENEW_AGAIN_SECONDS = 5.0
 the server's answer would be the same."""
 ERROR_BYTES = 1 << 20
 PATIENT_TRIES = 4
+READ_PATIENCE = 120.0
+WRITE_PATIENCE = 30.0
+"""Seconds that a request which the server has put off (429: nothing was done) waits in all; a step of a change has a
+minute for its request."""
 THREAD_BYTES = 65_536
 """Answers larger than this are parsed in a thread."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -85,7 +89,7 @@ class Api:
         self, path: str, query: Mapping[str, str | int] | None = None, *, accept: str = JSON
     ) -> dict[str, Any]:
         """The object at `path`; waits a few times when the server asks for patience. Raises `GpudeckError`."""
-        return await self.send("GET", path, query=query, accept=accept, patient=True)
+        return await self.send("GET", path, query=query, accept=accept, patience=READ_PATIENCE)
 
     async def send(
         self,
@@ -96,16 +100,21 @@ class Api:
         query: Mapping[str, str | int] | None = None,
         content_type: str = JSON,
         accept: str = JSON,
-        patient: bool = False,
+        patience: float = 0.0,
     ) -> dict[str, Any]:
-        """One request and its JSON answer. Raises `GpudeckError`; Throttled only when it is not `patient`."""
-        tries = PATIENT_TRIES if patient else 1
-        for attempt in range(1, tries + 1):
+        """One request and its JSON answer. Raises `GpudeckError`.
+
+        While the server asks to come back later it does, a few times and at most `patience` seconds in all; then it
+        raises Throttled, and nothing was done.
+        """
+        left = patience
+        for attempt in range(1, PATIENT_TRIES + 1):
             try:
                 raw = await self.raw(method, path, body, query=query, content_type=content_type, accept=accept)
             except Throttled as error:
-                if attempt == tries:
+                if attempt == PATIENT_TRIES or error.retry_after > left or not patience:
                     raise
+                left -= error.retry_after
                 await self._clock.sleep(error.retry_after)
             else:
                 if len(raw) > THREAD_BYTES:

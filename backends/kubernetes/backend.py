@@ -13,6 +13,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    Identity,
     LogBatch,
     LogQuery,
     LogSource,
@@ -85,6 +86,9 @@ class Kubernetes:
 
     async def probe(self) -> str | None:
         return word(await self.api.get("/version"), "gitVersion") or None
+
+    async def identity(self) -> Identity:
+        return await actions.identity(self.api)
 
     async def close(self) -> None:
         await self._watches.stop()

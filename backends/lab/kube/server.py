@@ -24,7 +24,9 @@ from backends.lab.kube.status import (
     bad_request,
     forbidden,
     gone,
+    held,
     too_many,
+    two_budgets,
     unauthorized,
 )
 from backends.lab.kube.store import Change, Object, Store
@@ -277,16 +279,22 @@ class KubeApi:
         return response
 
     async def evict(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Deletes the pod, unless a PodDisruptionBudget has no disruption left: 429, as the API server says it."""
+        """Deletes the pod, unless its PodDisruptionBudget has no disruption left, or it has two: as the API server."""
         pod = self.store.get(target.kind, target.namespace, target.name or "")
         body = await _body(request)
         _need_uid(pod, target, body.get("deleteOptions") or {})
         budgets = next(kind for kind in self.kinds if kind.plural == "poddisruptionbudgets")
+        own = pod["metadata"].get("labels") or {}
+        over = []
         for budget in self.store.select(budgets, target.namespace):
             wanted = budget.get("spec", {}).get("selector", {}).get("matchLabels", {})
-            own = pod["metadata"].get("labels") or {}
-            if wanted and wanted.items() <= own.items() and not budget.get("status", {}).get("disruptionsAllowed"):
-                raise too_many("Cannot evict pod as it would violate the pod's disruption budget.", 10)
+            over += [budget] if wanted and wanted.items() <= own.items() else []
+        if len(over) > 1:
+            raise two_budgets()
+        for budget in over:
+            status = budget.get("status", {})
+            if not status.get("disruptionsAllowed"):
+                raise held(budget["metadata"]["name"], status)
         dry_run = _dry_run(request, body.get("deleteOptions") or {})
         self.store.delete(target.kind, target.namespace, target.name or "", dry_run=dry_run)
         return web.json_response(_SUCCESS, status=201)
