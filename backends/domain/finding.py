@@ -119,6 +119,11 @@ class Finding:
     again_at: float | None = None
     """When it last began anew, of what happens again and again; None: `since` is its only beginning."""
 
+    @property
+    def begun_at(self) -> float:
+        """When it began for the last time."""
+        return self.since if self.again_at is None else self.again_at
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -133,7 +138,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Triage:
-    """The site's findings, worst and newest first, and what was checked to get them."""
+    """The site's findings in the order of `backends.triage.impact`, and what was checked to get them."""
 
     findings: tuple[Finding, ...] = ()
     recovered: tuple[Finding, ...] = ()

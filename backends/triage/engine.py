@@ -24,8 +24,9 @@ from backends.domain import (
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.entry import Entry, Looked
-from backends.triage.grouping import group, order
+from backends.triage.grouping import group
 from backends.triage.heard import Heard
+from backends.triage.impact import Impacts
 from backends.triage.memory import NodeMemory
 from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
@@ -70,6 +71,7 @@ class Triager:
         self._platform = Heard()
         self._tracker = Tracker(self._rule_of)
         self._recovered = Recovered()
+        self._impacts = Impacts()
         self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
@@ -258,7 +260,10 @@ class Triager:
         )
         told_now = {each.finding.id: (self._platform.named(each.finding), each.causes) for each in groups}
         self._note_recoveries(told_now, now)
-        shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=order)
+        for each in groups:
+            self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
+        self._impacts.keep(told_now)
+        shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=self._impacts.place)
         self._last = self._triage(tuple(shown), fleet, now)
         return self._last
 
@@ -359,8 +364,8 @@ class Triager:
         return self._replaced(replace(told, acknowledged=None))
 
     def _replaced(self, changed: Finding) -> Triage:
-        findings = tuple(changed if each.id == changed.id else each for each in self._last.findings)
-        self._last = replace(self._last, findings=findings)
+        findings = [changed if each.id == changed.id else each for each in self._last.findings]
+        self._last = replace(self._last, findings=tuple(sorted(findings, key=self._impacts.place)))
         return self._last
 
     @staticmethod

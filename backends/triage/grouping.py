@@ -114,6 +114,8 @@ class Group:
     finding: Finding
     causes: frozenset[str]
     """Ids of what it stands for, one or the same on many; without what follows from it."""
+    nodes: int
+    """How many whole nodes it is about; 0: a part of one."""
 
 
 def group(
@@ -125,7 +127,7 @@ def group(
     nodes: int,
 ) -> list[Group]:
     """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
-    groups = _folded(findings, held)
+    groups = _folded(findings, held, nodes)
     groups = _together(groups, rule_of, gpus_of)
     return _across(groups, rule_of, nodes)
 
@@ -133,7 +135,7 @@ def group(
 # --- what follows from another ---------------------------------------------------------------------------------------
 
 
-def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
+def _folded(findings: Sequence[Finding], held: Collection[str], nodes: int) -> list[Group]:
     by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_node[finding.subject.node].append(finding)
@@ -148,7 +150,14 @@ def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
         if root is not finding:
             followers[root.id].append(finding)
     roots = [finding for finding in findings if _root(finding, causes) is finding]
-    return [Group(_with(root, followers[root.id]), frozenset({root.id})) for root in roots]
+    return [Group(_with(root, followers[root.id]), frozenset({root.id}), _extent(root, nodes)) for root in roots]
+
+
+def _extent(finding: Finding, nodes: int) -> int:
+    """How many whole nodes of a site's `nodes` it is about."""
+    if finding.subject.node is None:
+        return nodes
+    return int(finding.subject.gpu_key is None)
 
 
 def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str]) -> Finding | None:
@@ -188,12 +197,7 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
 
 def _is_soon(cause: Finding, finding: Finding, within: float) -> bool:
     """Of what happens again and again the newest time decides: an older one had a cause of its own."""
-    begun = _newest(finding)
-    return any(abs(start - begun) <= within for start in (cause.since, _newest(cause)))
-
-
-def _newest(finding: Finding) -> float:
-    return finding.since if finding.again_at is None else finding.again_at
+    return any(abs(start - finding.begun_at) <= within for start in (cause.since, cause.begun_at))
 
 
 def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
@@ -216,7 +220,7 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
     return replace(
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
-        since=min((root.since, *(_newest(each) for each in followers if each.rule not in _ASKED))),
+        since=min((root.since, *(each.begun_at for each in followers if each.rule not in _ASKED))),
         evidence=_evidence((root, *followers)),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
@@ -325,7 +329,8 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
     )
-    return Group(merged, frozenset(cause for each in same for cause in each.causes))
+    causes = frozenset(cause for each in same for cause in each.causes)
+    return Group(merged, causes, len({finding.subject.node for finding in findings}))
 
 
 def _place(subject: Subject) -> tuple[str, int]:
@@ -336,8 +341,3 @@ def _within(finding: Finding, subject: Subject) -> str:
     """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
     own = finding.subject
     return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"
-
-
-def order(finding: Finding) -> tuple[int, float, str]:
-    """Worst first, then newest."""
-    return (-finding.severity.rank, -finding.since, finding.id)
