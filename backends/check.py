@@ -161,6 +161,10 @@ def _label(finding: dict[str, Any]) -> str:
 
 def _below(finding: dict[str, Any], now: float) -> Iterator[str]:
     yield f"since {_clock(finding['since'], now)}  id {finding['id']}"
+    if finding["gone_at"] is not None:
+        yield f"no longer so since {_clock(finding['gone_at'], now)}"
+    if finding["unseen_since"] is not None:
+        yield f"last looked at {_clock(finding['unseen_since'], now)}"
     said = finding["acknowledged"]
     if said is not None:
         why = f": {said['why']}" if said["why"] else ""

@@ -63,6 +63,10 @@ def finding_text(finding: Finding) -> str:
     ]
     if finding.recovered_at is not None:
         lines.append(f"recovered {units.moment(finding.recovered_at)}")
+    if finding.gone_at is not None:
+        lines.append(f"no longer so since {units.moment(finding.gone_at)}")
+    if finding.unseen_since is not None:
+        lines.append(f"last looked at {units.moment(finding.unseen_since)}")
     lines += [f"hits: {hit_text(hit)}" for hit in finding.hits]
     lines += [f"cause: {finding.cause}"] if finding.cause else []
     for each in finding.evidence:
@@ -120,12 +124,26 @@ def _head(finding: Finding, page: Page) -> Group:
         lasted = units.age(finding.recovered_at - finding.since)
         lines += _field("was so", [f"{since} to {until}, for {lasted}"])
         lines += _field("now", [state_of(finding, page.glyphs).text], "good")
+    for label, said in _standing(finding, page.now):
+        lines += _field(label, wrapped(said, page.text_width, ellipsis=page.glyphs.ellipsis), "accent")
     acknowledged = finding.acknowledged
     if acknowledged is not None:
         at = units.clock_time(acknowledged.at, page.now, seconds=True)
         said = f"{at} by {acknowledged.who}: {acknowledged.why or 'no reason given'}"
         lines += _field("acked", wrapped(said, page.text_width, ellipsis=page.glyphs.ellipsis), "accent")
     return lines
+
+
+def _standing(finding: Finding, now: float) -> Iterable[tuple[str, str]]:
+    """What is to be known of a finding that is over perhaps, or that nobody can look at."""
+    if finding.gone_at is not None:
+        gone, settles = (units.clock_time(at, now, seconds=True) for at in (finding.gone_at, finding.settles_at))
+        yield "now", f"no longer so since {gone}; recovered if that holds until {settles}"
+    if finding.unseen_since is not None:
+        yield (
+            "last look",
+            f"{units.clock_time(finding.unseen_since, now, seconds=True)}: it could not be looked at since",
+        )
 
 
 def _evidence(evidence: Sequence[Evidence], page: Page) -> Group:

@@ -118,6 +118,12 @@ class Finding:
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
     again_at: float | None = None
     """When it last began anew, of what happens again and again; None: `since` is its only beginning."""
+    gone_at: float | None = None
+    """Since when it is no longer so, of what is not yet counted as recovered; None while it is so."""
+    settles_at: float | None = None
+    """When it counts as recovered, if it stays gone."""
+    unseen_since: float | None = None
+    """When its subject was last looked at, of what nobody can tell now; None while it is looked at."""
 
     @property
     def begun_at(self) -> float:
@@ -151,9 +157,9 @@ class Triage:
 
     @property
     def worst(self) -> Finding | None:
-        """The worst that nobody has acknowledged; None when there is none."""
+        """The worst that nobody has acknowledged, what is gone last; None when there is none."""
         open_findings = [finding for finding in self.findings if finding.acknowledged is None]
-        return max(open_findings, key=lambda finding: finding.severity.rank, default=None)
+        return max(open_findings, key=lambda finding: (finding.gone_at is None, finding.severity.rank), default=None)
 
     def count(self, severity: Severity) -> int:
         """Not acknowledged, of that severity."""

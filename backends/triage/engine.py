@@ -24,7 +24,7 @@ from backends.domain import (
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.entry import Entry, Looked
-from backends.triage.grouping import group
+from backends.triage.grouping import Group, group
 from backends.triage.heard import Heard
 from backends.triage.impact import Impacts
 from backends.triage.memory import NodeMemory
@@ -147,6 +147,7 @@ class Triager:
         """Whether there was anything to do."""
         entry.reading = reading
         entry.is_current = current = is_current(reading, now, self.spec.fast_seconds)
+        entry.current_at = reading.at if current else entry.current_at
         looked = Looked(reading.node, reading.state, reading.problem, current, entry.events)
         # The nodes take turns with their timed rules.
         bucket = int((now + place * 0.037 * TIMED_SECONDS) // TIMED_SECONDS)
@@ -249,7 +250,7 @@ class Triager:
         )
         # What followed from a cause that is over is not told on its own while it fades.
         told = {cause for _, causes in self._shown.values() for cause in causes}
-        standing = [each for each in standing if self._tracker.gone_at(each.id) is None or each.id in told]
+        standing = [each for each in standing if each.gone_at is None or each.id in told]
         held = {each.id for each in standing if self._is_held(each)}
         groups = group(
             standing,
@@ -258,7 +259,7 @@ class Triager:
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
         )
-        told_now = {each.finding.id: (self._platform.named(each.finding), each.causes) for each in groups}
+        told_now = {each.finding.id: (self._platform.named(self._dated(each, held)), each.causes) for each in groups}
         self._note_recoveries(told_now, now)
         for each in groups:
             self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
@@ -308,6 +309,18 @@ class Triager:
             return False
         gpus = () if entry.reading.node is None else entry.reading.node.gpus
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
+
+    def _dated(self, told: Group, held: set[str]) -> Finding:
+        """With the time of the last look, where nobody can look now. An XID lasts, but whether it was dealt with is
+        seen on its node."""
+        rule, entry = self._rule_of(told.finding), self._entries.get(told.finding.subject.node or "")
+        if not (told.causes <= held or (rule.dated and rule.judge is not None)):
+            return told.finding
+        if rule.about_platform is not None:
+            last_look = self._platform.answered_at(rule.about_platform)
+        else:
+            last_look = None if entry is None or entry.is_current else entry.current_at
+        return replace(told.finding, unseen_since=last_look)
 
     def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
         """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""

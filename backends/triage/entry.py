@@ -19,6 +19,8 @@ class Entry:
     looked_at: Looked | None = None
     observed: Node | None = None
     is_current: bool = False
+    current_at: float | None = None
+    """When its last current values were read, seconds since the epoch."""
     bucket: int = -1
     plain: list[Finding] = field(default_factory=list)
     timed: list[Finding] = field(default_factory=list)

@@ -29,7 +29,7 @@ SOON = 120.0
 class Reach(Enum):
     GPU = "the same GPU"
     NODE = "any GPU of the node, and the node"
-    HELD = "what was so on the node when it was last read"
+    HELD = "what was so on the node when it was last read, and had begun just before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Explains:
     reach: Reach
     within: float | None = None
     """Seconds between the beginnings of the two; None: whenever."""
+    one_node: bool = False
+    """Not where the cause is so on a good part of the site: what one of its nodes had before did not follow from it."""
 
 
 _CHANNELS = ("xid-8", "xid-13", "xid-31", "xid-32", "xid-43", "xid-45", "xid-68", "xid-69", "xid-137")
@@ -99,10 +101,10 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("ecc-off",), ("radar-memory-size",), Reach.GPU),
     Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
     Explains(("fallback-transport",), ("kernel-log",), Reach.NODE),
-    Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0),
+    Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0, one_node=True),
     Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
-    Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD),
+    Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD, SOON, one_node=True),
 )
 """The first line that holds decides."""
 
@@ -127,7 +129,7 @@ def group(
     nodes: int,
 ) -> list[Group]:
     """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
-    groups = _folded(findings, held, nodes)
+    groups = _folded(findings, held, nodes, _wide(findings, rule_of, nodes))
     groups = _together(groups, rule_of, gpus_of)
     return _across(groups, rule_of, nodes)
 
@@ -135,13 +137,13 @@ def group(
 # --- what follows from another ---------------------------------------------------------------------------------------
 
 
-def _folded(findings: Sequence[Finding], held: Collection[str], nodes: int) -> list[Group]:
+def _folded(findings: Sequence[Finding], held: Collection[str], nodes: int, wide: Collection[str]) -> list[Group]:
     by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_node[finding.subject.node].append(finding)
     causes: dict[str, Finding] = {}
     for finding in findings:
-        cause = _cause(finding, by_node[finding.subject.node], held)
+        cause = _cause(finding, by_node[finding.subject.node], held, wide)
         if cause is not None:
             causes[finding.id] = cause
     followers: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -160,13 +162,15 @@ def _extent(finding: Finding, nodes: int) -> int:
     return int(finding.subject.gpu_key is None)
 
 
-def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str]) -> Finding | None:
+def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str], wide: Collection[str]) -> Finding | None:
     """What explains `finding`, among those of the same node."""
     if len(around) < 2:
         return None
     for line in _lines_of(finding.rule):
         for other in around:
-            if other is not finding and _is_any(other.rule, line.causes) and _reaches(line, other, finding, held):
+            if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in wide):
+                continue
+            if _reaches(line, other, finding, held):
                 return other
     return None
 
@@ -190,7 +194,7 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
         case Reach.NODE:
             return cause.rule != finding.rule
         case Reach.HELD:
-            # Something grave is not hidden behind something light.
+            # Something grave is not hidden behind something light, and what stood for long is no consequence.
             grave = finding.severity.rank > cause.severity.rank
             return finding.id in held and cause.id not in held and not grave
 
@@ -265,8 +269,7 @@ def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_
         total = gpus_of.get(node, 0)
         if template is None or len(same) < 2 or (len(same) < TOGETHER_GPUS and len(same) != total):
             continue
-        worst = _worst(same)
-        claim = template.format(count=len(same), total=max(total, len(same)), claim=worst.claim)
+        claim = template.format(count=len(_still(same)), total=max(total, len(same)), claim=_worst(same).claim)
         look = NextStep("screen", f"look at {node}", node)
         merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim, look)
         gone.update(id(each) for each in same[1:])
@@ -278,20 +281,16 @@ def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: 
     kinds: defaultdict[str, list[Group]] = defaultdict(list)
     names: set[str] = set()
     for each in groups:
-        finding = each.finding
-        across = rule_of(finding).across
-        if across is not None and finding.subject.node is not None and finding.subject.gpu_key is None:
-            template = across(finding)
-            if template is not None:
-                kinds[template].append(each)
+        template = _across_claim(each.finding, rule_of)
+        if template is not None:
+            kinds[template].append(each)
     merged: dict[int, Group] = {}
     gone: set[int] = set()
     for template, same in sorted(kinds.items()):
         worst = _worst(same)
-        rule = rule_of(worst)
-        if len(same) < rule.across_nodes or len(same) < rule.across_share * nodes:
+        if not _is_across(rule_of(worst), len(same), nodes):
             continue
-        claim = template.format(count=len(same), total=max(nodes, len(same)))
+        claim = template.format(count=len(_still(same)), total=max(nodes, len(same)))
         look = NextStep("screen", "look at the fleet", "fleet")
         name = identity(worst.rule, Subject())
         if name in names:
@@ -302,13 +301,43 @@ def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: 
     return [merged.get(id(each), each) for each in groups if id(each) not in gone]
 
 
+def _wide(findings: Iterable[Finding], rule_of: Callable[[Finding], Rule], nodes: int) -> frozenset[str]:
+    """Ids of what is so on a good part of the site."""
+    kinds: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        template = _across_claim(finding, rule_of)
+        if template is not None:
+            kinds[template].append(finding)
+    return frozenset(
+        finding.id for same in kinds.values() if _is_across(rule_of(same[0]), len(same), nodes) for finding in same
+    )
+
+
+def _across_claim(finding: Finding, rule_of: Callable[[Finding], Rule]) -> str | None:
+    """What makes it one with those of other nodes; None where it is told on its own."""
+    across = rule_of(finding).across
+    if across is None or finding.subject.node is None or finding.subject.gpu_key is not None:
+        return None
+    return across(finding)
+
+
+def _is_across(rule: Rule, count: int, nodes: int) -> bool:
+    return count >= rule.across_nodes and count >= rule.across_share * nodes
+
+
+def _still(same: Sequence[Group]) -> Sequence[Group]:
+    """Those that are so now, where any is; the others are only watched."""
+    return [each for each in same if each.finding.gone_at is None] or same
+
+
 def _worst(groups: Sequence[Group]) -> Finding:
     return max((each.finding for each in groups), key=lambda finding: finding.severity.rank)
 
 
 def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look: NextStep) -> Group:
-    findings = sorted((each.finding for each in same), key=lambda finding: _place(finding.subject))
-    worst = _worst(same)
+    still = _still(same)
+    findings = sorted((each.finding for each in still), key=lambda finding: _place(finding.subject))
+    worst = _worst(still)
     evidence = [
         replace(line, text=f"{_within(finding, subject)}: {line.text}")
         for finding in findings
@@ -321,13 +350,15 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         id=name,
         subject=subject,
         claim=claim,
-        since=min(finding.since for finding in findings),
+        since=min(each.finding.since for each in same),
         evidence=tuple(evidence[:EVIDENCE_KEPT]),
         hits=hits.merged(finding.hits for finding in findings),
         # Of the one that stands for all; its own screen is one of many.
         steps=_steps((*(step for step in worst.steps if step.kind != "screen"), look)),
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
+        gone_at=None if worst.gone_at is None else max(finding.gone_at or 0.0 for finding in findings),
+        settles_at=None if worst.gone_at is None else max(finding.settles_at or 0.0 for finding in findings),
     )
     causes = frozenset(cause for each in same for cause in each.causes)
     return Group(merged, causes, len({finding.subject.node for finding in findings}))

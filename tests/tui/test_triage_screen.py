@@ -263,6 +263,19 @@ async def test_the_evidence_of_what_is_acknowledged_says_who_and_why() -> None:
         assert "acked 22:03:20 by carol: fan ordered, ticket 4711" in evidence(console)
 
 
+async def test_what_is_no_longer_so_is_clearing_until_it_counts_as_recovered() -> None:
+    clearing = replace(LOST, gone_at=NOW - 3, settles_at=NOW + 2)
+    async with triaged(triage(clearing)) as console:
+        assert "✖ clearing" in console.text
+        assert "now no longer so since 22:13:17; recovered if that holds until 22:13:22" in evidence(console)
+
+
+async def test_what_nobody_can_look_at_now_says_when_it_was_last_looked_at() -> None:
+    async with triaged(triage(replace(LOST, unseen_since=NOW - 600))) as console:
+        assert "✖ unseen" in console.text
+        assert "last look 22:03:20: it could not be looked at since" in evidence(console)
+
+
 async def test_the_evidence_is_folded_anew_for_another_size() -> None:
     async with triaged(triage(replace(LOST, cause="word " * 40))) as console:
         await console.pilot.resize_terminal(200, 50)
