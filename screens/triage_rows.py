@@ -130,7 +130,7 @@ def triage_row(finding: Finding, now: float, glyphs: Glyphs) -> Row:
         finding.id,
         (
             state_of(finding, glyphs),
-            units.clock_time(finding.since, now),
+            units.clock_time(finding.begun_at, now),
             label(finding, SUBJECT_WIDTH, glyphs),
             claim,
             Cell(hits_text(finding.hits), "" if over else "accent"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backends.domain.finding import (
         Acknowledgement,
         Check,
+        Earlier,
         Evidence,
         Finding,
         Hit,
@@ -99,6 +100,7 @@ __all__ = [
     "DrainPlan",
     "DrainPod",
     "DriverUpgradeState",
+    "Earlier",
     "Ecc",
     "EccCounts",
     "Event",

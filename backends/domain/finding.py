@@ -90,6 +90,14 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A time before the present one, in which the same was so; seconds since the epoch."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One cause. What follows from it is folded in, not told again."""
 
@@ -118,6 +126,8 @@ class Finding:
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
     again_at: float | None = None
     """When it last began anew, of what happens again and again; None: `since` is its only beginning."""
+    earlier: tuple[Earlier, ...] = ()
+    """When it was so before, oldest first; bounded in number and to a day."""
     gone_at: float | None = None
     """Since when it is no longer so, of what is not yet counted as recovered; None while it is so."""
     settles_at: float | None = None

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from backends.domain import (
     Check,
+    Earlier,
     Event,
     Finding,
     Fleet,
@@ -72,6 +73,8 @@ class Triager:
         self._tracker = Tracker(self._rule_of)
         self._recovered = Recovered()
         self._impacts = Impacts()
+        self._earlier: dict[str, tuple[Earlier, ...]] = {}
+        """Id -> when what stands now was so before."""
         self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
@@ -264,7 +267,7 @@ class Triager:
         for each in groups:
             self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
         self._impacts.keep(told_now)
-        shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=self._impacts.place)
+        shown = sorted((self._marked(each) for each, _ in told_now.values()), key=self._impacts.place)
         self._last = self._triage(tuple(shown), fleet, now)
         return self._last
 
@@ -326,14 +329,22 @@ class Triager:
         """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
         for name, (told, causes) in self._shown.items():
             if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
-                self._recovered.add(told, now)
+                self._recovered.add(self._with_earlier(told), now)
+                self._earlier.pop(name, None)
                 self.acknowledgements.note_over(name, now)
         for name in groups:
-            if name not in self._shown:
-                self._recovered.drop(name)
+            if name not in self._shown and (earlier := self._recovered.drop(name)):
+                self._earlier[name] = earlier
         self._shown = groups
 
-    def _acknowledged(self, told: Finding) -> Finding:
+    def _with_earlier(self, told: Finding) -> Finding:
+        """What comes again; of what its evidence dates the evidence itself tells."""
+        earlier = () if self._rule_of(told).dated else self._earlier.get(told.id, ())
+        return replace(told, earlier=earlier) if earlier else told
+
+    def _marked(self, told: Finding) -> Finding:
+        """With what was before, and what somebody said of it."""
+        told = self._with_earlier(told)
         said = self.acknowledgements.of(told, dated=self._rule_of(told).dated)
         return told if said is None else replace(told, acknowledged=said)
 

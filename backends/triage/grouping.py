@@ -129,7 +129,7 @@ def group(
     nodes: int,
 ) -> list[Group]:
     """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
-    groups = _folded(findings, held, nodes, _wide(findings, rule_of, nodes))
+    groups = _folded(findings, held, nodes, rule_of)
     groups = _together(groups, rule_of, gpus_of)
     return _across(groups, rule_of, nodes)
 
@@ -137,7 +137,10 @@ def group(
 # --- what follows from another ---------------------------------------------------------------------------------------
 
 
-def _folded(findings: Sequence[Finding], held: Collection[str], nodes: int, wide: Collection[str]) -> list[Group]:
+def _folded(
+    findings: Sequence[Finding], held: Collection[str], nodes: int, rule_of: Callable[[Finding], Rule]
+) -> list[Group]:
+    wide = _wide(findings, rule_of, nodes)
     by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_node[finding.subject.node].append(finding)
@@ -152,7 +155,9 @@ def _folded(findings: Sequence[Finding], held: Collection[str], nodes: int, wide
         if root is not finding:
             followers[root.id].append(finding)
     roots = [finding for finding in findings if _root(finding, causes) is finding]
-    return [Group(_with(root, followers[root.id]), frozenset({root.id}), _extent(root, nodes)) for root in roots]
+    return [
+        Group(_with(root, followers[root.id], rule_of), frozenset({root.id}), _extent(root, nodes)) for root in roots
+    ]
 
 
 def _extent(finding: Finding, nodes: int) -> int:
@@ -214,7 +219,7 @@ def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
     return seen[-1]
 
 
-def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
+def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Finding], Rule]) -> Finding:
     if not followers:
         return root
     asked = [finding for finding in followers if finding.rule in _ASKED]
@@ -224,13 +229,20 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
     return replace(
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
-        since=min((root.since, *(each.begun_at for each in followers if each.rule not in _ASKED))),
+        since=min((root.since, *(each.begun_at for each in followers if _dates(each, root, rule_of)))),
         evidence=_evidence((root, *followers)),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
         advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
     )
+
+
+def _dates(follower: Finding, root: Finding, rule_of: Callable[[Finding], Rule]) -> bool:
+    """Whether the root began no later: its XID knows when, and what comes just before it belongs to its beginning."""
+    if follower.rule in _ASKED:
+        return False
+    return rule_of(follower).dated or root.since - follower.begun_at <= SOON
 
 
 def _is_told_by(root: Finding, follower: Finding) -> bool:

@@ -10,6 +10,8 @@ from backends.domain import Ecc, Gpu, Link, Node, Pcie
 
 KEPT_SECONDS = 7200.0
 KEPT_SAMPLES = 64
+STEADY_SECONDS = 600.0
+"""A counter that stands still for so long begins to grow anew after that."""
 SPACING_SECONDS = 30.0
 """A counter that grows all the time is noted this often."""
 
@@ -20,6 +22,8 @@ class Increase:
 
     count: int
     seconds: float
+    began_at: float | None = None
+    """When it began to grow, seconds since the epoch; None where it did not grow."""
 
 
 def _link_recoveries(links: tuple[Link, ...] | None) -> int | None:
@@ -49,6 +53,8 @@ class NodeMemory:
         self.asked_at = asked_at
         """When the node was first asked for, seconds since the epoch."""
         self._series: dict[tuple[str, str], deque[tuple[float, int]]] = {}
+        self._growth: dict[tuple[str, str], tuple[float, float]] = {}
+        """When a counter began to grow, and when it last grew."""
         self._seen: dict[str, tuple[Ecc, Pcie, tuple[Link, ...] | None]] = {}
         self._active_links: dict[str, dict[int, str | None]] = {}
         self._some_inactive: set[str] = set()
@@ -99,7 +105,9 @@ class NodeMemory:
             if sample[0] > start:
                 break
             first = sample
-        return Increase(series[-1][1] - first[1], min(seconds, now - first[0]))
+        count = series[-1][1] - first[1]
+        began_at = self._growth[gpu_key, counter][0] if count else None
+        return Increase(count, min(seconds, now - first[0]), began_at)
 
     def latest(self, gpu_key: str, counter: str) -> int | None:
         """The counter as it was last read; None where the board has none."""
@@ -142,6 +150,10 @@ class NodeMemory:
             series = self._series[key] = deque(maxlen=KEPT_SAMPLES)
         if series and value < series[-1][1]:
             series.clear()  # a reset or a reload of the driver counts anew
+            self._growth.pop(key, None)
+        if series and value > series[-1][1]:
+            began, last = self._growth.get(key, (now, now))
+            self._growth[key] = (began if now - last <= STEADY_SECONDS else now, now)
         if len(series) >= 2 and now - series[-2][0] < SPACING_SECONDS:
             series[-1] = (now, value)
         elif not series or value != series[-1][1]:
@@ -153,6 +165,7 @@ class NodeMemory:
     def _forget_all_but(self, keys: frozenset[str]) -> None:
         self._keys = keys
         self._series = {key: series for key, series in self._series.items() if key[0] in keys}
+        self._growth = {key: times for key, times in self._growth.items() if key[0] in keys}
         self._seen = {key: parts for key, parts in self._seen.items() if key in keys}
         self._some_inactive &= keys
         self._active_links = {key: links for key, links in self._active_links.items() if key in keys}

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from backends.domain import Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
+from backends.domain import Earlier, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
 from backends.triage.state import NodeView, SiteState
 
 CLAIM_LIMIT = 160
+EARLIER_KEPT = 8
 GPUDECK = "gpudeck"
 NVML_H = "nvml.h"
 
@@ -94,6 +95,7 @@ def finding(
     source: str = GPUDECK,
     magnitude: float | None = None,
     again_at: float | None = None,
+    earlier: Iterable[Earlier] = (),
     more: str = "",
     slot: str | None = None,
 ) -> Finding:
@@ -116,6 +118,7 @@ def finding(
         advice_source=source,
         magnitude=magnitude,
         again_at=again_at,
+        earlier=tuple(earlier)[-EARLIER_KEPT:],
     )
 
 

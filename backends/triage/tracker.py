@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from backends.domain import Finding
-from backends.triage.rule import Rule
+from backends.domain import Earlier, Finding
+from backends.triage.rule import EARLIER_KEPT, Rule
 
 GAP_SECONDS = 10.0
 """What was not yet a finding and is not seen for so long begins anew."""
@@ -127,10 +127,14 @@ class Recovered:
         self._findings.insert(0, over)
         del self._findings[RECOVERED_KEPT:]
 
-    def drop(self, identity: str) -> None:
-        """It is so again."""
-        if any(finding.id == identity for finding in self._findings):
-            self._findings = [finding for finding in self._findings if finding.id != identity]
+    def drop(self, identity: str) -> tuple[Earlier, ...]:
+        """It is so again; when it was so before, oldest first."""
+        over = [finding for finding in self._findings if finding.id == identity]
+        if not over:
+            return ()
+        self._findings = [finding for finding in self._findings if finding.id != identity]
+        last = over[0]
+        return (*last.earlier, Earlier(last.begun_at, last.recovered_at or last.begun_at))[-EARLIER_KEPT:]
 
     def at(self, now: float) -> tuple[Finding, ...]:
         self._findings = [
