@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from backends.domain import (
     Check,
-    Earlier,
     Event,
     Finding,
     Fleet,
@@ -24,15 +23,17 @@ from backends.domain import (
 )
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
-from backends.triage.entry import Entry, Looked
+from backends.triage.entry import Entry, Looked, recall
 from backends.triage.grouping import Group, group
 from backends.triage.heard import Heard
 from backends.triage.impact import Impacts
+from backends.triage.inventory import Exchange, Inventory
 from backends.triage.memory import NodeMemory
+from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
-from backends.triage.tracker import Recovered, Tracker
+from backends.triage.tracker import Tracker
 
 TIMED_SECONDS = 5.0
 """Rules that depend on the time, and those that compare nodes, look again after so long."""
@@ -46,10 +47,15 @@ class Triager:
     """Runs on one event loop; `run` or `steps` is called again and again with what the site knows now."""
 
     def __init__(
-        self, spec: SiteSpec, acknowledgements: Acknowledgements | None = None, rules: Sequence[Rule] = RULES
+        self,
+        spec: SiteSpec,
+        acknowledgements: Acknowledgements | None = None,
+        rules: Sequence[Rule] = RULES,
+        inventory: Inventory | None = None,
     ) -> None:
         self.spec = spec
         self.acknowledgements = acknowledgements or Acknowledgements(spec.name)
+        self.inventory = inventory or Inventory(spec.name)
         self._rules = tuple(rules)
         self._plain = tuple(rule for rule in rules if rule.judge is not None and not rule.timed)
         self._timed = tuple(rule for rule in rules if rule.judge is not None and rule.timed)
@@ -71,11 +77,8 @@ class Triager:
         """Rule about the platform -> how much it could look at."""
         self._platform = Heard()
         self._tracker = Tracker(self._rule_of)
-        self._recovered = Recovered()
+        self._past = Past(self._rule_of, self._tracker.is_active, self.acknowledgements.note_over)
         self._impacts = Impacts()
-        self._earlier: dict[str, tuple[Earlier, ...]] = {}
-        """Id -> when what stands now was so before."""
-        self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
 
@@ -117,7 +120,7 @@ class Triager:
             entry = self._entries.get(reading.name)
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
-                entry = self._entries[reading.name] = Entry(spec, NodeMemory(now))
+                entry = self._entries[reading.name] = Entry(spec, NodeMemory(now, self.inventory.of(reading.name)))
                 entry.events = self._events_of(reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
@@ -150,6 +153,8 @@ class Triager:
         """Whether there was anything to do."""
         entry.reading = reading
         entry.is_current = current = is_current(reading, now, self.spec.fast_seconds)
+        if current and reading.node is not entry.observed:
+            entry.note_boards(self.inventory)
         entry.current_at = reading.at if current else entry.current_at
         looked = Looked(reading.node, reading.state, reading.problem, current, entry.events)
         # The nodes take turns with their timed rules.
@@ -160,6 +165,7 @@ class Triager:
         if current and reading.node is not None and reading.node is not entry.observed:
             entry.observed = reading.node
             entry.memory.observe(reading.node, now)
+            entry.note_boards(self.inventory)
             entry.first_at = now if entry.first_at is None else entry.first_at
         view = self._view(entry, reading, now)
         if not same:
@@ -252,7 +258,7 @@ class Triager:
             self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
         )
         # What followed from a cause that is over is not told on its own while it fades.
-        told = {cause for _, causes in self._shown.values() for cause in causes}
+        told = self._past.causes
         standing = [each for each in standing if each.gone_at is None or each.id in told]
         held = {each.id for each in standing if self._is_held(each)}
         groups = group(
@@ -263,7 +269,7 @@ class Triager:
             nodes=len(fleet.nodes),
         )
         told_now = {each.finding.id: (self._platform.named(self._dated(each, held)), each.causes) for each in groups}
-        self._note_recoveries(told_now, now)
+        self._past.note(told_now, now)
         for each in groups:
             self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
         self._impacts.keep(told_now)
@@ -281,6 +287,8 @@ class Triager:
         warning = self.acknowledgements.warning
         if warning is not None:
             yield own.kept(warning, now)
+        if self.inventory.warning is not None:
+            yield own.inventory(self.inventory.warning, now)
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
@@ -325,32 +333,15 @@ class Triager:
             last_look = None if entry is None or entry.is_current else entry.current_at
         return replace(told.finding, unseen_since=last_look)
 
-    def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
-        """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
-        for name, (told, causes) in self._shown.items():
-            if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
-                self._recovered.add(self._with_earlier(told), now)
-                self._earlier.pop(name, None)
-                self.acknowledgements.note_over(name, now)
-        for name in groups:
-            if name not in self._shown and (earlier := self._recovered.drop(name)):
-                self._earlier[name] = earlier
-        self._shown = groups
-
-    def _with_earlier(self, told: Finding) -> Finding:
-        """What comes again; of what its evidence dates the evidence itself tells."""
-        earlier = () if self._rule_of(told).dated else self._earlier.get(told.id, ())
-        return replace(told, earlier=earlier) if earlier else told
-
     def _marked(self, told: Finding) -> Finding:
         """With what was before, and what somebody said of it."""
-        told = self._with_earlier(told)
+        told = self._past.with_earlier(told)
         said = self.acknowledgements.of(told, dated=self._rule_of(told).dated)
         return told if said is None else replace(told, acknowledged=said)
 
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
-        recovered = self._recovered.at(now)
+        recovered = self._past.recovered(now)
         # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
         checks = tuple(
             Check(rule.id, rule.title, self._site_counts.get(rule.id, total))
@@ -367,6 +358,15 @@ class Triager:
             nodes_total=len(fleet.nodes),
             oldest_reading_at=min((reading.at for reading in current if reading.at is not None), default=None),
         )
+
+    def take_inventory(self, found: Exchange, now: float) -> None:
+        """What the file of the inventory holds."""
+        self._changes += recall(self._entries, self.inventory, found, now)
+
+    def note_inventory(self) -> None:
+        """The last time that this process tells what each node has shown."""
+        for entry in self._entries.values():
+            entry.note_boards(self.inventory, at_end=True)
 
     def find(self, identity: str) -> Finding | None:
         """The finding of that id as it was last told."""

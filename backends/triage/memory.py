@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.domain import Ecc, Gpu, Link, Node, Pcie
+from backends.triage.boards import Boards, shown
 
 KEPT_SECONDS = 7200.0
 KEPT_SAMPLES = 64
@@ -49,9 +50,11 @@ COUNTERS: dict[str, Callable[[Gpu], int | None]] = {
 class NodeMemory:
     """Of one node. Rules read it; `observe` alone writes it, once per new reading with current values."""
 
-    def __init__(self, asked_at: float | None = None) -> None:
+    def __init__(self, asked_at: float | None = None, boards: Boards | None = None) -> None:
         self.asked_at = asked_at
         """When the node was first asked for, seconds since the epoch."""
+        self.boards = boards
+        """The most GPUs that the node has shown, those that are lost now among them."""
         self._series: dict[tuple[str, str], deque[tuple[float, int]]] = {}
         self._growth: dict[tuple[str, str], tuple[float, float]] = {}
         """When a counter began to grow, and when it last grew."""
@@ -61,10 +64,6 @@ class NodeMemory:
         self._active_ports: set[tuple[str, int]] = set()
         self._keys: frozenset[str] = frozenset()
         self._writable: set[str] = set()
-        self.most_gpus = 0
-        """The most GPUs that the node has shown, those that are lost now among them."""
-        self.most_gpus_at: float | None = None
-        """When it last showed so many."""
         self.was_switched = False
         """An NVLink has led to a switch."""
         self.was_direct = False
@@ -76,11 +75,8 @@ class NodeMemory:
         """Takes note of `node`; `now` in seconds since the epoch."""
         keys = frozenset(gpu.key for gpu in node.gpus)
         if keys != self._keys:
-            if keys and self._keys and not keys & self._keys:
-                self.most_gpus = 0  # other boards altogether: another machine under the same name
             self._forget_all_but(keys or self._keys)
-        if len(node.gpus) >= self.most_gpus:
-            self.most_gpus, self.most_gpus_at = len(node.gpus), now
+        self.boards = shown(self.boards, node, now)
         for gpu in node.gpus:
             if not gpu.lost:
                 seen = self._seen.get(gpu.key)
