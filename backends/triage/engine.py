@@ -23,8 +23,9 @@ from backends.domain import (
 )
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
+from backends.triage.alike import Group
 from backends.triage.entry import Entry, Looked, recall
-from backends.triage.grouping import Group, group
+from backends.triage.grouping import group
 from backends.triage.heard import Heard
 from backends.triage.impact import Impacts
 from backends.triage.inventory import Exchange, Inventory
@@ -121,7 +122,7 @@ class Triager:
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
                 entry = self._entries[reading.name] = Entry(spec, NodeMemory(now, self.inventory.of(reading.name)))
-                entry.events = self._events_of(reading.name)
+                entry.events = tuple(event for event in events if event.node == reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
                 fresh = fresh or (was_first and entry.first_at is not None)
@@ -145,9 +146,6 @@ class Triager:
                 new is not old for new, old in zip(mine, entry.events, strict=True)
             ):
                 entry.events = tuple(mine)
-
-    def _events_of(self, name: str) -> tuple[Event, ...]:
-        return tuple(event for event in self._events if event.node == name)
 
     def _judge_node(self, entry: Entry, reading: NodeReading, now: float, place: int, *, again: bool) -> bool:
         """Whether there was anything to do."""
@@ -258,8 +256,7 @@ class Triager:
             self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
         )
         # What followed from a cause that is over is not told on its own while it fades.
-        told = self._past.causes
-        standing = [each for each in standing if each.gone_at is None or each.id in told]
+        standing = [each for each in standing if each.gone_at is None or each.id in self._past.causes]
         held = {each.id for each in standing if self._is_held(each)}
         groups = group(
             standing,
@@ -267,6 +264,7 @@ class Triager:
             held=held,
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
+            told=self._past.names,
         )
         told_now = {each.finding.id: (self._platform.named(self._dated(each, held)), each.causes) for each in groups}
         self._past.note(told_now, now)
@@ -312,7 +310,11 @@ class Triager:
         if rule.about_platform is not None and not self._platform.answers(rule.about_platform):
             return True
         entry = self._entries.get(finding.subject.node or "")
-        if entry is None or not rule.about_values:
+        if entry is None:
+            return False
+        if rule.no_better is not None and entry.reading is not None and rule.no_better(entry.reading):
+            return True
+        if not rule.about_values:
             return False
         if not entry.is_current:
             return True

@@ -13,15 +13,12 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, NextStep, Subject
+from backends.domain import Evidence, Finding, NextStep
 from backends.triage import hits
-from backends.triage.rule import Rule, identity
+from backends.triage.alike import Group, across, together, wide
+from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule
 from backends.triage.rules.recovery import DRIVER
 
-EVIDENCE_KEPT = 12
-STEPS_KEPT = 8
-FOLDED_KEPT = 32
-TOGETHER_GPUS = 3
 SOON = 120.0
 """What follows from a fault comes within two minutes of it."""
 
@@ -102,22 +99,12 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
     Explains(("fallback-transport",), ("kernel-log",), Reach.NODE),
     Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0, one_node=True),
+    Explains(("node-unreachable",), ("node-unreadable", "node-access"), Reach.NODE),
     Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
     Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD, SOON, one_node=True),
 )
 """The first line that holds decides."""
-
-
-@dataclass(slots=True)
-class Group:
-    """A finding to show."""
-
-    finding: Finding
-    causes: frozenset[str]
-    """Ids of what it stands for, one or the same on many; without what follows from it."""
-    nodes: int
-    """How many whole nodes it is about; 0: a part of one."""
 
 
 def group(
@@ -127,11 +114,16 @@ def group(
     held: Collection[str] = frozenset(),
     gpus_of: Mapping[str, int],
     nodes: int,
+    told: Collection[str] = frozenset(),
 ) -> list[Group]:
-    """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
+    """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum.
+
+    `told` are ids of what was told last: what is gone stays what it was told as, and is not told anew.
+    """
     groups = _folded(findings, held, nodes, rule_of)
-    groups = _together(groups, rule_of, gpus_of)
-    return _across(groups, rule_of, nodes)
+    groups = together(groups, rule_of, gpus_of, told)
+    groups = across(groups, rule_of, nodes, told)
+    return [each for each in groups if each.finding.gone_at is None or each.finding.id in told]
 
 
 # --- what follows from another ---------------------------------------------------------------------------------------
@@ -140,13 +132,13 @@ def group(
 def _folded(
     findings: Sequence[Finding], held: Collection[str], nodes: int, rule_of: Callable[[Finding], Rule]
 ) -> list[Group]:
-    wide = _wide(findings, rule_of, nodes)
+    many = wide(findings, rule_of, nodes)
     by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_node[finding.subject.node].append(finding)
     causes: dict[str, Finding] = {}
     for finding in findings:
-        cause = _cause(finding, by_node[finding.subject.node], held, wide)
+        cause = _cause(finding, by_node[finding.subject.node], held, many)
         if cause is not None:
             causes[finding.id] = cause
     followers: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -167,13 +159,13 @@ def _extent(finding: Finding, nodes: int) -> int:
     return int(finding.subject.gpu_key is None)
 
 
-def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str], wide: Collection[str]) -> Finding | None:
+def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str], many: Collection[str]) -> Finding | None:
     """What explains `finding`, among those of the same node."""
     if len(around) < 2:
         return None
     for line in _lines_of(finding.rule):
         for other in around:
-            if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in wide):
+            if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in many):
                 continue
             if _reaches(line, other, finding, held):
                 return other
@@ -262,125 +254,3 @@ def _steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
 def _told(finding: Finding, root: Finding) -> str:
     same = finding.subject == root.subject
     return finding.claim if same else f"{finding.subject.label}: {finding.claim}"
-
-
-# --- the same on many ------------------------------------------------------------------------------------------------
-
-
-def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_of: Mapping[str, int]) -> list[Group]:
-    """The same on several GPUs of a node."""
-    kinds: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
-    for each in groups:
-        subject = each.finding.subject
-        if subject.node is not None and subject.gpu_key is not None:
-            kinds[each.finding.rule, subject.node].append(each)
-    merged: dict[int, Group] = {}
-    gone: set[int] = set()
-    for (rule_id, node), same in kinds.items():
-        template = rule_of(same[0].finding).together
-        total = gpus_of.get(node, 0)
-        if template is None or len(same) < 2 or (len(same) < TOGETHER_GPUS and len(same) != total):
-            continue
-        claim = template.format(count=len(_still(same)), total=max(total, len(same)), claim=_worst(same).claim)
-        look = NextStep("screen", f"look at {node}", node)
-        merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim, look)
-        gone.update(id(each) for each in same[1:])
-    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
-
-
-def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: int) -> list[Group]:
-    """The same on a good part of the site's nodes."""
-    kinds: defaultdict[str, list[Group]] = defaultdict(list)
-    names: set[str] = set()
-    for each in groups:
-        template = _across_claim(each.finding, rule_of)
-        if template is not None:
-            kinds[template].append(each)
-    merged: dict[int, Group] = {}
-    gone: set[int] = set()
-    for template, same in sorted(kinds.items()):
-        worst = _worst(same)
-        if not _is_across(rule_of(worst), len(same), nodes):
-            continue
-        claim = template.format(count=len(_still(same)), total=max(nodes, len(same)))
-        look = NextStep("screen", "look at the fleet", "fleet")
-        name = identity(worst.rule, Subject())
-        if name in names:
-            name = identity(worst.rule, Subject(), str(len(names)))
-        names.add(name)
-        merged[id(same[0])] = _merged(same, name, Subject(), claim, look)
-        gone.update(id(each) for each in same[1:])
-    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
-
-
-def _wide(findings: Iterable[Finding], rule_of: Callable[[Finding], Rule], nodes: int) -> frozenset[str]:
-    """Ids of what is so on a good part of the site."""
-    kinds: defaultdict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        template = _across_claim(finding, rule_of)
-        if template is not None:
-            kinds[template].append(finding)
-    return frozenset(
-        finding.id for same in kinds.values() if _is_across(rule_of(same[0]), len(same), nodes) for finding in same
-    )
-
-
-def _across_claim(finding: Finding, rule_of: Callable[[Finding], Rule]) -> str | None:
-    """What makes it one with those of other nodes; None where it is told on its own."""
-    across = rule_of(finding).across
-    if across is None or finding.subject.node is None or finding.subject.gpu_key is not None:
-        return None
-    return across(finding)
-
-
-def _is_across(rule: Rule, count: int, nodes: int) -> bool:
-    return count >= rule.across_nodes and count >= rule.across_share * nodes
-
-
-def _still(same: Sequence[Group]) -> Sequence[Group]:
-    """Those that are so now, where any is; the others are only watched."""
-    return [each for each in same if each.finding.gone_at is None] or same
-
-
-def _worst(groups: Sequence[Group]) -> Finding:
-    return max((each.finding for each in groups), key=lambda finding: finding.severity.rank)
-
-
-def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look: NextStep) -> Group:
-    still = _still(same)
-    findings = sorted((each.finding for each in still), key=lambda finding: _place(finding.subject))
-    worst = _worst(still)
-    evidence = [
-        replace(line, text=f"{_within(finding, subject)}: {line.text}")
-        for finding in findings
-        for line in finding.evidence[:2]
-    ]
-    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
-    magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
-    merged = replace(
-        worst,
-        id=name,
-        subject=subject,
-        claim=claim,
-        since=min(each.finding.since for each in same),
-        evidence=tuple(evidence[:EVIDENCE_KEPT]),
-        hits=hits.merged(finding.hits for finding in findings),
-        # Of the one that stands for all; its own screen is one of many.
-        steps=_steps((*(step for step in worst.steps if step.kind != "screen"), look)),
-        folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
-        magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
-        gone_at=None if worst.gone_at is None else max(finding.gone_at or 0.0 for finding in findings),
-        settles_at=None if worst.gone_at is None else max(finding.settles_at or 0.0 for finding in findings),
-    )
-    causes = frozenset(cause for each in same for cause in each.causes)
-    return Group(merged, causes, len({finding.subject.node for finding in findings}))
-
-
-def _place(subject: Subject) -> tuple[str, int]:
-    return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
-
-
-def _within(finding: Finding, subject: Subject) -> str:
-    """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
-    own = finding.subject
-    return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"

@@ -28,26 +28,33 @@ class Past:
         self._is_active = is_active
         self._note_over = note_over
         self._told: Told = {}
+        self._worst: dict[str, Finding] = {}
+        """Id -> how it was told when it was greatest: what is over is told as it was, not as its last rest."""
+        self.causes: frozenset[str] = frozenset()
+        """What the findings stood for that were told last."""
         self._recovered = Recovered()
         self._earlier: dict[str, tuple[Earlier, ...]] = {}
         """Id -> when what stands now was so before."""
 
     @property
-    def causes(self) -> set[str]:
-        """What the findings stood for that were told last."""
-        return {cause for _, causes in self._told.values() for cause in causes}
+    def names(self) -> frozenset[str]:
+        """Ids of what was told last."""
+        return frozenset(self._told)
 
     def note(self, told: Told, now: float) -> None:
         """A finding that was told and no longer stands has recovered; one that is folded into another has not."""
         for name, (finding, causes) in self._told.items():
             if name not in told and not any(map(self._is_active, causes)):
-                self._recovered.add(self.with_earlier(finding), now)
+                worst = replace(self._worst.get(name, finding), gone_at=finding.gone_at, since=finding.since)
+                self._recovered.add(self.with_earlier(worst), now)
                 self._earlier.pop(name, None)
                 self._note_over(name, now)
         for name in told:
             if name not in self._told and (earlier := self._recovered.drop(name)):
                 self._earlier[name] = earlier
         self._told = told
+        self._worst = {name: _greater(self._worst.get(name), finding) for name, (finding, _) in told.items()}
+        self.causes = frozenset(cause for _, causes in told.values() for cause in causes)
 
     def with_earlier(self, finding: Finding) -> Finding:
         """With its earlier times; of what its evidence dates the evidence itself tells them."""
@@ -57,3 +64,8 @@ class Past:
     def recovered(self, now: float) -> tuple[Finding, ...]:
         """What is over, newest first."""
         return self._recovered.at(now)
+
+
+def _greater(before: Finding | None, now: Finding) -> Finding:
+    """By their magnitude; of equals the one of now."""
+    return now if before is None or (now.magnitude or 0.0) >= (before.magnitude or 0.0) else before

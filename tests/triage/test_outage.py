@@ -83,8 +83,56 @@ def test_nodes_that_answer_again_are_no_longer_counted_and_the_last_ones_are_tol
     assert whole.nodes_seen == 12
     over = lasting(triager, Fleet(tuple(up(values))), GONE + 63, 5)
     assert over.findings == ()
-    assert over.recovered[0].recovered_at == GONE + 62
-    assert over.recovered[0].gone_at is None
+    (recovered,) = over.recovered
+    assert (recovered.claim, recovered.since) == ("12 of 12 nodes cannot be reached", GONE)
+    assert (recovered.recovered_at, recovered.gone_at) == (GONE + 62, None)
+
+
+def test_nodes_that_come_back_one_by_one_are_one_recovery() -> None:
+    triager, values = Triager(SITE), machines()
+    lasting(triager, Fleet(tuple(up(values))), NOW, 30)
+    lasting(triager, Fleet(tuple(down(values))), GONE, 60)
+    told = set()
+    for second in range(24):
+        back = NAMES[: 1 + second]
+        now = GONE + 61 + second
+        rest = [name for name in NAMES if name not in back]
+        readings = [*up(values, *back), *(down(values, *rest) if rest else ())]
+        triage = triager.run(_at(now, *readings), (), now)
+        told |= {each.id for each in triage.findings if each.gone_at is not None}
+    assert triage.findings == ()
+    assert [each.claim for each in triage.recovered][:1] == ["12 of 12 nodes cannot be reached"]
+    assert len(triage.recovered) <= 3, "at most the last two nodes were told on their own"
+
+
+def test_a_site_that_falls_silent_and_then_cannot_be_reached_is_one_finding_and_nothing_of_it_has_recovered() -> None:
+    triager, values = Triager(SITE), machines()
+    lasting(triager, Fleet(tuple(up(values))), NOW, 30)
+    for second in range(20):
+        slow = triager.run(Fleet(tuple(live(values[name], GONE) for name in NAMES)), (), GONE + second)
+    assert {each.rule for each in slow.findings} == {"node-slow"}
+    silent = [failed("probe-silent", values[name], name=name, at=GONE + 20) for name in NAMES]
+    unread = lasting(triager, Fleet(tuple(silent)), GONE + 20, 12)
+    (first,) = unread.findings
+    assert (first.claim, unread.recovered) == ("12 of 12 nodes have stopped answering the probe", ())
+    away = [failed("connect-timeout", values[name], name=name, at=GONE + 40) for name in NAMES]
+    gone = lasting(triager, Fleet(tuple(away)), GONE + 40, 40)
+    (outage,) = gone.findings
+    assert (outage.claim, outage.since) == ("12 of 12 nodes do not answer", first.since)
+    assert gone.recovered == ()
+    back = lasting(triager, Fleet(tuple(up(values))), GONE + 100, 30)
+    assert (back.findings, [each.rule for each in back.recovered]) == ((), ["node-unreachable"])
+
+
+def test_a_node_that_can_be_reached_again_and_refuses_the_key_is_no_longer_unreachable() -> None:
+    triager, values = Triager(SITE), machines()
+    others = up(values, *(name for name in NAMES if name != "n3"))
+    lasting(triager, Fleet(tuple(up(values))), NOW, 30)
+    lasting(triager, Fleet((*others, *down(values, "n3"))), GONE, 30)
+    refused = failed("auth-refused", values["n3"], name="n3", at=GONE + 40)
+    later = lasting(triager, Fleet((*others, refused)), GONE + 40, 30)
+    assert [each.rule for each in later.findings] == ["node-access"]
+    assert [each.rule for each in later.recovered] == ["node-unreachable"]
 
 
 def _at(now: float, *readings: NodeReading) -> Fleet:
