@@ -266,7 +266,7 @@ class Triager:
             nodes=len(fleet.nodes),
             told=self._past.names,
         )
-        told_now = {each.finding.id: (self._platform.named(self._dated(each, held)), each.causes) for each in groups}
+        told_now = {each.finding.id: (self._worded(each, held), each.causes) for each in groups}
         self._past.note(told_now, now)
         for each in groups:
             self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
@@ -282,11 +282,9 @@ class Triager:
         for found in self._site_findings.values():
             yield from found
         yield from {each.id: each for each in self._broken.values()}.values()
-        warning = self.acknowledgements.warning
-        if warning is not None:
-            yield own.kept(warning, now)
-        if self.inventory.warning is not None:
-            yield own.inventory(self.inventory.warning, now)
+        for warning, told in ((self.acknowledgements.warning, own.kept), (self.inventory.warning, own.inventory)):
+            if warning is not None:
+                yield told(warning, now)
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
@@ -310,11 +308,9 @@ class Triager:
         if rule.about_platform is not None and not self._platform.answers(rule.about_platform):
             return True
         entry = self._entries.get(finding.subject.node or "")
-        if entry is None:
-            return False
-        if rule.no_better is not None and entry.reading is not None and rule.no_better(entry.reading):
+        if entry is not None and entry.reading and rule.no_better and rule.no_better(entry.reading):
             return True
-        if not rule.about_values:
+        if entry is None or not rule.about_values:
             return False
         if not entry.is_current:
             return True
@@ -322,6 +318,10 @@ class Triager:
             return False
         gpus = () if entry.reading.node is None else entry.reading.node.gpus
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
+
+    def _worded(self, told: Group, held: set[str]) -> Finding:
+        finding = self._platform.named(self._dated(told, held))
+        return finding if finding.gone_at is None else self._past.at_worst(finding)
 
     def _dated(self, told: Group, held: set[str]) -> Finding:
         """With the time of the last look, where nobody can look now. An XID lasts, but whether it was dealt with is
@@ -350,8 +350,7 @@ class Triager:
             for rule, total in zip(self._rules, self._totals, strict=True)
             if rule.site_subjects is None or self._platform.state is not None
         )
-        if checks != self._checks:
-            self._checks = checks
+        self._checks = self._checks if checks == self._checks else checks
         return Triage(
             findings=self._last.findings if shown == self._last.findings else shown,
             recovered=self._last.recovered if recovered == self._last.recovered else recovered,

@@ -29,7 +29,7 @@ class Past:
         self._note_over = note_over
         self._told: Told = {}
         self._worst: dict[str, Finding] = {}
-        """Id -> how it was told when it was greatest: what is over is told as it was, not as its last rest."""
+        """Id -> how it was told when it was greatest."""
         self.causes: frozenset[str] = frozenset()
         """What the findings stood for that were told last."""
         self._recovered = Recovered()
@@ -45,8 +45,7 @@ class Past:
         """A finding that was told and no longer stands has recovered; one that is folded into another has not."""
         for name, (finding, causes) in self._told.items():
             if name not in told and not any(map(self._is_active, causes)):
-                worst = replace(self._worst.get(name, finding), gone_at=finding.gone_at, since=finding.since)
-                self._recovered.add(self.with_earlier(worst), now)
+                self._recovered.add(self.with_earlier(self.at_worst(finding)), now)
                 self._earlier.pop(name, None)
                 self._note_over(name, now)
         for name in told:
@@ -55,6 +54,12 @@ class Past:
         self._told = told
         self._worst = {name: _greater(self._worst.get(name), finding) for name, (finding, _) in told.items()}
         self.causes = frozenset(cause for _, causes in told.values() for cause in causes)
+
+    def at_worst(self, finding: Finding) -> Finding:
+        """What goes is told as it was when it was greatest, not as its last rest."""
+        worst = self._worst.get(finding.id, finding)
+        since = min(worst.since, finding.since)
+        return replace(worst, since=since, gone_at=finding.gone_at, settles_at=finding.settles_at)
 
     def with_earlier(self, finding: Finding) -> Finding:
         """With its earlier times; of what its evidence dates the evidence itself tells them."""

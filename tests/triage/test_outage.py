@@ -79,7 +79,11 @@ def test_nodes_that_answer_again_are_no_longer_counted_and_the_last_ones_are_tol
     assert (outage.claim, outage.gone_at) == ("7 of 12 nodes cannot be reached", None)
     whole = triager.run(_at(GONE + 62, *up(values)), (), GONE + 62)
     (outage,) = whole.findings
-    assert (outage.gone_at, outage.settles_at) == (GONE + 62, GONE + 67)
+    assert (outage.claim, outage.gone_at, outage.settles_at) == (
+        "12 of 12 nodes cannot be reached",
+        GONE + 62,
+        GONE + 67,
+    )
     assert whole.nodes_seen == 12
     over = lasting(triager, Fleet(tuple(up(values))), GONE + 63, 5)
     assert over.findings == ()
@@ -99,8 +103,9 @@ def test_nodes_that_come_back_one_by_one_are_one_recovery() -> None:
         rest = [name for name in NAMES if name not in back]
         readings = [*up(values, *back), *(down(values, *rest) if rest else ())]
         triage = triager.run(_at(now, *readings), (), now)
-        told |= {each.id for each in triage.findings if each.gone_at is not None}
+        told |= {each.claim for each in triage.findings if each.gone_at is not None}
     assert triage.findings == ()
+    assert "2 of 12 nodes cannot be reached" not in told
     assert [each.claim for each in triage.recovered][:1] == ["12 of 12 nodes cannot be reached"]
     assert len(triage.recovered) <= 3, "at most the last two nodes were told on their own"
 
