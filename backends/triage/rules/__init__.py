@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
     Rule("nvml-stall", "NVML calls that hang", (_C, _W), every_node, connection.stalled, about_values=False,
          clear_seconds=5.0, raise_seconds=0.0, first_seconds=0.0),
     Rule("node-slow", "late readings", (_W, _I), every_node, connection.slow, timed=True, about_values=False,
-         no_better=connection.is_cut, clear_seconds=5.0, raise_seconds=5.0),
+         across=connection.silent_across, no_better=connection.is_cut, clear_seconds=5.0, raise_seconds=5.0),
     Rule("node-flapping", "connections that come and go", (_W,), every_node, connection.flapping, timed=True,
          about_values=False, raise_seconds=0.0, first_seconds=0.0),
     Rule("fallback-transport", "how nodes are read", (_I,), current_nodes, connection.fallback,
