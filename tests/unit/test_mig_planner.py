@@ -78,16 +78,6 @@ def test_a_wish_with_a_plus_keeps_everything_or_says_what_is_in_the_way() -> Non
     assert [each.profile.name for each in first.plan.creates] == ["1g.10gb"]
 
 
-def test_adding_may_move_what_is_there_when_nothing_else_helps() -> None:
-    made = planned(mig_gpu("3g.40gb:0"), "+4x 1g.10gb")
-    assert made.possible
-    assert [each.name for each in made.destroys] == ["3g.40gb (gi 1)"]
-    assert {(each.profile.name, each.start) for each in made.creates} == {
-        ("3g.40gb", 4),
-        *(("1g.10gb", start) for start in range(4)),
-    }
-
-
 def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
     parts = tuple(
         MigInstance(1, ci, f"MIG-{ci}", f"{size}c.3g.40gb", (0, 4), multiprocessors=14 * size)

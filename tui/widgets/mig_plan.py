@@ -56,6 +56,7 @@ def _verdict(plan: Plan, paper: Paper) -> Iterator[Line]:
     for word, instances in (("stays", plan.keeps), ("goes", plan.destroys)):
         yield from _told(word, ((each.profile or NOT_MEASURED, place_of(each)) for each in instances), paper)
     yield from _told("new", ((each.profile.name, each.label) for each in plan.creates), paper)
+    yield from _told("new", ((each.words, "where the driver finds a place") for each in plan.adds), paper)
     if plan.blocked_by:
         yield (Cell(f"{glyphs.warn} blocked now by {plan.blocked_by}: see below", "warn"),)
 
@@ -69,7 +70,7 @@ def _headed(head: str, style: str, text: str, paper: Paper) -> list[Line]:
 
 def _summary(plan: Plan) -> str:
     """1 stays, 2 go, 1 new"""
-    stay, go, new = len(plan.keeps), len(plan.destroys), len(plan.creates)
+    stay, go, new = len(plan.keeps), len(plan.destroys), len(plan.creates) + len(plan.adds)
     said = [
         f"{stay} {'stays' if stay == 1 else 'stay'}" if stay else "",
         f"{go} {'goes' if go == 1 else 'go'}" if go else "",
@@ -101,7 +102,8 @@ def drawings(plan: Plan, paper: Paper) -> list[Line]:
     if not plan.enabled:
         return [*lines, *paragraph("MIG off: one GPU", paper, "dim")]
     if plan.after is None or plan.room is None or target.board is None:
-        return [*lines, *paragraph("as before: nothing moves", paper, "dim")]
+        new = "".join(f", and {each.words}" for each in plan.adds)
+        return [*lines, *paragraph(f"as before, nothing moves{new}", paper, "dim")]
     return [*lines, *_after(plan, target.board, plan.after, plan.room, paper)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.domain import GpuProcess, Service
-from backends.nodes.mig.geometry import Layout
+from backends.nodes.mig.geometry import Layout, Wanted
 from backends.nodes.mig.plan import Blocker, Cost
 from backends.nodes.mig.target import GpuInstance, Target
 
@@ -25,6 +25,12 @@ class Change:
     """MIG mode afterwards."""
     destroys: tuple[GpuInstance, ...] = ()
     creates: Layout = ()
+    adds: tuple[Wanted, ...] = ()
+    """Made where the driver finds a place."""
+
+    @property
+    def makes(self) -> bool:
+        return bool(self.creates or self.adds)
 
     @property
     def switches_mode(self) -> bool:
@@ -34,7 +40,7 @@ class Change:
     @property
     def anything(self) -> bool:
         takes_back = self.target.pending is not None and self.target.pending != self.enabled
-        return bool(self.switches_mode or takes_back or self.destroys or self.creates)
+        return bool(self.switches_mode or takes_back or self.destroys or self.makes)
 
     @property
     def disturbs(self) -> bool:
@@ -69,7 +75,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "instances-not-persistent",
-        lambda change: bool(change.creates),
+        lambda change: change.makes,
         (
             "the instances are gone after a reboot or a reset of the GPU: something must make them again, as "
             "nvidia-mig-manager.service or MIG Manager does"
@@ -90,7 +96,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "no-cuda-device",
-        lambda change: change.enabled and not change.creates and len(change.destroys) == len(change.target.instances),
+        lambda change: change.enabled and not change.makes and len(change.destroys) == len(change.target.instances),
         "without an instance the GPU runs no CUDA work",
     ),
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backends.nodes.mig.geometry import Layout, Room, Stranded
+from backends.nodes.mig.geometry import Layout, Room, Stranded, Wanted
 from backends.nodes.mig.target import GpuInstance, Target
 
 
@@ -83,6 +83,8 @@ class Plan:
     destroys: tuple[GpuInstance, ...] = ()
     creates: Layout = ()
     """Largest first."""
+    adds: tuple[Wanted, ...] = ()
+    """Made where the driver finds a place: what is there stays, and where it stands could not be read."""
     after: Layout | None = None
     """Everything that stands afterwards, by place; None where the places of what stays are not known."""
     room: Room | None = None

@@ -37,10 +37,15 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     # Instances go before the mode does: while one is there, MIG cannot be switched off.
     yield from _destroy(change, keeps)
     yield from _mode(change)
-    if change.creates:
+    if change.makes:
         assert target.board is not None, "a layout was made from a board"
-        yield _create(target, target.board, stays, change.creates)
-        expected = ", ".join(f"{each.profile.name} {each.label}" for each in sorted(change.creates, key=_start))
+        yield _create(change, target.board, stays)
+        expected = ", ".join(
+            [
+                *(f"{each.profile.name} {each.label}" for each in sorted(change.creates, key=_start)),
+                *(each.words for each in change.adds),
+            ]
+        )
         yield Step("verify", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), f"must list {expected}")
         yield Step("verify", "nvidia-smi -L", "must list a MIG device for each")
     if stopped:
@@ -106,8 +111,11 @@ def _mode(change: Change) -> Iterator[Step]:
     )
 
 
-def _create(target: Target, board: Board, stays: Layout, creates: Layout) -> Step:
-    if driver_ends_there(board, stays, creates):
+def _create(change: Change, board: Board, stays: Layout) -> Step:
+    target, creates = change.target, change.creates
+    if change.adds:
+        entries, said = ",".join(each.words for each in change.adds), "each with its compute instance"
+    elif driver_ends_there(board, stays, creates):
         entries, said = ",".join(each.profile.name for each in creates), "each with its compute instance"
         if len(entries) > LONG:
             entries = ",".join(_called(board, each) for each in creates)
@@ -131,18 +139,18 @@ def _words(names: Sequence[str]) -> str:
     return " ".join(shlex.quote(name) for name in names)
 
 
-def mig_parted(change: Change, after: Layout, config: str | None) -> MigParted | None:
+def mig_parted(change: Change, after: Sequence[str | None], config: str | None) -> MigParted | None:
     """The node's layout after the change as a mig-parted file, and how MIG Manager is told to apply it.
 
-    None where an instance of another GPU has a profile that was not told.
+    `after` are the profiles of this GPU then. None where one of them was not told, or one of another GPU.
 
     `config` is the name of the configuration that was asked for: MIG Manager knows it, but applies it to every GPU of
     the node, so that it is used only where there is no other.
     """
     target = change.target
-    if any(each.profile is None for _, _, instances in target.neighbours for each in instances):
+    if None in after or any(each.profile is None for _, _, instances in target.neighbours for each in instances):
         return None
-    counts = Counter(each.profile.name for each in after)
+    counts = Counter(each or "" for each in after)
     name = f"gpu{target.index}-" + ("-".join(f"{n}x{profile}" for profile, n in counts.items()) or "none")
     if not change.enabled:
         name = f"gpu{target.index}-disabled"

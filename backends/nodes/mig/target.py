@@ -76,6 +76,11 @@ class Target:
         return tuple(placed(self.board, each) for each in self.instances)
 
     @property
+    def standing(self) -> tuple[GpuInstance, ...]:
+        """What stands: nothing while MIG is off."""
+        return self.instances if self.enabled else ()
+
+    @property
     def stray_processes(self) -> tuple[GpuProcess, ...]:
         """Those of which it was not told in which GPU instance they are."""
         known = {each.gi for each in self.instances if each.gi is not None}
@@ -166,7 +171,7 @@ def deduced(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstan
     """Places filled in where the table leaves only one: one 4g and one 3g can stand in one way only."""
     if all(each.placement is not None for each in instances):
         return instances
-    layouts = list(_possible(board, instances))
+    layouts = possible_layouts(board, instances)
     names = [each.profile for each in instances]
     if len(layouts) != 1 or len(set(names)) < len(names):
         return instances
@@ -176,7 +181,7 @@ def deduced(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstan
 
 def possible_layout(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstance, ...] | None:
     """The instances at places where they could stand, for drawing; None where the table allows none. Never a fact."""
-    first = next(iter(_possible(board, instances)), None)
+    first = next(iter(possible_layouts(board, instances)), None)
     if first is None:
         return None
     left = list(first)
@@ -193,8 +198,8 @@ def _name(board: Board, instance: GpuInstance) -> str:
     return "" if profile is None else profile.name
 
 
-def _possible(board: Board, instances: Sequence[GpuInstance]) -> Sequence[Layout]:
-    """Every layout that agrees with what is known."""
+def possible_layouts(board: Board, instances: Sequence[GpuInstance]) -> Sequence[Layout]:
+    """Every layout that agrees with what is known; none where a profile is not in the table."""
     wanted = []
     for each in instances:
         profile = board.profile(each.profile or "")
