@@ -121,6 +121,14 @@ def test_wrong_usage_is_exit_2_with_words(arguments: tuple[str, ...], message: s
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_two_gpus_in_one_wish_are_refused_before_anything_is_read(verb: str) -> None:
+    done = run("mig", verb, "--node", "a", "--gpu", "3", "--want", "3g.40gb on gpu 4")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--gpu says 3, the wish says on gpu 4" in done.stderr
+
+
 def test_a_verb_is_needed() -> None:
     done = run("mig")
     assert done.returncode == 2

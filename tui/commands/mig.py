@@ -38,13 +38,13 @@ def mig(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.timeout <= 600:
         raise ConfigError("--timeout must be between 0 and 600 seconds", "")
     wish = parse(arguments.want)
-    made = plan(_target(arguments, _gpu_index(arguments, wish)), wish)
+    made = plan(_target(arguments, gpu_index(arguments, wish)), wish)
     print(json.dumps(document(made), indent=1, allow_nan=False) if arguments.json else _text(made, arguments.ascii))
     return 0 if made.possible else 1
 
 
-def _gpu_index(arguments: argparse.Namespace, wish: Wish) -> int | None:
-    """From --gpu or from the wish itself."""
+def gpu_index(arguments: argparse.Namespace, wish: Wish) -> int | None:
+    """From --gpu or from the wish itself; raises ConfigError where the two differ. None where neither says."""
     if arguments.gpu is not None and wish.gpu_index not in (None, arguments.gpu):
         raise ConfigError(f"--gpu says {arguments.gpu}, the wish says on gpu {wish.gpu_index}", "which is it?")
     index = arguments.gpu if arguments.gpu is not None else wish.gpu_index
