@@ -7,6 +7,7 @@ from backends.changes.mig_change import mig_change
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
 from backends.domain import Gpu
 from backends.nodes.mig.plan import Plan
+from backends.nodes.mig.steps import LABEL
 
 
 def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:
@@ -20,10 +21,11 @@ def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> 
     if not plan.possible:
         near = "; ".join(f"{each.why}: {each.plan.wish}" for each in plan.nearest)
         raise GpudeckError(plan.reason or "this layout is not possible", f"near: {near}" if near else "")
-    if plan.mig_parted is not None and plan.mig_parted.label:
+    if plan.target.on_operator:
+        told = plan.mig_parted.label[0] if plan.mig_parted is not None else f"{LABEL} of the node"
         raise ChangeRefused(
             f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand",
-            f"change its label instead: {plan.mig_parted.label[0]}",
+            f"change its label instead: {told}",
         )
     return mig_change(
         site=site, node=plan.target.node, gpu=gpu, lines=plan.commands, reason=reason, now=now, wish=plan.wish

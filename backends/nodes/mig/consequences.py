@@ -11,7 +11,6 @@ from backends.nodes.mig.geometry import Layout, Wanted
 from backends.nodes.mig.plan import Blocker, Cost
 from backends.nodes.mig.target import GpuInstance, Target
 
-OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine", re.IGNORECASE)
 """Services and commands that keep a GPU open: MIG user guide, "In use by another client"."""
 
@@ -49,7 +48,7 @@ class Change:
 
     @property
     def on_operator(self) -> bool:
-        return self.target.platform in OPERATOR_PLATFORMS
+        return self.target.on_operator
 
     @property
     def resets(self) -> bool:

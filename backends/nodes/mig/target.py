@@ -10,6 +10,7 @@ from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service
 from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, faults
 
+OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 UNPLACED_NOTE = (
     "where the GPU instances stand could not be read (root only): unless all stay, all of them have to go; "
     "read as root, some might stay"
@@ -79,6 +80,11 @@ class Target:
     def standing(self) -> tuple[GpuInstance, ...]:
         """What stands: nothing while MIG is off."""
         return self.instances if self.enabled else ()
+
+    @property
+    def on_operator(self) -> bool:
+        """The GPU Operator's MIG Manager divides the GPUs of such a platform."""
+        return self.platform in OPERATOR_PLATFORMS
 
     @property
     def stray_processes(self) -> tuple[GpuProcess, ...]:
