@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 from backends.nodes.mig.catalogue import Board, Profile, profiles_called
@@ -92,27 +92,27 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def why_foreign(board: Board, foreign: Sequence[Asked]) -> str:
     """Each name the board does not have, where it belongs, and what this board has."""
-    said = [_why_foreign(board, each) for each in dict.fromkeys(foreign)]
+    said = [_why_foreign(board, name) for name in dict.fromkeys(each.name for each in foreign)]
     return f"{'; '.join(said)}. The {board.key} has {', '.join(profile.name for profile in board.profiles)}"
 
 
-def _why_foreign(board: Board, asked: Asked) -> str:
-    if asked.name.isdigit():
-        return f"no profile of the {board.key} has the number {asked.name}"
-    meant = [each.name for each in substitutes(board, asked.name)]
-    if "." not in asked.name:
-        exact = [each for each in board.profiles if each.is_plain and asked.name in each.name.split(".")]
-        return f"{asked.name} is a size and no profile: {_said(meant)} {'has' if len(meant) == 1 else 'have'} " + (
+def _why_foreign(board: Board, name: str) -> str:
+    if name.isdigit():
+        return f"no profile of the {board.key} has the number {name}"
+    meant = [each.name for each in substitutes(board, name)]
+    if "." not in name:
+        exact = [each for each in board.profiles if each.is_plain and name in each.name.split(".")]
+        return f"{name} is a size and no profile: {_said(meant)} {'has' if len(meant) == 1 else 'have'} " + (
             "it" if exact else "what is nearest"
         )
-    others = list(profiles_called(asked.name))
+    others = list(profiles_called(name))
     if not others:
-        return f"{asked.name} is no profile of any board in the table"
+        return f"{name} is no profile of any board in the table"
     owner, profile = others[0]
     share = f"the 1/{owner.compute_slices}" if profile.compute_slices == 1 else f"a {profile.compute_slices}-slice"
     here = f", which is {_said(meant)} here" if meant else ""
     return (
-        f"{asked.name} is no profile of the {board.key}: it is {share} profile of the "
+        f"{name} is no profile of the {board.key}: it is {share} profile of the "
         f"{_said([each.key for each, _ in others])}{here}"
     )
 
@@ -158,21 +158,45 @@ def _by_memory(profiles: Sequence[Profile], figure: int | None) -> list[Profile]
 
 def near_foreign(board: Board, known: Sequence[Profile], foreign: Sequence[Asked]) -> Iterator[Suggestion]:
     """The wish in this board's names where that can be placed, then the ways to halve the board."""
-    choices = [
-        list(combinations_with_replacement(substitutes(board, each.name), min(each.count, board.units)))
-        for each in foreign
-    ]
-    sets = [(*known, *(one for chosen in choice for one in chosen)) for choice in product(*choices)]
-    fitting = sorted((each for each in sets if _fits(board, each)), key=lambda each: len(set(each)))
+    asked: Counter[str] = Counter()
+    for each in foreign:
+        asked[each.name] += each.count
+    meant = {name: substitutes(board, name) for name in asked}
+    fitting = sorted(_translations(board, known, asked, meant), key=lambda each: len(set(each)))
     sizes = all("." not in each.name for each in foreign)
     for profiles in fitting:
         yield Suggestion(
             "of that size, or nearest to it" if sizes else "the same with the names of this board", profiles
         )
-    if sets and not fitting:
-        yield from near_set(board, Counter(sets[0]))
+    if not fitting and all(meant.values()):
+        first = Counter(known)
+        for name, count in asked.items():
+            first[meant[name][0]] += min(count, board.units)
+        yield from near_set(board, first)
     if any(True for each in foreign for _ in profiles_called(each.name)):
         yield from halves(board)
+
+
+def _translations(
+    board: Board, known: Sequence[Profile], asked: Mapping[str, int], meant: Mapping[str, Sequence[Profile]]
+) -> list[tuple[Profile, ...]]:
+    """`known` with something of `meant` for each name of `asked`, as often as it is asked for; those that fit.
+
+    Made one instance at a time: of what does not fit already nothing larger is tried, so that there are never more than
+    there are sets of profiles on the board.
+    """
+    if len(known) + sum(asked.values()) > board.units or not _fits(board, known):
+        return []
+    found = {_names(known): tuple(known)}
+    for name, count in asked.items():
+        for _ in range(count):
+            grown: dict[tuple[str, ...], tuple[Profile, ...]] = {}
+            for profiles in found.values():
+                for each in meant[name]:
+                    if _fits(board, (*profiles, each)):
+                        grown.setdefault(_names((*profiles, each)), (*profiles, each))
+            found = grown
+    return list(found.values())
 
 
 def halves(board: Board) -> Iterator[Suggestion]:
@@ -246,7 +270,11 @@ def _profiles(board: Board, names: Sequence[str]) -> tuple[Profile, ...]:
 
 
 def _fits(board: Board, profiles: Sequence[Profile]) -> bool:
-    return tuple(sorted(each.name for each in profiles)) in feasible(board)
+    return _names(profiles) in feasible(board)
+
+
+def _names(profiles: Sequence[Profile]) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in profiles))
 
 
 def no_larger(ours: Sequence[Profile], theirs: list[Profile]) -> bool:
