@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
+from itertools import combinations_with_replacement
 
 import pytest
 
@@ -43,3 +45,26 @@ def test_equal_entries_are_one_of_so_many() -> None:
     assert [each.plan.wish for each in many.nearest] == [each.plan.wish for each in one.nearest]
     assert many.reason == one.reason
     assert (many.reason or "").count("20gb is a size") == 1
+
+
+def attributes(name: str) -> set[str]:
+    return set(re.findall(r"[+-][a-z.]+", name))
+
+
+@pytest.mark.parametrize("key", PLACED)
+def test_nobody_is_offered_an_attribute_that_was_not_asked_for(key: str) -> None:
+    plain = [each.name for each in board_named(key).profiles if each.is_plain]
+    for count in range(1, 5):
+        for names in combinations_with_replacement(plain, count):
+            made = plan(target_of_model(key), parse(",".join(names)))
+            offered = {each.profile.name for near in made.nearest for each in near.plan.after or ()}
+            assert offered <= set(plain), names
+
+
+def test_an_attribute_that_was_asked_for_may_be_offered() -> None:
+    made = refused("A100-80GB", "2x 1g.10gb+me")
+    assert "1g.10gb+me" in {each.plan.wish for each in made.nearest}
+    other = refused("RTX-PRO-6000-96GB", "5x 1g.24gb+gfx")
+    assert {
+        name for near in other.nearest for each in near.plan.after or () for name in attributes(each.profile.name)
+    } == {"+gfx"}

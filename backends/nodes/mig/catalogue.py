@@ -61,7 +61,12 @@ class Profile:
     @property
     def is_plain(self) -> bool:
         """Without an attribute: 1g.24gb, not 1g.24gb+me, +gfx or -me."""
-        return re.fullmatch(r"\d+g\.\d+gb", self.name) is not None
+        return not self.attribute
+
+    @property
+    def attribute(self) -> str:
+        """+me of 1g.24gb+me; empty for a plain one."""
+        return re.sub(r"^\d+g\.\d+gb", "", self.name)
 
     @property
     def memory_gb(self) -> int | None:

@@ -8,7 +8,8 @@ Nearest is defined, so that the same wish always gets the same answer:
   board follow, two equal instances and two that use all compute slices;
 - pinned places that cannot be are given up;
 - of a set that does not fit: its largest part (most compute slices, then most memory, then most instances), and as many
-  instances of profiles no larger than asked for (the same measure, then the fewest changes).
+  instances of profiles no larger than asked for (the same measure, then the fewest changes); a profile with an
+  attribute (+me, -me, +gfx) only where one was asked for.
 """
 
 from __future__ import annotations
@@ -228,10 +229,13 @@ def near_set(board: Board, wanted: Mapping[Profile, int], must: Sequence[Profile
         yield Suggestion(f"without {counted(ordered)}", _profiles(board, best))
     if sum(asked.values()) <= board.units:
         everything: list[Profile] = [profile for profile, count in wanted.items() for _ in range(count)]
+        attributes = {"", *(each.attribute for each in everything)}
         smaller = [
             names
             for names in feasible(board)
-            if len(names) == len(everything) and no_larger(_profiles(board, names), everything)
+            if len(names) == len(everything)
+            and all(each.attribute in attributes for each in _profiles(board, names))
+            and no_larger(_profiles(board, names), everything)
         ]
         if smaller:
             best = max(smaller, key=lambda names: (_measure(board, names)[:2], _unchanged(names, asked), names))
