@@ -6,8 +6,8 @@ from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
 from backends.domain import Gpu
+from backends.nodes.mig.cluster import LABEL
 from backends.nodes.mig.plan import Plan
-from backends.nodes.mig.steps import LABEL
 
 
 def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:

@@ -95,7 +95,7 @@ class MigPage(NodePage):
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What the plan on the page would have typed on the node; empty without one."""
+        """What the plan on the page would have typed, on the node and in its cluster; empty without one."""
         return self._plan.commands if self._plan is not None else ()
 
     def show_node(self, view: NodeView) -> None:
@@ -120,7 +120,8 @@ class MigPage(NodePage):
         if not self.commands:
             self.notify("No commands on this page.", timeout=2, markup=False)
             return
-        self.app.copy_to_clipboard("\n".join(self.commands) + "\n")
+        script = self._plan.script if self._plan is not None else ()
+        self.app.copy_to_clipboard("\n".join(script) + "\n")
         self.notify(f"{len(self.commands)} commands sent to the terminal's clipboard.", timeout=4, markup=False)
 
     def leave(self) -> None:

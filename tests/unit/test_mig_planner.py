@@ -283,14 +283,15 @@ def test_a_node_of_a_cluster_is_drained_and_its_mig_manager_named() -> None:
     other = mig_gpu("7g.80gb:0", index=2)
     machine = node(plain_gpu(0), gpu, other)
     made = plan(target_of(machine, gpu, "kubernetes"), parse("1g.10gb"))
-    assert kinds(made)[:2] == ["cordon", "drain"]
-    assert kinds(made)[-1] == "uncordon"
-    assert [step.command for step in made.steps if step.where == "cluster"] == [
-        "kubectl cordon dgx01",
-        "kubectl drain dgx01 --ignore-daemonsets",
-        "kubectl uncordon dgx01",
+    assert [(step.kind, step.where) for step in made.steps] == [
+        *((kind, "cluster") for kind in ("cordon", "drain", "pause-operands", "wait-operands")),
+        *((kind, "node") for kind in ("destroy-ci", "destroy-gi", "create", "verify", "verify")),
+        *((kind, "cluster") for kind in ("resume-operands", "uncordon")),
     ]
-    assert not any("kubectl" in command for command in made.commands), "not typed on the node"
+    assert made.commands == tuple(step.command for step in made.steps)
+    assert made.script[:1] == ("# in the cluster",)
+    assert [line for line in made.script if line.startswith("#")][1:] == ["# on dgx01", "# in the cluster"]
+    assert [line for line in made.script if not line.startswith("#")] == list(made.commands)
     assert {"drain", "device-plugin", "mig-manager"} <= codes(made)
     assert made.mig_parted is not None
     assert made.mig_parted.config == (
@@ -307,7 +308,36 @@ def test_a_node_of_a_cluster_is_drained_and_its_mig_manager_named() -> None:
         "    mig-enabled: true\n"
         '    mig-devices: {"7g.80gb": 1}\n'
     )
-    assert made.mig_parted.label[0] == "kubectl label node dgx01 nvidia.com/mig.config=gpu1-1x1g.10gb --overwrite"
+    assert [step.command for step in made.mig_parted.steps] == [
+        "kubectl cordon dgx01",
+        "kubectl drain dgx01 --ignore-daemonsets",
+        "kubectl label node dgx01 nvidia.com/mig.config=gpu1-1x1g.10gb --overwrite",
+        "kubectl get node dgx01 -L nvidia.com/mig.config.state",
+        "kubectl uncordon dgx01",
+    ]
+    written = document(made)["mig_parted"]
+    assert written["label"] == [each["command"] for each in written["steps"]][2:4]
+
+
+def test_what_a_drain_leaves_on_the_gpu_is_paused_as_mig_manager_does_it_and_comes_back() -> None:
+    gpu = plain_gpu()
+    for platform, tool in (("kubernetes", "kubectl"), ("openshift", "oc")):
+        made = plan(target_of(node(gpu), gpu, platform), parse("3g.40gb"))
+        commands = {step.kind: step.command for step in made.steps}
+        names = "device-plugin gpu-feature-discovery dcgm-exporter dcgm nvsm client"
+        label = f"{tool} label nodes --field-selector metadata.name=dgx01 -l nvidia.com/gpu.deploy.$each"
+        assert commands["pause-operands"] == (
+            f"for each in {names}; do {label}=true nvidia.com/gpu.deploy.$each=paused-for-mig-change --overwrite; done"
+        )
+        assert commands["resume-operands"] == (
+            f"for each in {names}; do {label}=paused-for-mig-change nvidia.com/gpu.deploy.$each=true --overwrite; done"
+        )
+        assert commands["wait-operands"] == (
+            f"{tool} wait pod -A --for=delete --timeout=300s --field-selector spec.nodeName=dgx01 "
+            "-l 'app in (nvidia-device-plugin-daemonset,gpu-feature-discovery,nvidia-dcgm-exporter,nvidia-dcgm)'"
+        )
+        order = kinds(made)
+        assert order.index("wait-operands") < order.index("mode-on") < order.index("resume-operands")
 
 
 def test_only_adding_drains_nobody() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.geometry import Layout, Room, room
-from backends.nodes.mig.plan import MigParted, Near, Plan
+from backends.nodes.mig.plan import MigParted, Near, Plan, Step
 from backends.nodes.mig.target import GpuInstance
 from tui.widgets import units
 from tui.widgets.columns import Cell
@@ -154,12 +154,16 @@ def commands(plan: Plan, paper: Paper) -> list[Line]:
         return []
     lines: list[Line] = [title("COMMANDS (nothing is applied here)")]
     for step in plan.steps:
-        where = "in the cluster: " if step.where == "cluster" else ""
-        lines += paragraph(f"{where}{step.text}", paper, "dim", f"{paper.glyphs.dot} ")
-        lines += _command(step.command, paper)
-    if plan.mig_parted is not None and plan.mig_parted.label:
+        lines += _step(step, paper)
+    if plan.mig_parted is not None and plan.mig_parted.steps:
         lines += _by_mig_manager(plan.mig_parted, paper)
     return lines
+
+
+def _step(step: Step, paper: Paper) -> list[Line]:
+    where = "in the cluster: " if step.where == "cluster" else ""
+    text = paragraph(f"{where}{step.text}", paper, "dim", f"{paper.glyphs.dot} ")
+    return [*text, *_command(step.command, paper)]
 
 
 def _by_mig_manager(made: MigParted, paper: Paper) -> list[Line]:
@@ -167,8 +171,8 @@ def _by_mig_manager(made: MigParted, paper: Paper) -> list[Line]:
     said = f"with this configuration in the ConfigMap that it reads (key config.yaml), label {made.name}:"
     lines += paragraph(said, paper, "dim", f"{paper.glyphs.dot} ")
     lines += [(Cell(f"    {each}"),) for each in made.config.splitlines()]
-    for command in made.label:
-        lines += _command(command, paper)
+    for step in made.steps:
+        lines += _step(step, paper)
     return lines
 
 
@@ -185,8 +189,11 @@ def _nearest(nearest: Sequence[Near], paper: Paper) -> Iterator[Line]:
             yield from paragraph(f"blocked now by {each.plan.blocked_by}", paper, "bad", f"{paper.glyphs.bad} ", 4)
         for reason in each.plan.stranded.reasons:
             yield from paragraph(reason, paper, "warn", f"{paper.glyphs.warn} ", 4)
-        for command in each.plan.commands:
-            yield from _command(command, paper)
+        if any(step.where == "cluster" for step in each.plan.steps):
+            yield from paragraph("the cluster's part comes with the plan: take it first", paper, "dim", "", 4)
+        for step in each.plan.steps:
+            if step.where == "node":
+                yield from _command(step.command, paper)
 
 
 def _command(command: str, paper: Paper) -> list[Line]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.geometry import Placement, Room, Stranded, Wanted
-from backends.nodes.mig.plan import Plan
+from backends.nodes.mig.plan import MigParted, Plan
 from backends.nodes.mig.target import GpuInstance, Target
 
 SCHEMA = "gpudeck/mig-plan/1"
@@ -49,8 +49,12 @@ def _body(plan: Plan) -> dict[str, Any]:
         "costs": [asdict(each) for each in plan.costs],
         "blockers": [asdict(each) for each in plan.blockers],
         "notes": list(plan.notes),
-        "mig_parted": None if plan.mig_parted is None else asdict(plan.mig_parted),
+        "mig_parted": None if plan.mig_parted is None else _mig_parted(plan.mig_parted),
     }
+
+
+def _mig_parted(made: MigParted) -> dict[str, Any]:
+    return {**asdict(made), "label": list(made.label)}
 
 
 def _gpu(target: Target) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from backends.nodes.mig import cluster
 from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.consequences import Change, clients
 from backends.nodes.mig.geometry import Layout, Placement
@@ -14,7 +15,6 @@ from backends.nodes.mig.solve import driver_ends_there
 from backends.nodes.mig.target import GpuInstance, Target
 from backends.nodes.mig.wish import attribute_config
 
-LABEL = "nvidia.com/mig.config"
 LABEL_LIMIT = 63
 LONG = 40
 """Characters of profile names in one command; numbers are shorter."""
@@ -30,7 +30,7 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     drained = change.on_operator and change.disturbs and target.node is not None
     stopped = clients(change)
     if drained:
-        yield from _drain(target)
+        yield from cluster.before(target)
     if stopped:
         said = "they keep the GPU open; DCGM may also run as dcgm.service or in a container"
         yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), said)
@@ -51,27 +51,11 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     if stopped:
         yield Step("start-clients", _root(target, f"systemctl start {_words(stopped)}"), "monitoring goes on")
     if drained:
-        tool = _tool(target)
-        yield Step("uncordon", f"{tool} uncordon {shlex.quote(target.node or '')}", "pods may come again", "cluster")
+        yield from cluster.afterwards(target)
 
 
 def _start(placement: Placement) -> int:
     return placement.start
-
-
-def _drain(target: Target) -> Iterator[Step]:
-    tool, node = _tool(target), shlex.quote(target.node or "")
-    yield Step("cordon", f"{tool} cordon {node}", "no new pods; the node by its name in the cluster", "cluster")
-    yield Step(
-        "drain",
-        f"{tool} drain {node} --ignore-daemonsets",
-        "pods leave; those with emptyDir volumes also want --delete-emptydir-data, which deletes them",
-        "cluster",
-    )
-
-
-def _tool(target: Target) -> str:
-    return "oc adm" if target.platform == "openshift" else "kubectl"
 
 
 def _destroy(change: Change, keeps: Sequence[GpuInstance]) -> Iterator[Step]:
@@ -167,15 +151,5 @@ def mig_parted(change: Change, after: Sequence[str | None], config: str | None) 
         lines += [f"  - devices: [{index}]", f"    mig-enabled: {str(enabled).lower()}"]
         wanted = ", ".join(f'"{profile}": {count}' for profile, count in listed.items())
         lines.append(f"    mig-devices: {{{wanted}}}")
-    return MigParted(name, "\n".join(lines) + "\n", _label(change, name))
-
-
-def _label(change: Change, name: str) -> tuple[str, ...]:
-    target = change.target
-    if not change.on_operator or target.node is None:
-        return ()
-    tool, node = ("oc" if target.platform == "openshift" else "kubectl"), shlex.quote(target.node)
-    return (
-        f"{tool} label node {node} {LABEL}={shlex.quote(name)} --overwrite",
-        f"{tool} get node {node} -L {LABEL}.state",
-    )
+    told = cluster.by_mig_manager(target, name) if target.on_operator and target.node is not None else ()
+    return MigParted(name, "\n".join(lines) + "\n", told)
