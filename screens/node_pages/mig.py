@@ -18,6 +18,7 @@ from backends.contract import GpudeckError
 from backends.domain import Gpu, NodeState
 from backends.nodes.mig.catalogue import UnknownBoard, board_for
 from backends.nodes.mig.picture import picture
+from backends.ownership import NOBODY
 from screens.node_pages.view import NodePage, NodeView
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
@@ -239,7 +240,7 @@ class MigPage(NodePage):
             gpu = view.gpu if wish.gpu_index is None else _numbered(node.gpus, wish.gpu_index)
             if gpu is None:
                 return None, (f"the node has no GPU {wish.gpu_index}", "")
-            made = plan(target_of(node, gpu, view.platform), wish)
+            made = plan(target_of(node, gpu, view.platform, view.ownership or NOBODY), wish)
             if view.reading.state is not NodeState.LIVE:
                 made = replace(made, notes=(STALE_NOTE, *made.notes))
             return made, None

@@ -16,6 +16,7 @@ from backends.nodes.mig.target import target_of
 from backends.nodes.mig.wish import parse
 from tests.unit.mig_table import PretendSmi, starts_text
 from tests.unit.migs import A100, H100, mig_gpu, node, plain_gpu, process
+from tests.workloads import container_id, owned, pod
 
 
 def planned(gpu: Gpu, wish: str, platform: str | None = None, **more: Any) -> Plan:
@@ -372,6 +373,26 @@ def test_a_neighbour_whose_profile_is_not_told_gives_no_configuration() -> None:
 
 
 # The document
+
+
+def test_who_has_to_go_is_named_by_the_pod_where_the_platform_knows_it() -> None:
+    ours, theirs = container_id("llama-0"), container_id("elsewhere")
+    processes = (process(9, 1, container_id=ours), process(10, 1, container_id=theirs))
+    gpu = mig_gpu("3g.40gb:0", processes=processes)
+    known = owned(pod("llama-0"))
+    made = plan(target_of(node(gpu), gpu, "kubernetes", known), parse("7g.80gb"))
+    assert [each.text for each in made.blockers] == [
+        "pid 9 alice python train.py in 3g.40gb (gi 1), pod team-search/llama-0 (Deployment llama-70b)",
+        f"pid 10 alice python train.py in 3g.40gb (gi 1), container {theirs[:12]}",
+    ]
+    written = document(made)["blockers"]
+    assert [each["workload"] for each in written] == ["team-search/llama-0", None]
+    assert written[0]["owner"] == "Deployment llama-70b"
+    off = plain_gpu(processes=processes)
+    assert (
+        "pod team-search/llama-0"
+        in plan(target_of(node(off), off, "kubernetes", known), parse("7g.80gb")).blockers[0].text
+    )
 
 
 def test_the_document_says_everything() -> None:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.domain import GpuProcess, Service
+from backends.domain import GpuProcess, Service, clean
+from backends.domain.text import NAME_LIMIT
 from backends.nodes.mig.geometry import Layout, Wanted
 from backends.nodes.mig.plan import Blocker, Cost
 from backends.nodes.mig.target import GpuInstance, Target
+from backends.ownership import owner_words
 
 CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine", re.IGNORECASE)
 """Services and commands that keep a GPU open: MIG user guide, "In use by another client"."""
@@ -172,11 +174,11 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     if target.processes is None:
         found.append(Blocker("unknown", "the processes on this GPU could not be read: look before you change it"))
     elif change.switches_mode:
-        found += [_process(each, None) for each in target.processes]
+        found += [_process(target, each, None) for each in target.processes]
     else:
-        found += [_process(each, instance) for instance in change.destroys for each in instance.processes or ()]
+        found += [_process(target, each, instance) for instance in change.destroys for each in instance.processes or ()]
         # A process whose instance was not told may sit in one that goes.
-        found += [_process(each, None) for each in target.stray_processes]
+        found += [_process(target, each, None) for each in target.stray_processes]
     if target.processes_omitted:
         found.append(Blocker("unknown", f"and {target.processes_omitted} more processes that were not read"))
     found += [Blocker("monitoring", f"service {name} keeps the GPU open", service=name) for name in clients(change)]
@@ -187,19 +189,26 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
-def _process(process: GpuProcess, instance: GpuInstance | None) -> Blocker:
+def _process(target: Target, process: GpuProcess, instance: GpuInstance | None) -> Blocker:
     command = process.command or "n/a"
     kind = "display" if process.kind == "graphics" else "process"
     if CLIENTS.search(command.split(" ")[0]):
         kind = "monitoring"
     where = "" if instance is None else f" in {instance.name}"
-    container = f", container {process.container_id[:12]}" if process.container_id else ""
+    workload = target.owners.get(process.container_id or "")
+    owner = None if workload is None else owner_words(workload) or None
+    inside = f", container {process.container_id[:12]}" if process.container_id else ""
+    if workload is not None:
+        behind = f" ({owner})" if owner else ""
+        inside = f", {'pod' if target.on_operator else 'container'} {clean(workload.title, NAME_LIMIT)}{behind}"
     return Blocker(
         kind,
-        f"pid {process.pid} {process.user or 'n/a'} {command}{where}{container}",
+        f"pid {process.pid} {process.user or 'n/a'} {command}{where}{inside}",
         pid=process.pid,
         user=process.user,
         command=process.command,
         gi=process.gi,
         container_id=process.container_id,
+        workload=None if workload is None else workload.title,
+        owner=owner,
     )

@@ -44,6 +44,10 @@ class Blocker:
     command: str | None = None
     gi: int | None = None
     container_id: str | None = None
+    workload: str | None = None
+    """The pod or container it belongs to, with its namespace; None where no platform knows it."""
+    owner: str | None = None
+    """`Deployment llama-70b`: what a person deployed."""
     service: str | None = None
 
 

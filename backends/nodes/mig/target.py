@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service
+from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service, Workload
 from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, faults
+from backends.ownership import NOBODY, Ownership
 
 OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 UNPLACED_NOTE = (
@@ -69,6 +70,9 @@ class Target:
     neighbours: tuple[tuple[int, bool, tuple[GpuInstance, ...]], ...] = ()
     """The node's other GPUs that have MIG: index, mode, instances."""
 
+    owners: Mapping[str, Workload] = field(default_factory=dict)
+    """Container id -> whose it is, of the processes that a platform knows."""
+
     @property
     def layout(self) -> Layout | None:
         """What stands where; None where a place is not known. An instance of an unknown profile keeps its place."""
@@ -114,8 +118,11 @@ def target_of_model(model: str, index: int = 0) -> Target:
     return Target(board_named(model), index, model)
 
 
-def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
-    """A GPU as it was read; raises `UnknownBoard` for one that has MIG and is not in the table."""
+def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Ownership = NOBODY) -> Target:
+    """A GPU as it was read; raises `UnknownBoard` for one that has MIG and is not in the table.
+
+    `ownership` is what the site's platform tells of whose work runs where.
+    """
     try:
         board = board_for(gpu.name, gpu.pci_device_id)
     except UnknownBoard:
@@ -140,6 +147,11 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
         virtualization=gpu.vgpu.mode,
         compute_mode=gpu.compute_mode,
         lost=gpu.lost,
+        owners={
+            each.container_id or "": workload
+            for each in gpu.processes or ()
+            if (workload := ownership.of(each)) is not None
+        },
         neighbours=tuple(
             (other.index, other.mig.enabled, gpu_instances(other.mig.instances, None))
             for other in node.gpus
