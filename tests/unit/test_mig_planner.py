@@ -202,6 +202,24 @@ def test_a_change_that_waits_for_a_reset_is_ended_by_it() -> None:
     assert back.steps[0].text == "takes back the change that waits for a reset"
 
 
+def test_taking_a_pending_mode_back_makes_nothing_that_an_exporter_could_see() -> None:
+    running = {"nvidia-dcgm": "active"}
+    gpu = replace(plain_gpu(), mig=Mig(enabled=False, pending=True, max_instances=7))
+    assert "exporter" not in codes(planned(gpu, "all-disabled", services=running))
+    assert "exporter" in codes(planned(mig_gpu("3g.40gb:0"), "+3g.40gb", services=running))
+    assert "exporter" in codes(planned(mig_gpu("3g.40gb:0"), "all-enabled", services=running))
+
+
+def test_more_compute_is_told_only_of_the_same_memory() -> None:
+    def told(wish: str) -> list[str]:
+        return [note for note in planned(mig_gpu(), wish).notes if "would compute" in note]
+
+    assert told("3g.40gb:0") == ["4g.40gb would compute with 4 slices"]
+    assert told("3g.40gb,3g.40gb") == ["4g.40gb + 3g.40gb would compute with 7 slices"]
+    assert told("3g.40gb") == []
+    assert told("1g.20gb:0") == ["2g.20gb would compute with 2 slices"]
+
+
 def test_mig_that_is_to_go_off_is_kept_on_by_a_wish() -> None:
     gpu = mig_gpu("3g.40gb:0")
     gpu = replace(gpu, mig=replace(gpu.mig, pending=False))

@@ -34,6 +34,10 @@ class Change:
         return bool(self.creates or self.adds)
 
     @property
+    def changes_instances(self) -> bool:
+        return self.makes or bool(self.destroys)
+
+    @property
     def switches_mode(self) -> bool:
         """The GPU has to leave its MIG mode, or to come out of a change that waits for a reset."""
         return self.target.enabled != self.enabled
@@ -41,7 +45,7 @@ class Change:
     @property
     def anything(self) -> bool:
         takes_back = self.target.pending is not None and self.target.pending != self.enabled
-        return bool(self.switches_mode or takes_back or self.destroys or self.makes)
+        return bool(self.switches_mode or takes_back or self.changes_instances)
 
     @property
     def disturbs(self) -> bool:
@@ -125,7 +129,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "exporter",
-        lambda change: change.anything and not change.switches_mode and bool(_clients(change.target.services)),
+        lambda change: change.changes_instances and not change.switches_mode and bool(_clients(change.target.services)),
         "DCGM and its exporter see the new instances after their restart",
     ),
     (

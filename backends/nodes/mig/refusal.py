@@ -247,13 +247,14 @@ def _unchanged(names: Sequence[str], asked: Counter[str]) -> int:
 
 
 def uses_more(board: Board, profiles: Sequence[Profile]) -> tuple[Profile, ...] | None:
-    """As many instances, none smaller, that compute with more slices than `profiles`; None where there are none."""
-    compute = sum(each.compute_slices for each in profiles)
+    """As many instances of the same memory that compute with more slices than `profiles`; None where there are none."""
+    compute, memory, _, _ = _measure(board, [each.name for each in profiles])
     larger = [
         names
         for names in feasible(board)
         if len(names) == len(profiles)
         and _measure(board, names)[0] > compute
+        and _measure(board, names)[1] == memory
         and no_larger(profiles, list(_profiles(board, names)))
         and all(each.is_plain for each in _profiles(board, names) if each not in profiles)
     ]
