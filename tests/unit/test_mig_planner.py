@@ -12,7 +12,7 @@ from backends.nodes.mig.catalogue import UnknownBoard
 from backends.nodes.mig.document import document
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
-from backends.nodes.mig.target import target_of
+from backends.nodes.mig.target import target_of, target_of_model
 from backends.nodes.mig.wish import parse
 from tests.unit.mig_table import PretendSmi, starts_text
 from tests.unit.migs import A100, H100, mig_gpu, node, plain_gpu, process
@@ -281,6 +281,44 @@ def test_a_driver_that_is_too_old_is_named_with_what_it_takes() -> None:
     assert planned(plain_gpu(model=H100), "3g.40gb", driver="525.85.12").possible
     assert planned(plain_gpu(model=H100), "3g.40gb", driver=None).possible, "not known is not too old"
     assert planned(plain_gpu(model=H100), "3g.40gb", driver="r555-custom").possible
+
+
+def test_a_model_that_takes_a_newer_driver_than_its_board_says_so() -> None:
+    h20 = plain_gpu(model="NVIDIA H20")
+    assert "on the NVIDIA H20: it takes 535.161.07" in (planned(h20, "3g.48gb", driver="535.104.05").reason or "")
+    assert planned(h20, "3g.48gb", driver="535.161.07").possible
+    sibling = plain_gpu(model="NVIDIA GH200 480GB")
+    assert planned(sibling, "3g.48gb", driver="535.104.05").possible
+
+
+@pytest.mark.parametrize(
+    ("model", "needs"),
+    [
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "displaymodeselector) and VBIOS 98.02.55.00.00"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "displaymodeselector) and VBIOS 98.02.6A.00.00"),
+        ("NVIDIA GB300", "in a GB300 station driver 595.58.03"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", None),
+    ],
+)
+def test_what_a_board_takes_beside_the_driver_is_always_told(model: str, needs: str | None) -> None:
+    made = planned(plain_gpu(model=model), "all-balanced", driver="610.43.02")
+    told = [note for note in made.notes if note.startswith("MIG takes")]
+    assert len(told) == (needs is not None)
+    assert all((needs or "") in note for note in told)
+    assert planned(plain_gpu(model=model), "all-disabled", driver="610.43.02").notes == ()
+
+
+def test_without_a_driver_its_oldest_version_is_told_and_a_name_for_several_models_tells_of_each() -> None:
+    unnamed = replace(target_of_model("H20"), name="GPU of a board id")
+    told = [note for note in plan(unnamed, parse("3g.48gb")).notes if note.startswith("MIG takes")]
+    assert told == [
+        "MIG takes driver 525.85.12 or newer on the GPU of a board id",
+        "MIG takes driver 535.161.07 or newer on the H20",
+    ]
+    board = plan(target_of_model("RTX-PRO-6000-96GB"), parse("2g.48gb"))
+    assert sum("displaymodeselector" in note for note in board.notes) == 2
+    (only,) = [note for note in plan(target_of_model("H20"), parse("3g.48gb")).notes if note.startswith("MIG takes")]
+    assert only == "MIG takes driver 535.161.07 or newer on the H20"
 
 
 def test_a_board_with_mig_that_the_table_lacks_is_an_error() -> None:

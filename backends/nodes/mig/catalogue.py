@@ -76,6 +76,18 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """One model of a board that takes more for MIG than its siblings."""
+
+    name: str
+    """Without the vendor."""
+    min_driver: str | None = None
+    """None: as the board."""
+    needs: str | None = None
+    """What has to be set up before, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """A GPU model as MIG divides it."""
 
@@ -99,6 +111,23 @@ class Board:
     note: str
     """What is known and what is assumed, in sentences."""
     profiles: tuple[Profile, ...]
+    models: tuple[Model, ...] = ()
+    """Those with prerequisites of their own."""
+
+    def model(self, name: str | None) -> Model | None:
+        return next((each for each in self.models if _is_called(name, each.name)), None)
+
+    def least_driver(self, name: str | None) -> str:
+        """The oldest driver with MIG on the model called `name`."""
+        model = self.model(name)
+        return self.min_driver if model is None or model.min_driver is None else model.min_driver
+
+    def prerequisites(self, name: str | None) -> tuple[Model, ...]:
+        """What holds for the model called `name`; everything where it is the name of none, as the board's key."""
+        if any(_is_called(name, each) for each in self.names):
+            model = self.model(name)
+            return () if model is None else (model,)
+        return self.models
 
     @property
     def has_placements(self) -> bool:
@@ -128,6 +157,10 @@ class Board:
         return number if number < self.compute_slices else None
 
 
+def _is_called(name: str | None, known: str) -> bool:
+    return sorted(_words(name or "")) == sorted(_words(known))
+
+
 def attribute_form(name: str) -> str:
     """1g.10gb.me.all -> 1g.10gb+me.all: Kubernetes resources and mig-parted names cannot hold a plus sign."""
     return re.sub(r"^(\d+g\.\d+gb)\.(?=me|gfx)", r"\1+", name.strip().lower())
@@ -154,6 +187,7 @@ def _board(entry: Mapping[str, Any]) -> Board:
         ids_verified=entry["ids_verified"],
         note=entry["note"],
         profiles=tuple(_profile(each) for each in entry["profiles"]),
+        models=tuple(Model(**each) for each in entry.get("models", ())),
     )
 
 
@@ -197,7 +231,7 @@ def board_named(text: str) -> Board:
         return found[0]
     wanted = _words(text)
     for board in boards():
-        if any(sorted(wanted) == sorted(_words(name)) for name in (board.key, *board.names)):
+        if any(_is_called(text, name) for name in (board.key, *board.names)):
             return board
     candidates = [board for board in boards() if _may_mean(wanted, board)]
     if len(candidates) == 1:

@@ -129,7 +129,7 @@ def _profiles_after(way: Way) -> list[str | None]:
 
 
 def _notes(target: Target, change: Change) -> list[str]:
-    board, said = target.board, []
+    board, said = target.board, refusal.prerequisites(target) if change.enabled else []
     assert board is not None, "asked for only with a board"
     if change.anything and target.node is None:
         said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")

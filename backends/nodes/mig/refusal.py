@@ -44,9 +44,27 @@ def hindrance(target: Target) -> str | None:
         return f"{name} has no MIG"
     if target.enabled is None:
         return f"NVML tells no MIG mode of {name}: the board or its driver has no MIG"
-    if not target.enabled and _older(target.driver, target.board.min_driver):
-        return f"driver {target.driver} has no MIG on the {target.board.key}: it takes {target.board.min_driver}"
+    least = target.board.least_driver(target.name)
+    if not target.enabled and _older(target.driver, least):
+        return f"driver {target.driver} has no MIG on the {target.name or target.board.key}: it takes {least}"
     return None
+
+
+def prerequisites(target: Target) -> list[str]:
+    """What MIG takes on this board, a sentence each; nothing of what is known to be so, as where MIG is on."""
+    board = target.board
+    if board is None or target.enabled:
+        return []
+    name = target.name or board.key
+    said = []
+    if target.driver is None:
+        said.append(f"MIG takes driver {board.least_driver(name)} or newer on the {name}")
+    for model in board.prerequisites(name):
+        if model.needs is not None:
+            said.append(f"MIG takes {model.needs} on the {model.name}")
+        elif model.min_driver is not None and target.driver is None and board.model(name) is None:
+            said.append(f"MIG takes driver {model.min_driver} or newer on the {model.name}")
+    return said
 
 
 def _older(driver: str | None, least: str) -> bool:
