@@ -248,6 +248,24 @@ def test_mig_without_an_instance_runs_nothing() -> None:
     assert "no-cuda-device" not in codes(planned(plain_gpu(), "3g.40gb"))
 
 
+@pytest.mark.parametrize("wish", ["3g.40gb", "all-disabled"])
+def test_where_nvml_lists_no_instance_a_hidden_one_is_looked_for_first(wish: str) -> None:
+    made = planned(mig_gpu(), wish, services={})
+    assert (made.steps[0].kind, made.commands[0]) == ("look", "nvidia-smi mig -i 0 -lgi")
+    assert "must list nothing" in made.steps[0].text
+    assert any("without a compute instance" in note for note in made.notes)
+
+
+def test_a_step_that_takes_everything_takes_what_is_hidden_too() -> None:
+    made = planned(mig_gpu("3g.40gb:0"), "all-disabled")
+    assert "look" not in kinds(made)
+    assert not any("without a compute instance" in note for note in made.notes)
+    beside = planned(mig_gpu("3g.40gb:0"), "+3g.40gb")
+    assert "look" not in kinds(beside)
+    assert any("without a compute instance" in note for note in beside.notes)
+    assert planned(mig_gpu(), "all-enabled").notes == ()
+
+
 def test_never_every_gpu_of_the_node() -> None:
     made = planned(plain_gpu(index=5), "3g.40gb,3g.40gb")
     assert all(

@@ -48,6 +48,14 @@ class Change:
         return bool(self.switches_mode or takes_back or self.changes_instances)
 
     @property
+    def may_be_hidden(self) -> bool:
+        """A GPU instance without a compute instance would be in the way, and no step takes it: NVML lists none such."""
+        target = self.target
+        takes_all = bool(self.destroys) and len(self.destroys) == len(target.instances)
+        there = bool(target.enabled) and target.node is not None
+        return there and not takes_all and (self.makes or self.switches_mode)
+
+    @property
     def disturbs(self) -> bool:
         """Something that may be in use goes."""
         return self.switches_mode or bool(self.destroys)

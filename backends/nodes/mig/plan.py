@@ -14,8 +14,9 @@ class Step:
     """One thing to do, in order."""
 
     kind: str
-    """cordon, drain, pause-operands, wait-operands, stop-clients, mode-on, mode-off, check-mode, reset, destroy-ci,
-    destroy-gi, create, verify, start-clients, resume-operands, uncordon; with MIG Manager also label, check-label."""
+    """cordon, drain, pause-operands, wait-operands, stop-clients, look, mode-on, mode-off, check-mode, reset,
+    destroy-ci, destroy-gi, create, verify, start-clients, resume-operands, uncordon; with MIG Manager also label,
+    check-label."""
     command: str
     """The exact command line."""
     text: str

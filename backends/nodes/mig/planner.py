@@ -135,8 +135,8 @@ def _notes(target: Target, change: Change) -> list[str]:
         said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")
     if change.makes and not (board.ids_verified and board.confidence == "high"):
         said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.index} -lgipp")
-    if change.makes and target.enabled and target.node is not None and len(change.destroys) < len(target.instances):
-        said.append("a GPU instance without a compute instance is not listed by NVML: -lgi shows it")
+    if change.may_be_hidden:
+        said.append("a GPU instance without a compute instance is not listed by NVML, and in the way: -lgi shows it")
     return said
 
 

@@ -34,6 +34,9 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     if stopped:
         said = "they keep the GPU open; DCGM may also run as dcgm.service or in a container"
         yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), said)
+    if change.may_be_hidden and not target.instances:
+        said = "must list nothing: what it lists has no compute instance, and goes by -dgi -gi and its GPU instance ID"
+        yield Step("look", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), said)
     # Instances go before the mode does: while one is there, MIG cannot be switched off.
     yield from _destroy(change, keeps)
     yield from _mode(change)
