@@ -13,8 +13,8 @@ from backends.nodes.mig.plan import Plan
 def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:
     """The change that carries `plan` out on `gpu`, the GPU it was made for.
 
-    Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs: it would
-    undo what is made by hand.
+    Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs, since it
+    would undo what is made by hand, and where it was not told how the GPU is divided now.
     """
     if plan.target.node is None:
         raise ConfigError("this plan is for a model and not for a GPU of a node", "")
@@ -26,6 +26,13 @@ def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> 
         raise ChangeRefused(
             f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand",
             f"change its label instead: {told}",
+        )
+    unnamed = [each for each in plan.target.standing if each.profile is None]
+    if unnamed:
+        named, where = ", ".join(each.name for each in unnamed), f"gpu{plan.target.index} of {plan.target.node}"
+        raise ChangeRefused(
+            f"of {named} on {where} no profile was told: it can be neither checked before nor made again by an undo",
+            "nvidia-smi tells none, nor does an old driver to others than root; the commands of the plan can be typed",
         )
     return mig_change(
         site=site, node=plan.target.node, gpu=gpu, lines=plan.commands, reason=reason, now=now, wish=plan.wish

@@ -74,6 +74,19 @@ def test_mig_manager_is_not_worked_against_where_a_neighbour_tells_no_profile() 
     assert "nvidia.com/mig.config" in caught.value.hint
 
 
+def test_what_nvidia_smi_does_not_name_is_not_changed() -> None:
+    read_by_smi = replace(GPU, mig=Mig(True, True, 7, (MigInstance(1, 0), MigInstance(5, 0))))
+    made = planned("7g.80gb", read_by_smi, replace(NODE, gpus=(read_by_smi,)))
+    assert made.possible
+    with pytest.raises(
+        ChangeRefused, match=r"of an instance \(gi 1\), an instance \(gi 5\) on gpu0 .* no profile"
+    ) as caught:
+        change(made)
+    assert "nvidia-smi" in caught.value.hint
+    added = planned("+1g.10gb", read_by_smi, replace(NODE, gpus=(read_by_smi,)))
+    assert "no profile was told of an instance (gi 1)" in (added.reason or "")
+
+
 def test_a_plan_for_a_model_is_no_change() -> None:
     with pytest.raises(ConfigError, match="for a model"):
         change(plan(target_of_model("NVIDIA H100 80GB HBM3"), parse("7g.80gb")))

@@ -39,7 +39,7 @@ def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
         return _refused(target, text, reason, suggestions if near else ())
     stays = _standing_profiles(target) if wish.adds else []
     if stays is None:
-        return Plan(target, text, possible=False, reason="an instance that is there has a profile the table lacks")
+        return Plan(target, text, possible=False, reason=refusal.why_unknown(target))
     if any(count > each.profile.max_instances for each, count in resolved.counts.items()):
         return _does_not_fit(target, text, resolved, stays, near)
     wanted = (*resolved.wanted, *(Wanted(each) for each in stays))

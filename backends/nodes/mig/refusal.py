@@ -75,6 +75,14 @@ def _older(driver: str | None, least: str) -> bool:
         return False
 
 
+def why_unknown(target: Target) -> str:
+    """Why nothing can be put beside what stands: not every profile of it is known."""
+    unnamed = [each.name for each in target.standing if each.profile is None]
+    if unnamed:
+        return f"no profile was told of {', '.join(unnamed)}: nvidia-smi tells none, nor an old driver without root"
+    return "an instance that is there has a profile the table lacks"
+
+
 def why_not(board: Board, counts: Mapping[Wanted, int], beside: str = "") -> str:
     """The broken rules, one sentence each, of a set of profiles that the board has but cannot place."""
     totals: Counter[Profile] = Counter()
