@@ -23,7 +23,23 @@ MEDIA = "+me"
 """In the name of a profile that takes the media engines; one such GPU instance fits on a GPU."""
 _SIGNIFICANT = re.compile(r"\d+gb?")
 _HARMLESS = frozenset(
-    ("sxm", "sxm4", "sxm5", "sxm6", "pcie", "hbm2", "hbm2e", "hbm3", "hbm3e", "ac", "lc", "edition", "superchip")
+    (
+        "sxm",
+        "sxm2",
+        "sxm3",
+        "sxm4",
+        "sxm5",
+        "sxm6",
+        "pcie",
+        "hbm2",
+        "hbm2e",
+        "hbm3",
+        "hbm3e",
+        "ac",
+        "lc",
+        "edition",
+        "superchip",
+    )
 )
 """Words of a model's name that change neither its memory nor its profiles."""
 
@@ -169,8 +185,21 @@ def attribute_form(name: str) -> str:
 @lru_cache(maxsize=1)
 def boards() -> tuple[Board, ...]:
     """Every board of the table, in its order."""
+    return tuple(_board(entry) for entry in _table()["boards"])
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Any]:
     text = resources.files(__package__).joinpath("profiles.json").read_text(encoding="utf-8")
-    return tuple(_board(entry) for entry in json.loads(text)["boards"])
+    table: Mapping[str, Any] = json.loads(text)
+    return table
+
+
+def has_no_mig(name: str) -> bool:
+    """Whether it is the name of a model that is known to have no MIG: "NVIDIA L40S", "Tesla V100-SXM2-32GB"."""
+    words = _words(name)
+    told = sorted(word for word in words if word not in _HARMLESS and not _SIGNIFICANT.fullmatch(word))
+    return "geforce" in words or any(told == sorted(_words(each)) for each in _table()["without_mig"])
 
 
 def _board(entry: Mapping[str, Any]) -> Board:

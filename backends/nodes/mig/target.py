@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service, Workload
-from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named
+from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named, has_no_mig
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, faults
 from backends.ownership import NOBODY, Ownership
 
@@ -114,8 +114,13 @@ def _foreign(name: str | None, start: int, size: int) -> Profile:
 
 
 def target_of_model(model: str, index: int = 0) -> Target:
-    """Any GPU of a model; raises `UnknownBoard`."""
-    return Target(board_named(model), index, model)
+    """Any GPU of a model, also of one that has no MIG; raises `UnknownBoard` for a name that nobody knows."""
+    try:
+        return Target(board_named(model), index, model)
+    except UnknownBoard:
+        if not has_no_mig(model):
+            raise
+        return Target(None, index, model, enabled=None, pending=None)
 
 
 def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Ownership = NOBODY) -> Target:
