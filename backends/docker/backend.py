@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator
+from typing import ClassVar, Self
 
-from backends.contract import GpudeckError, NotAllowed, SiteContext
+from backends.contract import GpudeckError, SiteContext
 from backends.docker import checks, logs
-from backends.docker.changes import merged, to_inspect
+from backends.docker.about import About
+from backends.docker.checks import Facts
 from backends.docker.containers import workload
 from backends.docker.engine import Engine, Tls
+from backends.docker.followed import Followed
 from backends.domain import NodeReading, NodeSpec, NodeState, clean
-from backends.domain.access import NotPermitted, Permission
 from backends.domain.log import LogBatch, LogQuery, LogSource
 from backends.domain.stack import Stack
-from backends.domain.workload import Container, Workload, Workloads
+from backends.domain.workload import Container, Workloads
 
 STACK_SECONDS = 15.0
-RETRY_SECONDS = 10.0
-READING_SECONDS = 1.0
-"""Between two readings of a node's containers: a burst of events is one reading, the node pays for each."""
-READ_CONTAINERS = Permission("list", "containers")
-READ_ENGINE = Permission("get", "info")
 
 
 class DockerBackend:
@@ -33,6 +29,7 @@ class DockerBackend:
     def __init__(self, context: SiteContext) -> None:
         self._context = context
         self._engines = {node.name: self._engine(node) for node in context.site.nodes}
+        self._followed = {name: Followed(engine, context.clock) for name, engine in self._engines.items()}
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -55,7 +52,7 @@ class DockerBackend:
         async def forwarded() -> str:
             return f"unix://{await access.socket(spec.socket)}"
 
-        return Engine(node.name, forwarded)
+        return Engine(node.name, forwarded, unit="podman.socket" if "podman" in spec.socket else "docker")
 
     async def probe(self) -> str | None:
         """The version of the first engine that answers; raises the last error when none does."""
@@ -76,59 +73,39 @@ class DockerBackend:
 
     async def workloads(self) -> AsyncGenerator[Workloads, None]:
         """Once every engine has answered or failed, then whenever a container changed."""
-        kept: dict[str, dict[str, Workload]] = {name: {} for name in self._engines}
-        found: dict[str, tuple[Workload, ...]] = {}
-        refused: dict[str, NotPermitted] = {}
-        news = asyncio.Event()
-
-        async def follow(name: str, engine: Engine) -> None:
-            while True:
-                try:
-                    async with contextlib.aclosing(engine.changes()) as changes:
-                        async for changed in changes:
-                            kept[name] = await _read(engine, kept[name], changed)
-                            found[name] = tuple(kept[name].values())
-                            refused.pop(name, None)
-                            news.set()
-                            await self._context.clock.sleep(READING_SECONDS)
-                except NotAllowed as error:
-                    refused[name] = NotPermitted(f"the containers of {name}: {error.message}", READ_CONTAINERS)
-                except GpudeckError:
-                    pass  # the stack tells of an engine that does not answer; its last containers stay
-                found.setdefault(name, ())
-                news.set()
-                await self._context.clock.sleep(RETRY_SECONDS)
-
-        async with _running(follow(name, engine) for name, engine in self._engines.items()):
+        news, followed = asyncio.Event(), self._followed.values()
+        async with contextlib.AsyncExitStack() as reading:
+            for each in followed:
+                await reading.enter_async_context(each.read(news))
             while True:
                 await news.wait()
                 news.clear()
-                if len(found) == len(self._engines):
-                    items = tuple(item for name in self._engines for item in found[name])
-                    yield Workloads(items, tuple(refused.values()))
+                if all(each.told for each in followed):
+                    yield Workloads(
+                        tuple(item for each in followed for item in each.workloads),
+                        tuple(each.refused for each in followed if each.refused is not None),
+                        tuple(unread for each in followed for unread in each.unread),
+                    )
 
     # The stack
 
     async def stack(self) -> AsyncGenerator[Stack, None]:
         """Each node's checks, every `STACK_SECONDS`; yielded when something is another."""
-        await self._context.answered()  # most of the checks are of what the nodes themselves say
         last: Stack | None = None
+        # Most of the checks are of what the nodes themselves say.
+        _, answers = await asyncio.gather(self._context.answered(), self._answers())
         while True:
-            facts = await asyncio.gather(*(self._facts(name, engine) for name, engine in self._engines.items()))
-            now = checks.stack(list(facts))
+            fleet = self._context.fleet()
+            now = checks.stack([Facts(fleet.get(name) or _unread(name), answer) for name, answer in answers.items()])
             if now != last:
                 last = now
                 yield now
             await self._context.clock.sleep(STACK_SECONDS)
+            answers = await self._answers()
 
-    async def _facts(self, name: str, engine: Engine) -> checks.Facts:
-        reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
-        try:
-            info = await engine.info()
-        except GpudeckError as error:
-            denied = NotPermitted(f"the engine of {name}", READ_ENGINE) if isinstance(error, NotAllowed) else None
-            return checks.Facts(reading, None, problem=error.message, hint=error.hint, denied=denied)
-        return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
+    async def _answers(self) -> dict[str, About | GpudeckError]:
+        """What every engine tells of itself, by node, or why it does not."""
+        return dict(zip(self._engines, await asyncio.gather(*map(_answer, self._engines.values())), strict=True))
 
     # Logs
 
@@ -155,21 +132,14 @@ class DockerBackend:
         return engine
 
 
-async def _read(engine: Engine, kept: Mapping[str, Workload], changed: frozenset[str] | None) -> dict[str, Workload]:
-    """The engine's containers by id; only those that changed or are new are inspected. Raises `GpudeckError`."""
-    listed = await engine.ids()
-    asked = to_inspect(listed, kept, changed)
-    documents = await engine.inspect(asked)
-    return merged(listed, kept, asked, {each: workload(found, engine.node) for each, found in documents.items()})
-
-
-@contextlib.asynccontextmanager
-async def _running(works: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Tasks that end with the block."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def _answer(engine: Engine) -> About | GpudeckError:
     try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return await engine.about()
+    except GpudeckError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - the other nodes are told of whatever this engine says
+        return GpudeckError(f"the container engine of {engine.node} cannot be read: {type(error).__name__}", "")
+
+
+def _unread(node: str) -> NodeReading:
+    return NodeReading(node, NodeState.CONNECTING, None, None, None)
