@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ class Engine:
         """`error` in a sentence that names the node and what was `asked`, with what to do."""
         where = f"the container engine of {self.node}"
         status = getattr(error, "status", None)
-        said = clean(str(getattr(error, "message", "") or error), 200)
+        said = clean(_message(str(getattr(error, "message", "") or error)), 200)
         if status in (401, 403):
             return NotAllowed(f"{where} refuses this user: {said}", "")
         if isinstance(error, TimeoutError):
@@ -256,6 +257,15 @@ def _state(listed: Any) -> Any:
         return listed["State"]
     except KeyError:
         return None
+
+
+def _message(text: str) -> str:
+    """What the engine says of a refusal: aiodocker leaves it in its JSON where the content type names a charset."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return str(document["message"]) if isinstance(document, dict) and "message" in document else text
 
 
 def _is_unreadable(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import DockerBackend
@@ -168,6 +169,24 @@ async def test_what_is_wrong_names_the_node_and_the_question() -> None:
         with pytest.raises(Unreachable, match="engine of dgx01 cannot be asked for /info"):
             await asked.info()
         await asked.close()
+
+
+async def test_what_an_engine_refuses_is_told_in_its_own_words() -> None:
+    async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"message": "No such container: absent"}, status=404)  # with a charset
+
+    server = web.Server(refuse)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    asked = Engine("dgx01", lambda: asyncio.sleep(0, f"tcp://127.0.0.1:{port}"))
+    try:
+        with pytest.raises(GpudeckError) as caught:
+            await asked.info()
+        assert caught.value.message == "the container engine of dgx01: No such container: absent"
+    finally:
+        await asked.close()
+        listening.close()
+        await server.shutdown()
 
 
 async def test_two_readers_share_one_stream_of_events_and_one_reading(recwarn: pytest.WarningsRecorder) -> None:
