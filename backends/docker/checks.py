@@ -20,6 +20,7 @@ from backends.domain.stack import (
     StackNode,
 )
 
+CDI_KIND = "nvidia.com/gpu"
 READ_ENGINE = Permission("get", "info")
 
 
@@ -74,9 +75,10 @@ def _toolkit(facts: Facts) -> Verdict:
         return UNKNOWN
     if engine.nvidia_runtime:
         return READY
-    if engine.cdi is None:
+    by_cdi = _has_cdi(facts)
+    if by_cdi is None:
         return OperandPhase.UNKNOWN, None, _UNTOLD[engine.name]
-    if engine.cdi:
+    if by_cdi:
         return OperandPhase.READY, None, "by CDI alone: `--gpus` and the nvidia runtime are not configured"
     said = (
         "the engine knows no nvidia runtime and no CDI device of NVIDIA: nvidia-ctk runtime configure, then restart it"
@@ -92,10 +94,24 @@ _UNTOLD = {
 """By the engine's name."""
 
 
+def _has_cdi(facts: Facts) -> bool | None:
+    """Whether containers can have NVIDIA's CDI devices; None: not known.
+
+    An engine that does not tell has those of the usual directories; it may be told to look in others.
+    """
+    if facts.engine is None:
+        return None
+    if facts.engine.cdi is not None:
+        return bool(facts.engine.cdi)
+    kinds = facts.node.host.cdi if facts.node is not None else None
+    return True if CDI_KIND in (kinds or ()) else None
+
+
 def _cdi(facts: Facts) -> Verdict:
-    if facts.engine is None or facts.engine.cdi is None:
+    by_cdi = _has_cdi(facts)
+    if by_cdi is None:
         return UNKNOWN
-    return READY if facts.engine.cdi else (OperandPhase.OFF, None, "no CDI device of NVIDIA: nvidia-ctk cdi generate")
+    return READY if by_cdi else (OperandPhase.OFF, None, "no CDI device of NVIDIA: nvidia-ctk cdi generate")
 
 
 def _service(*names: str) -> Callable[[Facts], Verdict]:

@@ -146,10 +146,11 @@ def facts(
     answer: About | GpudeckError = ENGINE,
     problem: Problem | None = None,
     gpus: tuple[Gpu, ...] = (Gpu(links=SWITCH),),
-    **host: str,
+    cdi: tuple[str, ...] | None = None,
+    **services: str,
 ) -> Facts:
-    services = tuple(Service(name.replace("_", "-"), state) for name, state in host.items())
-    node = Node(name="dgx01", driver="580.65.06", gpus=gpus, host=Host(services=services))
+    host = Host(services=tuple(Service(name.replace("_", "-"), state) for name, state in services.items()), cdi=cdi)
+    node = Node(name="dgx01", driver="580.65.06", gpus=gpus, host=host)
     return Facts(NodeReading("dgx01", NodeState.LIVE, node, 1.0, problem), answer)
 
 
@@ -233,6 +234,16 @@ def test_an_engine_that_does_not_tell_its_cdi_devices_is_not_held_to_have_none(a
     assert toolkit is not None
     assert toolkit.phase is OperandPhase.UNKNOWN
     assert said in (toolkit.message or "")
+
+
+def test_the_specifications_on_the_node_tell_what_the_engine_does_not() -> None:
+    podman = about(RUNC, PODMAN)
+    found = phases(facts(podman, cdi=("nvidia.com/gpu", "vendor.com/nic")))
+    assert (found["toolkit"], found["cdi"]) == (OperandPhase.READY, OperandPhase.READY)
+    elsewhere = phases(facts(podman, cdi=("vendor.com/nic",)))
+    assert (elsewhere["toolkit"], elsewhere["cdi"]) == (OperandPhase.UNKNOWN, OperandPhase.UNKNOWN)
+    off = about(RUNC, {"ApiVersion": "1.51"})
+    assert phases(facts(off, cdi=("nvidia.com/gpu",)))["toolkit"] is OperandPhase.MISSING, "this engine does tell"
 
 
 def test_podman_is_called_podman() -> None:
