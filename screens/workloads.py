@@ -117,7 +117,7 @@ def missing(ownership: Ownership | None, problem: Problem | None, platform: str 
         return [Cell(f"{glyphs.warn} not permitted: {refused[0].permission}{more}", "warn")]
     if unread:
         more = f" and {len(unread) - REFUSED_TOLD} more" if len(unread) > REFUSED_TOLD else ""
-        return [Cell(f"{glyphs.warn} {unread[0].node}: {unread[0].why}{more}", "warn")]
+        return [Cell(f"{glyphs.warn} {unread[0].why}{more}", "warn")]
     return []
 
 

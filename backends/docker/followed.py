@@ -71,7 +71,8 @@ class Followed:
             except GpudeckError as error:
                 self.unread = (Unread(self._engine.node, error.message),)
             except Exception as error:  # noqa: BLE001 - the other nodes are read whatever this engine says
-                self.unread = (Unread(self._engine.node, f"its containers cannot be read: {type(error).__name__}"),)
+                said = f"the containers of {self._engine.node} cannot be read: {type(error).__name__}"
+                self.unread = (Unread(self._engine.node, said),)
             self._tell()
             await self._clock.sleep(RETRY_SECONDS)
 

@@ -27,7 +27,7 @@ class Listing:
         """In a sentence for each kind."""
         counts = ((self.running, "that run", True), (self.ended, "that are stopped", False))
         return tuple(
-            Unread(node, f"{count} of its containers {which} are left out, {CONTAINERS_LIMIT} are read", runs)
+            Unread(node, f"{count} containers of {node} {which} are left out, {CONTAINERS_LIMIT} are read", runs)
             for count, which, runs in counts
             if count
         )

@@ -113,7 +113,7 @@ class Unread:
 
     node: str
     why: str
-    """One sentence."""
+    """One sentence that names the node."""
     running: bool = True
     """False: only what has ended is left out."""
 

@@ -83,10 +83,8 @@ async def _of_engines(backend: Backend, name: str, node: str | None) -> LogSourc
     if not workloads.unread:
         raise GpudeckError(said, "docker ps -a on the node tells their names")
     first, *more = workloads.unread
-    others = f" and {len(more)} more" if more else ""
-    raise Unreachable(
-        f"{said} where it was looked for, which was not on {first.node}{others}: {first.why}", "--node NODE"
-    )
+    others = f" (and {len(more)} more)" if more else ""
+    raise Unreachable(f"{said} where that could be looked for: {first.why}{others}", "name its node with --node")
 
 
 async def _workloads(backend: Backend) -> Workloads:

@@ -37,6 +37,6 @@ async def test_engines_that_cannot_be_reached_are_exit_3_beside_what_the_nodes_s
 async def test_a_container_that_is_not_found_is_told_without_pods_and_warnings(tmp_path: Path) -> None:
     code, out, err = await gpudeck(tmp_path, "logs", "triton")
     assert (code, out) == (3, "")
-    assert "no container is called 'triton' where it was looked for, which was not on local" in err
+    assert "no container is called 'triton' where that could be looked for: the container engine of local" in err
     assert "POD" not in err
     assert "Warning" not in err

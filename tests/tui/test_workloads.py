@@ -116,12 +116,12 @@ def test_not_told_and_not_permitted_are_not_nobody() -> None:
 
 
 def test_what_was_left_out_is_told_and_makes_no_container_a_stranger() -> None:
-    cut = [Unread("dgx01", "7 of its containers are left out"), Unread("dgx02", "its engine does not answer")]
+    cut = [Unread("dgx01", "7 containers of dgx01 are left out"), Unread("dgx02", "dgx02 does not answer")]
     partly = owned(unread=cut)
     assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
     assert process_cells(process(None, 1), partly)[0] is HOST
     (cell,) = missing(partly, None, "docker", UNICODE)
-    assert cell.text.endswith("dgx01: 7 of its containers are left out and 1 more")
+    assert cell.text.endswith("7 containers of dgx01 are left out and 1 more")
     assert missing(owned(), None, "docker", UNICODE) == []
 
 

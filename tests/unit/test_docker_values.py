@@ -273,13 +273,13 @@ def test_what_runs_is_read_before_what_has_ended() -> None:
     assert found.ids[:4] == ("a", "b", "c", "0")
     assert len(found.ids) == CONTAINERS_LIMIT
     (left,) = found.left_out("dgx01")
-    assert left == Unread("dgx01", "91 of its containers that are stopped are left out, 512 are read", running=False)
+    assert left == Unread("dgx01", "91 containers of dgx01 that are stopped are left out, 512 are read", running=False)
 
 
 def test_what_runs_and_is_left_out_is_told() -> None:
     found = listing([(str(each), "running") for each in range(CONTAINERS_LIMIT + 7)])
     assert [(left.running, left.why) for left in found.left_out("n")] == [
-        (True, "7 of its containers that run are left out, 512 are read")
+        (True, "7 containers of n that run are left out, 512 are read")
     ]
     assert listing([("a", "running")]).left_out("n") == ()
 

@@ -99,5 +99,5 @@ async def test_on_engines_no_hint_speaks_of_pods() -> None:
 
 
 async def test_a_container_is_not_said_to_be_absent_where_no_engine_was_asked() -> None:
-    with pytest.raises(Unreachable, match="which was not on dgx02: its engine does not answer"):
-        await find(Engines(LLAMA, unread=(Unread("dgx02", "its engine does not answer"),)), "absent", None)
+    with pytest.raises(Unreachable, match="could be looked for: dgx02 does not answer"):
+        await find(Engines(LLAMA, unread=(Unread("dgx02", "dgx02 does not answer"),)), "absent", None)
