@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import ClassVar, Self
 
-from backends.contract import GpudeckError, SiteContext
+from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import checks, logs
 from backends.docker.about import About
 from backends.docker.checks import Facts
@@ -20,6 +20,7 @@ from backends.domain.stack import Stack
 from backends.domain.workload import Container, Workloads
 
 STACK_SECONDS = 15.0
+SECOND_LOOK_SECONDS = 3.0
 
 
 class DockerBackend:
@@ -29,6 +30,8 @@ class DockerBackend:
     def __init__(self, context: SiteContext) -> None:
         self._context = context
         self._engines = {node.name: self._engine(node) for node in context.site.nodes}
+        self._silent: set[str] = set()
+        """Nodes whose engine gave no answer when it was asked last."""
         self._followed = {name: Followed(engine, context.clock) for name, engine in self._engines.items()}
 
     @classmethod
@@ -91,21 +94,44 @@ class DockerBackend:
 
     async def stack(self) -> AsyncGenerator[Stack, None]:
         """Each node's checks, every `STACK_SECONDS`; yielded when something is another."""
+        await self._context.answered()  # most of the checks are of what the nodes themselves say
         last: Stack | None = None
-        # Most of the checks are of what the nodes themselves say.
-        _, answers = await asyncio.gather(self._context.answered(), self._answers())
         while True:
-            fleet = self._context.fleet()
-            now = checks.stack([Facts(fleet.get(name) or _unread(name), answer) for name, answer in answers.items()])
+            now = checks.stack(await asyncio.gather(*map(self._facts, self._engines)))
             if now != last:
                 last = now
                 yield now
             await self._context.clock.sleep(STACK_SECONDS)
-            answers = await self._answers()
 
-    async def _answers(self) -> dict[str, About | GpudeckError]:
-        """What every engine tells of itself, by node, or why it does not."""
-        return dict(zip(self._engines, await asyncio.gather(*map(_answer, self._engines.values())), strict=True))
+    async def _facts(self, name: str) -> Facts:
+        reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
+        try:
+            return Facts(reading, await self._about(name, patient=reading.state is NodeState.LIVE))
+        except GpudeckError as error:
+            return Facts(reading, error)
+        except Exception as error:  # noqa: BLE001 - the other nodes are told of whatever this engine says
+            said = f"the container engine of {name} cannot be read: {type(error).__name__}"
+            return Facts(reading, GpudeckError(said, ""))
+
+    async def _about(self, name: str, *, patient: bool) -> About:
+        """What the engine tells of itself; one that answered before, or was never asked, is asked twice before it
+        counts as dead.
+
+        A node under load may let one question pass. One that is not `patient`, as its node does not answer either, is
+        asked once.
+        """
+        engine = self._engines[name]
+        try:
+            told = await engine.about()
+        except Unreachable:
+            again = patient and name not in self._silent
+            self._silent.add(name)
+            if not again:
+                raise
+            await self._context.clock.sleep(SECOND_LOOK_SECONDS)
+            told = await engine.about()
+        self._silent.discard(name)
+        return told
 
     # Logs
 
@@ -130,16 +156,3 @@ class DockerBackend:
         if engine is None:
             raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "name one with --node")
         return engine
-
-
-async def _answer(engine: Engine) -> About | GpudeckError:
-    try:
-        return await engine.about()
-    except GpudeckError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - the other nodes are told of whatever this engine says
-        return GpudeckError(f"the container engine of {engine.node} cannot be read: {type(error).__name__}", "")
-
-
-def _unread(node: str) -> NodeReading:
-    return NodeReading(node, NodeState.CONNECTING, None, None, None)

@@ -65,6 +65,8 @@ def _driver(facts: Facts) -> Verdict:
 def _engine(facts: Facts) -> Verdict:
     if isinstance(facts.answer, About):
         return READY
+    if facts.denied is not None:
+        return OperandPhase.UNKNOWN, f"not permitted: {facts.denied.permission}", facts.answer.message
     return OperandPhase.FAILING, "unreachable", facts.answer.message
 
 

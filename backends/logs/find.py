@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack, Unreachable
-from backends.domain import LogSource, Stack, Workload, Workloads, clean, node_named
+from backends.domain import LogSource, NotPermitted, Stack, Workload, Workloads, clean, node_named
 from backends.platform import closing
+from backends.rights import not_seen
 
 ENGINES = frozenset({"docker"})
 """Platforms whose workloads are containers of a node's engine, not pods."""
@@ -59,17 +60,24 @@ async def find(backend: Backend, name: str, node: str | None) -> LogSource:
     namespace, slash, pod = name.partition("/")
     if slash:
         return LogSource(pod, namespace)
+    refused: list[NotPermitted] = []
     if isinstance(backend, ReportsStack):
         async with closing(backend.stack()) as stacks:
-            source = of_operand(await anext(stacks), name, node)
+            stack = await anext(stacks)
+        source = of_operand(stack, name, node)
+        refused += stack.not_permitted
         if source is not None:
             return source
-    found = of_workload(await _workloads(backend), name, node)
-    if found is None:
-        where = f" on {clean(node, 64)}" if node is not None else ""
-        said = f"no operand, pod or container is called {clean(name, 64)!r}{where}"
-        raise GpudeckError(said, "NAMESPACE/POD names any other pod")
-    return found
+    workloads = await _workloads(backend)
+    source = of_workload(workloads, name, node)
+    refused += workloads.not_permitted
+    if source is not None:
+        return source
+    called = f"called {clean(name, 64)!r}" + (f" on {clean(node, 64)}" if node is not None else "")
+    hidden = not_seen(f"no operand, pod or container {called}", refused, "nodes", "pods")
+    if hidden is not None:
+        raise hidden
+    raise GpudeckError(f"no operand, pod or container is {called}", "NAMESPACE/POD names any other pod")
 
 
 async def _of_engines(backend: Backend, name: str, node: str | None) -> LogSource:
@@ -79,7 +87,11 @@ async def _of_engines(backend: Backend, name: str, node: str | None) -> LogSourc
     found = of_workload(workloads, name, node)
     if found is not None:
         return found
-    said = f"no container is called {clean(name, 64)!r}"
+    called = f"called {clean(name, 64)!r}"
+    hidden = not_seen(f"no container {called}", workloads.not_permitted, "containers")
+    if hidden is not None:
+        raise hidden
+    said = f"no container is {called}"
     if not workloads.unread:
         raise GpudeckError(said, "docker ps -a on the node tells their names")
     first, *more = workloads.unread

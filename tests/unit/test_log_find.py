@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 
 import pytest
 
-from backends.contract import GpudeckError, SiteContext, Unreachable
-from backends.domain import LogSource, Stack, Unread, Workload, Workloads
+from backends.contract import GpudeckError, NotAllowed, SiteContext, Unreachable
+from backends.domain import LogSource, NotPermitted, Permission, Stack, Unread, Workload, Workloads
 from backends.logs.find import find, of_operand, of_workload, source_of
 from tests.tui.stacks import blocked, stack, well
 
@@ -55,8 +55,10 @@ class Engines:
     name: ClassVar[str] = "docker"
     summary: ClassVar[str] = ""
 
-    def __init__(self, *items: Workload, unread: tuple[Unread, ...] = ()) -> None:
-        self._workloads = Workloads(items, unread=unread)
+    def __init__(
+        self, *items: Workload, denied: tuple[NotPermitted, ...] = (), unread: tuple[Unread, ...] = ()
+    ) -> None:
+        self._workloads = Workloads(items, denied, unread)
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -101,3 +103,9 @@ async def test_on_engines_no_hint_speaks_of_pods() -> None:
 async def test_a_container_is_not_said_to_be_absent_where_no_engine_was_asked() -> None:
     with pytest.raises(Unreachable, match="could be looked for: dgx02 does not answer"):
         await find(Engines(LLAMA, unread=(Unread("dgx02", "dgx02 does not answer"),)), "absent", None)
+
+
+async def test_a_container_is_not_said_to_be_absent_where_an_engine_refuses_the_list() -> None:
+    denied = NotPermitted("the containers of dgx02", Permission("list", "containers"))
+    with pytest.raises(NotAllowed, match="no container called 'absent' is seen; not permitted: list containers"):
+        await find(Engines(LLAMA, denied=(denied,)), "absent", None)
