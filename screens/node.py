@@ -16,7 +16,7 @@ from screens.cells import MISSING, measured, state_cell
 from screens.condition import Condition, gpu_condition
 from screens.node_pages import PAGES, Page
 from screens.node_pages.view import NodePage, NodeView
-from screens.rows import problem_text
+from screens.rows import problem_of
 from screens.workloads import ownership_of, topics_of
 from tui.actions import Action
 from tui.chrome.footer import Footer
@@ -40,7 +40,7 @@ GONE = Condition("bad", "gone")
 
 def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
     """The list at the left: one row per GPU, stale where the node no longer answers."""
-    rows, live = [], reading.state is NodeState.LIVE
+    rows, live = [], reading.is_current
     gpus = reading.node.gpus if reading.node else ()
     for gpu in gpus:
         cells = (
@@ -269,9 +269,11 @@ class NodeScreen(LiveScreen):
     def _problem(self, reading: NodeReading | None) -> str:
         if reading is None:
             return f"{self.glyphs.stale} {self.node_name} is not in this site."
-        if reading.state is NodeState.LIVE:
+        if reading.is_current:
             return ""
-        glyph = self.glyphs.bad if reading.state is NodeState.DOWN else self.glyphs.stale
-        said = f"{glyph} {reading.state.value}: {problem_text(reading.problem, reading.age(self.clock.now()))}"
-        hint = reading.problem.hint if reading.problem else ""
+        stall = reading.node.stall if reading.node is not None and reading.state is NodeState.LIVE else None
+        glyph = self.glyphs.bad if stall is not None or reading.state is NodeState.DOWN else self.glyphs.stale
+        word = reading.state.value if stall is None else "stall"
+        said = f"{glyph} {word}: {problem_of(reading, self.clock.now())}"
+        hint = stall.hint if stall is not None else (reading.problem.hint if reading.problem else "")
         return f"{said}\n{hint}" if hint else said

@@ -26,6 +26,11 @@ class Stall:
         where = "" if self.gpu_index is None else f" of GPU {self.gpu_index}"
         return f"NVML hangs in {self.call or 'a call'}{where}"
 
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        return "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps"
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeCost:

@@ -19,7 +19,6 @@ from backends.domain import (
     Node,
     NodeReading,
     NodeSpec,
-    NodeState,
     Problem,
     SiteSpec,
     Stack,
@@ -167,7 +166,7 @@ class SiteState:
 
 def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:
     """Whether the values of `reading` may be judged as what is so now."""
-    if reading.state is not NodeState.LIVE or reading.node is None or reading.node.stall is not None:
+    if not reading.is_current:
         return False
     age = reading.age(now)
     return age is not None and age <= max(CURRENT_SECONDS, CURRENT_BEATS * fast_seconds)

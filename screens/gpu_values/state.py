@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.domain import Gpu, NodeState
+from backends.domain import Gpu, NodeReading
 from screens.condition import HOT_REASONS, gpu_condition
 from screens.gpu_values.lines import told, words
 from screens.node_pages.view import NodeView
@@ -49,9 +49,9 @@ def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) ->
     if gpu.lost:
         reason = gpu.lost_reason or "no reason given"
         lines.append(told(signs.bad, f"LOST: {reason}. The values below are its last ones.", "bad"))
-    elif view.reading.state is not NodeState.LIVE:
+    elif not view.reading.is_current:
         age = units.coarse_age(view.reading.age(view.now))
-        lines.append(told(signs.stale, f"stale: the node does not answer; these values are {age} old.", "stale"))
+        lines.append(told(signs.stale, f"stale: {_why_old(view.reading)}; these values are {age} old.", "stale"))
     elif not anything:
         lines.append(told(signs.stale, "nothing was measured.", "stale"))
     else:
@@ -59,18 +59,26 @@ def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) ->
             told(signs.of(condition.style), f"{condition.word}: {_sentence(gpu, condition.word)}.", condition.style)
         )
     if gpu.recovery_action is not None:
-        lines.append(_asked(view, gpu, gpu.recovery_action))
+        lines += _asked(view, gpu, gpu.recovery_action)
     lines += [Prose(text, "dim") for text in _cannot_know(view, gpu, silent)]
     return Section(f"GPU {gpu.index}  {units.model(gpu.name)}", tuple(lines))
 
 
-def _asked(view: NodeView, gpu: Gpu, action: str) -> Line | Prose:
-    if action not in RECOVERY:
-        return told(view.glyphs.warn, f"The driver asks for {action}.", "warn")
-    style, asked = RECOVERY[action]
+def _why_old(reading: NodeReading) -> str:
+    stall = reading.node.stall if reading.node is not None else None
+    return stall.told if stall is not None else "the node does not answer"
+
+
+def _asked(view: NodeView, gpu: Gpu, action: str) -> list[Line | Prose]:
+    """What the driver asks for; of a GPU whose values are old what it asked for last, and nothing where that was
+    nothing: nobody knows whether it still asks for nothing."""
+    style, template = RECOVERY.get(action, ("warn", ""))
+    asked = template.format(index=gpu.index) if template else action
+    if view.is_old(gpu):
+        return [told(view.glyphs.stale, f"The driver last asked for {asked}.", "stale")] if style else []
     if not style:
-        return words("driver asks", asked)
-    return told(view.glyphs.of(style), f"The driver asks for {asked.format(index=gpu.index)}.", style)
+        return [words("driver asks", asked)]
+    return [told(view.glyphs.of(style), f"The driver asks for {asked}.", style)]
 
 
 def _sentence(gpu: Gpu, word: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.domain import Event, Gpu, NodeState
+from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, GPU_SERIES, GpuSeries, Limit, series_key
 from backends.feed import History, Point
 from screens.node_pages.view import NodeView
@@ -73,7 +73,7 @@ def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
     text = NOT_MEASURED if value is None else f"{figure(value)} {unit_of(series, view.glyphs.ascii)}"
     if gpu.lost:
         return Cell(f"{view.glyphs.bad} lost, last {text}", "bad")
-    if view.reading.state is not NodeState.LIVE:
+    if not view.reading.is_current:
         return Cell(f"{view.glyphs.stale} stale, last {text}", "stale")
     if value is None:
         return Cell(text, "dim")

@@ -38,10 +38,11 @@ from screens.node_pages.view import NodeView
 from screens.rows import row_key
 from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, settled
 from tests.tui.findings import ACKED, DISK, HOT, LOST, triage
-from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
+from tests.tui.fleets import HOSTILE, NOW, fleet, h100, hanging, mig_gpu, reading, refused
 from tests.tui.sheets import lines_of
 from tui.app import Console
 from tui.config import Settings
+from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -158,6 +159,9 @@ def test_every_field_of_a_gpu_has_its_place() -> None:
 def test_the_list_of_gpus_is_stale_with_its_node() -> None:
     rows = gpu_rows(refused("n", h100(0)), UNICODE)
     assert rows[0].dim
+    hung = gpu_rows(hanging(h100(0)), UNICODE)
+    assert hung[0].dim
+    assert cast(Cell, hung[0].cells[1]).text == "◌ stale"
     assert gpu_rows(NodeReading("n", NodeState.CONNECTING, None, None, None), UNICODE) == []
 
 
@@ -257,6 +261,19 @@ async def test_a_dead_node_shows_a_banner_with_age_and_hint() -> None:
         text = str(pilot.app.screen.query_one("#node-problem").render())
         assert "stale: 4 m old: connection refused by 192.0.2.7" in text
         assert "is sshd running there?" in text
+
+
+async def test_a_driver_that_hangs_shows_a_banner_with_age_and_hint() -> None:
+    async with console(Fleet((hanging(h100(0)),))) as (pilot, site):
+        await pilot.press("enter")
+        await pilot.pause()
+        banner = pilot.app.screen.query_one("#node-problem")
+        assert "stall: 4 m old: NVML hangs in nvmlDeviceGetPowerUsage of GPU 3" in str(banner.render())
+        assert "does nvidia-smi hang there too?" in str(banner.render())
+        site.publish(Fleet((reading("dgx01", h100(0)),)))
+        cast(NodeScreen, pilot.app.screen).redraw()
+        await pilot.pause()
+        assert not banner.display
 
 
 async def test_a_large_site_starts_folded() -> None:

@@ -37,7 +37,7 @@ from screens.gpu_values.clock_reasons import REASONS
 from screens.gpu_values.state import RECOVERY
 from screens.node_pages.view import NodeView
 from tests.tui.consoles import ScriptedSite, build_on, settled
-from tests.tui.fleets import GIB, HOSTILE, NOW, h100, mig_gpu, reading
+from tests.tui.fleets import GIB, HOSTILE, NOW, h100, hanging, mig_gpu, reading
 from tests.tui.test_charts_page import hot, remember, stale
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare
 from tui.widgets.columns import Cell
@@ -157,8 +157,15 @@ def test_a_stale_node_says_how_old_its_values_are() -> None:
     assert each.state is NodeState.STALE
 
 
+def test_values_from_before_a_call_that_hangs_are_not_told_as_current() -> None:
+    text = sentence(text_of(gpu_sections(NodeView(hanging(hot()), hot(), NOW), hot())))
+    assert "◌ stale: NVML hangs in nvmlDeviceGetPowerUsage of GPU 3; these values are 4 m old." in text
+    assert "ok" not in text
+
+
 def test_last_values_look_stale_and_what_happened_does_not() -> None:
-    for each, gpu in ((stale(hot()), hot()), (reading("dgx01", hot(lost=True)), hot(lost=True))):
+    lost = hot(lost=True)
+    for each, gpu in ((stale(hot()), hot()), (hanging(hot()), hot()), (reading("dgx01", lost), lost)):
         sections = gpu_sections(NodeView(each, gpu, NOW, (xid(79),)), gpu)
         for section in sections[1:]:
             styles = {cell.style for line in arrange([section], WIDTH)[1:] for cell in line if cell.text.strip()}
@@ -180,6 +187,19 @@ def test_what_the_driver_asks_for_is_said_in_words(action: str) -> None:
 
 def test_a_recovery_action_of_a_newer_driver_is_shown_as_it_is() -> None:
     assert "The driver asks for code_42." in said(replace(h100(0), recovery_action="code_42"))
+
+
+@pytest.mark.parametrize("action", [*RECOVERY, "code_42"])
+def test_what_the_driver_asked_for_before_is_not_told_as_what_it_asks_for(action: str) -> None:
+    gpu = replace(h100(3), recovery_action=action)
+    lost, hung = replace(gpu, lost=True, lost_reason="NVML: GPU is lost"), hanging(gpu)
+    for each, of in ((reading("dgx01", lost), lost), (stale(gpu), gpu), (hung, gpu)):
+        section = gpu_sections(NodeView(each, of, NOW), of)[0]
+        text = sentence(text_of([section]))
+        assert "asks" not in text
+        assert ("The driver last asked for" in text) == (action != "none")
+        asked = [line for line in section.lines if isinstance(line, Prose) and "asked for" in line.text]
+        assert all(line.style == "stale" for line in asked)
 
 
 # Clocks
