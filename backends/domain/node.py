@@ -146,6 +146,14 @@ class Event:
         more = "".join(f" {each}" for each in (self.pid, self.link) if each is not None)
         return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}{more}"
 
+    def is_of(self, gpu: Gpu) -> bool:
+        """Whether it is about `gpu`: by UUID, else by slot, else by index, whichever both are known by."""
+        if self.gpu_uuid is not None and gpu.uuid is not None:
+            return self.gpu_uuid == gpu.uuid
+        if self.pci_bus_id is not None and gpu.pci_bus_id is not None:
+            return short_bus_id(self.pci_bus_id) == short_bus_id(gpu.pci_bus_id)
+        return self.gpu_index is not None and self.gpu_index == gpu.index
+
 
 def short_bus_id(bus_id: str) -> str:
     """00000000:9B:00.0 and 0000:9b:00 are the same slot: domain, bus and device in lower case."""

@@ -81,16 +81,7 @@ class NodeView:
     def gpu_of(self, event: Event) -> Gpu | None:
         """The GPU that `event` is about, as it was last seen."""
         gpus = () if self.last is None else self.last.gpus
-        for gpu in gpus:
-            if event.gpu_uuid is not None and gpu.uuid is not None:
-                if event.gpu_uuid == gpu.uuid:
-                    return gpu
-            elif event.pci_bus_id is not None and gpu.pci_bus_id is not None:
-                if slot(event.pci_bus_id) == slot(gpu.pci_bus_id):
-                    return gpu
-            elif event.gpu_index is not None and event.gpu_index == gpu.index:
-                return gpu
-        return None
+        return next((gpu for gpu in gpus if event.is_of(gpu)), None)
 
 
 @lru_cache(maxsize=8192)

@@ -9,6 +9,7 @@ from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, series_key
 from screens.gpu_values.lines import LABEL_WIDTH, Group, told, words
 from screens.node_pages.view import NodeView
+from screens.node_sections import event_lines
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -173,21 +174,13 @@ def risen(view: NodeView, gpu: Gpu, counters: tuple[str, ...]) -> list[str]:
 
 def of_gpu(view: NodeView, gpu: Gpu) -> list[Event]:
     """The node's events that are this GPU's, oldest first."""
-    return [
-        event
-        for event in view.events
-        if (event.gpu_uuid == gpu.uuid if event.gpu_uuid and gpu.uuid else event.gpu_index == gpu.index)
-    ]
+    return [event for event in view.events if event.is_of(gpu)]
 
 
 def happened(view: NodeView, gpu: Gpu) -> Group:
     """The newest first."""
     lines: list[Line | Prose] = []
     for event in of_gpu(view, gpu)[::-1][:EVENTS_SHOWN]:
-        kind = f"XID {units.number(event.code)}" if event.kind == "xid" else event.kind.replace("_", " ")
-        if event.count > 1:
-            kind += f", {event.count:,} times"
-        lines.append((Cell(f"{units.moment(event.at)}  ", "dim"), Cell(f"{view.glyphs.bad} {kind}", "bad")))
-        lines.append(Prose(event.text, "", indent=2))
+        lines += event_lines(event, view.glyphs)
     nothing = (Cell("none since the console started", "dim"),)
     return Group(Section("EVENTS OF THIS GPU", tuple(lines) or (nothing,)), lasting=True)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, GPU_SERIES, GpuSeries, Limit, series_key
 from backends.feed import History, Point
+from screens.event_words import condition_of, name_of, what
 from screens.node_pages.view import NodeView
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
 from tui.widgets.plot import Mark, Plot, Threshold, figure, nice_top, summary
 
-_MARKED = {
-    "xid": "bad",
-    "gpu_lost": "bad",
-    "ecc_double_bit": "bad",
-    "disconnected": "stale",
-    "connected": "good",
-}
-"""Kinds of events that stand on the time axis, and their style."""
+_MARKED_OF_GPU = frozenset(("xid", "gpu_lost", "gpu_back", "ecc_double_bit"))
+_MARKED_OF_NODE = frozenset(("disconnected", "connected", "stalled", "resumed"))
+"""Kinds of events that stand on the time axis: of the GPU alone, and of its whole node."""
 
 
 def shown_series(view: NodeView) -> tuple[GpuSeries, ...]:
@@ -106,19 +102,14 @@ def marks(view: NodeView, gpu: Gpu) -> tuple[Mark, ...]:
 
 
 def _concerns(event: Event, gpu: Gpu) -> bool:
-    if event.kind not in _MARKED:
-        return False
-    if event.gpu_uuid is not None and gpu.uuid is not None:
-        return event.gpu_uuid == gpu.uuid
-    return event.gpu_index in (None, gpu.index)
+    return event.kind in _MARKED_OF_NODE or (event.kind in _MARKED_OF_GPU and event.is_of(gpu))
 
 
 def _event_mark(view: NodeView, event: Event) -> Mark:
-    style = _MARKED[event.kind]
+    style = condition_of(event).style
     code = "" if event.code is None else str(event.code)
-    words = f"XID {code}" if event.kind == "xid" else event.kind.replace("_", " ")
     sign = view.glyphs.of(style)
-    return Mark(event.at, sign, style, code, f"{sign} {words}: {event.text}")
+    return Mark(event.at, sign, style, code, f"{sign} {name_of(event)}: {what(event)}")
 
 
 def _counter_marks(view: NodeView, history: History, gpu: Gpu) -> list[Mark]:

@@ -149,6 +149,19 @@ def test_hostile_text_keeps_two_columns_in_line() -> None:
         assert cell_len(next(lines(node_sections(reading("n", gpu), gpu, ()), 140))) < 140
 
 
+def test_events_of_the_node_keep_their_count_and_how_grave_they_are() -> None:
+    fatal = Event(
+        NOW - 40, "dgx01", "sxid", "Link 30 LTSSM Fault Up", code=20034, fatal=True, pci_bus_id="0000:c1:00.0"
+    )
+    back = Event(NOW - 30, "dgx01", "gpu_back", "answers again", gpu_index=2, source="nvml")
+    storm = replace(EVENT, count=500, first_at=NOW - 90)
+    each = reading("dgx01", h100(0))
+    text = " ".join("\n".join(lines(node_sections(each, None, (storm, fatal, back)))).split())
+    assert "✖ GPU 2 XID 79 500 times: GPU has fallen off the bus" in text
+    assert "✖ SXID 20034 0000:c1:00 fatal: Link 30 LTSSM Fault Up" in text
+    assert "✓ GPU 2 back answers again" in text
+
+
 def test_every_field_of_a_gpu_has_its_place() -> None:
     """A new field of the domain must be shown, or named here with the reason."""
     source = "".join(path.read_text() for path in Path(screens.gpu_values.__path__[0]).glob("*.py"))

@@ -323,6 +323,14 @@ def test_events_of_this_gpu_carry_their_code_and_whole_text() -> None:
     assert "XID 31" not in text
 
 
+def test_events_of_this_gpu_are_as_grave_as_they_are_and_keep_their_count() -> None:
+    back = Event(NOW - 30, "dgx01", "gpu_back", "answers again", gpu_index=0, source="nvml")
+    text = said(h100(0), replace(xid(43, "pid=7, name=python, Ch 8"), count=500), back)
+    assert "● XID 43" in text
+    assert "500 times: GPU stopped processing: Ch 8" in sentence(text)
+    assert "✓ gpu back" in text
+
+
 # Links
 
 
