@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, series_key
-from screens.gpu_values.lines import LABEL_WIDTH, Group, told, words
+from screens.gpu_values.lines import LABEL_WIDTH, Group, reset_line, told, words
 from screens.node_pages.view import NodeView
 from screens.node_sections import event_lines
 from tui.widgets import units
@@ -80,7 +80,11 @@ def _ecc_meaning(view: NodeView, gpu: Gpu) -> list[Prose]:
     signs, recent, life = view.glyphs, gpu.ecc.volatile, gpu.ecc.aggregate
     if gpu.ecc.enabled is False:
         return [
-            told(signs.warn, "ECC is off: memory errors go unseen. nvidia-smi -e 1 and a reset turn it on.", "warn")
+            told(
+                signs.warn,
+                f"ECC is off: memory errors go unseen. nvidia-smi -e 1 -i {gpu.index} and a reset turn it on.",
+                "warn",
+            )
         ]
     if recent.uncorrected:
         lost = "Memory held wrong values that could not be repaired since the driver was loaded."
@@ -128,7 +132,7 @@ def remapping(view: NodeView, gpu: Gpu) -> Group:
         lines += [told(signs.bad, said, "bad"), Prose(CATALOGUE, "dim")]
     elif rows.pending:
         said = "A row waits to be replaced, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" nvidia-smi --gpu-reset -i {gpu.index}."
+        said += f" {reset_line(gpu)}."
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif rows.uncorrected or rows.corrected:
         lines.append(told(signs.dot, "Spare rows have taken their place: nothing to do.", "dim"))
@@ -145,7 +149,7 @@ def _retirement(view: NodeView, gpu: Gpu) -> Group:
     ]
     if pages.pending:
         said = "A page waits to be retired, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" nvidia-smi --gpu-reset -i {gpu.index}."
+        said += f" {reset_line(gpu)}."
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif pages.double_bit or pages.single_bit:
         lines.append(told(signs.dot, "Retired pages are no longer used: nothing to do.", "dim"))

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from backends.domain import Gpu, NodeReading
 from screens.condition import HOT_REASONS, gpu_condition
-from screens.gpu_values.lines import told, words
+from screens.gpu_values.lines import reset_line, told, words
 from screens.node_pages.view import NodeView
 from tui.widgets import units
 from tui.widgets.sheet import Line, Prose, Section
 
 RECOVERY: dict[str, tuple[str, str]] = {
     "none": ("", "nothing"),
-    "gpu_reset": ("warn", "a reset of this GPU: drain its work, then nvidia-smi --gpu-reset -i {index}"),
+    "gpu_reset": ("warn", "a reset of this GPU: drain its work, then {reset}"),
     "node_reboot": ("bad", "a reboot of the node: drain it first"),
     "drain_p2p": ("warn", "to end the work that reaches this GPU from its peers (NVLink, PCIe), then look again"),
-    "drain_and_reset": ("warn", "its work drained, then a reset: nvidia-smi --gpu-reset -i {index}"),
+    "drain_and_reset": ("warn", "its work drained, then a reset: {reset}"),
     "recover_imex_domain": ("bad", "its IMEX domain recovered: look at nvidia-imex on the nodes of the domain"),
     "bus_reset": ("bad", "a reset of its bus: drain the node first"),
     "system_reboot": ("bad", "a reboot of the whole system: drain it first"),
@@ -73,7 +73,7 @@ def _asked(view: NodeView, gpu: Gpu, action: str) -> list[Line | Prose]:
     """What the driver asks for; of a GPU whose values are old what it asked for last, and nothing where that was
     nothing: nobody knows whether it still asks for nothing."""
     style, template = RECOVERY.get(action, ("warn", ""))
-    asked = template.format(index=gpu.index) if template else action
+    asked = template.format(reset=reset_line(gpu)) if template else action
     if view.is_old(gpu):
         return [told(view.glyphs.stale, f"The driver last asked for {asked}.", "stale")] if style else []
     if not style:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -185,6 +186,33 @@ def test_what_the_driver_asks_for_is_said_in_words(action: str) -> None:
         assert "nvidia-smi --gpu-reset -i 3" in text
 
 
+def advised(gpu: Gpu) -> list[str]:
+    """The commands on its page that change something."""
+    return re.findall(r"nvidia-smi (?:-e 1|-rac|--gpu-reset)[^.,]*", sentence(said(gpu)))
+
+
+def test_advice_acts_on_this_gpu_alone() -> None:
+    trouble = replace(
+        h100(3),
+        ecc=Ecc(False, False),
+        clocks=Clocks(event_reasons=("applications_clocks_setting",)),
+        remapped_rows=RemappedRows(0, 1, True, False),
+        recovery_action="gpu_reset",
+    )
+    pages = replace(h100(3), remapped_rows=RemappedRows(), retired_pages=RetiredPages(2, 1, True))
+    found = [*advised(trouble), *advised(pages)]
+    assert len(found) == 5
+    assert all("-i 3" in command for command in found), found
+
+
+def test_gpus_that_are_reset_together_are_not_advised_to_be_reset_alone() -> None:
+    gpu = replace(h100(3), architecture="Ampere", recovery_action="gpu_reset", remapped_rows=RemappedRows(0, 1, True))
+    assert gpu.links
+    assert all(link.remote_kind == "switch" for link in gpu.links)
+    assert [command for command in advised(gpu) if "-i" in command] == []
+    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in sentence(said(gpu))
+
+
 def test_a_recovery_action_of_a_newer_driver_is_shown_as_it_is() -> None:
     assert "The driver asks for code_42." in said(replace(h100(0), recovery_action="code_42"))
 
@@ -210,7 +238,7 @@ def test_each_reason_says_what_it_means(name: str) -> None:
     text = sentence(said(replace(h100(0), clocks=Clocks(event_reasons=(name,)))))
     reason = REASONS[name]
     assert f"{reason.title} {reason.meaning}" in text
-    assert reason.action in text
+    assert reason.action.format(index=0) in text
     assert (f"{UNICODE.of(reason.style)} {reason.title}" in text) == bool(reason.style)
 
 
