@@ -60,7 +60,8 @@ def unit_of(series: GpuSeries, ascii_only: bool) -> str:
 
 
 def threshold(limit: Limit) -> Threshold:
-    return Threshold(limit.value, limit.word, "bad" if limit.severe else "warn", limit.below)
+    style = "accent" if limit.in_bounds else ("bad" if limit.severe else "warn")
+    return Threshold(limit.value, limit.word, style, limit.below)
 
 
 def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
@@ -73,7 +74,7 @@ def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
         return Cell(f"{view.glyphs.stale} stale, last {text}", "stale")
     if value is None:
         return Cell(text, "dim")
-    passed = [limit for limit in series.limits(gpu) if threshold(limit).passed(value)]
+    passed = [limit for limit in series.limits(gpu) if not limit.in_bounds and threshold(limit).passed(value)]
     if not passed:
         return Cell(text)
     style = "bad" if any(limit.severe for limit in passed) else "warn"

@@ -25,9 +25,10 @@ from backends.domain import (
     Temperature,
     Utilization,
 )
+from backends.domain.gpu_series import GPU_SERIES
 from backends.feed import Point
 from screens.node import NodeScreen
-from screens.node_pages.chart_plots import marks
+from screens.node_pages.chart_plots import latest, marks, plot
 from screens.node_pages.charts import ChartsPage
 from screens.node_pages.view import NodeView
 from tests.tui.consoles import Opened, ScriptedSite, build_on, grid, opened, settled
@@ -137,6 +138,22 @@ def test_a_mark_is_as_grave_as_its_event() -> None:
     own = replace(XID, gpu_index=0, gpu_uuid=gpu.uuid)
     view = NodeView(reading("dgx01", gpu), gpu, NOW, (own, replace(own, at=NOW, code=43)))
     assert [mark.style for mark in marks(view, gpu)] == ["bad", "accent"]
+
+
+async def test_left_at_the_longest_span_does_not_freeze_the_charts() -> None:
+    async with charts() as (console, page, _):
+        await console.press("minus", "minus", "minus", "left")
+        assert (page.time.words, page.time.end) == ("6 h", None)
+
+
+def test_a_board_at_its_power_limit_is_no_alarm() -> None:
+    series = next(each for each in GPU_SERIES if each.id == "power")
+    for draw in (700.0, 712.0):
+        gpu = replace(h100(0), power=Power(draw, 700.0, 700.0))
+        view = NodeView(reading("dgx01", gpu), gpu, NOW)
+        assert latest(view, gpu, series).style == ""
+        limit = next(iter(plot(view, gpu, series, NOW, 300, 60).thresholds))
+        assert (limit.word, limit.style) == ("limit", "accent")
 
 
 # What they show

@@ -431,6 +431,7 @@ def test_a_node_read_by_nvidia_smi_says_that_it_tells_less() -> None:
 def test_persistence_and_compute_mode_warn() -> None:
     text = sentence(said(replace(h100(0), persistence=False, compute_mode="prohibited")))
     assert "the next start is slow" in text
+    assert "unloads its modules too, MIG is lost from Hopper on" in text
     assert "PROHIBITED: no CUDA work can start" in text
 
 
