@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.domain import short_bus_id
@@ -53,6 +55,23 @@ def what(event: Event) -> str:
     instance = "" if event.gi is None else f"GI {event.gi}{'' if event.ci is None else f' CI {event.ci}'}: "
     times = f"{event.count:,} times: " if event.count > 1 else ""
     return f"{times}{switch}{fatal}{instance}{words_of(event)}{_met_by(event)}"
+
+
+def runs(events: Iterable[Event]) -> list[Event]:
+    """`events`, oldest first, as the newest of each run of one name about one device, which stands for all of it."""
+    found: list[Event] = []
+    for event in events:
+        last = found[-1] if found else None
+        if last is None or event.code is None or _run(last) != _run(event):
+            found.append(event)
+            continue
+        begun = last.at if last.first_at is None else last.first_at
+        found[-1] = replace(event, count=last.count + event.count, first_at=begun)
+    return found
+
+
+def _run(event: Event) -> tuple[object, ...]:
+    return event.kind, event.code, event.device, event.gi, event.ci, event.fatal, event.pid
 
 
 def _met_by(event: Event) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.domain import Event
-from screens.event_words import condition_of, name_of, what
+from screens.event_words import condition_of, name_of, runs, what
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -34,8 +34,8 @@ def event_lines(event: Event, glyphs: Glyphs, where: str = "") -> tuple[Line, Pr
 
 
 def events_section(events: Sequence[Event], glyphs: Glyphs) -> Section:
-    """The newest events first."""
+    """The newest events first, a run of one once."""
     lines: list[Line | Prose] = []
-    for event in list(events)[::-1][:EVENTS_SHOWN]:
+    for event in runs(events)[::-1][:EVENTS_SHOWN]:
         lines += event_lines(event, glyphs, "" if event.gpu_index is None else f"GPU {event.gpu_index}")
     return Section("EVENTS OF THIS NODE", tuple(lines) or ((Cell("none since the console started", "dim"),),))

@@ -57,5 +57,5 @@ def gpu_sections(view: NodeView, gpu: Gpu) -> list[Section]:
     ]
     if others:
         sections.append(Section("NOT MEASURED", (Prose(f"{NOT_MEASURED}: {', '.join(others)}", "dim"),)))
-    anything = any(group.measured for group in groups if group.name)
+    anything = any(group.measured for group in groups if group.name and not group.lasting)
     return [state(view, gpu, known_why, anything=anything), *sections]

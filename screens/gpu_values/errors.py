@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, series_key
+from screens.event_words import runs
 from screens.gpu_values.lines import LABEL_WIDTH, Group, reset_line, told, words
 from screens.node_pages.view import NodeView
 from screens.node_sections import event_lines
@@ -182,9 +183,9 @@ def of_gpu(view: NodeView, gpu: Gpu) -> list[Event]:
 
 
 def happened(view: NodeView, gpu: Gpu) -> Group:
-    """The newest first."""
+    """The newest first, a run of one once."""
     lines: list[Line | Prose] = []
-    for event in of_gpu(view, gpu)[::-1][:EVENTS_SHOWN]:
+    for event in runs(of_gpu(view, gpu))[::-1][:EVENTS_SHOWN]:
         lines += event_lines(event, view.glyphs)
     nothing = (Cell("none since the console started", "dim"),)
     return Group(Section("EVENTS OF THIS GPU", tuple(lines) or (nothing,)), lasting=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.domain import Gpu, NodeReading
-from screens.condition import HOT_REASONS, gpu_condition
+from screens.condition import HOT_REASONS, gpu_condition, worse
 from screens.gpu_values.lines import reset_line, told, words
 from screens.node_pages.view import NodeView
+from screens.rows import found_of, row_key
 from tui.widgets import units
 from tui.widgets.sheet import Line, Prose, Section
 
@@ -33,6 +34,7 @@ WORDS: dict[str, str] = {
     "pcie": "it runs with fewer PCIe lanes than it could",
     "mig": "a change of its MIG mode waits for a reset",
     "reset": "the driver asks for something",
+    "triage": "no value is out of bounds; what was found stands above",
 }
 """What a word of the STATE column says; `hot` and `remap` have two sentences."""
 
@@ -44,11 +46,13 @@ GUEST_WHY = "The board's are told to the host alone."
 
 def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) -> Section:
     """`silent` are the groups that say nothing and whose silence is explained here; `anything`: some group speaks."""
-    condition, signs = gpu_condition(gpu, view.reading.node.gpus if view.reading.node else ()), view.glyphs
+    around, signs = view.reading.node.gpus if view.reading.node else (), view.glyphs
+    condition = worse(gpu_condition(gpu, around), found_of(view.findings).get(row_key(view.reading.name, gpu)))
     lines: list[Line | Prose] = []
     if gpu.lost:
         reason = gpu.lost_reason or "no reason given"
-        lines.append(told(signs.bad, f"LOST: {reason}. The values below are its last ones.", "bad"))
+        known = "The values below are its last ones." if anything else "No value of it is known."
+        lines.append(told(signs.bad, f"LOST: {reason}. {known}", "bad"))
     elif not view.reading.is_current:
         age = units.coarse_age(view.reading.age(view.now))
         lines.append(told(signs.stale, f"stale: {_why_old(view.reading)}; these values are {age} old.", "stale"))

@@ -69,7 +69,7 @@ def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
     value = series.value(gpu)
     text = NOT_MEASURED if value is None else f"{figure(value)} {unit_of(series, view.glyphs.ascii)}"
     if gpu.lost:
-        return Cell(f"{view.glyphs.bad} lost, last {text}", "bad")
+        return Cell(f"{view.glyphs.bad} lost" + ("" if value is None else f", last {text}"), "bad")
     if not view.reading.is_current:
         return Cell(f"{view.glyphs.stale} stale, last {text}", "stale")
     if value is None:
@@ -89,6 +89,8 @@ def _top_of(points: tuple[Point | None, ...], value: float | None) -> float:
 def _note(gpu: Gpu, series: GpuSeries, *, kept: bool) -> str:
     if not kept and series is GPU_SERIES[0] and gpu.mig.enabled:
         return "cannot be measured while MIG is on"
+    if not kept and gpu.lost and series.value(gpu) is None:
+        return "nothing was read of it before it was lost"
     if not kept and series.value(gpu) is None:
         return "not measured on this GPU"
     return "no sample in this time" if kept else "no sample yet: what is read from now on is kept"

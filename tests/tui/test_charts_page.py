@@ -146,6 +146,13 @@ async def test_left_at_the_longest_span_does_not_freeze_the_charts() -> None:
         assert (page.time.words, page.time.end) == ("6 h", None)
 
 
+def test_a_gpu_that_was_lost_before_it_was_read_has_no_last_value() -> None:
+    never = Gpu(index=3, uuid="GPU-x", lost=True)
+    view = NodeView(reading("dgx01", never), never, NOW)
+    assert latest(view, never, GPU_SERIES[0]).text == "✖ lost"
+    assert "before it was lost" in plot(view, never, GPU_SERIES[0], NOW, 300, 60).note
+
+
 def test_a_board_at_its_power_limit_is_no_alarm() -> None:
     series = next(each for each in GPU_SERIES if each.id == "power")
     for draw in (700.0, 712.0):

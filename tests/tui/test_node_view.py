@@ -172,6 +172,9 @@ def test_every_field_of_a_gpu_has_its_place() -> None:
 def test_the_list_of_gpus_is_stale_with_its_node() -> None:
     rows = gpu_rows(refused("n", h100(0)), UNICODE)
     assert rows[0].dim
+    found = replace(HOT, subject=Subject("n", h100(0).key, 0))
+    told = gpu_rows(reading("n", h100(0)), UNICODE, (found,))
+    assert cast(Cell, told[0].cells[1]).text == "▲ triage", "as in the fleet"
     hung = gpu_rows(hanging(h100(0)), UNICODE)
     assert hung[0].dim
     assert cast(Cell, hung[0].cells[1]).text == "◌ stale"

@@ -27,6 +27,7 @@ from backends.domain import (
     Power,
     RemappedRows,
     RetiredPages,
+    Subject,
     Temperature,
     Utilization,
     Vgpu,
@@ -38,6 +39,7 @@ from screens.gpu_values.clock_reasons import REASONS
 from screens.gpu_values.state import RECOVERY
 from screens.node_pages.view import NodeView
 from tests.tui.consoles import ScriptedSite, build_on, settled
+from tests.tui.findings import ACKED, HOT
 from tests.tui.fleets import GIB, HOSTILE, NOW, h100, hanging, mig_gpu, reading
 from tests.tui.test_charts_page import hot, remember, stale
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare
@@ -184,6 +186,23 @@ def test_what_the_driver_asks_for_is_said_in_words(action: str) -> None:
     assert action not in text
     if "reset" in action and "bus" not in action:
         assert "nvidia-smi --gpu-reset -i 3" in text
+
+
+def test_a_gpu_that_was_lost_before_it_was_read_has_no_last_values() -> None:
+    never = Gpu(index=3, uuid="GPU-x", lost=True, lost_reason="NVML: GPU is lost")
+    text = sentence(said(never))
+    assert "LOST: NVML: GPU is lost. No value of it is known." in text
+    assert "last ones" not in text
+
+
+def test_a_gpu_that_shows_nothing_of_what_was_found_is_not_called_ok() -> None:
+    gpu = h100(0)
+    each = reading("dgx01", gpu)
+    found = replace(HOT, subject=Subject("dgx01", gpu.key, 0))
+    text = sentence(text_of(gpu_sections(NodeView(each, gpu, NOW, findings=(found,)), gpu)))
+    assert "▲ triage: no value is out of bounds; what was found stands above." in text
+    acknowledged = replace(ACKED, subject=found.subject)
+    assert "✓ ok" in text_of(gpu_sections(NodeView(each, gpu, NOW, findings=(acknowledged,)), gpu))
 
 
 def advised(gpu: Gpu) -> list[str]:
@@ -349,6 +368,16 @@ def test_events_of_this_gpu_carry_their_code_and_whole_text() -> None:
     assert "✖ XID 79" in text
     assert sentence(text).count("GPU has fallen off the bus.") == 4
     assert "XID 31" not in text
+
+
+def test_a_run_of_one_xid_is_told_once_and_hides_no_other() -> None:
+    storm = [xid(45, f"pid='<unknown>', name=<unknown>, Ch {ago}", ago=ago) for ago in range(40, 0, -1)]
+    text = said(h100(0), xid(79, ago=60), *storm[:30], xid(48, ago=9.5), *storm[31:])
+    assert text.count("XID 45") == 2
+    assert "30 times: Preemptive cleanup: Ch 11" in sentence(text)
+    assert text.index("XID 48") < text.index("XID 79")
+    apart = said(h100(0), replace(xid(31), pid=1), replace(xid(31, ago=50), pid=2))
+    assert apart.count("XID 31") == 2, "two processes"
 
 
 def test_events_of_this_gpu_are_as_grave_as_they_are_and_keep_their_count() -> None:
