@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backends.domain.finding import (
         Acknowledgement,
         Check,
+        Earlier,
         Evidence,
         Finding,
         Hit,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
+    from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
@@ -99,6 +101,7 @@ __all__ = [
     "DrainPlan",
     "DrainPod",
     "DriverUpgradeState",
+    "Earlier",
     "Ecc",
     "EccCounts",
     "Event",
@@ -112,6 +115,7 @@ __all__ = [
     "GpuUse",
     "Hit",
     "Host",
+    "Identity",
     "KubernetesSpec",
     "Link",
     "LogBatch",
@@ -179,7 +183,7 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
+    *("access", "identity", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

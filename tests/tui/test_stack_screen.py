@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, Problem, Stack
+from backends.domain import (
+    Component,
+    Fleet,
+    MigManagerState,
+    NotPermitted,
+    OperandPhase,
+    Permission,
+    Problem,
+    Since,
+    Stack,
+    StackHealth,
+)
 from screens.node import NodeScreen
 from screens.stack import StackScreen
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
@@ -83,6 +95,16 @@ async def test_mig_and_driver_upgrade_say_how_long() -> None:
         assert "list pods in team-a" in page(on)
 
 
+async def test_a_change_that_came_to_nothing_stands_before_a_waterfall_that_is_well() -> None:
+    reason = "Unable to enable MIG mode: In use by another client"
+    mig = MigManagerState("all-1g.10gb", "failed", Since(NOW - 60), reason)
+    async with opened(console()) as on:
+        await to_stack(on, stack(replace(well("dgx01"), health=StackHealth.BLOCKED, mig=mig), well("dgx02")))
+        assert page(on).index(reason) < page(on).index("THE STACK, IN THE ORDER IT COMES UP")
+        await on.press("down")
+        assert "MIG MANAGER" not in page(on)
+
+
 async def test_nothing_to_see_says_why() -> None:
     async with opened(console(None)) as on:
         await to_stack(on, None)
@@ -93,6 +115,27 @@ async def test_nothing_to_see_says_why() -> None:
         on.site.stack.fail(Problem("unreachable", "connection refused by 127.0.0.1:6443", "is it up?", NOW))
         await on.until(lambda: "connection refused" in on.text, "the error")
         assert "is it up?" in on.text
+
+
+async def test_who_may_not_read_nodes_is_told_the_right_and_sees_the_rest() -> None:
+    refused = (NotPermitted("nodes of the cluster", Permission("list", "nodes")),)
+    operator = Component("gpu-operator", 1, 1)
+    async with opened(console()) as on:
+        await on.press("3")
+        on.site.stack.publish(replace(stack(), not_permitted=refused, components=(operator,)), NOW)
+        await on.until(lambda: "Not permitted: list nodes." in on.text, "the right")
+        assert "GPU-OPERATOR" in page(on).upper()
+        assert "nodes of the cluster: needs list nodes" in page(on)
+        assert "ClusterPolicy notReady" in on.text
+
+
+async def test_a_log_that_may_not_be_found_is_not_called_absent() -> None:
+    hidden = "not permitted: list pods"
+    operands = tuple(replace(each, phase=OperandPhase.UNKNOWN, reason=hidden) for each in well("dgx01").operands)
+    async with opened(console()) as on:
+        await to_stack(on, stack(replace(well("dgx01"), operands=operands)))
+        await on.press("l")
+        await on.until(lambda: "No log can be shown; not permitted: list pods." in on.notices, "why")
 
 
 async def test_an_error_after_a_value_stands_beside_it() -> None:

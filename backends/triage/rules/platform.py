@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backends.domain import Evidence, Finding, NextStep, NotPermitted, OlmOperator, Problem, Severity, Subject
+from backends.domain import (
+    Evidence,
+    Finding,
+    NextStep,
+    NotPermitted,
+    OlmOperator,
+    OperandPhase,
+    Problem,
+    Severity,
+    Stack,
+    Subject,
+)
 from backends.triage import steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.state import SiteState
@@ -69,7 +80,7 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
         refused.setdefault(str(each.permission), each)
     if not refused:
         return
-    blind = platform.stack is not None and not platform.stack.nodes
+    blind = platform.stack is not None and not _sees_operands(platform.stack)
     left = "the GPU stack is not judged at all" if blind else "nothing else misses because of it"
     yield finding(
         "platform-not-permitted",
@@ -86,6 +97,12 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
         source=GPUDECK,
         magnitude=float(len(refused)),
     )
+
+
+def _sees_operands(stack: Stack) -> bool:
+    """There are nodes, and not all that is known of their operands is that they may not be read."""
+    phases = {operand.phase for node in stack.nodes for operand in node.operands}
+    return bool(stack.nodes) and phases != {OperandPhase.UNKNOWN}
 
 
 def components(state: SiteState) -> Iterator[Finding]:
