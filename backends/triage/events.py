@@ -6,7 +6,7 @@ import re
 
 from backends.domain import Event, Severity
 from backends.triage import xids
-from backends.triage.rules.nvswitch import MEANINGS, OTHER
+from backends.triage.sxids import MEANINGS, OTHER
 
 _BRIEF = re.compile(r" -- |, | \(")
 """Where the catalogue goes on to explain."""
