@@ -85,8 +85,7 @@ _MARKS = {
 
 def render(site: SiteSpec, stack: Stack, now: float) -> str:
     """Aligned plain text: what is wrong first, then a line for each node."""
-    title = f"{site.name}: {stack.platform}" + (f" {stack.version}" if stack.version else "")
-    lines = [f"{title}, GPU stack {stack.health}"]
+    lines = [f"{site.name}: {stack.title}, GPU stack {stack.health}"]
     lines += [f"  {line}" for line in _about(stack)]
     for node in stack.nodes:
         if node.blocker is not None:
@@ -98,7 +97,9 @@ def render(site: SiteSpec, stack: Stack, now: float) -> str:
 
 
 def _about(stack: Stack) -> list[str]:
-    lines = [
+    lines = [f"cluster: {stack.cluster.words}"] if stack.cluster is not None and stack.cluster.words else []
+    lines += [f"metrics: {stack.monitoring_url}"] if stack.monitoring_url is not None else []
+    lines += [
         f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
         + (f", {policy.reason}" if policy.reason else "")
         + (f": {policy.message}" if policy.message else "")

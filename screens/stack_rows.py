@@ -281,7 +281,9 @@ def _pair(label: str, value: str | None, style: str = "") -> Line:
 
 def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
     """One line over all: the operator's own verdict, then how many nodes are how."""
-    parts = [Cell(f"{stack.platform} {stack.version}" if stack.version else stack.platform)]
+    parts = [Cell(stack.title)]
+    if stack.cluster is not None and stack.cluster.unwell:
+        parts.append(Cell(f"{glyphs.bad} cluster {'failing' if stack.cluster.failing else 'not available'}", "bad"))
     for policy in stack.policies:
         style, _ = HEALTH[policy.health]
         said = policy.state or "unknown"
@@ -300,6 +302,7 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
 def site_sections(stack: Stack) -> list[Section]:
     """What is not about one node: OLM, components, versions, what may not be read."""
     sections = [
+        _cluster(stack),
         Section(
             "OPERATORS, BY OLM",
             tuple(
@@ -329,6 +332,17 @@ def site_sections(stack: Stack) -> list[Section]:
         ),
     ]  # fmt: skip
     return [section for section in sections if section.lines]
+
+
+def _cluster(stack: Stack) -> Section:
+    release = stack.cluster
+    if release is None and stack.monitoring_url is None:
+        return Section("CLUSTER", ())
+    lines: list[Line | Prose] = [_pair("release", stack.title)]
+    if release is not None and release.words is not None:
+        lines.append(Prose(release.words, "bad" if release.unwell else "accent"))
+    lines.append(_pair("metrics", stack.monitoring_url))
+    return Section("CLUSTER", tuple(lines))
 
 
 def _operator(each: object) -> str:

@@ -342,7 +342,7 @@ class Stack:
 
     platform: str
     version: str | None = None
-    """Of the platform."""
+    """Of the platform; on OpenShift of its Kubernetes, see `cluster`."""
     operands: tuple[Operand, ...] = ()
     """In dependency order; only those that are deployed somewhere."""
     nodes: tuple[StackNode, ...] = ()
@@ -354,6 +354,8 @@ class Stack:
     support: tuple[Support, ...] = ()
     cluster: ClusterRelease | None = None
     """OpenShift's own release."""
+    monitoring_url: str | None = None
+    """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
     notes: tuple[str, ...] = ()
@@ -367,13 +369,24 @@ class Stack:
         return next((operand for operand in self.operands if operand.key == key), None)
 
     @property
+    def title(self) -> str:
+        """`kubernetes v1.33.4`, `openshift 4.20.4 (kubernetes v1.33.4)`; without what is not known."""
+        if self.platform != "openshift":
+            return f"{self.platform} {self.version}" if self.version else self.platform
+        release = None if self.cluster is None else self.cluster.version
+        below = f" (kubernetes {self.version})" if self.version else ""
+        return (f"openshift {release}" if release else "openshift") + below
+
+    @property
     def health(self) -> StackHealth:
-        """The worst of the nodes, the policies, the components and OLM's operators."""
+        """The worst of the nodes, the policies, the components, OLM's operators and the cluster's release."""
         found = [node.health for node in self.nodes] + [policy.health for policy in self.policies]
         if any(component.ready < component.wanted for component in self.components) or self.notes:
             found.append(StackHealth.WARNING)
         if any(not operator.healthy for operator in self.operators):
             found.append(StackHealth.BLOCKED)
+        if self.cluster is not None and self.cluster.unwell:
+            found.append(StackHealth.WARNING)
         if not found:
             return StackHealth.UNKNOWN
         order = list(StackHealth)

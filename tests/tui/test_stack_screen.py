@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, Problem, Stack
+from backends.domain import ClusterRelease, Fleet, Problem, Stack
 from screens.node import NodeScreen
 from screens.stack import StackScreen
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
@@ -93,6 +94,19 @@ async def test_nothing_to_see_says_why() -> None:
         on.site.stack.fail(Problem("unreachable", "connection refused by 127.0.0.1:6443", "is it up?", NOW))
         await on.until(lambda: "connection refused" in on.text, "the error")
         assert "is it up?" in on.text
+
+
+async def test_openshift_tells_its_release_what_it_fails_at_and_where_its_metrics_are() -> None:
+    async with opened(console("openshift"), size=LARGE) as on:
+        release = ClusterRelease("4.20.4", "4.20.5", True, True, True, "Cluster operator etcd is degraded")
+        told = replace(
+            stack(well("dgx01")), platform="openshift", cluster=release, monitoring_url="https://thanos.example.com"
+        )
+        await to_stack(on, told)
+        assert "openshift 4.20.4 (kubernetes v1.33.4)" in on.text
+        assert "cluster failing" in on.text
+        assert "failing, upgrading to 4.20.5: Cluster operator etcd is degraded" in page(on)
+        assert "https://thanos.example.com" in page(on)
 
 
 async def test_an_error_after_a_value_stands_beside_it() -> None:
