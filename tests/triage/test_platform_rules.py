@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backends.domain import (
+    ClusterRelease,
     Component,
     DriverUpgradeState,
     Fleet,
@@ -370,3 +371,33 @@ def test_checks_count_what_the_platform_let_be_looked_at() -> None:
     triage = run(Triager(SITE), platform(stack(well("n1"), dataclasses.replace(well("n2"), labelled=True))))
     looked = {check.rule: check.subjects for check in triage.checks}
     assert (looked["operand"], looked["nfd"], looked["alloc-host"], looked["platform-unreachable"]) == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        (ClusterRelease("4.20.4", "4.20.5", True, True, False, "Working towards 4.20.5"), []),
+        (
+            ClusterRelease("4.20.4", "4.20.5", True, True, True, "etcd is degraded"),
+            [("cluster-release", "warning", "the OpenShift cluster is failing on its way to 4.20.5")],
+        ),
+        (
+            ClusterRelease("4.20.4", "4.20.4", False, False, False, "x"),
+            [("cluster-release", "critical", "the OpenShift cluster is not available")],
+        ),
+        (None, []),
+    ],
+)
+def test_a_cluster_that_fails_is_told_and_an_upgrade_is_not(
+    release: ClusterRelease | None, told: list[tuple[str, str, str]]
+) -> None:
+    assert found(platform(stack(well("n1"), cluster=release))) == told
+
+
+@pytest.mark.parametrize(("on", "tool"), [("kubernetes", "kubectl"), ("openshift", "oc")])
+def test_a_policy_is_read_by_the_full_name_of_its_resource_with_the_cluster_s_own_tool(on: str, tool: str) -> None:
+    policy = PolicyState("ClusterPolicy", "gpu-cluster-policy", "notReady", "OperandNotReady", "x")
+    triager = Triager(dataclasses.replace(SITE, platform=on))
+    (told,) = (each for each in run(triager, platform(stack(well("n1"), policies=(policy,)))).findings
+               if each.rule == "operator-policy")  # fmt: skip
+    assert told.steps[0].target == f"{tool} describe clusterpolicies.nvidia.com gpu-cluster-policy"

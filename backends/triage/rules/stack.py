@@ -232,7 +232,7 @@ def not_ready(state: SiteState) -> Iterator[Finding]:
                 cause="likely the kubelet does not run there, or cannot reach the API server: its pods are moved away",
                 hits=hits.of_workloads(_holders(state, node)),
                 steps=[
-                    steps.command("see its conditions", f"kubectl describe node {shlex.quote(node.name)}"),
+                    steps.in_cluster(state.site, "see its conditions", f"describe node {shlex.quote(node.name)}"),
                     steps.command(f"on {subject.label}: read the kubelet's log", "journalctl -u kubelet -n 100"),
                     steps.open_stack(),
                 ],
