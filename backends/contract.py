@@ -21,6 +21,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 ├── ChangeRefused               a change may not be made: window, permission, limit, another console
 ├── StepFailed                  a step of a change did not do what it should
 ├── JournalFailed               a change cannot be written down: nothing is done that is not
+├── BackendFailed               a backend raised something else: a defect of its own
 └── BackendMissing              no installed backend has that name
 """
 
@@ -158,6 +159,10 @@ class StepFailed(GpudeckError):
 
 class JournalFailed(GpudeckError):
     code = "journal-failed"
+
+
+class BackendFailed(GpudeckError):
+    code = "backend-failed"
 
 
 class BackendMissing(GpudeckError):

@@ -232,6 +232,7 @@ def problem(code: str) -> Problem:
     [
         ("unreachable", "platform-unreachable"),
         ("timeout", "platform-unreachable"),
+        ("backend-failed", "platform-unreachable"),
         ("auth-refused", "platform-access"),
         ("not-permitted", "platform-access"),
     ],

@@ -26,6 +26,12 @@ ACCESS_CODES = frozenset({"auth-refused", "not-permitted", "host-key-unknown", "
 OWN_CODES = frozenset({"error", "backend-missing", "config"})
 """Nothing of the platform's: the backend is not installed, or cannot do this."""
 REFUSED_TOLD = 8
+CAUSES = {
+    "platform-unreachable": "likely the API server, the network to it or its load balancer",
+    "platform-access": "likely the credentials have expired, or were taken back",
+    "backend-failed": "a defect of the backend, not of the platform",
+}
+"""Rule, or code of the problem -> why the platform is not read."""
 POLICY_RESOURCES = {"ClusterPolicy": "clusterpolicies.nvidia.com", "NVIDIADriver": "nvidiadrivers.nvidia.com"}
 
 
@@ -55,9 +61,7 @@ def _not_read(rule: str, claim: str, state: SiteState, problem: Problem) -> Find
         claim,
         problem.at,
         evidence=[Evidence(problem.message, problem.at, state.site.platform)],
-        cause="likely the API server, the network to it or its load balancer"
-        if rule == "platform-unreachable"
-        else "likely the credentials have expired, or were taken back",
+        cause=CAUSES.get(problem.code, CAUSES[rule]),
         steps=[*shown, *_ask(state)],
     )
 
