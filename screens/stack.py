@@ -12,10 +12,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from backends.domain import Operand, Stack
+from backends.allocation import InUse, in_use
+from backends.domain import Operand, Stack, StackNode
 from backends.feed import Topic
 from screens import stack_rows
 from screens.logs_rows import stack_targets
+from screens.stack_gpus import has_instances
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
@@ -63,7 +65,8 @@ class StackScreen(LiveScreen):
     def __init__(self, node: str | None = None) -> None:
         """Opened at `node`; None at the first."""
         super().__init__()
-        self._operands: tuple[Operand, ...] | None = None
+        self._made_for: tuple[tuple[Operand, ...], bool] | None = None
+        """What the columns of the list were made for: the operands, and whether MIG instances are counted."""
         self._to_select = node
         self._offered: tuple[PlatformAction, ...] = ()
         """What the platform can do to a node."""
@@ -91,7 +94,7 @@ class StackScreen(LiveScreen):
         return next(iter(self.query(Grid)), None)
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.stack,)
+        return () if self.site is None else (self.site.stack, self.site.ownership, self.site.fleet)
 
     def crumbs(self) -> tuple[str, ...]:
         return ("Stack",) if self.app.screen_stack[0] is self else ("", "Stack")
@@ -105,8 +108,9 @@ class StackScreen(LiveScreen):
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
             self.run_worker(self._ask_platform(), exclusive=True, group="offered", exit_on_error=False)
-        if stack.operands != self._operands:
-            self._operands = stack.operands
+        made_for = (stack.operands, has_instances(stack))
+        if made_for != self._made_for:
+            self._made_for = made_for
             self.run_worker(self._make_grid(stack), exclusive=True, group="stack-grid", description="columns")
             return
         grid = self.grid
@@ -123,7 +127,8 @@ class StackScreen(LiveScreen):
         """Other operands are other columns."""
         holder = self.query_one("#stack-list", Vertical)
         await holder.remove_children()
-        grid = Grid(stack_rows.columns(stack.operands), glyphs=self.glyphs, id="stack-grid")
+        columns = stack_rows.columns(stack.operands, instances=has_instances(stack))
+        grid = Grid(columns, glyphs=self.glyphs, id="stack-grid")
         await holder.mount(grid)
         grid.focus()
         self.show()
@@ -164,8 +169,16 @@ class StackScreen(LiveScreen):
         node = stack.get(row.key) if row is not None else None
         sections = stack_rows.site_sections(stack)
         if node is not None:
-            sections = [*stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs), *sections]
+            of_node = stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs, self._used(stack, node))
+            sections = [*of_node, *sections]
         self.query_one("#stack-sheet", Sheet).set_sections(sections)
+
+    def _used(self, stack: Stack, node: StackNode) -> InUse | None:
+        """Of the node's GPUs; None where it is not known."""
+        ownership = self.site.ownership.reading.value if self.site else None
+        fleet = self.site.fleet.reading.value if self.site else None
+        reading = None if fleet is None else fleet.get(self._node_of(node.name) or "")
+        return None if reading is None or ownership is None else in_use(reading, stack, ownership)
 
     def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from backends.allocation import InUse
 from backends.domain import (
-    NodeGpuCapacity,
     Operand,
     OperandPhase,
     OperandState,
@@ -13,6 +13,8 @@ from backends.domain import (
     StackNode,
 )
 from screens.cells import MISSING
+from screens.stack_gpus import LABEL, counts_cell, gpus_cell, gpus_section, has_instances
+from screens.stack_gpus import pair as _pair
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell, Column, LazyRows, Row
@@ -57,16 +59,19 @@ SHORT: dict[str, str] = {
 """Titles of the columns; another operand is titled by its key."""
 OPERAND_WIDTH = 7
 LOG_LINES, EVENT_LINES = 4, 5
-LABEL = 18
+LONGEST_TITLE = 24
+"""Of an operand in the waterfall: beside it stands what the operand does, on 80 columns too."""
 
 
-def columns(operands: tuple[Operand, ...]) -> tuple[Column, ...]:
-    """Node, state, one column for each operand, GPUs as the scheduler counts them."""
+def columns(operands: tuple[Operand, ...], *, instances: bool = False) -> tuple[Column, ...]:
+    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them."""
+    cut = (Column("instances", "MIG DEV", 7, "right", min_terminal_width=100),) if instances else ()
     return (
         Column("node", "NODE", 13, grow=20),
         Column("state", "STATE", 9),
         *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
         Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
+        *cut,
         Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),
         Column("blocker", "WHAT BLOCKS", 24, grow=60, min_terminal_width=150, sortable=False),
     )
@@ -84,13 +89,14 @@ def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False) -> LazyRows:
     """A row a node, the worst first, else by name. `stale`: the platform does not answer, these are its last words."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
+    cut = has_instances(stack)
     return LazyRows(
         [node.name for node in listed],
-        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale), dim=stale),
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale, cut=cut), dim=stale),
     )
 
 
-def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool) -> tuple[str | Cell, ...]:
+def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool, *, cut: bool) -> tuple[str | Cell, ...]:
     style, word = HEALTH[node.health]
     name = node.name if node.schedulable else f"{node.name} (cordoned)"
     cells = (
@@ -98,6 +104,7 @@ def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool) -> tuple[
         Cell(f"{glyphs.of(style)} {word}", style),
         *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
         gpus_cell(node.capacity),
+        *((counts_cell(node.capacity.instances),) if cut else ()),
         node.driver_version or MISSING,
         Cell(blocker_text(node), style),
     )
@@ -116,15 +123,6 @@ def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
     return Cell(word if style == "dim" else f"{glyphs.of(style)} {word}", style)
 
 
-def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
-    """What may be allocated of what is there, whole GPUs and MIG instances alike."""
-    if not capacity.resources:
-        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
-    allocatable = sum(count.allocatable for count in capacity.resources)
-    total = sum(count.capacity for count in capacity.resources)
-    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
-
-
 def blocker_text(node: StackNode) -> str:
     """The first blocker in a line; a note where nothing blocks."""
     if node.blocker is None:
@@ -137,12 +135,14 @@ def blocker_text(node: StackNode) -> str:
 # The sheet of one node
 
 
-def node_sections(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> list[Section]:
-    """What blocks first, then the waterfall, then the rest."""
+def node_sections(
+    stack: Stack, node: StackNode, now: float, glyphs: Glyphs, used: InUse | None = None
+) -> list[Section]:
+    """What blocks first, then the waterfall, then the rest. `used`: None where it is not known what is in use."""
     return [
         *_blocker(node, glyphs),
         _waterfall(stack, node, now, glyphs),
-        _gpus(node.capacity),
+        gpus_section(node.capacity, used),
         *_changes(node, now),
         Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes)),
         _facts(node),
@@ -182,14 +182,18 @@ def _event(event: StackEvent) -> Prose:
 
 
 def _waterfall(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> Section:
-    lines = [_step(stack, state, now, glyphs) for state in node.operands]
+    width = max([LABEL, *(min(len(_title(stack, state)), LONGEST_TITLE) for state in node.operands)])
+    lines = [_step(stack, state, now, glyphs, width) for state in node.operands]
     return Section("THE STACK, IN THE ORDER IT COMES UP", tuple(lines) or ((Cell("nothing runs here", "dim"),),))
 
 
-def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs) -> Line:
-    style, _ = PHASES[state.phase]
+def _title(stack: Stack, state: OperandState) -> str:
     operand = stack.operand(state.operand)
-    title = operand.title if operand is not None else state.operand
+    return operand.title if operand is not None else state.operand
+
+
+def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs, width: int) -> Line:
+    style, _ = PHASES[state.phase]
     said = [str(state.phase.value)]
     if state.waits_for is not None:
         before = stack.operand(state.waits_for)
@@ -207,25 +211,9 @@ def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs) -> Line
     mark = glyphs.of(style) if style != "dim" else " "
     return (
         Cell(f"{mark} ", style),
-        Cell(fit(title, LABEL) + " "),
+        Cell(fit(_title(stack, state), width) + " "),
         Cell(", ".join(said), style if style != "good" else ""),
     )
-
-
-def _gpus(capacity: NodeGpuCapacity) -> Section:
-    if not capacity.resources:
-        return Section("GPUS", ())
-    lines: list[Line] = [(Cell(f"{'RESOURCE':<28} HAS  MAY GIVE  REQUESTED", "dim"),)]
-    for each in capacity.resources:
-        short = each.allocatable < each.capacity
-        asked = NOT_MEASURED if each.requested is None else str(each.requested)
-        text = f"{fit(each.resource, 28)} {each.capacity:>3}  {each.allocatable:>8}  {asked:>9}"
-        lines.append((Cell(text, "warn" if short else ""),))
-    if capacity.sharing is not None:
-        lines.append(_pair("shared by", f"{capacity.sharing}, {capacity.replicas or '?'} replicas of each GPU"))
-    if capacity.mig_strategy not in (None, "none"):
-        lines.append(_pair("MIG strategy", capacity.mig_strategy))
-    return Section("GPUS, AS THE SCHEDULER COUNTS THEM", tuple(lines))
 
 
 def _changes(node: StackNode, now: float) -> list[Section]:
@@ -268,12 +256,6 @@ def _facts(node: StackNode) -> Section:
             ),
         ),
     )
-
-
-def _pair(label: str, value: str | None, style: str = "") -> Line:
-    if value is None:
-        return Cell(fit(label, LABEL) + " ", "dim"), Cell(NOT_MEASURED, "dim")
-    return Cell(fit(label, LABEL) + " ", "dim"), Cell(value, style)
 
 
 # The site

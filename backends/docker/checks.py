@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.domain import Node, NodeReading, NotPermitted, clean
+from backends.domain import Node, NodeGpuCapacity, NodeReading, NotPermitted, clean
 from backends.domain.stack import (
     Blocker,
-    NodeGpuCapacity,
     Operand,
     OperandPhase,
     OperandState,

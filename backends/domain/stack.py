@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from backends.domain.access import NotPermitted
+from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
 
 MIG_PENDING_SECONDS = 360.0
@@ -131,44 +132,6 @@ class Blocker:
     def log_line(self) -> str | None:
         """The last line that says something."""
         return next((line for line in reversed(self.log or ()) if line.strip()), None)
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceCount:
-    """An extended resource of a node."""
-
-    resource: str
-    """nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-3g.40gb."""
-    capacity: int
-    allocatable: int
-    """Less than `capacity`: the device plugin took GPUs out as unhealthy."""
-    requested: int | None = None
-    """By pods that are scheduled here and have not ended; None where they may not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeGpuCapacity:
-    """What the scheduler believes a node has. It counts the replicas of a shared GPU: never add them up as GPUs."""
-
-    resources: tuple[ResourceCount, ...] = ()
-    product: str | None = None
-    """By GPU feature discovery, which reads one GPU: a node with several models shows one of them."""
-    gpus: int | None = None
-    """By GPU feature discovery (nvidia.com/gpu.count); of MIG devices under the single strategy."""
-    sharing: str | None = None
-    """time-slicing or mps; None when GPUs are not shared."""
-    replicas: int | None = None
-    """Of each GPU when shared."""
-    mig_strategy: str | None = None
-    """none, single, mixed."""
-
-    def get(self, resource: str) -> ResourceCount | None:
-        return next((count for count in self.resources if count.resource == resource), None)
-
-    @property
-    def unhealthy(self) -> int:
-        """How many the device plugin took out."""
-        return sum(max(0, count.capacity - count.allocatable) for count in self.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +273,7 @@ class StackNode:
     operands: tuple[OperandState, ...] = ()
     """In the order of `Stack.operands`; those that this node has nothing to do with are left out."""
     blocker: Blocker | None = None
-    capacity: NodeGpuCapacity = NodeGpuCapacity()
+    capacity: NodeGpuCapacity = NO_CAPACITY
     mig: MigManagerState | None = None
     upgrade: DriverUpgradeState | None = None
     notes: tuple[str, ...] = ()
