@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Container,
         DrainPlan,
         Fleet,
+        Identity,
         LogBatch,
         LogQuery,
         LogSource,
@@ -238,6 +239,13 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Identifies(Protocol):
+    async def identity(self) -> Identity:
+        """Which one of its kind this platform is, the same for every user. Raises `GpudeckError`."""
+        ...
+
+
+@runtime_checkable
 class ReportsStack(Protocol):
     def stack(self) -> AsyncIterator[Stack]:
         """The GPU stack as soon as all of it was read once, then whenever it changed, until the reader leaves.
@@ -358,6 +366,7 @@ class FollowsPods(Protocol):
 
 
 CAPABILITIES: dict[str, type] = {
+    "identity": Identifies,
     "stack": ReportsStack,
     "workloads": ListsWorkloads,
     "logs": TailsLogs,

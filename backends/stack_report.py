@@ -15,6 +15,7 @@ from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stac
 SCHEMA = "gpudeck/stack/1"
 LOG_LINES = 4
 """Of what blocks, in the table: the last one alone often says only that it failed."""
+UNKNOWN_RELEASE = "whether that is supported is not known: a release that this gpudeck has no table of"
 WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
 """Nothing is in the way: a change that is under way is none."""
 NOT_KNOWN: Mapping[str, InUse] = {}
@@ -95,6 +96,8 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
         if node.blocker is not None:
             lines += _blocker(node, node.blocker)
         lines += [f"  {node.name}: {note}" for note in node.notes]
+        if node.mig is not None and node.mig.reason is not None:
+            lines.append(f"    log of the MIG manager: {node.mig.reason}")
     if stack.nodes:
         lines += ["", *_table(stack, used)]
     return "\n".join(lines)
@@ -121,7 +124,8 @@ def _about(stack: Stack) -> list[str]:
         waits = f", install plan {operator.install_plan} waits for approval" if operator.waits_for_approval else ""
         trouble = operator.message or said
         lines.append(f"operator {operator.package}: {state}{waits}" + (f": {trouble}" if trouble else ""))
-    lines += [f"{each.what} is outside of {each.wanted}" for each in stack.support if not each.supported]
+    lines += [f"{each.what}: {UNKNOWN_RELEASE}" for each in stack.support if each.supported is None]
+    lines += [f"{each.what} is outside of {each.wanted}" for each in stack.support if each.supported is False]
     lines += list(stack.notes)
     lines += [f"not permitted: {denied.what} (needs: {denied.permission})" for denied in stack.not_permitted]
     return lines

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, cast
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.timer import Timer
 
 from backends.changes.change import counted
 from backends.changes.desk import ChangeDesk, DeskView
@@ -30,6 +31,7 @@ from tui.widgets.sheet import Sheet
 
 OFFERED = frozenset({"stop", "resume", "undo", "abandon"})
 """Actions that depend on the change that is chosen."""
+COUNT_SECONDS = 1.0
 
 
 class Changer(Protocol):
@@ -61,7 +63,7 @@ class ChangesScreen(LiveScreen):
     CSS_PATH = "changes.tcss"
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (130, "-wide")]  # noqa: RUF012 - Textual declares it so
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("changes.stop", "x", "Stop", "Stop the running change before its next step", group="Changes"),
+        Action("changes.stop", "x", "Stop", "Wait for no effect, and stop before the next step", group="Changes"),
         Action("changes.resume", "r", "Resume", "Go on with the chosen change", group="Changes"),
         Action("changes.undo", "u", "Undo", "Take back what the chosen change has done", group="Changes"),
         Action("changes.abandon", "a", "Abandon", "Close the chosen change without touching anything", group="Changes"),
@@ -74,6 +76,7 @@ class ChangesScreen(LiveScreen):
         self._match = Filter()
         self._told_offers: frozenset[str] | None = None
         """What the footer offers."""
+        self._counting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="changes-summary")
@@ -133,6 +136,17 @@ class ChangesScreen(LiveScreen):
                 self._chosen = None
         self._show_summary(view)
         self._show_chosen(view)
+        self._count_down()
+
+    def _count_down(self) -> None:
+        """Draws again in a second while the time that an effect is waited for runs."""
+        live = None if self.desk is None else self.desk.running.reading.value
+        if live is not None and live.waits_until is not None and self._counting is None:
+            self._counting = self.set_timer(COUNT_SECONDS, self._counted)
+
+    def _counted(self) -> None:
+        self._counting = None
+        self._changed(None)
 
     # Filter
 
@@ -248,7 +262,8 @@ class ChangesScreen(LiveScreen):
             self.notify("No change of this console is running.", timeout=3, markup=False)
             return
         desk.stop()
-        self.notify("It stops before its next step; the running one is finished.", timeout=4, markup=False)
+        said = "It stops before its next step; the running one is finished, and its effect is not waited for."
+        self.notify(said, timeout=4, markup=False)
 
     def action_resume(self) -> None:
         self._again("resume")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.changes.desk import DeskView
-from backends.changes.journal import Unreadable
+from backends.changes.journals import Unreadable
 from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState
 from backends.changes.report import status_word
 from tui.widgets import units
@@ -37,7 +37,7 @@ STATUS_STYLE = {
 STEP_STYLE = {
     StepState.PENDING: "stale",
     StepState.APPLYING: "accent",
-    StepState.APPLIED: "good",
+    StepState.APPLIED: "warn",
     StepState.VERIFIED: "good",
     StepState.FAILED: "bad",
     StepState.UNDOING: "accent",
@@ -50,6 +50,9 @@ OFFER_WORDS = {
     "undo": "takes back what was done, the last step first",
     "abandon": "closes it without touching anything",
 }
+
+STOP_WORDS = "stops it before its next step"
+STOP_WAITING_WORDS = "ends the wait: the step stays unverified, and undo is offered"
 
 
 def change_rows(view: DeskView, glyphs: Glyphs) -> list[Row]:
@@ -87,6 +90,8 @@ def change_sections(
     state: list[Line] = [(Cell(f"{glyphs.of(style)} {word}", style), Cell(f"  {_when(record, now)}", "dim"))]
     state += folded(record.why, width, style) if record.why else ()
     state += [] if record.ended else _reached(record, width)
+    if record.waits_until is not None:
+        state += folded(f"its effect is waited for {_left(record.waits_until - now)} more at most", width, "accent")
     if running and view.held.owner is not None:
         owner = view.held.owner
         state += folded(f"by {owner.who}, pid {owner.pid} on {owner.host}", width)
@@ -94,7 +99,7 @@ def change_sections(
         state += folded(f"the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted", width)
     return [
         Section(record.title, tuple(state)),
-        Section("What can be done", _offers(view.offers(record), running, keys)),
+        Section("What can be done", _offers(record, view.offers(record), running, keys)),
         *(_step(number, len(record.steps), step, record, width, glyphs) for number, step in enumerate(record.steps, 1)),
         Section("Hits, as it was asked about", tuple(line for hit in record.hits for line in folded(hit, width))),
         Section("By", _by(record, width)),
@@ -116,9 +121,10 @@ def _when(record: ChangeRecord, now: float) -> str:
     return f"last word {units.coarse_age(now - record.updated_at)} ago"
 
 
-def _offers(offers: Sequence[str], running: bool, keys: dict[str, str]) -> tuple[Line, ...]:
+def _offers(record: ChangeRecord, offers: Sequence[str], running: bool, keys: dict[str, str]) -> tuple[Line, ...]:
     if running:
-        return ((Cell(f"{keys['stop']:<8}", "accent"), Cell("stops it before its next step")),)
+        words = STOP_WORDS if record.waits_until is None else STOP_WAITING_WORDS
+        return ((Cell(f"{keys['stop']:<8}", "accent"), Cell(words)),)
     return tuple((Cell(f"{keys[offer]:<8}", "accent"), Cell(f"{offer}: {OFFER_WORDS[offer]}")) for offer in offers)
 
 
@@ -129,16 +135,23 @@ def _what(step: StepRecord) -> str:
 
 
 def _step(number: int, of: int, step: StepRecord, record: ChangeRecord, width: int, glyphs: Glyphs) -> Section:
-    style = STEP_STYLE[step.state]
-    doubt = ", its effect is not known" if step.effect is Effect.UNKNOWN else ""
-    head = Cell(f"{glyphs.of(style)} {step.state}{doubt}", "warn" if doubt and style != "bad" else style)
+    waits = record.waits_until is not None and record.reached == number - 1
+    style = "accent" if waits else STEP_STYLE[step.state]
+    doubt = step.effect is Effect.UNKNOWN and style != "bad"
+    head = Cell(f"{glyphs.of(style)} {step.words}", "warn" if doubt else style)
     lines: list[Line] = [(head,)]
     lines += [line for text in _what(step).split("\n") for line in folded(text, width, "accent")]
-    said = record.progress if step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
+    said = record.progress if waits or step.state in (StepState.APPLYING, StepState.UNDOING) else step.said
     lines += [(Cell(text),) for text in (whole_lines(said, width) if said else ())]
     if step.state is StepState.PENDING:
         lines += folded(f"verify: {step.verified_by}", width, "dim")
     return Section(f"Step {number} of {of}", tuple(lines))
+
+
+def _left(seconds: float) -> str:
+    """`59:40`, of minutes and seconds."""
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def _by(record: ChangeRecord, width: int) -> tuple[Line, ...]:

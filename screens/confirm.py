@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -37,11 +37,15 @@ class ConfirmScreen(ModalScreen[bool]):
     ]
     AUTO_FOCUS = "#confirm-cancel"
 
-    def __init__(self, change: Change, look: Callable[[], Awaitable[Preflight]], verb: str = "Apply") -> None:
+    def __init__(
+        self, change: Change, look: Callable[[], Awaitable[Preflight]], verb: str = "Apply", news: Sequence[str] = ()
+    ) -> None:
+        """`news`: what the change hits by now and did not when it was asked about before."""
         super().__init__()
         self._change = change
         self._look = look
         self._verb = verb
+        self._news = tuple(news)
         self._found: Preflight | None = None
         self._failed = ""
 
@@ -74,6 +78,11 @@ class ConfirmScreen(ModalScreen[bool]):
         self._draw()
 
     @property
+    def found(self) -> Preflight | None:
+        """What the answer rests on; None while it is still asked for."""
+        return self._found
+
+    @property
     def glyphs(self) -> Glyphs:
         """The shell's signs."""
         signs = getattr(self.app, "glyphs", UNICODE)
@@ -87,7 +96,7 @@ class ConfirmScreen(ModalScreen[bool]):
             return
         sheet = self.query_one(Sheet)
         width = max(20, sheet.scrollable_content_region.width - 3)
-        sheet.set_sections(change_sections(self._change, self._found, width, self.glyphs))
+        sheet.set_sections(change_sections(self._change, self._found, width, self.glyphs, self._news))
         self.query_one("#confirm-state", StyledLine).set_cells([self._state()])
         refused = self._found is not None and bool(self._found.obstacles)
         for line in self.query("#confirm-typing").results(StyledLine):

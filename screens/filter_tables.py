@@ -9,10 +9,18 @@ from screens.event_fields import EVENT_FIELDS
 from screens.finding_fields import FINDING_FIELDS
 from screens.gpu_fields import GPU_FIELDS
 from screens.process_fields import PROCESS_FIELDS
+from screens.stack_fields import STACK_FIELDS
 from tui.widgets.filter import FilterError, parse
 from tui.widgets.filter.fields import FieldTable
 
-TABLES: tuple[FieldTable, ...] = (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS, CHANGE_FIELDS)
+TABLES: tuple[FieldTable, ...] = (
+    GPU_FIELDS,
+    FINDING_FIELDS,
+    EVENT_FIELDS,
+    PROCESS_FIELDS,
+    CHANGE_FIELDS,
+    STACK_FIELDS,
+)
 
 
 def check_filter(text: str, saved: Mapping[str, str]) -> None:

@@ -53,6 +53,7 @@ class FleetScreen(LiveScreen):
         Action("fleet.reverse", "r", "Reverse", "Turn the order round", group="Fleet", rank=2),
         Action("fleet.unsort", "u", "Unsort", "Back to the order of the configuration", show=False, group="Fleet"),
         Action("fleet.problem", "n", "Next problem", "Select the next row in trouble", group="Fleet"),
+        Action("fleet.logs", "l", "Logs", "The log of the work on the GPU or node", show=False, group="Fleet"),
     )
 
     def __init__(self, node: str | None = None) -> None:
@@ -190,6 +191,23 @@ class FleetScreen(LiveScreen):
                 return
         self.notify("No row here is in trouble.", timeout=2)
 
+    def action_logs(self) -> None:
+        from screens.logs import open_logs
+        from screens.workload_logs import without_log, workload_targets
+
+        node, gpu_key = self._selected()
+        reading, site, ownership = self.fleet.get(node or ""), self.site, ownership_of(self.site)
+        gpus = reading.node.gpus if reading is not None and reading.node is not None else ()
+        chosen = [each for each in gpus if gpu_key in (None, each.key)]
+        found = workload_targets(ownership.on_gpus(chosen)) if ownership is not None else []
+        if found:
+            open_logs(self.app, found[0] if len(found) == 1 else None, found)
+        elif site is not None:
+            said = without_log(site.spec.platform, ownership, site.ownership.reading.error)
+            self.notify(
+                said or f"{site.spec.platform} knows of no work here: there is no log.", timeout=4, markup=False
+            )
+
     # Events
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
@@ -322,9 +340,9 @@ class FleetScreen(LiveScreen):
 
 
 def worst_of(findings: Iterable[Finding], node: str, gpu_key: str | None) -> Finding | None:
-    """The worst open finding of a row: of the GPU, or of the node and all its GPUs; an acknowledged one comes last."""
-    own = [each for each in findings if each.subject.node == node and gpu_key in (None, each.subject.gpu_key)]
-    return min(own, key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since), default=None)
+    """The first of `findings`, which come in triage's order, of a row: of the GPU, or of the node and all its GPUs."""
+    own = (each for each in findings if each.subject.node == node and gpu_key in (None, each.subject.gpu_key))
+    return next(own, None)
 
 
 def _detail(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,10 @@ GRAMMAR = (
 
 
 def filter_help(fields: FieldTable, saved: Mapping[str, str]) -> Text:
-    """The grammar, the words, every field by an example, with its unit and other names, and the saved filters."""
+    """The grammar, the words, every field by an example, with its unit and other names, and the saved filters.
+
+    Neighbours with the same choices, as the operands of a stack, have them under the last one.
+    """
     text = Text()
     _title(text, "Filter, after /")
     for written, meaning in GRAMMAR:
@@ -42,9 +46,10 @@ def filter_help(fields: FieldTable, saved: Mapping[str, str]) -> Text:
             _line(text, word, meaning)
     if fields.fields:
         _title(text, "Fields of this list")
-        for field in fields.fields:
-            _line(text, field.example, _about(field))
-            for line in wrap(" ".join(field.choices), HELP_WIDTH):
+        for choices, alike in groupby(fields.fields, lambda field: field.choices):
+            for field in alike:
+                _line(text, field.example, _about(field))
+            for line in wrap(" ".join(choices), HELP_WIDTH):
                 _line(text, "", line)
     _title(text, "Saved filters")
     for name, meaning in sorted(saved.items()):

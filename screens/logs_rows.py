@@ -32,6 +32,8 @@ RANGES: tuple[tuple[str, int | None, int | None], ...] = (
     ("all there is", None, None),
 )
 """Words, `LogQuery.tail_lines`, `LogQuery.since_seconds`."""
+TITLE_WIDTH = 40
+"""Of a log in the list to choose from, at most."""
 LAG_SECONDS = 5.0
 LAG_RATE = 1000.0
 """Of a log that writes many lines a second it is told how old the last one is: the reader may be too slow for it."""
@@ -47,13 +49,22 @@ class LogTarget:
     """What it belongs to: an operand and its node, a workload."""
 
 
+MIG_MANAGER = "mig-manager"
+MIG_UNDER_WAY = frozenset({"pending", "rebooting", "failed"})
+"""States of a MIG change in which its manager's log tells most."""
 ENGINE_PLATFORMS = frozenset({"docker"})
 """Where a node has an engine of its own, and no pods."""
 
 
-def target_words(target: LogTarget) -> str:
-    """A line of a list to choose from."""
-    return f"{target.title:<34} {target.source.name}"
+def target_words(targets: Sequence[LogTarget]) -> list[str]:
+    """The lines of a list to choose from, in two columns; a name that stands in the title is not told again."""
+    width = min(TITLE_WIDTH, max((len(each.title) for each in targets), default=0))
+    return [f"{fit(each.title, width)}  {_behind_title(each)}".rstrip() for each in targets]
+
+
+def _behind_title(target: LogTarget) -> str:
+    source = target.source
+    return "+".join(source.containers) if target.title.endswith(source.name) else source.name
 
 
 def operand_target(node: StackNode, key: str, operands: Sequence[Operand]) -> LogTarget | None:
@@ -68,10 +79,12 @@ def operand_target(node: StackNode, key: str, operands: Sequence[Operand]) -> Lo
 
 
 def node_targets(node: StackNode, operands: Sequence[Operand]) -> tuple[list[LogTarget], int | None]:
-    """Every operand's log on a node, and which of them is the one that blocks, if one does."""
+    """Every operand's log on a node, and which of them is the one that blocks or changes the node, if one does."""
     found = [(each.key, operand_target(node, each.key, operands)) for each in operands]
     listed = [(key, target) for key, target in found if target is not None]
     blocking = node.blocker.state.operand if node.blocker is not None else None
+    if blocking is None and node.mig is not None and node.mig.state in MIG_UNDER_WAY:
+        blocking = MIG_MANAGER
     index = next((index for index, (key, _) in enumerate(listed) if key == blocking), None)
     return [target for _, target in listed], index
 
@@ -97,7 +110,7 @@ def source_cells(tail: LogTail) -> list[Cell]:
 
 def range_words(query: LogQuery) -> str:
     known = (words for words, lines, seconds in RANGES if (lines, seconds) == (query.tail_lines, query.since_seconds))
-    return next(known, "a part")
+    return next(known, "a part").removeprefix("the ")
 
 
 def state_cells(tail: LogTail, glyphs: Glyphs, *, below: int | None) -> list[Cell]:

@@ -31,11 +31,13 @@ FIXED_LAYOUTS = (
 )
 
 
-async def ask(app: App[Any], stack: Stack, node: StackNode, offered: Sequence[PlatformAction]) -> Wish | None:
-    """What a person wants done to `node`; None when they left. Runs in a worker."""
+async def ask(
+    app: App[Any], stack: Stack, node: StackNode, offered: Sequence[PlatformAction], now: float
+) -> Wish | None:
+    """What a person wants done to `node`, as it is `now`; None when they left. Runs in a worker."""
     from backends.changes.platform_actions import ACTIONS, Wish
 
-    chosen = await app.push_screen_wait(MenuScreen(f"Actions on {node.name}", entries(offered, node)))
+    chosen = await app.push_screen_wait(MenuScreen(f"Actions on {node.name}", entries(offered, node, now)))
     if chosen is None:
         return None
     argument: str | None = ""
@@ -44,12 +46,14 @@ async def ask(app: App[Any], stack: Stack, node: StackNode, offered: Sequence[Pl
         title = f"Restart which operand of {node.name}?"
         argument = await app.push_screen_wait(MenuScreen(title, operand_entries(stack, node, signs), "STATE"))
     elif ACTIONS[chosen].takes == "layout":
-        argument = await _layout(app, node)
+        argument = await _layout(app, node, now)
     return None if argument is None else Wish(chosen, node.name, argument)
 
 
-def entries(offered: Sequence[PlatformAction], node: StackNode) -> list[Entry]:
-    return [Entry(action.id, WORDS.get(action.id, action.id), action.help, action.not_now(node)) for action in offered]
+def entries(offered: Sequence[PlatformAction], node: StackNode, now: float) -> list[Entry]:
+    return [
+        Entry(action.id, WORDS.get(action.id, action.id), action.help, action.not_now(node, now)) for action in offered
+    ]
 
 
 def operand_entries(stack: Stack, node: StackNode, glyphs: Glyphs) -> list[Entry]:
@@ -69,10 +73,12 @@ def operand_entries(stack: Stack, node: StackNode, glyphs: Glyphs) -> list[Entry
     return found
 
 
-async def _layout(app: App[Any], node: StackNode) -> str | None:
-    asked = None if node.mig is None else node.mig.requested
+async def _layout(app: App[Any], node: StackNode, now: float) -> str | None:
+    mig = node.mig
+    asked = None if mig is None else mig.requested
+    ended = mig is not None and (mig.state == "failed" or mig.stuck(now))
     shown = [
-        Entry(name, name, text, "it is asked for already" if name == asked else None)
+        Entry(name, name, text, "it is asked for already" if name == asked and not ended else None)
         for name, text in (*FIXED_LAYOUTS, *_layouts_of(node.capacity.product))
     ]
     shown.append(Entry(ANOTHER, "another name", "one of the MIG manager's own configuration"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from rich.text import Text
@@ -13,7 +14,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from backends.allocation import InUse, in_use
-from backends.domain import Operand, Stack, StackNode
+from backends.domain import Operand, OperandPhase, Stack, StackNode
 from backends.feed import Topic
 from screens import stack_rows
 from screens.logs_rows import stack_targets
@@ -23,18 +24,22 @@ from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets import units
 from tui.widgets.columns import Cell, key_at
+from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
-from tui.widgets.grid import Grid
+from tui.widgets.grid import HEADER_LINES, Grid
 from tui.widgets.line import StyledLine
-from tui.widgets.sheet import Sheet
+from tui.widgets.sheet import Section, Sheet
 
 if TYPE_CHECKING:
     from backends.changes.change import Change
     from backends.changes.platform_actions import PlatformAction
     from backends.site import Site
+    from tui.widgets.filter.fields import FieldTable
 
 
 ACTIONS_ID = "stack.actions"
+NONE_SELECTED = "No node is selected."
+SCROLLBAR_LINES = 1
 
 
 class Changer(Protocol):
@@ -65,9 +70,13 @@ class StackScreen(LiveScreen):
     def __init__(self, node: str | None = None) -> None:
         """Opened at `node`; None at the first."""
         super().__init__()
+        self.filter_text = ""
+        self._match = Filter()
         self._made_for: tuple[tuple[Operand, ...], bool] | None = None
         """What the columns of the list were made for: the operands, and whether MIG instances are counted."""
         self._to_select = node
+        self._list_height = 0
+        """Lines, as far as there is room."""
         self._offered: tuple[PlatformAction, ...] = ()
         """What the platform can do to a node."""
         self._offered_by: Site | None = None
@@ -103,7 +112,11 @@ class StackScreen(LiveScreen):
         """Draws the stack as it is now; costs what changed."""
         stack = self.stack
         self._show_empty(stack)
-        if stack is None or not stack.nodes:
+        if stack is None:
+            return
+        if not stack.nodes:
+            self._show_summary(stack)
+            self._show_node(stack)
             return
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
@@ -116,12 +129,47 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
-            grid.set_rows(stack_rows.rows(stack, self.glyphs, stale=stale))
+            grid.set_rows(stack_rows.rows(self._narrowed(stack), self.glyphs, stale=stale, instances=made_for[1]))
+            self._fit_list(len(stack.nodes))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):
                 self._to_select = None
         self._show_summary(stack)
         self._show_node(stack)
+
+    # Filter
+
+    @property
+    def filter_fields(self) -> FieldTable:
+        from screens.stack_fields import STACK_FIELDS, stack_fields
+
+        return STACK_FIELDS if self.stack is None else stack_fields(self.stack.operands)
+
+    @property
+    def filter_found(self) -> bool:
+        return self.grid is None or bool(self.grid.rows)
+
+    def filter_values(self, field: str) -> Iterable[str]:
+        """What the nodes say for a field, where that is a short list."""
+        from screens.stack_fields import stack_values
+
+        return () if self.stack is None else stack_values(field, self.stack.nodes)
+
+    def apply_filter(self, text: str) -> None:
+        """Narrows the nodes to what `text` matches; raises FilterError, and the filter before stays in force."""
+        self._match = parse(text, self.filter_fields, self.saved_filters)
+        self.filter_text = text.strip()
+        self.show()
+
+    def _narrowed(self, stack: Stack) -> Stack:
+        """The stack with the nodes that the filter leaves."""
+        if not self._match:
+            return stack
+        from screens.stack_fields import stack_subject
+
+        return replace(stack, nodes=tuple(node for node in stack.nodes if self._match.matches(stack_subject(node))))
+
+    # Inside
 
     async def _make_grid(self, stack: Stack) -> None:
         """Other operands are other columns."""
@@ -132,6 +180,13 @@ class StackScreen(LiveScreen):
         await holder.mount(grid)
         grid.focus()
         self.show()
+
+    def _fit_list(self, nodes: int) -> None:
+        """As high as all its rows, so that few nodes leave the room to what blocks them."""
+        height = HEADER_LINES + nodes + SCROLLBAR_LINES
+        if height != self._list_height:
+            self._list_height = height
+            self.query_one("#stack-list").styles.height = height
 
     async def _ask_platform(self) -> None:
         """What it lacks is not offered."""
@@ -161,6 +216,9 @@ class StackScreen(LiveScreen):
         if reading is not None and reading.error is not None:
             old = "" if reading.at is None else f" {units.coarse_age(self.clock.now() - reading.at)} old"
             cells.insert(0, Cell(f"{self.glyphs.stale}{old}: {reading.error.message}", "stale"))
+        if self.filter_text and self.grid is not None:
+            left = f"shows {len(self.grid.rows)} of {len(stack.nodes)}"
+            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ {left}", "accent"))
         self.query_one("#stack-summary", StyledLine).set_cells(cells, separator="  ")
 
     def _show_node(self, stack: Stack) -> None:
@@ -171,6 +229,9 @@ class StackScreen(LiveScreen):
         if node is not None:
             of_node = stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs, self._used(stack, node))
             sections = [*of_node, *sections]
+        elif self.filter_text:
+            said = f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
+            sections.insert(0, Section("NO NODE", ((Cell(said),),)))
         self.query_one("#stack-sheet", Sheet).set_sections(sections)
 
     def _used(self, stack: Stack, node: StackNode) -> InUse | None:
@@ -183,13 +244,15 @@ class StackScreen(LiveScreen):
     def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)
         any_nodes = stack is not None and bool(stack.nodes)
-        for widget in (self.query_one("#stack-list"), self.query_one("#stack-sheet")):
-            widget.display = any_nodes
+        about_site = stack is not None and bool(stack_rows.site_sections(stack))
+        self.query_one("#stack-list").display = any_nodes
+        self.query_one("#stack-sheet").display = any_nodes or about_site
         empty.display = not any_nodes
+        empty.set_class(about_site, "-above")
         text = "" if any_nodes else self._nothing(stack)
         if str(empty.content) != text:
             empty.update(Text(text))
-        if not any_nodes:
+        if stack is None:
             self.query_one("#stack-summary", StyledLine).set_cells(())
 
     def _nothing(self, stack: Stack | None) -> str:
@@ -207,8 +270,9 @@ class StackScreen(LiveScreen):
             return f"{self.glyphs.bad} {platform} cannot be read: {error.message}\n{error.hint}".strip()
         if stack is None:
             return f"Reading the GPU stack of {platform}."
-        if stack.not_permitted:
-            return "\n".join(f"{each.what}: needs {each.permission}" for each in stack.not_permitted)
+        rights = [each.permission for each in stack.not_permitted if each.permission.resource == "nodes"]
+        if rights:
+            return f"{self.glyphs.warn} Not permitted: {rights[0]}.\nWithout it no node of the stack is seen."
         return f"{platform} tells of no node with GPUs."
 
     # Actions
@@ -218,7 +282,7 @@ class StackScreen(LiveScreen):
         stack, grid = self.stack, self.grid
         if stack is None or grid is None or not grid.rows:
             return
-        unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] in ("bad", "warn", "stale")}
+        unwell = {node.name for node in stack.nodes if stack_rows.HEALTH[node.health][0] not in ("good", "dim")}
         order = [*range(grid.cursor + 1, len(grid.rows)), *range(grid.cursor + 1)]
         found = next((index for index in order if key_at(grid.rows, index) in unwell), None)
         if found is None:
@@ -231,14 +295,14 @@ class StackScreen(LiveScreen):
         row = grid.cursor_row if grid is not None else None
         node = stack.get(row.key) if stack is not None and row is not None else None
         if site is None or stack is None or node is None:
-            self.notify("No node is selected.", timeout=2, markup=False)
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
             return
 
         async def planned() -> Change | None:
             from backends.changes.platform_actions import plan
             from screens.node_actions import ask
 
-            wish = await ask(self.app, stack, node, self._offered)
+            wish = await ask(self.app, stack, node, self._offered, self.clock.now())
             now = site.stack.reading.value or stack
             return None if wish is None else await plan(wish, now, site, site=site.spec.name)
 
@@ -248,7 +312,10 @@ class StackScreen(LiveScreen):
         from screens.node import NodeScreen
 
         row = self.grid.cursor_row if self.grid is not None else None
-        reading = self._node_of(row.key) if row is not None else None
+        if row is None:
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
+            return
+        reading = self._node_of(row.key)
         if reading is None:
             self.notify("No node of this site has that name: it cannot be opened.", timeout=3, markup=False)
             return
@@ -266,23 +333,27 @@ class StackScreen(LiveScreen):
         row = self.grid.cursor_row if self.grid is not None else None
         node = self.stack.get(row.key) if self.stack is not None and row is not None else None
         if self.stack is None or node is None:
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
             return
         target, others = stack_targets(self.stack, node)
         if target is None and not others:
-            self.notify("No operand has a pod on this node: there is no log.", timeout=3)
+            hidden = next((each.reason for each in node.operands if each.phase is OperandPhase.UNKNOWN), None)
+            why = f"No log can be shown; {hidden}." if hidden else "No operand has a pod on this node: there is no log."
+            self.notify(why, timeout=3, markup=False)
             return
         open_logs(self.app, target, others)
 
     def action_switch(self) -> None:
         sheet = self.query_one("#stack-sheet", Sheet)
         target = self.grid if sheet.has_focus else sheet
-        if target is not None:
+        if target is not None and sheet.display:
             target.focus()
 
     def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
         event.stop()
         if self.stack is not None:
             self._show_node(self.stack)
+            self.query_one("#stack-sheet", Sheet).scroll_home(animate=False)
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
         event.stop()

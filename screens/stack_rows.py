@@ -11,9 +11,10 @@ from backends.domain import (
     StackEvent,
     StackHealth,
     StackNode,
+    Support,
 )
 from screens.cells import MISSING
-from screens.stack_gpus import LABEL, counts_cell, gpus_cell, gpus_section, has_instances
+from screens.stack_gpus import LABEL, counts_cell, gpus_cell, gpus_section
 from screens.stack_gpus import pair as _pair
 from tui.widgets import units
 from tui.widgets.cells import fit
@@ -55,8 +56,16 @@ SHORT: dict[str, str] = {
     "fabric-manager": "FABRIC",
     "persistenced": "PERSIST",
     "cdi": "CDI",
+    "mps": "MPS",
+    "vgpu-manager": "VGPU",
+    "vgpu-device-manager": "VGPUDEV",
+    "vfio-manager": "VFIO",
+    "sandbox-validator": "SB-VAL",
+    "sandbox-device-plugin": "SB-PLUG",
+    "kata-manager": "KATA",
+    "cc-manager": "CC",
 }
-"""Titles of the columns; another operand is titled by its key."""
+"""Titles of the columns, of every operand that a platform knows; another one is titled by its key."""
 OPERAND_WIDTH = 7
 LOG_LINES, EVENT_LINES = 4, 5
 LONGEST_TITLE = 24
@@ -85,22 +94,20 @@ STATE = 1
 """The column that says how a node is."""
 
 
-def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False) -> LazyRows:
-    """A row a node, the worst first, else by name. `stale`: the platform does not answer, these are its last words."""
+def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False, instances: bool = False) -> LazyRows:
+    """A row a node, the worst first, else by name. `stale`: the last words of a platform that does not answer."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
-    cut = has_instances(stack)
     return LazyRows(
         [node.name for node in listed],
-        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale, cut=cut), dim=stale),
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale, cut=instances), dim=stale),
     )
 
 
 def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool, *, cut: bool) -> tuple[str | Cell, ...]:
     style, word = HEALTH[node.health]
-    name = node.name if node.schedulable else f"{node.name} (cordoned)"
     cells = (
-        name,
+        node.name if node.schedulable else Cell(node.name, "warn"),
         Cell(f"{glyphs.of(style)} {word}", style),
         *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
         gpus_cell(node.capacity),
@@ -124,12 +131,13 @@ def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
 
 
 def blocker_text(node: StackNode) -> str:
-    """The first blocker in a line; a note where nothing blocks."""
-    if node.blocker is None:
-        return node.notes[0] if node.notes else ""
-    state = node.blocker.state
-    where = f" in {state.container}" if state.container else ""
-    return f"{node.blocker.title}{where}: {state.reason or state.message or PHASES[state.phase][1]}"
+    """The first blocker in a line, or a note where nothing blocks; behind it whether the node is cordoned."""
+    said = list(node.notes[:1])
+    if node.blocker is not None:
+        state = node.blocker.state
+        where = f" in {state.container}" if state.container else ""
+        said = [f"{node.blocker.title}{where}: {state.reason or state.message or PHASES[state.phase][1]}"]
+    return "; ".join(said if node.schedulable else [*said, "cordoned"])
 
 
 # The sheet of one node
@@ -138,13 +146,18 @@ def blocker_text(node: StackNode) -> str:
 def node_sections(
     stack: Stack, node: StackNode, now: float, glyphs: Glyphs, used: InUse | None = None
 ) -> list[Section]:
-    """What blocks first, then the waterfall, then the rest. `used`: None where it is not known what is in use."""
+    """What blocks first, be it an operand or a change, then the waterfall, then the rest.
+
+    `used`: None where it is not known what is in use.
+    """
+    changes = [*_changes(node, now), Section("NOTES", tuple(Prose(note, "warn") for note in node.notes))]
+    first = node.health not in (StackHealth.READY, StackHealth.OFF)
     return [
         *_blocker(node, glyphs),
+        *(changes if first else ()),
         _waterfall(stack, node, now, glyphs),
         gpus_section(node.capacity, used),
-        *_changes(node, now),
-        Section("NOTES", tuple((Cell(note, "warn"),) for note in node.notes)),
+        *(() if first else changes),
         _facts(node),
     ]
 
@@ -157,22 +170,26 @@ def _blocker(node: StackNode, glyphs: Glyphs) -> list[Section]:
     style, _ = PHASES[state.phase]
     kind = "init container" if state.init else "container"
     head = f"{glyphs.of(style)} {blocker.title} {state.phase.value}"
-    lines: list[Line | Prose] = [(Cell(f"{head}: {state.reason}" if state.reason else head, style),)]
+    lines: list[Line | Prose] = [(Cell(f"{head}: {state.reason}" if state.reason else head, style), *_waiting(node))]
     if state.container:
         lines.append(_pair(kind, f"{state.container}" + (f", {state.restarts} restarts" if state.restarts else "")))
     if state.pod:
         lines.append(_pair("pod", f"{state.namespace}/{state.pod}" if state.namespace else state.pod))
     if state.message:
         lines.append(Prose(state.message, style))
-    if node.waiting:
-        lines.append(_pair("waiting for it", f"{node.waiting} operands"))
     told = [Prose(line) for line in (blocker.log or ())[-LOG_LINES:]]
-    if not told:
+    if not told and state.pod is not None:
         told = [Prose(blocker.log_problem or "not read yet", "dim")]
     found = [Section("WHAT BLOCKS", tuple(lines)), Section("ITS LAST LOG LINES", tuple(told))]
     if blocker.events:
         found.append(Section("ITS EVENTS", tuple(_event(each) for each in blocker.events[-EVENT_LINES:])))
     return found
+
+
+def _waiting(node: StackNode) -> tuple[Cell, ...]:
+    if not node.waiting:
+        return ()
+    return (Cell(f"; {node.waiting} operand{' waits' if node.waiting == 1 else 's wait'} for it", "dim"),)
 
 
 def _event(event: StackEvent) -> Prose:
@@ -221,9 +238,11 @@ def _changes(node: StackNode, now: float) -> list[Section]:
     if node.mig is not None and (node.mig.requested or node.mig.state):
         stuck = node.mig.stuck(now)
         style = "bad" if node.mig.state == "failed" or stuck else ("" if node.mig.state == "success" else "accent")
-        lines = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
+        lines: list[Line | Prose] = [_pair("wanted", node.mig.requested), _pair("state", node.mig.state, style)]
         if node.mig.since is not None and node.mig.state != "success":
             lines.append(_pair("since", _since(node.mig.since.seconds(now), node.mig.since.exact)))
+        if node.mig.reason is not None:
+            lines.append(Prose(f"its log: {node.mig.reason}"))
         found.append(Section("MIG MANAGER", tuple(lines)))
     upgrade = node.upgrade
     if upgrade is not None and upgrade.step not in ("", "upgrade-done"):
@@ -262,8 +281,8 @@ def _facts(node: StackNode) -> Section:
 
 
 def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
-    """One line over all: the operator's own verdict, then how many nodes are how."""
-    parts = [Cell(stack.title)]
+    """One line over all: the operator's own verdict, how many nodes are how, what is not about a node, the release."""
+    parts = []
     if stack.cluster is not None and stack.cluster.unwell:
         parts.append(Cell(f"{glyphs.bad} cluster {'failing' if stack.cluster.failing else 'not available'}", "bad"))
     for policy in stack.policies:
@@ -276,9 +295,15 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
         number = sum(node.health is health for node in stack.nodes)
         if number:
             parts.append(Cell(f"{number} {word}", style if style != "good" else ""))
-    if stack.not_permitted:
-        parts.append(Cell(f"{glyphs.warn} {len(stack.not_permitted)} not permitted", "warn"))
-    return tuple(parts)
+    counts = (
+        ("cordoned", sum(not node.schedulable for node in stack.nodes)),
+        ("to approve", sum(each.waits_for_approval for each in stack.operators)),
+        ("unwell by OLM", sum(not each.healthy for each in stack.operators)),
+        ("short of pods", sum(each.ready < each.wanted for each in stack.components)),
+        ("not permitted", len(stack.not_permitted)),
+    )
+    parts += [Cell(f"{glyphs.warn} {number} {word}", "warn") for word, number in counts if number]
+    return (*parts, Cell(stack.title, "dim"))
 
 
 def site_sections(stack: Stack) -> list[Section]:
@@ -288,7 +313,8 @@ def site_sections(stack: Stack) -> list[Section]:
         Section(
             "OPERATORS, BY OLM",
             tuple(
-                _pair(each.package, _operator(each), "" if each.healthy and not each.waits_for_approval else "warn")
+                Prose(f"{each.package}: {_operator(each)}",
+                      "" if each.healthy and not each.waits_for_approval else "warn")
                 for each in stack.operators
             ),
         ),
@@ -303,7 +329,7 @@ def site_sections(stack: Stack) -> list[Section]:
         Section(
             "VERSIONS",
             tuple(
-                _pair(each.what, f"supported: {each.wanted}", "" if each.supported else "warn")
+                _pair(each.what, _supported(each), "warn" if each.supported is False else "")
                 for each in stack.support
             ),
         ),
@@ -325,6 +351,10 @@ def _cluster(stack: Stack) -> Section:
         lines.append(Prose(release.words, "bad" if release.unwell else "accent"))
     lines.append(_pair("metrics", stack.monitoring_url))
     return Section("CLUSTER", tuple(lines))
+
+
+def _supported(each: Support) -> str:
+    return f"supported: {each.wanted}" if each.wanted else "n/a: gpudeck has no table of this release"
 
 
 def _operator(each: object) -> str:

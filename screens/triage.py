@@ -66,6 +66,14 @@ class TriageScreen(LiveScreen):
             show=False,
             group="Triage",
         ),
+        Action(
+            "triage.logs",
+            "l",
+            "Logs",
+            "The log of what blocks, or of the work that it hits",
+            show=False,
+            group="Triage",
+        ),
         Action("triage.copy", "c", "Copy", "Copy the finding as text to the terminal's clipboard", group="Triage"),
         Action(
             "triage.evidence_down",
@@ -189,6 +197,23 @@ class TriageScreen(LiveScreen):
         else:
             said = "No next step of this finding is a change." if self.selected is not None else NONE_SELECTED
             self.notify(said, timeout=3, markup=False)
+
+    def action_logs(self) -> None:
+        from screens.logs import open_logs
+        from screens.workload_logs import finding_targets, without_log
+        from screens.workloads import ownership_of
+
+        finding, site, ownership = self.selected, self.site, ownership_of(self.site)
+        if finding is None or site is None:
+            self.notify(NONE_SELECTED, timeout=2, markup=False)
+            return
+        found = finding_targets(finding, ownership, site.stack.reading.value)
+        if found:
+            open_logs(self.app, found[0], found)
+            return
+        said = without_log(site.spec.platform, ownership, site.ownership.reading.error)
+        none = f"It hits nothing that {site.spec.platform} has a log of."
+        self.notify(said or none, timeout=4, markup=False)
 
     def action_copy(self) -> None:
         from screens.triage_evidence import finding_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,13 +19,16 @@ from tui.widgets.columns import Cell
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
-    from backends.changes.change import Change
+    from backends.changes.change import BlastRadius, Change
     from backends.changes.desk import ChangeDesk
     from backends.changes.record import ChangeRecord
     from backends.changes.window import WindowState
     from backends.feed import Reading, Unwatch
     from backends.site import Site
     from tui.widgets.glyphs import Glyphs
+
+    Doing = Callable[[Change, BlastRadius], Coroutine[Any, Any, ChangeRecord]]
+    """Makes the change that was said yes to, as long as it hits no more than the radius."""
 
 NOTICE_SECONDS = 8.0
 
@@ -172,8 +175,7 @@ class Changing:
             if desk is None or not await self._window_open(desk):
                 return
             told = change if change.reason else replace(change, reason=desk.window.reason)
-            if await self._confirmed(desk, told, "Apply"):
-                self._run(desk, desk.run(told), told.id)
+            await self._offer(desk, told, "Apply", desk.run)
 
         self._work(ask, "change")
 
@@ -186,8 +188,7 @@ class Changing:
             if change is None or desk is None or not await self._window_open(desk):
                 return
             told = await desk.with_radius(replace(change, reason=desk.window.reason))  # the window took its time
-            if await self._confirmed(desk, told, "Apply"):
-                self._run(desk, desk.run(told), told.id)
+            await self._offer(desk, told, "Apply", desk.run)
 
         self._work(ask, "platform change")
 
@@ -204,8 +205,9 @@ class Changing:
                 await self._abandon(desk, record)
                 return
             change = await desk.with_radius(undoing(record) if what == "undo" else remaining(record))
-            if await self._window_open(desk) and await self._confirmed(desk, change, what.capitalize()):
-                self._run(desk, desk.undo(record.id) if what == "undo" else desk.resume(record.id), record.id)
+            again = desk.undo if what == "undo" else desk.resume
+            if await self._window_open(desk):
+                await self._offer(desk, change, what.capitalize(), lambda _change, seen: again(record.id, seen))
 
         self._work(ask, what)
 
@@ -240,12 +242,25 @@ class Changing:
         """Whether changes may be made now; a closed window is asked about first."""
         return desk.window.is_open or await self._ask_window()
 
-    async def _confirmed(self, desk: ChangeDesk, change: Change, verb: str) -> bool:
+    async def _offer(self, desk: ChangeDesk, change: Change, verb: str, do: Doing, news: Sequence[str] = ()) -> None:
+        """Asks, and has it done when the answer is yes. What hits more by then, `news`, is asked about anew."""
+        from backends.changes.radius import HitsMore
         from screens.confirm import ConfirmScreen
 
-        question = ConfirmScreen(change, lambda: desk.preflight(change), verb)
-        answer: bool | None = await self._textual.push_screen_wait(question)
-        return answer is True
+        question = ConfirmScreen(change, lambda: desk.preflight(change), verb, news)
+        if not await self._textual.push_screen_wait(question) or question.found is None:
+            return
+
+        def ended(task: asyncio.Task[ChangeRecord]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, HitsMore):
+                self._work(lambda: self._offer(desk, error.change, verb, do, error.news), "change")
+            else:
+                self._ended(task)
+
+        desk.launch(do(change, question.found.radius)).add_done_callback(ended)
+        self._warned_of_leaving = False
+        self._show(change.id)
 
     async def _abandon(self, desk: ChangeDesk, record: ChangeRecord) -> None:
         from screens.ask import AskScreen
@@ -254,12 +269,6 @@ class Changing:
         why = await self._textual.push_screen_wait(AskScreen(f"Abandon: {record.title}", question, "Abandon"))
         if why is not None:
             await desk.abandon(record.id, why)
-
-    def _run(self, desk: ChangeDesk, work: Any, change_id: str) -> None:
-        task = desk.launch(work)
-        task.add_done_callback(self._ended)
-        self._warned_of_leaving = False
-        self._show(change_id)
 
     def _ended(self, task: asyncio.Task[ChangeRecord]) -> None:
         if task.cancelled():

@@ -68,6 +68,8 @@ class BlastRadius:
     gpu_count: int | None = None
     """How many `gpus` stands for; None: one each."""
     undetermined: tuple[Undetermined, ...] = ()
+    ends_work: bool = False
+    """It ends workloads even where none is seen now: those that come meanwhile."""
 
     @property
     def workloads(self) -> int:
@@ -96,6 +98,26 @@ class BlastRadius:
             *(f"{each.model}: {each.left} of {each.of} replicas left" for each in self.replicas),
             *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
         )
+
+    def more_than(self, before: BlastRadius) -> tuple[str, ...]:
+        """What is hit now and was not `before`, one line each; both as the same steps tell it."""
+        kinds = (
+            ("pod", self.pods, before.pods),
+            ("container", self.containers, before.containers),
+            ("process", self.processes, before.processes),
+        )
+        new = [f"{kind} {name}" for kind, names, known in kinds for name in names if name not in known]
+        if self.gpu_number > before.gpu_number:
+            new.append(f"{counted(self.gpu_number, 'GPU')} instead of {before.gpu_number}")
+        known = {each.what for each in before.undetermined if each.uncounted}
+        new += [
+            f"not known: {each.what} ({each.why})"
+            for each in self.undetermined
+            if each.uncounted and each.what not in known
+        ]
+        if self.ends_work and not before.ends_work:
+            new.append("whoever works there meanwhile")
+        return tuple(new)
 
     def beyond(self, limit: int | None) -> str | None:
         """Why `limit` forbids this, with the numbers; None when it does not."""
@@ -136,6 +158,7 @@ def together(radii: Iterable[BlastRadius]) -> BlastRadius:
         gpus=gpus,
         gpu_count=None if all(each.gpu_count is None for each in listed) else max(total, len(gpus)),
         undetermined=every(lambda each: each.undetermined),
+        ends_work=any(each.ends_work for each in listed),
     )
 
 
@@ -180,12 +203,14 @@ class Change:
     """It ends workloads even where none is seen now."""
     in_doubt: frozenset[int] = frozenset()
     """Indexes of steps that were begun before: what came of them is looked at first, and no dry run can tell it."""
+    backwards: bool = False
+    """Its steps take back others: one whose effect is there already is not sent."""
 
     @property
     def typed_name(self) -> str | None:
         """What must be typed to confirm; None where a button is enough. Whom nobody can count may be somebody."""
         uncounted = any(each.uncounted for each in self.radius.undetermined)
-        ends_work = self.disruptive or self.radius.workloads > 0 or uncounted
+        ends_work = self.disruptive or self.radius.ends_work or self.radius.workloads > 0 or uncounted
         return self.targets[0].name if ends_work and self.targets else None
 
 

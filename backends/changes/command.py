@@ -83,6 +83,10 @@ class CommandStep(Step):
             raise ValueError("a command has at least one word")
 
     @property
+    def place(self) -> str:
+        return f"node {self.node}"
+
+    @property
     def checked(self) -> bool:
         return self.check_after is not None
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
-from backends.changes.change import Change
+from backends.changes.change import BlastRadius, Change
 from backends.changes.engine import ChangeRun
-from backends.changes.former import built_upon, rebuild, step_place
-from backends.changes.journal import Journal, Unreadable, path_of, read, read_all
+from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
+from backends.changes.journal import Journal, path_of, read
+from backends.changes.journals import Journals, Unreadable
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
+from backends.changes.places import Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
-from backends.changes.radius import with_radius
+from backends.changes.radius import HitsMore, with_radius
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
@@ -54,14 +56,6 @@ def changes_directory(state_dir: Path) -> Path:
     return state_dir / "changes"
 
 
-def look_at(state_dir: Path, site: str | None, now: float, host: str) -> DeskView:
-    """The view of one site, or of all (None, then without the lock). Blocks on the disk."""
-    directory = changes_directory(state_dir)
-    records, unreadable = read_all(directory, site)
-    held = Held(None, alive=False) if site is None else look(lock_path(directory, site), now, host)
-    return DeskView(tuple(records), tuple(unreadable), held)
-
-
 class ChangeDesk:
     """One site's. What changes something raises ChangeRefused when it may not, JournalFailed when the disk fails."""
 
@@ -77,6 +71,7 @@ class ChangeDesk:
         self._clock = reach.clock
         self._state_dir = state_dir
         self._directory = changes_directory(state_dir)
+        self._journals = Journals(self._directory)
         self._lock_path = lock_path(self._directory, spec.name)
         self._audit_log = AuditLog(state_dir, self.actor)
         self._listing: Collector[DeskView] = Collector(
@@ -86,6 +81,7 @@ class ChangeDesk:
         """Read while somebody watches, once `start` was called."""
         self._task: asyncio.Task[Any] | None = None
         self._stop_asked: str | None = None
+        self._stopping = asyncio.Event()
         self._busy = False
         self._was_open = False
         self._unwatch = self.window.state.watch(self._window_changed)
@@ -109,8 +105,12 @@ class ChangeDesk:
         return task
 
     def stop(self, why: str = "it was asked to stop") -> None:
-        """Lets the running step finish and stops before the next; asked before a change, it stops at its first."""
+        """Lets the running step finish, but not wait for its effect, and stops before the next one.
+
+        Asked before a change, it stops at its first step.
+        """
         self._stop_asked = why
+        self._stopping.set()
 
     async def close(self) -> None:
         """Waits a little for the running step; one that takes longer is left behind, as the journal will say."""
@@ -150,29 +150,58 @@ class ChangeDesk:
 
     async def look(self) -> DeskView:
         """The former changes and the lock, as they are on the disk now."""
-        return await asyncio.to_thread(look_at, self._state_dir, self.spec.name, self._clock.now(), self.actor.host)
+        return await asyncio.to_thread(self._look, self._clock.now())
+
+    def _look(self, now: float) -> DeskView:
+        records, unreadable = self._journals()
+        own = tuple(each for each in records if each.site == self.spec.name)
+        return DeskView(own, tuple(unreadable), look(self._lock_path, now, self.actor.host))
 
     async def with_radius(self, change: Change) -> Change:
         """A former change with whom it hits now."""
         return await with_radius(change, self._reach)
 
     async def preflight(self, change: Change) -> Preflight:
-        """Dry runs, permissions and limits; changes nothing and needs no open window."""
-        view = await self.look()
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=view.records)
+        """Dry runs, permissions and limits; of a former change also whether it was made here, and stands alone.
+
+        Changes nothing and needs no open window.
+        """
+        view, former = await self.look(), await asyncio.to_thread(self._former, change.id)
+        refusals: list[GpudeckError | None] = []
+        try:
+            here = await self._places(change if former is None else rebuild(former))
+        except GpudeckError as error:
+            here = {}
+            refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
+        records = [each for each in view.records if elsewhere(each.places, here) is None]
+        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records)
+        if former is not None:
+            refusals += [elsewhere(former.places, here), built_upon(former, records)]
         if view.held.alive and not self._busy:
             who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
-            found = replace(found, obstacles=(*found.obstacles, f"this site is being changed by {who}"))
-        return found
+            refusals.append(ChangeRefused(f"this site is being changed by {who}"))
+        told = [f"{each.message}; {each.hint}" if each.hint else each.message for each in refusals if each is not None]
+        return replace(found, obstacles=(*told, *found.obstacles))
+
+    def _former(self, change_id: str) -> ChangeRecord | None:
+        path = path_of(self._directory, change_id)
+        return read(path) if path.exists() else None
+
+    async def _places(self, change: Change) -> Places:
+        return await places_of(change.steps, self.spec, self._reach, self.actor.host)
 
     async def refuse(self, change: Change, found: Preflight) -> None:
         """Writes a refused attempt into the audit log; raises ChangeRefused with what is in the way."""
         refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
         await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
-    async def run(self, change: Change) -> ChangeRecord:
-        """Does a whole change; returns how it ended."""
-        await self._allowed(change)
+    async def run(self, change: Change, seen: BlastRadius | None = None) -> ChangeRecord:
+        """Does a whole change; returns how it ended.
+
+        `seen` is the radius of the preflight that somebody said yes to: raises HitsMore when it is more by now. None:
+        nobody was asked in between.
+        """
+        await self._allowed(change, seen)
         async with self._locked(change.id, change.title):
             journal = await self._begun(change)
             return await self._pass(change.steps, journal, backward=False)
@@ -180,21 +209,23 @@ class ChangeDesk:
     async def _begun(self, change: Change) -> Journal:
         named = {"change": change.id, "title": change.title, "reason": change.reason}
         targets = [target.name for target in change.targets]
+        places = await self._places(change)
         await self._audit("begun", outcome="begun", targets=targets, hits=change.radius.lines, **named)
         try:
-            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, self._clock.now())
+            at = self._clock.now()
+            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, at, places)
         except GpudeckError as error:
             with contextlib.suppress(JournalFailed):  # the first error is the one that is told
                 await self._audit("ended", outcome="not begun", why=error.message, **named)
             raise
 
-    async def resume(self, change_id: str) -> ChangeRecord:
+    async def resume(self, change_id: str, seen: BlastRadius | None = None) -> ChangeRecord:
         """Goes on with a change that was cut off, stopped or failed; a step in doubt is looked at first."""
-        return await self._again(change_id, "resume")
+        return await self._again(change_id, "resume", seen)
 
-    async def undo(self, change_id: str) -> ChangeRecord:
+    async def undo(self, change_id: str, seen: BlastRadius | None = None) -> ChangeRecord:
         """Takes back what a change has done, the last step first."""
-        return await self._again(change_id, "undo")
+        return await self._again(change_id, "undo", seen)
 
     async def abandon(self, change_id: str, why: str) -> ChangeRecord:
         """Closes a change without touching anything: a person takes over. Needs no open window."""
@@ -217,12 +248,11 @@ class ChangeDesk:
         record = await asyncio.to_thread(read, path_of(self._directory, change_id))
         return record, rebuild(record)
 
-    async def _again(self, change_id: str, what: str) -> ChangeRecord:
+    async def _again(self, change_id: str, what: str, seen: BlastRadius | None) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
         _need_offer(record, what)
-        refusal = self.window.refusal() or built_upon(record, (await self.look()).records)
-        if refusal is not None:
-            await self._refused(refusal, **_named(record))
+        ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
+        await self._allowed(ahead, seen)
         async with self._locked(change_id, change.title):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
             try:
@@ -242,6 +272,7 @@ class ChangeDesk:
             journal,
             self._reach,
             may_go_on=self._why_not,
+            stopping=self._stopping,
             audit=self._audit_of(journal),
             published=lambda record: self.running.publish(record, self._clock.now()),
         )
@@ -266,13 +297,17 @@ class ChangeDesk:
         refusal = self.window.refusal()
         return None if refusal is None else refusal.message
 
-    async def _allowed(self, change: Change) -> None:
+    async def _allowed(self, change: Change, seen: BlastRadius | None) -> None:
         refusal = self.window.refusal()
         if refusal is None:
-            obstacles = (await self.preflight(change)).obstacles
-            if not obstacles:
+            found = await self.preflight(change)
+            news = () if seen is None else found.radius.more_than(seen)
+            if found.obstacles:
+                refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
+            elif news:
+                refusal = HitsMore(replace(change, radius=found.radius), news)
+            else:
                 return
-            refusal = ChangeRefused(obstacles[0], "; ".join(obstacles[1:]))
         await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
     async def _refused(self, refusal: ChangeRefused, **named: str) -> None:
@@ -292,6 +327,7 @@ class ChangeDesk:
             yield lock
         finally:
             self._busy, self._stop_asked = False, None
+            self._stopping.clear()
             beating.cancel()
             lock.release()
             await self._refresh()

@@ -16,6 +16,7 @@ from backends.changes.record import ChangeRecord, Effect, StepState
 from backends.changes.step import Hopeless, Reach, Step, Verdict
 from backends.contract import GpudeckError, StepFailed
 from backends.domain import clean
+from backends.feed import end
 
 GRACE_SECONDS = 10.0
 """A step gets this much beyond its own bounds before it is cut off."""
@@ -29,11 +30,19 @@ class Audit(Protocol):
 
 
 class _Stopped(Exception):
-    """Between two steps: why."""
+    """Between two steps, or while an effect was waited for: why."""
+
+
+class _Unseen(Verdict):
+    """Nobody waits for the effect any longer: it was asked to stop."""
 
 
 class ChangeRun:
-    """Runs the steps of one journal. `may_go_on` is asked before each step: why not, or None."""
+    """Runs the steps of one journal.
+
+    `may_go_on` is asked before each step: why not, or None. `stopping` ends the wait for an effect: there is one last
+    look, and a step whose effect is not seen then stays applied and unverified.
+    """
 
     def __init__(
         self,
@@ -42,6 +51,7 @@ class ChangeRun:
         reach: Reach,
         *,
         may_go_on: Callable[[], str | None],
+        stopping: asyncio.Event,
         audit: Audit,
         published: Callable[[ChangeRecord], None],
     ) -> None:
@@ -49,6 +59,8 @@ class ChangeRun:
         self._journal = journal
         self._reach = reach
         self._may_go_on = may_go_on
+        self._stopping = stopping
+        self._waits_until: float | None = None
         self._audit = audit
         self._published = published
 
@@ -137,6 +149,10 @@ class ChangeRun:
         if verdict.holds:
             await self._write("verified", step=index, said=verdict.evidence)
             await self._tell_audit(index, "verified", verdict.evidence)
+        elif isinstance(verdict, _Unseen) and step.checked:
+            await self._write("unverified", step=index, said=verdict.evidence)
+            await self._tell_audit(index, "applied, not verified", verdict.evidence)
+            raise self._stopped()
         elif step.checked:
             waited = f"not seen within {step.verify_seconds:.0f} s: "
             said = verdict.evidence if isinstance(verdict, Hopeless) else waited + verdict.evidence
@@ -155,7 +171,7 @@ class ChangeRun:
         known = self.record.steps[index]
         if known.effect is Effect.NONE or known.state is StepState.KEPT:
             return
-        undo = step.undo()
+        undo = None if known.kept else step.undo()
         if undo is None:
             await self._write("kept", step=index, said=step.undo_note or "it has no undo")
             await self._tell_audit(index, "kept", step.undo_note)
@@ -178,6 +194,10 @@ class ChangeRun:
             verdict = await self._verdict(undo)
             if verdict.holds or not undo.checked:
                 return verdict if verdict.holds else Verdict(None, answered)
+            if isinstance(verdict, _Unseen):
+                await self._write("undo-unverified", step=index, said=verdict.evidence)
+                await self._tell_audit(index, "undo not verified", verdict.evidence)
+                raise self._stopped()
             said = f"not seen within {undo.verify_seconds:.0f} s: {verdict.evidence}"
         await self._write("undo-failed", step=index, said=said)
         await self._tell_audit(index, "undo failed", said)
@@ -190,7 +210,29 @@ class ChangeRun:
         if why is not None:
             raise _Stopped(why)
 
+    def _stopped(self) -> _Stopped:
+        return _Stopped(self._may_go_on() or "it was asked to stop")
+
     async def _verdict(self, step: Step) -> Verdict:
+        """What is seen in the end, or in the last look when it was asked to stop."""
+        clock = self._reach.clock
+        began = clock.monotonic()
+        looking = asyncio.create_task(self._verified(step), name="verify a step")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop a change")
+        self._waits_until = clock.now() + step.verify_seconds
+        self._told("")
+        try:
+            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                return looking.result()
+        finally:
+            self._waits_until = None
+            await end([looking, stopping])
+        last = await self._look(step)
+        waited = f"not verified, the wait was ended after {clock.monotonic() - began:.0f} s: {last.evidence}"
+        return last if last.holds else _Unseen(last.holds, waited)
+
+    async def _verified(self, step: Step) -> Verdict:
         try:
             async with asyncio.timeout(step.verify_seconds + GRACE_SECONDS):
                 return await step.verify(self._reach, self._told)
@@ -210,7 +252,7 @@ class ChangeRun:
         return Verdict(None, "it has no undo") if undo is None else await self._look(undo)
 
     def _told(self, line: str) -> None:
-        self._published(replace(self.record, progress=clean(line)))
+        self._published(replace(self.record, progress=clean(line), waits_until=self._waits_until))
 
     async def _write(self, event: str, **values: Any) -> None:
         at = self._reach.clock.now()

@@ -42,26 +42,22 @@ def remaining(record: ChangeRecord) -> Change:
 def undoing(record: ChangeRecord) -> Change:
     """What undoing a former change does, likewise."""
     change = rebuild(record)
-    undos = [
-        step.undo()
-        for step, told in zip(change.steps, record.steps, strict=True)
-        if told.effect is not Effect.NONE and told.state is not StepState.KEPT
-    ]
+    undos = [step.undo() for step, told in zip(change.steps, record.steps, strict=True) if told.undoable]
     steps = tuple(undo for undo in reversed(undos) if undo is not None)
-    return replace(change, title=f"Undo of: {change.title}", steps=steps)
+    return replace(change, title=f"Undo of: {change.title}", steps=steps, backwards=True)
 
 
 def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:
     """Why a former change can be neither resumed nor undone: a later one of the same target still holds.
 
-    One without an undo, as a restart, stands in nobody's way: nothing could ever take it away.
+    One without an undo, as a restart or a finished upgrade, stands in nobody's way: nothing could ever take it away.
     """
     later = [
         each
         for each in records
         if each.id > record.id
         and set(each.targets).intersection(record.targets)
-        and any(step.effect is not Effect.NONE and step.undo_describe is not None for step in each.steps)
+        and any(step.undoable for step in each.steps)
     ]
     if not later:
         return None

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from backends.changes import files
 from backends.changes.actor import Actor
 from backends.changes.change import Change
 from backends.changes.files import failed, open_private, private_directory, read_bounded, sync_directory
+from backends.changes.places import Places, places_json
 from backends.changes.record import VERSION, ChangeRecord, JournalCorrupt, begin, parse, replay
 from backends.changes.step import step_json
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
@@ -21,16 +21,6 @@ from backends.domain.redact import first_secret, redact
 
 SUFFIX = ".journal"
 FILE_LIMIT = 8 << 20
-LISTED = 200
-"""As many journals are read, newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A journal that cannot be read, by name, and why."""
-
-    path: Path
-    why: str
 
 
 class Journal:
@@ -47,9 +37,9 @@ class Journal:
         self._broken = False
 
     @classmethod
-    def create(cls, directory: Path, change: Change, actor: Actor, at: float) -> Journal:
+    def create(cls, directory: Path, change: Change, actor: Actor, at: float, places: Places | None = None) -> Journal:
         """A new journal with its first line; raises ChangeRefused when a step would write a secret into it."""
-        event = _beginning(change, actor, at)
+        event = _beginning(change, actor, at, places or {})
         path = private_directory(directory) / f"{change.id}{SUFFIX}"
         try:
             descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
@@ -116,7 +106,7 @@ class Journal:
         self._size += len(line)
 
 
-def _beginning(change: Change, actor: Actor, at: float) -> dict[str, Any]:
+def _beginning(change: Change, actor: Actor, at: float, places: Places) -> dict[str, Any]:
     documents = [step_json(step) for step in change.steps]
     for number, document in enumerate(documents, 1):
         place = first_secret(document)
@@ -134,6 +124,7 @@ def _beginning(change: Change, actor: Actor, at: float) -> dict[str, Any]:
                 "verified_by": step.verified_by(),
                 "undo": None if undo is None else redact(undo.describe()),
                 "undo_note": step.undo_note,
+                "final": step.final,
             }
         )
     return {
@@ -143,6 +134,7 @@ def _beginning(change: Change, actor: Actor, at: float) -> dict[str, Any]:
         "at": at,
         "id": change.id,
         "site": change.site,
+        "places": places_json(places),
         "title": redact(change.title),
         "reason": redact(change.reason),
         "who": actor.to_json(),
@@ -175,34 +167,3 @@ def read(path: Path) -> ChangeRecord:
     if record.id != path.stem:
         raise JournalCorrupt(f"{path} cannot be read: it is the journal of {record.id}", "has it been renamed?")
     return record
-
-
-def listed_paths(directory: Path) -> list[Path]:
-    """The journals, newest first; none where nothing was changed yet. Raises JournalFailed."""
-    try:
-        # Not `glob`, which takes a directory that may not be read for an empty one.
-        paths = [path for path in directory.iterdir() if path.name.endswith(SUFFIX)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise failed("read", directory, error) from None
-    return sorted(paths, key=lambda path: path.name, reverse=True)
-
-
-def read_all(directory: Path, site: str | None = None) -> tuple[list[ChangeRecord], list[Unreadable]]:
-    """The newest journals of a site (None: of every site), newest first, and the ones that cannot be read.
-
-    Raises JournalFailed for a directory that is there and cannot be listed: no change and none seen are not the same.
-    """
-    paths = listed_paths(directory)[:LISTED]
-    records: list[ChangeRecord] = []
-    unreadable: list[Unreadable] = []
-    for path in paths:
-        try:
-            record = read(path)
-        except GpudeckError as error:
-            unreadable.append(Unreadable(path, error.message))
-        else:
-            if site is None or record.site == site:
-                records.append(record)
-    return records, unreadable

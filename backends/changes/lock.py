@@ -6,7 +6,9 @@ over the network; there a heartbeat younger than `STALE_SECONDS` counts as a liv
 agree to that much.
 
 What this cannot see: a console with another state directory (another user, another XDG_STATE_HOME), and people who
-change things by other tools. There only the platform's own guards hold: resource versions, the driver's "in use".
+change things by other tools. A state directory is for its owner only, and a lock on the cluster would be a write that
+needs rights of its own. There only what each step looks at before it acts holds: the uid of the pod, the layout of the
+GPU and who is on it, the step that a driver upgrade is at.
 """
 
 from __future__ import annotations

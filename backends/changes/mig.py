@@ -57,6 +57,10 @@ class MigStep(Step):
     verify_seconds: float = VERIFY_SECONDS
 
     @property
+    def place(self) -> str:
+        return f"node {self.gpu.node}"
+
+    @property
     def sets_mode(self) -> bool:
         return option(self.argv, "-mig", "--multi-instance-gpu") is not None
 
@@ -174,6 +178,10 @@ class MigLayoutStep(Step):
     apply_seconds: float = 3 * APPLY_SECONDS
     verify_seconds: float = VERIFY_SECONDS
     repeatable: bool = True
+
+    @property
+    def place(self) -> str:
+        return f"node {self.gpu.node}"
 
     def describe(self) -> str:
         lines = self._commands(self.expected)

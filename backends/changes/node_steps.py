@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from backends.changes.change import BlastRadius, Preview
 from backends.changes.platform_step import (
     PlatformStep,
+    WatchedStep,
     backend_for,
     closing,
     common,
@@ -19,14 +20,13 @@ from backends.changes.platform_step import (
     named,
     radius_of_pods,
 )
-from backends.changes.step import Hopeless, Reach, Step, Verdict
-from backends.contract import (
-    CordonsNodes,
-    FollowsNodes,
-    PartitionsGpus,
-)
-from backends.domain import ApiRequest, NodeControl
+from backends.changes.stack_look import stack_now
+from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
+from backends.contract import CordonsNodes, FollowsNodes, GpudeckError, PartitionsGpus, StepFailed
+from backends.domain import ApiRequest, NodeControl, Stack
 
+DONE_OR_BEGUN = frozenset({"success", "rebooting"})
+"""States of a MIG layout that is not to be asked for again."""
 MIG_SECONDS = 900.0
 """The MIG manager waits up to 5 minutes for its clients to leave, more than once."""
 
@@ -102,10 +102,18 @@ class MigLabelStep(NodeStep):
     layout: str | None
     former: str | None
     back: ApiRequest
+    away: ApiRequest | None = None
+    """Takes the label away before it is set again: `layout` was asked for before, and the MIG manager gave it up. The
+    manager acts on a change of the label only (`nvidia-mig-manager` of mig-parted). None: it is another layout."""
     verify_seconds: float = MIG_SECONDS
+
+    def describe(self) -> str:
+        return self.request.text if self.away is None else f"{self.away.text}; then {self.request.text}"
 
     @property
     def undo_note(self) -> str:
+        if self.away is not None:
+            return "the layout was asked for before as well: there is nothing to take back"
         return "" if self.former is not None else "without the label the MIG manager leaves the GPUs as they are"
 
     def verified_by(self) -> str:
@@ -123,17 +131,40 @@ class MigLabelStep(NodeStep):
         node = await self.now(reach)
         asked = None if node.mig is None else node.mig.requested
         obstacles = list(found.obstacles)
-        if asked == self.layout:
-            state = node.mig.state if node.mig is not None else None
+        state = None if node.mig is None else node.mig.state
+        if asked == self.layout and (self.away is None or state in DONE_OR_BEGUN):
             obstacles.append(f"{self.node} is asked for {self.layout} already, and its state is {state or 'not told'}")
         pods = [pod.title for pod in await gpu_pods(reach, self.node)]
         warnings = [f"the MIG manager evicts nothing and fails while a GPU is held: drain first; {named(pods)}"]
-        effects = (*found.effects, f"{asked or 'no layout'} -> {self.layout or 'no layout'}")
+        change = f"{asked or 'no layout'} -> {self.layout or 'no layout'}"
+        if self.away is not None:
+            change = (
+                f"{self.layout} is asked for again: the label is taken away first, as the MIG manager acts on a change"
+            )
+        effects = (*found.effects, change)
         return Preview(effects, (*found.warnings, *(warnings if pods else ())), tuple(obstacles))
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
-        await (await backend_for(reach, PartitionsGpus)).set_mig_layout(self.node, self.layout, dry_run=dry_run)
-        return ""
+        backend = await backend_for(reach, PartitionsGpus)
+        if self.away is None or dry_run:
+            await backend.set_mig_layout(self.node, self.layout, dry_run=dry_run)
+            return ""
+        await backend.set_mig_layout(self.node, None)
+        try:
+            await backend.set_mig_layout(self.node, self.layout)
+        except GpudeckError as error:
+            raise StepFailed(
+                f"nvidia.com/mig.config is taken away, and not set again: {error.message}", error.hint
+            ) from error
+        return "asked for again"
+
+    async def verify(self, reach: Reach, told: Told) -> Verdict:
+        """A failure with the reason that the MIG manager's log gives."""
+        verdict = await WatchedStep.verify(self, reach, told)
+        if not isinstance(verdict, Hopeless):
+            return verdict
+        stack = await stack_now(reach, lambda stack: _reason(stack, self.node) is not None)
+        return verdict if stack is None else Hopeless(False, f"{verdict.evidence}: {_reason(stack, self.node)}")
 
     def judge(self, node: NodeControl) -> Verdict:
         asked = None if node.mig is None else node.mig.requested
@@ -146,15 +177,30 @@ class MigLabelStep(NodeStep):
         return kind(state == "success", f"{self.layout}: {state or 'not taken up yet'}")
 
     def undo(self) -> Step | None:
+        if self.away is not None:
+            return None
         return MigLabelStep(
             request=self.back, back=self.request, node=self.node, layout=self.former, former=self.layout
         )
 
     def to_json(self) -> dict[str, Any]:
-        own = {"layout": self.layout, "former": self.former, "back": self.back.to_json()}
+        away = None if self.away is None else self.away.to_json()
+        own = {"layout": self.layout, "former": self.former, "back": self.back.to_json(), "away": away}
         return {**self._json(), **own}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         layout, former = (None if document[key] is None else str(document[key]) for key in ("layout", "former"))
-        return cls(**common(document), layout=layout, former=former, back=ApiRequest.from_json(document["back"]))
+        back, away = ApiRequest.from_json(document["back"]), document.get("away")
+        return cls(
+            **common(document),
+            layout=layout,
+            former=former,
+            back=back,
+            away=None if away is None else ApiRequest.from_json(away),
+        )
+
+
+def _reason(stack: Stack, name: str) -> str | None:
+    node = stack.get(name)
+    return None if node is None or node.mig is None else node.mig.reason

@@ -17,11 +17,11 @@ from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
 from backends.changes.node_steps import CordonStep, MigLabelStep
 from backends.changes.platform_step import backend_for, closing
-from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted
+from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted, wait_seconds
 from backends.changes.radius import with_radius
 from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
 from backends.changes.step import Reach, Step
-from backends.changes.upgrade_steps import ENDED, UpgradePauseStep, UpgradeStartStep
+from backends.changes.upgrade_steps import UpgradePauseStep, UpgradeStartStep
 from backends.contract import (
     ConfigError,
     CordonsNodes,
@@ -35,6 +35,7 @@ from backends.contract import (
     UpgradesDrivers,
 )
 from backends.domain import Act, Owner, Stack, StackNode, Verb, clean
+from backends.rights import not_seen
 
 STARTING_SECONDS: dict[str, float] = {"driver": 1500.0, "vgpu-manager": 1500.0}
 """Operand -> how long its successor may take; the startup probe of the driver gives it 21 min to compile."""
@@ -98,10 +99,8 @@ class PlatformAction:
     steps: Callable[[_Plan], Awaitable[Sequence[Step]]]
     takes: str = ""
     """What it takes besides the node: operand, layout."""
-    not_now: Callable[[StackNode], str | None] = lambda _node: None
+    not_now: Callable[[StackNode, float], str | None] = lambda _node, _now: None
     """Why it makes no sense on the node as it is."""
-    disruptive: Callable[[StackNode], bool] = lambda _node: False
-    """It ends workloads of the node even where none is seen now."""
 
 
 def offered(backend: object) -> tuple[PlatformAction, ...]:
@@ -114,7 +113,7 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
     action = ACTIONS[wish.action]
     node = _node_named(stack, wish.node)
     words = {"node": node.name, "argument": wish.argument}
-    reason = action.not_now(node)
+    reason = action.not_now(node, reach.clock.now())
     if reason is not None:
         raise GpudeckError(f"{node.name} {reason}", "see: gpudeck stack")
     change = Change(
@@ -124,19 +123,17 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
         site=site,
         targets=(Target(action.takes or "node", action.target.format(**words), node.name),),
         steps=tuple(await action.steps(_Plan(wish, stack, node, reach))),
-        disruptive=action.disruptive(node) or wish.argument in ENDS_GPU_PODS,
     )
     return await with_radius(change, reach)
 
 
 def _node_named(stack: Stack, name: str) -> StackNode:
     found = stack.get(name)
-    if found is None:
-        raise ConfigError(
-            f"the platform has no node {clean(name, 64)!r} with GPUs",
-            _nearest(name, [node.name for node in stack.nodes]),
-        )
-    return found
+    if found is not None:
+        return found
+    called = f"no node {clean(name, 64)!r} with GPUs"
+    hidden = not_seen(called, stack.not_permitted, "nodes")
+    raise hidden or ConfigError(f"the platform has {called}", _nearest(name, [node.name for node in stack.nodes]))
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -153,7 +150,8 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
     key = plan.wish.argument
     operands = [operand.key for operand in plan.stack.operands]
     if key not in operands:
-        raise ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
+        hidden = not_seen(f"no operand called {clean(key, 64)!r}", plan.stack.not_permitted, "pods")
+        raise hidden or ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
     state = plan.node.get(key)
     if state is None or state.pod is None or state.namespace is None:
         there = [each.operand for each in plan.node.operands if each.pod is not None]
@@ -231,7 +229,7 @@ async def _drain_steps(plan: _Plan, *, force: bool) -> Sequence[Step]:
         ref = PodRef(pod.namespace, pod.name, pod.uid or "")
         request = await plan.request(Verb.EVICT, namespace=ref.namespace, pod=ref.name, uid=ref.uid)
         steps.append(EvictStep(request=request, node=node, pod=ref, comes_back=comes_back))
-    return [*steps, DrainedStep(node, force)]
+    return [*steps, DrainedStep(node, force, verify_seconds=wait_seconds(found, force=force))]
 
 
 async def _is_cordoned(reach: Reach, node: str) -> bool:
@@ -241,14 +239,17 @@ async def _is_cordoned(reach: Reach, node: str) -> bool:
 
 
 async def _mig(plan: _Plan) -> Sequence[Step]:
-    former = None if plan.node.mig is None else plan.node.mig.requested
+    mig, layout = plan.node.mig, plan.wish.argument
+    former = None if mig is None else mig.requested
+    again = mig is not None and former == layout and (mig.state == "failed" or mig.stuck(plan.reach.clock.now()))
     return [
         MigLabelStep(
-            request=await plan.request(Verb.MIG, layout=plan.wish.argument),
+            request=await plan.request(Verb.MIG, layout=layout),
             back=await plan.request(Verb.MIG, layout=former),
             node=plan.node.name,
-            layout=plan.wish.argument,
+            layout=layout,
             former=former,
+            away=await plan.request(Verb.MIG, layout=None) if again else None,
         )
     ]
 
@@ -340,7 +341,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_start,
             not_now=not_now.upgrade_under_way,
-            disruptive=lambda _node: True,
         ),
         PlatformAction(
             "upgrade-pause",
@@ -359,7 +359,6 @@ ACTIONS: dict[str, PlatformAction] = {
             (UpgradesDrivers, *_SEES),
             _upgrade_resume,
             not_now=not_now.not_paused,
-            disruptive=lambda node: node.upgrade is not None and node.upgrade.step not in ENDED,
         ),
     )
 }

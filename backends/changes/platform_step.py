@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
-from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
+from backends.changes.step import PLATFORM, Hopeless, Reach, Step, Told, Verdict
 from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
 from backends.domain import ApiRequest, DrainPlan, DrainPod
 from backends.domain import Permission as Right
@@ -29,7 +29,7 @@ V = TypeVar("V")
 async def backend_for(reach: Reach, capability: type[T]) -> T:
     """The site's platform with that capability. Raises StepFailed: nothing was changed then."""
     try:
-        backend = await reach.client("platform").backend()
+        backend = await reach.client(PLATFORM).backend()
     except GpudeckError as error:
         raise StepFailed(error.message, error.hint, untouched=True) from error
     if not isinstance(backend, capability):
@@ -39,7 +39,7 @@ async def backend_for(reach: Reach, capability: type[T]) -> T:
 
 async def reviewed(reach: Reach, rights: Sequence[Right], what_for: str) -> tuple[Permission, ...]:
     """Whether each right is granted, as the platform itself says; `what_for` stands beside the answer."""
-    backend = await reach.client("platform").backend()
+    backend = await reach.client(PLATFORM).backend()
     if not isinstance(backend, ReviewsAccess):
         return tuple(Permission(str(right), None, "the platform cannot be asked") for right in rights)
     found = []
@@ -60,7 +60,11 @@ async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
 
 
 class WatchedStep(Step):
-    """A step whose effect is seen in a stream of looks, not by asking again and again."""
+    """A step through the platform, whose effect is seen in a stream of looks, not by asking again and again."""
+
+    @property
+    def place(self) -> str:
+        return PLATFORM
 
     @abstractmethod
     def looks(self, reach: Reach) -> AsyncIterator[Verdict]:

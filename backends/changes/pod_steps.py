@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Permission, Preview
@@ -32,7 +32,9 @@ AGAIN_SECONDS = 5.0
 GIVEN_UP = "CrashLoopBackOff"
 """In how a pod does: the kubelet has seen it fail more than once, and waits longer each time."""
 DRAINED_SECONDS = 600.0
-"""The longest wait for pods that were evicted and take their time to end."""
+"""The longest wait for pods that were evicted and take their time to end, unless one may take longer."""
+MARGIN_SECONDS = 60.0
+"""Beyond a pod's own grace period: until the kubelet has killed it, and its volumes are off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class RestartStep(PlatformStep):
         nodes = dict.fromkeys(step.node for step in steps if step.ends_gpu_pods)
         own = {step.pod.title for step in steps}
         pods = [pod for node in nodes for pod in await gpu_pods(reach, node) if pod.title not in own]
-        return radius_of_pods(pods)
+        return replace(radius_of_pods(pods), ends_work=bool(nodes))
 
     async def preview(self, reach: Reach) -> Preview:
         found = await PlatformStep.preview(self, reach)
@@ -253,7 +255,8 @@ class DrainedStep(WatchedStep):
         return f"wait until no pod that a drain takes is left on {self.node}"
 
     def verified_by(self) -> str:
-        return f"only DaemonSets, mirror pods and pods that have ended are left on {self.node}"
+        within = f"within {self.verify_seconds / 60:.0f} min"
+        return f"only DaemonSets, mirror pods and pods that have ended are left on {self.node} ({within})"
 
     async def permissions(self, reach: Reach) -> Sequence[Permission]:
         return await reviewed(reach, (Right("list", "pods"), Right("watch", "pods")), self.node)
@@ -269,6 +272,12 @@ class DrainedStep(WatchedStep):
         left = [f"{pod.title} ({pod.reason})" for pod in plan.stays]
         effects = [f"stays: {named(left)}"] if left else []
         warnings = [] if plan.budgets_known else ["the PodDisruptionBudgets may not be read: more may be held"]
+        slowest = plan.slowest(force=self.force)
+        if slowest is not None and slowest.grace_seconds is not None:
+            takes = f"{slowest.title} may take {slowest.grace_seconds} s to end (terminationGracePeriodSeconds)"
+            effects.append(f"waits at most {self.verify_seconds / 60:.0f} min: {takes}")
+            if slowest.grace_seconds > self.verify_seconds:
+                warnings.append(f"{takes}, longer than the drain waits: plan it again")
         forced = [f"{pod.title}: {pod.reason}" for pod in plan.needs_force]
         if forced and self.force:
             warnings.append(f"taken by force: {'; '.join(forced)}")
@@ -297,6 +306,13 @@ class DrainedStep(WatchedStep):
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         return cls(str(document["node"]), bool(document["force"]), float(document["verify_seconds"]))
+
+
+def wait_seconds(plan: DrainPlan, *, force: bool) -> float:
+    """How long a drain waits for the pods to end: no less than the slowest of them may take."""
+    slowest = plan.slowest(force=force)
+    grace = 0 if slowest is None else slowest.grace_seconds or 0
+    return max(DRAINED_SECONDS, grace + MARGIN_SECONDS)
 
 
 def evicted(plan: DrainPlan, *, force: bool) -> tuple[tuple[DrainPod, bool], ...]:

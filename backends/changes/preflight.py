@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backends.changes.change import Change, Permission, Preview
+from backends.changes.change import BlastRadius, Change, Permission, Preview
+from backends.changes.radius import radius_of
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.contract import GpudeckError
@@ -28,6 +29,8 @@ class Preflight:
     """Each once."""
     obstacles: tuple[str, ...]
     """Why the change is refused; empty when it may go on."""
+    radius: BlastRadius = field(default_factory=BlastRadius)
+    """Whom the steps hit at this moment, as they tell it themselves: to be compared with a later look."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -49,10 +52,14 @@ async def preflight(
 
     async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
-            preview = _BEGUN if index in change.in_doubt else await _previewed(step, reach)
+            there = await _there(step, reach) if change.backwards else None
+            preview = there or (_BEGUN if index in change.in_doubt else await _previewed(step, reach))
             return preview, await _permissions(step, reach)
 
-    looked = await asyncio.gather(*(look(index, step) for index, step in enumerate(change.steps)))
+    radius, looked = await asyncio.gather(
+        radius_of(change.steps, reach),
+        asyncio.gather(*(look(index, step) for index, step in enumerate(change.steps))),
+    )
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [
@@ -65,7 +72,7 @@ async def preflight(
         ),
         *dict.fromkeys(obstacle for preview in previews for obstacle in preview.obstacles),
     ]
-    return Preflight(previews, permissions, tuple(obstacles))
+    return Preflight(previews, permissions, tuple(obstacles), radius)
 
 
 def _over_limit(change: Change, limit: int | None) -> list[str]:
@@ -83,6 +90,16 @@ def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
         for record in records
         if not record.ended and record.id != change.id and targets.intersection(record.targets)
     ]
+
+
+async def _there(step: Step, reach: Reach) -> Preview | None:
+    """What there is to say of a step whose effect is there without it; None where it is not, or cannot be told."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            verdict = await step.check(reach)
+    except Exception:  # noqa: BLE001 - then it is looked at as any other step
+        return None
+    return Preview((f"it is so already: {verdict.evidence}",)) if verdict.holds else None
 
 
 async def _previewed(step: Step, reach: Reach) -> Preview:

@@ -8,11 +8,28 @@ from dataclasses import replace
 
 from backends.changes.change import BlastRadius, Change, Undetermined, together
 from backends.changes.step import Reach, Step
-from backends.contract import GpudeckError
+from backends.contract import ChangeRefused, GpudeckError
 from backends.domain import clean
 
 LOOK_SECONDS = 30.0
 """Longest look of the steps of one kind."""
+
+
+class HitsMore(ChangeRefused):
+    """Between the question and the answer more came that the change would hit: it is to be asked about anew."""
+
+    code = "hits-more"
+
+    def __init__(self, change: Change, news: tuple[str, ...]) -> None:
+        shown = "; ".join(news[:TOLD]) + (f"; and {len(news) - TOLD} more" if len(news) > TOLD else "")
+        super().__init__(f"it hits more than was asked about: {shown}", "look at it again")
+        self.change = change
+        """With whom it hits now."""
+        self.news = news
+
+
+TOLD = 4
+"""As many of the news are named in the sentence."""
 
 
 async def with_radius(change: Change, reach: Reach) -> Change:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from backends.changes.actor import Actor
 from backends.changes.change import counted
+from backends.changes.places import places_from_json
 from backends.contract import GpudeckError
-from backends.domain import clean
+from backends.domain import Identity, clean
 
 VERSION = 1
 TEXT_LIMIT = 2_000
@@ -85,6 +86,26 @@ class StepRecord:
     """When it came to this state, seconds since the epoch."""
     said: str = ""
     """What it answered, what was seen, or why it failed."""
+    final: bool = False
+    """Once it is verified nothing takes it back."""
+
+    @property
+    def words(self) -> str:
+        """Its state, and what is not known of it: `applying, its effect is not known`, `applied, not verified`."""
+        if self.effect is Effect.UNKNOWN:
+            return f"{self.state}, its effect is not known"
+        return f"{self.state}, not verified" if self.state is StepState.APPLIED else str(self.state)
+
+    @property
+    def kept(self) -> bool:
+        """Its effect stays, whatever is undone."""
+        never = self.undo_describe is None or (self.final and self.state is StepState.VERIFIED)
+        return never or self.state is StepState.KEPT
+
+    @property
+    def undoable(self) -> bool:
+        """It has an effect, or may have one, that can be taken back."""
+        return self.effect is not Effect.NONE and not self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +134,12 @@ class ChangeRecord:
     """Length of a last line that was cut off while it was written; what it would have said is not counted."""
     progress: str = ""
     """What the running step tells; never in the journal."""
+    waits_until: float | None = None
+    """How long its effect is waited for at most, seconds since the epoch; None while none is, never in the journal."""
     documents: tuple[Mapping[str, Any], ...] = ()
     """The steps as JSON, to rebuild them."""
+    places: Mapping[str, Identity] = field(default_factory=dict)
+    """Who was acted on; empty in a journal of before that was kept."""
 
     @property
     def ended(self) -> bool:
@@ -136,11 +161,7 @@ class ChangeRecord:
     @property
     def offers(self) -> tuple[str, ...]:
         """What can be done about it, unless it is running: resume, undo, abandon."""
-        undoable = any(
-            step.undo_describe is not None and step.effect is not Effect.NONE and step.state is not StepState.KEPT
-            for step in self.steps
-        )
-        undo = ("undo",) if undoable else ()
+        undo = ("undo",) if any(step.undoable for step in self.steps) else ()
         if self.status is Status.DONE:
             return undo
         if self.ended:
@@ -156,14 +177,12 @@ class ChangeRecord:
         if index is None:
             return f"{self.status}; no step had begun" + _because(self.why)
         step = self.steps[index]
-        place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.state}"
+        place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.words}"
         if self.status in (Status.DONE, Status.UNDONE):
             kept = sum(each.state is StepState.KEPT for each in self.steps)
             unseen = sum(each.state is StepState.APPLIED for each in self.steps)
             notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
             place = f"{self.status}, {counted(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
-        elif step.effect is Effect.UNKNOWN:
-            place += ", its effect is not known"
         return place + _because(self.why)
 
 
@@ -219,7 +238,15 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         steps=tuple(_step(document, words) for document, words in zip(documents, told, strict=True)),
         events=1,
         documents=tuple(documents),
+        places=_places(event.get("places")),
     )
+
+
+def _places(value: object) -> Mapping[str, Identity]:
+    try:
+        return places_from_json(value)
+    except GpudeckError as error:
+        raise JournalCorrupt(error.message) from None
 
 
 def _step(document: Mapping[str, Any], words: Mapping[str, Any]) -> StepRecord:
@@ -230,6 +257,7 @@ def _step(document: Mapping[str, Any], words: Mapping[str, Any]) -> StepRecord:
         verified_by=clean_lines(words.get("verified_by"), TEXT_LIMIT),
         undo_describe=None if undo is None else clean_lines(undo, DESCRIBE_LIMIT),
         undo_note=clean_lines(words.get("undo_note"), TEXT_LIMIT),
+        final=words.get("final") is True,
     )
 
 
@@ -238,8 +266,10 @@ _STEP_EVENTS: dict[str, tuple[StepState, Effect | None]] = {
     "applying": (StepState.APPLYING, Effect.UNKNOWN),
     "applied": (StepState.APPLIED, Effect.DONE),
     "verified": (StepState.VERIFIED, Effect.DONE),
+    "unverified": (StepState.APPLIED, Effect.DONE),
     "failed": (StepState.FAILED, None),
     "undoing": (StepState.UNDOING, Effect.UNKNOWN),
+    "undo-unverified": (StepState.UNDOING, Effect.UNKNOWN),
     "undone": (StepState.UNDONE, Effect.NONE),
     "undo-failed": (StepState.UNDO_FAILED, Effect.UNKNOWN),
     "kept": (StepState.KEPT, None),
@@ -274,7 +304,7 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     known = replace(known, steps=(*record.steps[:index], step, *record.steps[index + 1 :]))
     if name in ("failed", "undo-failed"):
         return replace(known, status=Status.FAILED if name == "failed" else Status.UNDO_FAILED, why=said)
-    if name in ("undoing", "undone", "kept"):
+    if name in ("undoing", "undo-unverified", "undone", "kept"):
         return replace(known, status=Status.UNDOING)
     return replace(known, status=Status.OPEN, why="")
 

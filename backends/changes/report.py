@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from backends.changes.change import Change
-from backends.changes.journal import Unreadable, read_all
+from backends.changes.journals import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
+from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
-from backends.changes.record import ChangeRecord, Effect, Status, StepState
+from backends.changes.record import ChangeRecord, Status, StepState
 
 SCHEMA = "gpudeck/changes/1"
 
@@ -76,6 +77,7 @@ def entry(listed: Listed) -> dict[str, Any]:
         "reason": record.reason,
         "who": record.actor.to_json(),
         "targets": record.targets,
+        "places": places_json(record.places),
         "status": listed.status,
         "why": record.why or None,
         "begun_at": record.begun_at,
@@ -206,13 +208,13 @@ def change_lines(listed: Listed, moment: str) -> list[str]:
         f"  when    {moment}",
         f"  where   {record.site}: {', '.join(record.targets)}",
     ]
+    lines += [f"  at      {place}: {identity}" for place, identity in record.places.items()]
     lines += [f"  hits    {hit}" for hit in record.hits]
     if record.why:
         lines.append(f"  ended   {record.why}")
     for number, step in enumerate(record.steps, 1):
         lines += [f"  {_MARKS[step.state]}{line}" for line in _numbered(number, step.describe)]
-        known = "" if step.effect is not Effect.UNKNOWN else ", its effect is not known"
-        lines.append(f"        {step.state}{known}" + (f": {step.said}" if step.said else ""))
+        lines.append(f"        {step.words}" + (f": {step.said}" if step.said else ""))
     if record.torn_bytes:
         lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
     return [*lines, *offer_lines(listed)]
@@ -232,11 +234,11 @@ def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: lis
     for each, moment in zip(changes, moments, strict=True):
         lines.append(f"{each.record.id}  {moment}  {each.record.site}  {each.status}  {each.record.title}")
         if not each.record.ended:
-            reached = _reached(each.record)
-            if reached is not None:
-                doubt = ", its effect is not known" if reached["effect"] == "unknown" else ""
-                lines.append(f"  step {reached['number']} of {reached['of']}, {reached['state']}{doubt}:")
-                lines += [f"    {line}" for line in str(reached["what"]).split("\n")]
+            index = each.record.reached
+            if index is not None:
+                step = each.record.steps[index]
+                lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
+                lines += [f"    {line}" for line in step.describe.split("\n")]
             lines += offer_lines(each)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

@@ -20,6 +20,8 @@ from backends.feed import Clock
 GROUP = "gpudeck.step"
 """Entry-point group of steps that come from other packages: kind = "module:Class"."""
 POLL_SECONDS = 2.0
+PLATFORM = "platform"
+"""The place of what is done through the site's platform."""
 
 Told = Callable[[str], None]
 """Hears how far a step is, one line at a time."""
@@ -89,9 +91,19 @@ class Step(ABC):
     """`apply` may run again on a half-done or finished step without harm."""
 
     @property
+    def place(self) -> str:
+        """What it acts on: `node dgx07` as the site names it, or PLATFORM; empty where that is not told."""
+        return ""
+
+    @property
     def checked(self) -> bool:
         """`check` can tell whether the effect is there. Without it, a step is applied and never verified."""
         return True
+
+    @property
+    def final(self) -> bool:
+        """Once its effect is seen nothing takes it back: `undo` is for the time before."""
+        return False
 
     @property
     def undo_note(self) -> str:

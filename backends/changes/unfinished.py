@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.changes.journal import LISTED, listed_paths, read
+from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
 from backends.changes.record import ChangeRecord, Effect
 from backends.changes.report import status_word
-from backends.contract import GpudeckError
 from backends.domain import UnfinishedChange, clean
-
-_Sign = tuple[int, int]
 
 
 class UnfinishedChanges:
@@ -25,35 +22,20 @@ class UnfinishedChanges:
         self._directory = directory
         self._site = site
         self._host = host
-        self._known: dict[Path, tuple[_Sign, ChangeRecord | None]] = {}
+        self._journals = Journals(directory)
 
     def __call__(self) -> tuple[UnfinishedChange, ...]:
         """Newest first; raises JournalFailed where the directory cannot be read.
 
         A journal that cannot be read is left to the list of changes, which tells why.
         """
-        paths = listed_paths(self._directory)[:LISTED]
-        self._known = {path: kept for path in paths if (kept := self._look(path)) is not None}
-        records = [record for _, record in self._known.values() if record is not None]
+        records, _ = self._journals()
         left = [record for record in records if not record.ended and record.site == self._site]
         if not left:
             return ()
         held = look(lock_path(self._directory, self._site), time.time(), self._host)
         at_it = held.owner.change if held.alive and held.owner is not None else None
         return tuple(_unfinished(record) for record in left if record.id != at_it)
-
-    def _look(self, path: Path) -> tuple[_Sign, ChangeRecord | None] | None:
-        try:
-            status = path.stat()
-            sign = (status.st_size, status.st_mtime_ns)
-            known = self._known.get(path)
-            if known is not None and known[0] == sign:
-                return known
-            return sign, read(path)
-        except OSError:
-            return None
-        except GpudeckError:
-            return sign, None
 
 
 def _unfinished(record: ChangeRecord) -> UnfinishedChange:

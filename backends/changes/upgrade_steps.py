@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview, counted
@@ -21,9 +21,10 @@ from backends.changes.platform_step import (
     gpu_pods,
     radius_of_pods,
 )
+from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
-from backends.contract import FollowsNodes, GpudeckError, NotAllowed, Refused, ReportsStack, StepFailed, UpgradesDrivers
-from backends.domain import ApiRequest, DrainPod, NodeControl, Stack, StackNode, UpgradePolicy
+from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
+from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy
 
 UPGRADE_SECONDS = 3600.0
 """A driver that is compiled on the node takes up to 20 minutes, after everything that holds a GPU has ended."""
@@ -33,22 +34,11 @@ ENDED = frozenset({"", DONE, FAILED})
 OFF = "driver.upgradePolicy.autoUpgrade is off"
 QUEUE_SECONDS = 15.0
 """How often the other nodes are looked at while a node waits for its turn."""
-STACK_SECONDS = 10.0
 AT_ONCE = 1
 """The operator's own maxParallelUpgrades where the policy has none."""
 
 
 # What the operator does to a node that it upgrades
-
-
-async def stack_now(reach: Reach) -> Stack | None:
-    """None where the platform does not tell it: then less is known beforehand."""
-    try:
-        backend = await backend_for(reach, ReportsStack)
-        async with asyncio.timeout(STACK_SECONDS), closing(backend.stack()) as stacks:
-            return await anext(stacks)
-    except (GpudeckError, TimeoutError):
-        return None
 
 
 def policy_of(stack: Stack | None) -> UpgradePolicy:
@@ -67,7 +57,8 @@ async def ends(nodes: Iterable[str], reach: Reach) -> BlastRadius:
         pods += await gpu_pods(reach, node)
         plan = await drain_plan(reach, node) if drains else None
         pods += [] if plan is None else [*plan.evicts, *plan.needs_force]
-    return radius_of_pods(list({pod.uid or pod.title: pod for pod in pods}.values()))
+    found = radius_of_pods(list({pod.uid or pod.title: pod for pod in pods}.values()))
+    return replace(found, ends_work=bool(nodes))
 
 
 def _warnings(policy: UpgradePolicy) -> tuple[str, ...]:
@@ -94,6 +85,24 @@ def queue_said(node: str, stack: Stack | None) -> str:
     full = 0 < at_once <= len(begun)
     said = f"{counted(len(begun), 'upgrade')}{most} {verb} under way ({shown})"
     return f"queued: {said}" if full else f"the operator has not begun it; {said}"
+
+
+def already_there(node: StackNode | None, stack: Stack | None) -> str | None:
+    """Why an upgrade would change nothing on `node`; None where it may, or where that is not known.
+
+    The operator goes by revisions of the driver's DaemonSet (`podInSyncWithDS` of k8s-operator-libs): a driver pod of
+    the latest one is not made anew, whatever was ended for it. What is seen here are versions: all that are asked for
+    must be the one that runs.
+    """
+    driver = None if node is None else node.get("driver")
+    if stack is None or node is None or driver is None or driver.phase is not OperandPhase.READY:
+        return None
+    wanted = {each.driver_version for each in stack.policies if each.state not in {"ignored", "disabled"}}
+    runs = node.driver_version
+    if runs is None or wanted != {runs}:
+        return None
+    other = f"other settings of it are taken over by a restart: gpudeck stack restart driver --node {node.name}"
+    return f"{node.name} runs the driver {runs} already, as is asked for: only its GPU pods would end; {other}"
 
 
 def _begun(node: StackNode) -> str:
@@ -175,6 +184,10 @@ class UpgradeStartStep(NodeStep):
     verify_seconds: float = UPGRADE_SECONDS
 
     @property
+    def final(self) -> bool:
+        return True
+
+    @property
     def undo_note(self) -> str:
         return "an upgrade that the operator has begun is not taken back"
 
@@ -194,6 +207,9 @@ class UpgradeStartStep(NodeStep):
             obstacles.append(_skipped(self.node))
         if policy.automatic is False:
             obstacles.append(f"{OFF}: the operator upgrades no node, and takes the label away again")
+        current = already_there(None if stack is None else stack.get(self.node), stack)
+        if current is not None and node.upgrade_step != FAILED:
+            obstacles.append(current)
         queue = queue_said(self.node, stack)
         waits = (f"{queue}: the node waits for its turn",) if queue.startswith("queued") else ()
         effects = (*found.effects, f"{node.upgrade_step or 'no upgrade yet'} -> {FIRST_STEP}")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from backends.contract import GpudeckError, NotAllowed, SiteContext
+from backends.contract import GpudeckError, NotAllowed, SiteContext, Unreachable
 from backends.docker import checks, logs
 from backends.docker.changes import merged, to_inspect
 from backends.docker.containers import workload
@@ -19,6 +19,7 @@ from backends.domain.stack import Stack
 from backends.domain.workload import Container, Workload, Workloads
 
 STACK_SECONDS = 15.0
+SECOND_LOOK_SECONDS = 3.0
 RETRY_SECONDS = 10.0
 READING_SECONDS = 1.0
 """Between two readings of a node's containers: a burst of events is one reading, the node pays for each."""
@@ -33,6 +34,8 @@ class DockerBackend:
     def __init__(self, context: SiteContext) -> None:
         self._context = context
         self._engines = {node.name: self._engine(node) for node in context.site.nodes}
+        self._silent: set[str] = set()
+        """Nodes whose engine gave no answer when it was asked last."""
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -124,11 +127,29 @@ class DockerBackend:
     async def _facts(self, name: str, engine: Engine) -> checks.Facts:
         reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
         try:
-            info = await engine.info()
+            info = await self._info(name, engine, patient=reading.state is NodeState.LIVE)
         except GpudeckError as error:
             denied = NotPermitted(f"the engine of {name}", READ_ENGINE) if isinstance(error, NotAllowed) else None
             return checks.Facts(reading, None, problem=error.message, hint=error.hint, denied=denied)
         return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
+
+    async def _info(self, name: str, engine: Engine, *, patient: bool) -> Mapping[str, Any]:
+        """The engine's /info; one that answered before, or was never asked, is asked twice before it counts as dead.
+
+        A node under load may let one question pass. One that is not `patient`, as its node does not answer either, is
+        asked once.
+        """
+        try:
+            info = await engine.info()
+        except Unreachable:
+            again = patient and name not in self._silent
+            self._silent.add(name)
+            if not again:
+                raise
+            await self._context.clock.sleep(SECOND_LOOK_SECONDS)
+            info = await engine.info()
+        self._silent.discard(name)
+        return info
 
     # Logs
 

@@ -53,6 +53,8 @@ def _driver(facts: Facts) -> Verdict:
 
 
 def _engine(facts: Facts) -> Verdict:
+    if facts.info is None and facts.denied is not None:
+        return OperandPhase.UNKNOWN, f"not permitted: {facts.denied.permission}", facts.problem
     return READY if facts.info is not None else (OperandPhase.FAILING, "unreachable", facts.problem)
 
 

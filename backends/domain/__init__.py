@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backends.domain.finding import (
         Acknowledgement,
         Check,
+        Earlier,
         Evidence,
         Finding,
         Hit,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Vgpu,
     )
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
+    from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
@@ -98,6 +100,7 @@ __all__ = [
     "DrainPlan",
     "DrainPod",
     "DriverUpgradeState",
+    "Earlier",
     "Ecc",
     "EccCounts",
     "Event",
@@ -111,6 +114,7 @@ __all__ = [
     "GpuUse",
     "Hit",
     "Host",
+    "Identity",
     "KubernetesSpec",
     "Link",
     "LogBatch",
@@ -178,7 +182,8 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation", "unfinished"),
+    *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
+    "unfinished",
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

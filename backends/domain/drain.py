@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from backends.domain.access import NotPermitted
 from backends.domain.workload import GpuRequest, Owner
 
+BEING_DELETED = "is being deleted"
+"""Why a drain leaves a pod that ends already: what it waits for all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrainPod:
@@ -25,6 +28,8 @@ class DrainPod:
     """PodDisruptionBudgets over it that allow no disruption now."""
     uid: str | None = None
     """Tells it from a successor of the same name."""
+    grace_seconds: int | None = None
+    """How long it may take to end once it is evicted; None where that is not told."""
 
     @property
     def title(self) -> str:
@@ -47,6 +52,12 @@ class DrainPlan:
     budgets_known: bool = True
     """False: the PodDisruptionBudgets may not be read, so `held` may be too short."""
     not_permitted: tuple[NotPermitted, ...] = ()
+
+    def slowest(self, *, force: bool) -> DrainPod | None:
+        """Of the pods that a drain ends, or that end already, the one that may take longest; None where none tells."""
+        ending = [pod for pod in self.stays if pod.reason == BEING_DELETED]
+        told = [pod for pod in (*self.evicts, *(self.needs_force if force else ()), *ending) if pod.grace_seconds]
+        return max(told, key=lambda pod: pod.grace_seconds or 0, default=None)
 
     @property
     def gpus(self) -> int:

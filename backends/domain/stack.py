@@ -156,6 +156,8 @@ class MigManagerState:
     state: str | None = None
     """pending, rebooting, success, failed."""
     since: Since | None = None
+    reason: str | None = None
+    """What the MIG manager's log says of a change that failed or is stuck; None: not read, or nothing."""
 
     def stuck(self, now: float) -> bool:
         """`pending` for longer than the manager itself waits."""
@@ -170,7 +172,9 @@ class DriverUpgradeState:
     """upgrade-required, cordon-required, ..., upgrade-done, upgrade-failed."""
     since: Since | None = None
     limit_seconds: float | None = None
-    """What the upgrade policy gives this step; None: no bound."""
+    """What the upgrade policy, or the operator itself, gives this step; None: no bound."""
+    usual_seconds: float | None = None
+    """Longer than this is called stuck where nothing bounds the step: a judgement of gpudeck. None: it is never."""
     skipped: bool = False
     """The node is labelled to be left out."""
     hint: str | None = None
@@ -181,10 +185,11 @@ class DriverUpgradeState:
         return self.step not in {"", "upgrade-done", "upgrade-failed"}
 
     def stuck(self, now: float) -> bool:
-        """Longer in this step than the policy gives it."""
-        if not self.running or self.since is None or self.limit_seconds is None:
+        """Longer in this step than the policy gives it, or than is usual where it gives no time."""
+        bound = self.limit_seconds if self.limit_seconds is not None else self.usual_seconds
+        if not self.running or self.since is None or bound is None:
             return False
-        return self.since.seconds(now) > self.limit_seconds
+        return self.since.seconds(now) > bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +264,10 @@ class Support:
 
     what: str
     """GPU Operator 26.7 on Kubernetes 1.31."""
-    supported: bool
+    supported: bool | None
+    """None: the table of this gpudeck does not know the release."""
     wanted: str
-    """1.32 to 1.36"""
+    """1.32 to 1.36; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +356,8 @@ class Stack:
             found.append(StackHealth.BLOCKED)
         if self.cluster is not None and self.cluster.unwell:
             found.append(StackHealth.WARNING)
-        if not found:
-            return StackHealth.UNKNOWN
+        if not self.nodes and (self.not_permitted or not found):
+            found.append(StackHealth.UNKNOWN)
         order = list(StackHealth)
         return min(found, key=order.index)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from backends.contract import Clock, Gone, Held, Refused
-from backends.domain import NodeControl, Owner, PodControl
+from backends.contract import Clock, Gone, NotAllowed, Refused
+from backends.domain import Identity, NodeControl, Owner, PodControl, clean
 from backends.kubernetes import requests
-from backends.kubernetes.api import Api
+from backends.kubernetes.api import WRITE_PATIENCE, Api
 from backends.kubernetes.drain import needs_force, stays
 from backends.kubernetes.errors import Throttled
 from backends.kubernetes.fields import table, word
@@ -19,7 +19,19 @@ from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_ENABLED, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.objects import LeanNode, LeanPod
 from backends.kubernetes.requests import FIRST_STEP, Request
-from backends.kubernetes.resources import NODES, PODS
+from backends.kubernetes.resources import NAMESPACES, NODES, PODS
+
+SYSTEM = "kube-system"
+"""The namespace that every cluster has from its first start to its end: its uid stands for the cluster."""
+
+
+async def identity(api: Api) -> Identity:
+    """The uid of kube-system with the API's address, or the address alone for who may not read that."""
+    try:
+        metadata = table(await api.get(NAMESPACES.path(name=SYSTEM)), "metadata")
+    except (NotAllowed, Gone):
+        metadata = {}
+    return Identity(clean(api.host, 200), word(metadata, "uid") or None)
 
 
 async def restart_pod(api: Api, namespace: str, name: str, *, uid: str | None = None, dry_run: bool) -> None:
@@ -30,12 +42,9 @@ async def restart_pod(api: Api, namespace: str, name: str, *, uid: str | None = 
 async def evict(api: Api, namespace: str, name: str, version: str, *, uid: str | None = None, dry_run: bool) -> None:
     """Asks for the eviction of one pod; `version` is that of the policy API, v1 or v1beta1.
 
-    Raises Held while a PodDisruptionBudget forbids it (the API says 429 for that).
+    Raises Held while a PodDisruptionBudget forbids it, Refused where two of them cover the pod.
     """
-    try:
-        await _send(api, requests.evict(namespace, name, version, uid), dry_run)
-    except Throttled as error:
-        raise Held(error.message, "a PodDisruptionBudget protects it: try again later") from None
+    await _send(api, requests.evict(namespace, name, version, uid), dry_run)
 
 
 async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
@@ -164,5 +173,10 @@ async def _label(api: Api, node: str, label: str) -> str | None:
 
 
 async def _send(api: Api, request: Request, dry_run: bool) -> None:
+    """Raises Refused where the server puts it off for too long: it has done nothing then."""
     body, query = request.sent(dry_run=dry_run)
-    await api.send(request.method, request.path, body, query=query, content_type=request.content_type)
+    kind = request.content_type
+    try:
+        await api.send(request.method, request.path, body, query=query, content_type=kind, patience=WRITE_PATIENCE)
+    except Throttled as error:
+        raise Refused(f"the API server is too busy: {error.message}", "nothing was done: try again later") from None

@@ -40,6 +40,10 @@ RENEW_AGAIN_SECONDS = 5.0
 the server's answer would be the same."""
 ERROR_BYTES = 1 << 20
 PATIENT_TRIES = 4
+READ_PATIENCE = 120.0
+WRITE_PATIENCE = 30.0
+"""Seconds that a request which the server has put off (429: nothing was done) waits in all; a step of a change has a
+minute for its request."""
 THREAD_BYTES = 65_536
 """Answers larger than this are parsed in a thread."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -61,6 +65,8 @@ class Api:
         self._rest: Any = None
         self._generation = 0
         self._loaded_at = 0.0
+        self._written: object = None
+        """The kubeconfig that was loaded; see `credentials.written`."""
         self._closed = False
 
     @property
@@ -83,7 +89,7 @@ class Api:
         self, path: str, query: Mapping[str, str | int] | None = None, *, accept: str = JSON
     ) -> dict[str, Any]:
         """The object at `path`; waits a few times when the server asks for patience. Raises `GpudeckError`."""
-        return await self.send("GET", path, query=query, accept=accept, patient=True)
+        return await self.send("GET", path, query=query, accept=accept, patience=READ_PATIENCE)
 
     async def send(
         self,
@@ -94,16 +100,21 @@ class Api:
         query: Mapping[str, str | int] | None = None,
         content_type: str = JSON,
         accept: str = JSON,
-        patient: bool = False,
+        patience: float = 0.0,
     ) -> dict[str, Any]:
-        """One request and its JSON answer. Raises `GpudeckError`; Throttled only when it is not `patient`."""
-        tries = PATIENT_TRIES if patient else 1
-        for attempt in range(1, tries + 1):
+        """One request and its JSON answer. Raises `GpudeckError`.
+
+        While the server asks to come back later it does, a few times and at most `patience` seconds in all; then it
+        raises Throttled, and nothing was done.
+        """
+        left = patience
+        for attempt in range(1, PATIENT_TRIES + 1):
             try:
                 raw = await self.raw(method, path, body, query=query, content_type=content_type, accept=accept)
             except Throttled as error:
-                if attempt == tries:
+                if attempt == PATIENT_TRIES or error.retry_after > left or not patience:
                     raise
+                left -= error.retry_after
                 await self._clock.sleep(error.retry_after)
             else:
                 if len(raw) > THREAD_BYTES:
@@ -176,6 +187,7 @@ class Api:
         read_seconds: float | None,
     ) -> aiohttp.ClientResponse:
         rest, who = await self._connect()
+        generation = self._generation
         import aiohttp
         from multidict import CIMultiDict
 
@@ -192,6 +204,7 @@ class Api:
             async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
                 answer = await rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            await self._follow_kubeconfig(generation)
             raise from_exception(error, who.host) from None
         except RuntimeError as error:
             # aiohttp raises this for a session that was closed: by a renewal in between, or by `close`.
@@ -224,11 +237,27 @@ class Api:
         """Loads the credentials again, once for all who were refused with those of `generation`, and not in a loop."""
         async with self._lock:
             fresh = self._clock.monotonic() - self._loaded_at < RENEW_AGAIN_SECONDS
+            if fresh:
+                fresh = not await self._is_rewritten()
             if generation == self._generation and not fresh and not self._closed:
                 await self._load()
 
+    async def _follow_kubeconfig(self, generation: int) -> None:
+        """The server that `generation` names cannot be reached: the kubeconfig may name another one since.
+
+        Raises ConfigError where it is written anew and cannot be right.
+        """
+        async with self._lock:
+            if generation == self._generation and not self._closed and await self._is_rewritten():
+                await self._load()
+
+    async def _is_rewritten(self) -> bool:
+        return await asyncio.to_thread(credentials.written, self._spec) != self._written
+
     async def _load(self) -> None:
         await load_sdk()
+        # Before it is read: what is written meanwhile is another one.
+        written = await asyncio.to_thread(credentials.written, self._spec)
         private = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="gpudeck-"))
         try:
             fresh = await credentials.load(self._spec, private)
@@ -242,6 +271,7 @@ class Api:
         former, self._rest = self._rest, rest
         self._credentials = fresh
         self._generation += 1
+        self._written = written
         self._loaded_at = self._clock.monotonic()
         if former is not None and former is not rest:
             await former.close()

@@ -13,6 +13,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    Identity,
     LogBatch,
     LogQuery,
     LogSource,
@@ -37,7 +38,6 @@ from backends.kubernetes.operator_state import NFD_NAMESPACES
 from backends.kubernetes.owners import Owners
 from backends.kubernetes.resources import NAMESPACES, Resource
 from backends.kubernetes.stack import DEFAULT_NAMESPACES, Builder, Objects
-from backends.kubernetes.watching import Sync
 from backends.kubernetes.watchset import Changes, WatchSet
 from backends.kubernetes.workloads import Builder as WorkloadBuilder
 from backends.kubernetes.workloads import relevant
@@ -86,6 +86,9 @@ class Kubernetes:
 
     async def probe(self) -> str | None:
         return word(await self.api.get("/version"), "gitVersion") or None
+
+    async def identity(self) -> Identity:
+        return await actions.identity(self.api)
 
     async def close(self) -> None:
         await self._watches.stop()
@@ -202,15 +205,13 @@ class Kubernetes:
 
     def _objects(self) -> Objects:
         watches = self._watches
-        sets_known = watches.daemon_sets.complete or any(
-            watch.state is Sync.LIVE for watch in watches.daemon_sets.watches
-        )
         return Objects(
             nodes=tuple(watches.nodes.objects.values()),
             pods=tuple(watches.pods.objects),
-            daemon_sets=tuple(watches.daemon_sets.objects) if sets_known else None,
+            daemon_sets=tuple(watches.daemon_sets.objects),
             policies=(*watches.policies.objects.values(), *watches.drivers.objects.values()),
-            pods_complete=watches.pods.complete,
+            pods_of=watches.pods.read_of,
+            sets_of=watches.daemon_sets.read_of,
             version=watches.version,
             expected=frozenset(node.name for node in self.site.nodes),
             not_permitted=watches.denied(),

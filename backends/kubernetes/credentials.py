@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,10 +22,15 @@ from typing import Any
 
 from backends.contract import AuthRefused, ConfigError, Unreachable
 from backends.domain import KubernetesSpec, clean
+from backends.feed import end
 from backends.kubernetes.fields import entries, table
 
 EXEC_SECONDS = 60.0
 EXEC_OUTPUT_BYTES = 1 << 20
+"""A credential is a few KiB."""
+KILL_SECONDS = 5.0
+COMPLAINT_BYTES = 4096
+CHUNK_BYTES = 65_536
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _INLINE = (("client-certificate", "client-certificate-data"), ("client-key", "client-key-data"))
 
@@ -53,6 +59,16 @@ def kubeconfig_paths(spec: KubernetesSpec) -> tuple[Path, ...]:
     named = os.environ.get("KUBECONFIG")
     paths = named.split(":") if named else ["~/.kube/config"]
     return tuple(path for text in paths if text and (path := Path(text).expanduser()).is_file())
+
+
+def written(spec: KubernetesSpec) -> tuple[tuple[str, int, int, int], ...]:
+    """Tells a kubeconfig from one that was written since: path, inode, size and time of each file."""
+    found = []
+    for path in kubeconfig_paths(spec):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 async def load(spec: KubernetesSpec, private: Path) -> Credentials:
@@ -145,27 +161,67 @@ async def run_exec(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dic
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=EXEC_OUTPUT_BYTES,
+            start_new_session=True,
         )
     except OSError as error:
         hint = clean(str(plugin.get("installHint") or "install it, or log in another way"), 200)
         raise AuthRefused(f"the login plug-in {name} cannot be started: {error.strerror}", hint) from None
     try:
         async with asyncio.timeout(EXEC_SECONDS):
-            stdout, stderr = await process.communicate()
+            stdout, stderr = await _outputs(process)
+            await process.wait()
+    except _TooMuch:
+        said = f"the login plug-in {name} wrote more than {EXEC_OUTPUT_BYTES >> 10} KiB: that is no credential"
+        raise AuthRefused(said, "") from None
     except TimeoutError:
         raise AuthRefused(f"the login plug-in {name} took more than {EXEC_SECONDS:.0f} s", "") from None
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _kill(process)
     if process.returncode != 0:
         said = clean(stderr.decode("utf-8", "replace").strip(), 200)
         raise AuthRefused(
             f"the login plug-in {name} failed: {said or process.returncode}", "log in to the cluster again"
         )
     return _exec_status(stdout, name)
+
+
+class _TooMuch(Exception):
+    pass
+
+
+async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """All of stdout, and the end of stderr. Raises _TooMuch."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    complaint = asyncio.create_task(_end_of(process.stderr), name="a login plug-in's stderr")
+    try:
+        stdout = b""
+        while chunk := await process.stdout.read(CHUNK_BYTES):
+            stdout += chunk
+            if len(stdout) > EXEC_OUTPUT_BYTES:
+                raise _TooMuch
+        return stdout, await complaint
+    finally:
+        await end([complaint])
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Ends it with what it has started, and waits for that; a pipe that is full hides its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await asyncio.gather(*(_end_of(stream) for stream in streams))
+            await process.wait()
+
+
+async def _end_of(stream: asyncio.StreamReader) -> bytes:
+    kept = b""
+    while chunk := await stream.read(CHUNK_BYTES):
+        kept = (kept + chunk)[-COMPLAINT_BYTES:]
+    return kept
 
 
 def _exec_status(stdout: bytes, name: str) -> dict[str, Any]:

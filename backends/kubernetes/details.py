@@ -1,4 +1,7 @@
-"""The log lines and events of the operands that block: read on demand, a few at a time, kept for a short while."""
+"""The log lines and events of the operands that block, and what the MIG manager says of a change that came to nothing.
+
+Read on demand, a few at a time, and kept for a short while.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from backends.feed import end
 from backends.kubernetes.api import Api
 from backends.kubernetes.fields import MESSAGE_LIMIT, entries, table, text, time_of, whole, word
 from backends.kubernetes.logs import last_lines
+from backends.kubernetes.mig_log import reason_of
+from backends.kubernetes.operands import BY_KEY
 from backends.kubernetes.resources import EVENTS
 
-LOG_LINES = 20
+LOG_LINES = 30
 EVENTS_KEPT = 8
 MOST = 12
 """Blockers whose details are read; the same fault on 500 nodes is read often enough so."""
 OF_ONE_OPERAND = 4
 FRESH_SECONDS = 15.0
+MIG_MANAGER = "mig-manager"
 
 Key = tuple[str | None, str | None, str | None, int, str | None]
 
@@ -48,6 +54,8 @@ class Details:
     async def fill(self, stack: Stack, *, wait: float = 0.0) -> Stack:
         """`stack` with what is known of its blockers; waits up to `wait` seconds for what is not known yet."""
         chosen = [node.blocker.state for node in _chosen(stack.nodes) if node.blocker is not None]
+        managers = [_mig_manager(node, self._clock.now()) for node in stack.nodes]
+        chosen += [state for state in managers if state is not None][:MOST]
         wanted = {key_of(state): state for state in chosen}
         for key, state in wanted.items():
             at, _ = self._known.get(key, (float("-inf"), None))
@@ -61,6 +69,7 @@ class Details:
         return stack if nodes == stack.nodes else dataclasses.replace(stack, nodes=nodes)
 
     def _filled(self, node: StackNode) -> StackNode:
+        node = self._with_reason(node)
         known = None if node.blocker is None else self._known.get(key_of(node.blocker.state))
         if node.blocker is None or known is None:
             return node
@@ -69,6 +78,13 @@ class Details:
             node.blocker, log=detail.log, log_problem=detail.log_problem, events=detail.events
         )
         return dataclasses.replace(node, blocker=blocker)
+
+    def _with_reason(self, node: StackNode) -> StackNode:
+        manager = _mig_manager(node, self._clock.now())
+        known = None if manager is None else self._known.get(key_of(manager))
+        if known is None or node.mig is None:
+            return node
+        return dataclasses.replace(node, mig=dataclasses.replace(node.mig, reason=reason_of(known[1].log or ())))
 
     async def _read(self, key: Key, state: OperandState) -> None:
         try:
@@ -133,6 +149,15 @@ def _event(raw: dict[str, object]) -> StackEvent:
         count=max(1, whole(series.get("count") or raw.get("count") or 1)),
         warning=word(raw, "type") == "Warning",
     )
+
+
+def _mig_manager(node: StackNode, now: float) -> OperandState | None:
+    """Whose log says why the MIG change of the node came to nothing; None where it did not, or has no pod."""
+    manager, mig = node.get(MIG_MANAGER), node.mig
+    if mig is None or manager is None or manager.pod is None or not (mig.state == "failed" or mig.stuck(now)):
+        return None
+    # The change is part of the key: another one is read anew.
+    return dataclasses.replace(manager, container=BY_KEY[MIG_MANAGER].container, reason=f"{mig.requested} {mig.state}")
 
 
 def _chosen(nodes: Iterable[StackNode]) -> list[StackNode]:

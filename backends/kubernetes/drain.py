@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.contract import Gone, NotAllowed
 from backends.domain import DrainPlan, DrainPod, NotPermitted, Owner
+from backends.domain.drain import BEING_DELETED
 from backends.kubernetes.api import Api
 from backends.kubernetes.fields import entries, labels_of, maps, table, whole, word
 from backends.kubernetes.keeping import pod_of
@@ -53,7 +54,15 @@ def plan_of(
     for pod in sorted(pods, key=lambda each: (each.namespace, each.name)):
         owners = chain(pod.owner)
         owner = owners[-1] if owners else None
-        drained = DrainPod(pod.namespace, pod.name, owner, requests_of(pod.gpus), pod.user, uid=pod.uid)
+        drained = DrainPod(
+            pod.namespace,
+            pod.name,
+            owner,
+            requests_of(pod.gpus),
+            pod.user,
+            uid=pod.uid,
+            grace_seconds=pod.grace_seconds,
+        )
         stays_because, force_because = stays(pod), needs_force(pod)
         if stays_because is not None:
             left.append(dataclasses.replace(drained, reason=stays_because))
@@ -73,7 +82,7 @@ def stays(pod: LeanPod) -> str | None:
     if pod.ended:
         return "ended"
     if pod.deleted_at is not None:
-        return "is being deleted"
+        return BEING_DELETED
     return "DaemonSet" if pod.owner is not None and pod.owner.kind == "DaemonSet" else None
 
 

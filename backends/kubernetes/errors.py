@@ -6,11 +6,16 @@ import json
 import re
 from typing import Any
 
-from backends.contract import AuthRefused, Gone, GpudeckError, NotAllowed, Refused, Unreachable
+from backends.contract import AuthRefused, Gone, GpudeckError, Held, NotAllowed, Refused, Unreachable
 from backends.domain import Permission, clean
 
 MESSAGE_LIMIT = 300
 LONGEST_RETRY_AFTER = 120.0
+_BUDGET_CAUSE = "DisruptionBudget"
+"""Reason of a cause in the `Status` of a refused eviction (policy/v1 DisruptionBudgetCause); one of API Priority and
+Fairness has no `Status` at all."""
+_TWO_BUDGETS = "more than one PodDisruptionBudget"
+"""In the message of the 500 to an eviction (pkg/registry/core/pod/storage/eviction.go)."""
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -24,7 +29,7 @@ class Expired(Gone):
 
 
 class Throttled(Unreachable):
-    """429: the API server, or a budget, asks to come back later."""
+    """429 of a busy API server: come back later; nothing was done. That of a PodDisruptionBudget is `Held`."""
 
     code = "throttled"
 
@@ -51,11 +56,18 @@ def from_status(status: int, body: bytes | dict[str, Any], retry_after: str | No
             return Refused(message or f"the API server refused it (HTTP {status})", "")
         case 410:
             return Expired(message or "the resource version is too old", "it is read anew")
+        case 429 if (budget := _budget(body)) is not None:
+            return Held(budget, "a PodDisruptionBudget protects it: try again later")
         case 429:
             return Throttled(
                 message or "the API server asks for fewer requests",
                 "it is tried again",
                 retry_after=_seconds(retry_after),
+            )
+        case 500 if _TWO_BUDGETS in message:
+            return Refused(
+                "more than one PodDisruptionBudget covers it, and the API server evicts no such pod",
+                "let only one of them select it: kubectl get pdb",
             )
     return Unreachable(f"the API server answered HTTP {status}{said}", "see the API server's own log")
 
@@ -97,15 +109,34 @@ def _words(error: BaseException) -> str:
 
 
 def _message(body: bytes | dict[str, Any]) -> str:
-    document: Any = body
-    if isinstance(body, bytes):
-        try:
-            document = json.loads(body)
-        except ValueError:
-            # A proxy in front of the API server speaks HTML; its first line says enough.
-            return clean(body[:MESSAGE_LIMIT].decode("utf-8", "replace"), 120)
+    document = _document(body)
+    if document is None and isinstance(body, bytes):
+        # A proxy in front of the API server speaks HTML; its first line says enough.
+        return clean(body[:MESSAGE_LIMIT].decode("utf-8", "replace"), 120)
     message = document.get("message") if isinstance(document, dict) else None
     return clean(message, MESSAGE_LIMIT) if isinstance(message, str) else ""
+
+
+def _document(body: bytes | dict[str, Any]) -> Any:
+    """None for what is no JSON."""
+    if not isinstance(body, bytes):
+        return body
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _budget(body: bytes | dict[str, Any]) -> str | None:
+    """What a PodDisruptionBudget has against an eviction, with its name; None where the refusal is not one's."""
+    document = _document(body)
+    details = document.get("details") if isinstance(document, dict) else None
+    causes = details.get("causes") if isinstance(details, dict) else None
+    for cause in causes if isinstance(causes, list) else ():
+        if isinstance(cause, dict) and cause.get("reason") == _BUDGET_CAUSE:
+            words = cause.get("message")
+            return clean(words, MESSAGE_LIMIT) if isinstance(words, str) and words else _message(body)
+    return None
 
 
 def _seconds(retry_after: str | None) -> float:

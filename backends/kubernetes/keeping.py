@@ -91,7 +91,12 @@ def pod_of(raw: Mapping[str, Any]) -> LeanPod:
         mirror=MIRROR in annotations,
         empty_dir=any("emptyDir" in volume for volume in entries(spec, "volumes")),
         claims=bool(entries(spec, "resourceClaims")),
+        grace_seconds=_grace(spec.get("terminationGracePeriodSeconds")),
     )
+
+
+def _grace(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def node_of(raw: Mapping[str, Any]) -> LeanNode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,20 @@ STEP_HINTS: Mapping[str, str] = {
 }
 VALIDATION_SECONDS = 600.0
 """After this the operator gives up on its own (k8s-operator-libs, not configurable)."""
+_MINUTE, _HOUR = 60.0, 3600.0
+USUAL_SECONDS: Mapping[str, float] = {
+    "cordon-required": 10 * _MINUTE,
+    "wait-for-jobs-required": 24 * _HOUR,
+    "pod-deletion-required": 30 * _MINUTE,
+    "drain-required": 30 * _MINUTE,
+    "node-maintenance-required": 24 * _HOUR,
+    "pod-restart-required": 45 * _MINUTE,
+    "post-maintenance-required": 24 * _HOUR,
+    "uncordon-required": 10 * _MINUTE,
+}
+"""How long a step may take before gpudeck calls it stuck where neither the policy nor the operator bounds it: its own
+judgement. One request of the operator is minutes; a driver that is compiled takes up to 25; jobs and another
+operator's maintenance a day. A node at upgrade-required waits for its turn, however long that is."""
 LEFT_OVER_SECONDS = 600.0
 """Operands that are still paused this long after what they were paused for has ended, are forgotten."""
 
@@ -66,14 +81,11 @@ class Site:
     now: float
     seen: Seen = field(default_factory=dict)
     """(node, label) -> since when the console knows its present value, seconds since the epoch."""
+    hidden: str | None = None
+    """Why the operands' pods are not seen; None where they are."""
 
     def same_but_time(self, other: Site) -> bool:
-        return (self.daemon_sets, self.deployed, self.step_limits, self.pods_complete) == (
-            other.daemon_sets,
-            other.deployed,
-            other.step_limits,
-            other.pods_complete,
-        )
+        return dataclasses.replace(other, now=self.now, seen=self.seen) == self
 
 
 @dataclass(slots=True)
@@ -92,7 +104,7 @@ def is_gpu_node(node: LeanNode) -> bool:
 
 
 def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
-    states = operand_states(node, on_node.operands, site.daemon_sets, site.deployed, site.now)
+    states = operand_states(node, on_node.operands, site.daemon_sets, site.deployed, site.now, site.hidden)
     blocking = first_blocker(states)
     capacity = capacity_of(node, on_node.requested if site.pods_complete else None)
     mig, upgrade = mig_of(node, site.seen), upgrade_of(node, site.step_limits, site.seen)
@@ -185,6 +197,7 @@ def upgrade_of(node: LeanNode, limits: Mapping[str, float], seen: Seen) -> Drive
         step=step,
         since=Since(float(noted), exact=True) if noted is not None else _label_since(node, UPGRADE_STATE, seen),
         limit_seconds=limits.get(step),
+        usual_seconds=USUAL_SECONDS.get(step),
         skipped=node.labels.get(UPGRADE_SKIP) == "true",
         hint=STEP_HINTS.get(step),
     )
@@ -229,10 +242,9 @@ def _node_notes(
     elif not is_gpu_node(node):
         yield "no label says that it has GPUs"
     plugin = next((state for state in states if state.operand == "device-plugin"), None)
-    runs = plugin.phase is OperandPhase.READY if plugin is not None else "device-plugin" not in site.deployed
+    why = _taken_out_by(plugin, site)
     for count in capacity.resources:
         if count.allocatable < count.capacity:
-            why = "the device plugin took them out" if runs else "the device plugin does not run"
             gone = count.capacity - count.allocatable
             yield f"{gone} of {count.capacity} {count.resource} not allocatable: {why}"
     if "MIG-INVALID" in (capacity.product or ""):
@@ -252,6 +264,13 @@ def _node_notes(
         yield "operands are still paused, and nothing is under way: the labels nvidia.com/gpu.deploy.* are left over"
     if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(site.now)):
         yield f"the driver upgrade is at {upgrade.step}" + (f": {upgrade.hint}" if upgrade.hint else "")
+
+
+def _taken_out_by(plugin: OperandState | None, site: Site) -> str:
+    if plugin is not None and plugin.phase is OperandPhase.UNKNOWN:
+        return "whether the device plugin runs is not known"
+    runs = plugin.phase is OperandPhase.READY if plugin is not None else "device-plugin" not in site.deployed
+    return "the device plugin took them out" if runs else "the device plugin does not run"
 
 
 def _number(text: str | None) -> int | None:

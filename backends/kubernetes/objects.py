@@ -79,6 +79,8 @@ class LeanPod:
     empty_dir: bool
     claims: bool = False
     """It asks for devices by resource claims (`spec.resourceClaims`)."""
+    grace_seconds: int | None = None
+    """How long it may take to end (`spec.terminationGracePeriodSeconds`); None where it is not told."""
 
     @property
     def ended(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backends.domain import AccessReview, Permission, clean
-from backends.kubernetes.api import Api
+from backends.kubernetes.api import READ_PATIENCE, Api
 from backends.kubernetes.fields import table
 from backends.kubernetes.resources import ACCESS_REVIEWS
 
@@ -20,7 +20,7 @@ async def review(api: Api, permissions: Sequence[Permission]) -> tuple[AccessRev
 
     async def one(permission: Permission) -> AccessReview:
         async with gate:
-            answer = await api.send("POST", ACCESS_REVIEWS.path(), _question(permission), patient=True)
+            answer = await api.send("POST", ACCESS_REVIEWS.path(), _question(permission), patience=READ_PATIENCE)
         status = table(answer, "status")
         reason = status.get("reason") or status.get("evaluationError")
         return AccessReview(permission, status.get("allowed") is True, clean(str(reason), 200) if reason else None)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from backends.domain import NotPermitted, Stack, StackNode
 from backends.kubernetes.node_state import VALIDATION_SECONDS, OnNode, Site, is_gpu_node, node_of_stack
 from backends.kubernetes.objects import TIMED_LABELS, LeanDaemonSet, LeanNode, LeanPod, LeanPolicy
-from backends.kubernetes.operands import OPERANDS, OperandKind, kind_of
+from backends.kubernetes.operands import DEPLOY, OPERANDS, OperandKind, kind_of
 from backends.kubernetes.operator_state import components, operator_version, policy_state
+from backends.kubernetes.resources import PODS
 from backends.kubernetes.support import supported
 
 CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
@@ -25,11 +26,12 @@ class Objects:
 
     nodes: tuple[LeanNode, ...] = ()
     pods: tuple[LeanPod, ...] = ()
-    daemon_sets: tuple[LeanDaemonSet, ...] | None = ()
-    """None: they may not be read."""
+    daemon_sets: tuple[LeanDaemonSet, ...] = ()
     policies: tuple[LeanPolicy, ...] = ()
-    pods_complete: bool = True
-    """False: pods of some namespaces may not be read, so what is requested is not known."""
+    pods_of: frozenset[str] | None = None
+    """Namespaces whose pods are read; None: all. Of some only, what is requested is not known."""
+    sets_of: frozenset[str] | None = None
+    """The same of the DaemonSets."""
     version: str | None = None
     """Of the API server: v1.31.2."""
     expected: frozenset[str] = frozenset()
@@ -55,10 +57,14 @@ class Builder:
     def build(self, objects: Objects, now: float) -> Stack:
         namespace = operator_namespace(objects, self._namespace)
         owned, by_node = _pods_by_node(objects.pods, namespace)
-        daemon_sets = _operand_sets(objects.daemon_sets, namespace)
+        sets_read = objects.sets_of is None or namespace in objects.sets_of
+        daemon_sets = _operand_sets(objects.daemon_sets, namespace) if sets_read else None
         deployed = frozenset([kind.key for kind, _ in owned] + [kind.key for kind, _ in daemon_sets or ()])
+        hidden = _hidden(objects.pods_of, namespace)
+        if hidden is not None:
+            deployed |= frozenset(_wanted(objects.nodes))
         limits, seen = dict(_limits(objects.policies)), self._look_at_labels(objects.nodes, now)
-        site = Site(daemon_sets, deployed, limits, objects.pods_complete, now, seen)
+        site = Site(daemon_sets, deployed, limits, objects.pods_of is None, now, seen, hidden)
         known: dict[str, _Known] = {}
         for node in sorted(objects.nodes, key=lambda each: each.name):
             on_node = by_node.get(node.name, OnNode())
@@ -159,11 +165,22 @@ def _pods_by_node(
     return owned, by_node
 
 
-def _operand_sets(
-    daemon_sets: tuple[LeanDaemonSet, ...] | None, namespace: str | None
-) -> tuple[tuple[OperandKind, LeanDaemonSet], ...] | None:
-    if daemon_sets is None:
+def _hidden(pods_of: frozenset[str] | None, namespace: str | None) -> str | None:
+    """Why the operands' pods are not seen; None where they are."""
+    if pods_of is None or namespace in pods_of:
         return None
+    return f"not permitted: {PODS.permission('list', namespace)}"
+
+
+def _wanted(nodes: Iterable[LeanNode]) -> Iterable[str]:
+    """The operands that labels of the nodes ask for."""
+    for node in nodes:
+        yield from (kind.key for kind in OPERANDS if node.labels.get(DEPLOY + kind.deploy) == "true")
+
+
+def _operand_sets(
+    daemon_sets: tuple[LeanDaemonSet, ...], namespace: str | None
+) -> tuple[tuple[OperandKind, LeanDaemonSet], ...]:
     pairs = ((kind_of(each.labels), each) for each in daemon_sets if each.namespace == namespace)
     return tuple((kind, each) for kind, each in pairs if kind is not None)
 

@@ -72,6 +72,14 @@ class Scoped(Generic[V]):
         return self._whole.denied is None
 
     @property
+    def read_of(self) -> frozenset[str] | None:
+        """The namespaces that are seen; None: all."""
+        if self.complete:
+            return None
+        read = (watch for watch in self.watches if watch.denied is None and watch.relists > 0)
+        return frozenset(watch.namespace for watch in read if watch.namespace is not None)
+
+    @property
     def settled(self) -> bool:
         return (self.complete or self._adjusted) and all(watch.settled for watch in self.watches)
 

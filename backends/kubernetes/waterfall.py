@@ -34,11 +34,12 @@ def operand_states(
     daemon_sets: Iterable[tuple[OperandKind, LeanDaemonSet]] | None,
     deployed: frozenset[str],
     now: float,
+    hidden: str | None = None,
 ) -> tuple[OperandState, ...]:
     """The state of every operand that the node has or is to have, in the order of `OPERANDS`.
 
     `pods` are the operands' pods on this node; `daemon_sets` those of the whole cluster, None when they may not be
-    read; `deployed` the operands that exist anywhere.
+    read; `deployed` the operands that exist anywhere; `hidden` says why pods may not be read, None where they are.
     """
     present = _newest(pods)
     sets: dict[str, list[LeanDaemonSet]] = {}
@@ -47,7 +48,11 @@ def operand_states(
     states: dict[str, OperandState] = {}
     for kind in OPERANDS:
         if kind.key in deployed or kind.key in present:
-            state = _one(kind, node, present.get(kind.key), sets.get(kind.key, []), daemon_sets is not None, now)
+            state = _one(kind, node, present.get(kind.key), now)
+            if state is None and hidden is not None:
+                state = _unseen(kind, node, hidden)
+            elif state is None:
+                state = _absent(kind, node, sets.get(kind.key, []), daemon_sets is not None)
             if state is not None:
                 states[kind.key] = state
     return tuple(_waits(state, states, now) for state in states.values())
@@ -72,29 +77,29 @@ def _rank(pod: LeanPod) -> tuple[bool, float]:
     return (pod.deleted_at is None, pod.created_at or 0.0)
 
 
-def _one(
-    kind: OperandKind,
-    node: LeanNode,
-    pod: LeanPod | None,
-    daemon_sets: list[LeanDaemonSet],
-    sets_known: bool,
-    now: float,
-) -> OperandState | None:
-    """None when the node has nothing to do with the operand."""
+def _one(kind: OperandKind, node: LeanNode, pod: LeanPod | None, now: float) -> OperandState | None:
+    """By the pod, or by a label that stands for it; None without either."""
     wanted = node.labels.get(DEPLOY + kind.deploy)
     if wanted is not None and wanted.startswith("paused-"):
         return _state(kind, OperandPhase.PAUSED, pod, reason=wanted)
-    if pod is None:
-        if node.labels.get(DEPLOY + "operands") == "false" or wanted == "false":
-            return OperandState(kind.key, OperandPhase.OFF, reason="turned off by a label of the node")
-        return _absent(kind, node, wanted, daemon_sets, sets_known)
-    return _of_pod(kind, pod, now)
+    if pod is not None:
+        return _of_pod(kind, pod, now)
+    if node.labels.get(DEPLOY + "operands") == "false" or wanted == "false":
+        return OperandState(kind.key, OperandPhase.OFF, reason="turned off by a label of the node")
+    return None
+
+
+def _unseen(kind: OperandKind, node: LeanNode, hidden: str) -> OperandState | None:
+    """Whether it has a pod is not known."""
+    wanted = node.labels.get(DEPLOY + kind.deploy) == "true"
+    return OperandState(kind.key, OperandPhase.UNKNOWN, reason=hidden) if wanted else None
 
 
 def _absent(
-    kind: OperandKind, node: LeanNode, wanted: str | None, daemon_sets: list[LeanDaemonSet], sets_known: bool
+    kind: OperandKind, node: LeanNode, daemon_sets: list[LeanDaemonSet], sets_known: bool
 ) -> OperandState | None:
-    if wanted != "true":
+    """None when the node has nothing to do with the operand."""
+    if node.labels.get(DEPLOY + kind.deploy) != "true":
         return None
     if not sets_known:
         return OperandState(kind.key, OperandPhase.MISSING, reason="no pod")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack
-from backends.domain import LogSource, Stack, Workload, Workloads, clean, node_named
+from backends.domain import LogSource, NotPermitted, Stack, Workload, Workloads, clean, node_named
 from backends.platform import closing
+from backends.rights import not_seen
 
 ENGINES = frozenset({"docker"})
 """Platforms whose workloads are containers of a node's engine, not pods."""
@@ -52,17 +53,23 @@ async def find(backend: Backend, name: str, node: str | None) -> LogSource:
     namespace, slash, pod = name.partition("/")
     if slash:
         return LogSource(pod, namespace)
+    refused: list[NotPermitted] = []
     if isinstance(backend, ReportsStack):
         async with closing(backend.stack()) as stacks:
-            source = of_operand(await anext(stacks), name, node)
+            stack = await anext(stacks)
+        source = of_operand(stack, name, node)
+        refused += stack.not_permitted
         if source is not None:
             return source
     if isinstance(backend, ListsWorkloads):
         async with closing(backend.workloads()) as values:
-            source = of_workload(await anext(values), name, node)
+            workloads = await anext(values)
+        source = of_workload(workloads, name, node)
+        refused += workloads.not_permitted
         if source is not None:
             return source
-    where = f" on {clean(node, 64)}" if node is not None else ""
-    raise GpudeckError(
-        f"no operand, pod or container is called {clean(name, 64)!r}{where}", "NAMESPACE/POD names any other pod"
-    )
+    called = f"called {clean(name, 64)!r}" + (f" on {clean(node, 64)}" if node is not None else "")
+    hidden = not_seen(f"no operand, pod or container {called}", refused, "nodes", "pods")
+    if hidden is not None:
+        raise hidden
+    raise GpudeckError(f"no operand, pod or container is {called}", "NAMESPACE/POD names any other pod")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ def stamp(at: float | None) -> str:
     return "-" if at is None else datetime.fromtimestamp(at).astimezone().isoformat(timespec="microseconds")
 
 
-def write_new(path: Path, lines: Sequence[LogLine], *, timestamps: bool, container: bool) -> int:
+def write_new(path: Path, lines: Iterable[LogLine], *, timestamps: bool, container: bool) -> int:
     """Writes a file that must not be there yet, with 0600; returns its bytes. Raises GpudeckError, and leaves nothing.
 
     For a thread of its own: it waits for the disk.

@@ -134,7 +134,8 @@ class LogTail:
         self._known_until.update({line.container: line.at for line in batch.lines if line.at is not None})
         self._count(len(batch.lines))
         if batch.problem is not None:
-            self.store.extend([note(batch.problem)])
+            if batch.problem != self.problem:  # each try anew would push out the lines that are kept
+                self.store.extend([note(batch.problem)])
             self.problem = batch.problem
             if batch.retried:
                 self.state = TailState.WAITING

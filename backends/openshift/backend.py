@@ -14,6 +14,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    Identity,
     LogBatch,
     LogQuery,
     LogSource,
@@ -76,6 +77,9 @@ class OpenShift:
         except (NotAllowed, Gone):
             return "version not permitted"
         return release.version or release.desired or "version not told"
+
+    async def identity(self) -> Identity:
+        return await self._kubernetes.identity()
 
     async def close(self) -> None:
         await self._kubernetes.close()

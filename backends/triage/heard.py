@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backends.domain import Finding
+from backends.domain import Evidence, Finding
 from backends.ownership import NOBODY
-from backends.triage import hits
+from backends.triage import hits, own
+from backends.triage.rules import rule_of
 from backends.triage.state import PlatformState
 
 PARTS = ("stack", "workloads")
+LAST_READ = "as last read"
 
 
 class Heard:
@@ -21,6 +23,8 @@ class Heard:
         """How often it said something else."""
         self._first_at: dict[str, float] = {}
         """`stack` and `workloads` -> when the platform first told them."""
+        self._answered_at: dict[str, float] = {}
+        """The same -> when it last did."""
 
     def take(self, state: PlatformState | None, now: float) -> bool:
         """Whether it tells a part of itself for the first time."""
@@ -31,16 +35,38 @@ class Heard:
         for part in PARTS:
             if self.answers(part):
                 self._first_at.setdefault(part, now)
+                self._answered_at[part] = now
         return len(self._first_at) > known
 
     def answers(self, part: str) -> bool:
         return self.state is not None and self.state.answers(part)
+
+    def answered_at(self, part: str) -> float | None:
+        """When that part was last known to be so, seconds since the epoch; None where it never was."""
+        return self._answered_at.get(part)
 
     def seconds(self, now: float) -> float:
         """For how long it has told all that it tells: one part without the other shows little."""
         return now - max(self._first_at.values(), default=now)
 
     def named(self, told: Finding) -> Finding:
-        """With the pods or containers that it hits by their names."""
+        """With the pods or containers that it hits by their names, and with the age of what the platform told before it
+        fell silent."""
         found = hits.named(told.hits, NOBODY if self.state is None else self.state.ownership)
-        return told if found is told.hits else replace(told, hits=found)
+        evidence = self._dated(told)
+        same = found is told.hits and evidence is told.evidence
+        return told if same else replace(told, hits=found, evidence=evidence)
+
+    def _dated(self, told: Finding) -> tuple[Evidence, ...]:
+        """The evidence with the time at which it was read, while nothing newer is told: it is not that of now."""
+        if self.state is None or all(map(self.answers, PARTS)):
+            return told.evidence
+        part = (own.OWN.get(told.rule) or rule_of(told)).about_platform
+        at = None if part is None or self.answers(part) else self.state.told_at(part)
+        if at is None or all(each.at is not None for each in told.evidence):
+            return told.evidence
+        return tuple(each if each.at is not None else _old(each, at) for each in told.evidence)
+
+
+def _old(value: Evidence, at: float) -> Evidence:
+    return replace(value, at=at, source=f"{value.source}, {LAST_READ}" if value.source else LAST_READ)

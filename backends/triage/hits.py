@@ -54,10 +54,10 @@ def of_node(node: Node | None) -> tuple[Hit, ...]:
 
 def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
     """All hits, most memory first; the many processes of one command as one."""
-    alike: dict[tuple[str | None, str | None, str | None], dict[Hit, None]] = {}
+    alike: dict[tuple[str | None, ...], dict[Hit, None]] = {}
     for group in groups:
         for hit in group:
-            alike.setdefault((hit.user, hit.command, hit.container_id), {})[hit] = None
+            alike.setdefault((hit.user, hit.command, hit.container_id, hit.workload), {})[hit] = None
     hits: list[Hit] = []
     for same in alike.values():
         hits += [_sum(list(same))] if len(same) > TOLD_APART else same
@@ -65,9 +65,9 @@ def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
     return tuple(hits)[:HITS_KEPT]
 
 
-def of_workloads(workloads: Iterable[Workload]) -> tuple[Hit, ...]:
-    """Workloads that hold GPUs, whether they run on them now or not."""
-    return tuple(_of_workload(workload, ()) for workload in workloads)[:HITS_KEPT]
+def of_workloads(workloads: Iterable[Workload], how: str = "") -> tuple[Hit, ...]:
+    """Workloads that hold GPUs, whether they run on them now or not; `how` it touches them stands first."""
+    return tuple(_of_workload(workload, (), how) for workload in workloads)[:HITS_KEPT]
 
 
 def named(hits: tuple[Hit, ...], ownership: Ownership) -> tuple[Hit, ...]:
@@ -88,14 +88,14 @@ def named(hits: tuple[Hit, ...], ownership: Ownership) -> tuple[Hit, ...]:
     return tuple(others[key] if key in others else _of_workload(*mine[key]) for key in told)
 
 
-def _of_workload(workload: Workload, hits: Iterable[Hit]) -> Hit:
+def _of_workload(workload: Workload, hits: Iterable[Hit], how: str = "") -> Hit:
     own = list(hits)
     known = [hit.memory_bytes for hit in own if hit.memory_bytes is not None]
     memory = sum(known) if known else None
     count = sum(hit.processes for hit in own)
     user = workload.user or next((hit.user for hit in own if hit.user), None)
     owner = owner_words(workload) or None
-    facts = [owner, user, plural(count, "process", "processes") if count else None]
+    facts = [how or None, owner, user, plural(count, "process", "processes") if count else None]
     facts += [None if memory is None else gib(memory)]
     behind = ", ".join(fact for fact in facts if fact)
     text = clean(workload.title, TEXT_LIMIT - len(behind) - 3) + (f" ({behind})" if behind else "")

@@ -129,12 +129,18 @@ class PlatformState:
     """None: not told yet."""
     stack_problem: Problem | None = None
     workloads_problem: Problem | None = None
+    stack_at: float | None = None
+    """When `stack` was told, seconds since the epoch."""
+    workloads_at: float | None = None
 
     def answers(self, part: str) -> bool:
         """Its `stack` or `workloads` are what is so now."""
         if part == "stack":
             return self.stack is not None and self.stack_problem is None
         return self.workloads is not None and self.workloads_problem is None
+
+    def told_at(self, part: str) -> float | None:
+        return self.stack_at if part == "stack" else self.workloads_at
 
     def is_same(self, other: PlatformState | None) -> bool:
         """By identity: a value that is told again is no other."""

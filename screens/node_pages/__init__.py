@@ -87,9 +87,10 @@ def _processes() -> NodePage:
     return ProcessesPage()
 
 
-SORTING = _actions(
+PROCESS_KEYS = _actions(
     "processes",
     "Processes",
+    ("logs", "l", "Log", "The log of the container that the chosen process runs in"),
     ("sort_next", ">", "Sort", "Sort by the next column"),
     ("sort_previous", "<", "Sort back", "Sort by the previous column"),
     ("reverse", "r", "Reverse", "Turn the order round"),
@@ -114,7 +115,7 @@ PAGES: tuple[Page, ...] = (
         "Processes",
         "Every process on the GPUs: whose, where, since when",
         _processes,
-        SORTING,
+        PROCESS_KEYS,
     ),
     Page("host", "o", "Host", "The machine: system, driver, services, disks, network, events", _host),
 )

@@ -27,6 +27,7 @@ from screens.process_rows import (
 )
 from screens.process_rows import summary as summary_of
 from screens.workloads import missing
+from tui.actions import keys_of
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import Filter, parse, shortened
@@ -148,10 +149,36 @@ class ProcessesPage(NodePage):
     def _show_details(self) -> None:
         row = self.grid.cursor_row
         each = None if row is None else self._listed.get(row.key)
-        for name, cells in zip(DETAILS, details(each), strict=True):
+        where, *others = details(each)
+        if each is not None and each.workload is not None:
+            where = (*self._log_key(), *where)
+        for name, cells in zip(DETAILS, (where, *others), strict=True):
             self.query_one(f"#{name}", StyledLine).set_cells(cells)
 
+    def _log_key(self) -> tuple[Cell, ...]:
+        from screens.node_pages import PROCESS_KEYS
+
+        (action,) = (each for each in PROCESS_KEYS if each.id == "node.processes_logs")
+        return Cell(keys_of(action, getattr(self.app, "remapped", {})), "accent"), Cell(" its log  ")
+
     # Actions
+
+    def action_logs(self) -> None:
+        from screens.logs import open_logs
+        from screens.workload_logs import container_target, process_targets, process_without_log, without_log
+
+        row, view = self.grid.cursor_row, self._view
+        each = None if row is None else self._listed.get(row.key)
+        if view is None or each is None:
+            self.notify("No process is selected.", timeout=2, markup=False)
+            return
+        target = container_target(view.ownership, each.process.container_id)
+        if target is not None:
+            here = process_targets((one.process for one in self._listed.values()), view.ownership)
+            open_logs(self.app, target, here)
+            return
+        said = without_log(view.platform, view.ownership, view.ownership_problem)
+        self.notify(said or process_without_log(each.process, view.platform, view.ownership), timeout=4, markup=False)
 
     def action_sort_next(self) -> None:
         self._step_sort(1)

@@ -30,6 +30,7 @@ RSS_MEBIBYTES = 150.0
 KEY_MILLISECONDS = 50.0
 TRIAGE_MILLISECONDS = 20.0
 STEP_MILLISECONDS = 50.0
+LOG_STEP_MILLISECONDS = 15.0
 HEADER = b"gpudeck"
 
 
@@ -205,6 +206,9 @@ def fast_log() -> None:
         row(f"{name}: key to paint, none comes, p{share * 100:.0f}", f"{still:.1f} ms", "baseline", None)
     row(f"{name}: key to paint, p50", f"{p50:.1f} ms", "", None)
     row(f"{name}: key to paint, p99", f"{p99:.1f} ms", f"<= {KEY_MILLISECONDS} ms", p99 <= KEY_MILLISECONDS)
+    longest = max(cost.longest_steps, default=0.0)
+    good = longest <= LOG_STEP_MILLISECONDS
+    row(f"{name}: event loop held up, CPU", f"{longest:.1f} ms", f"<= {LOG_STEP_MILLISECONDS} ms", good)
     row(f"{name}: lines left out and told", f"{cost.missing:,} of {cost.sent:,}", "", None)
     row(f"{name}: lines lost and not told", f"{cost.lost:,}", "0", cost.lost == 0)
 

@@ -21,10 +21,11 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.bench.terminal import Terminal, gpudeck
+from tests.bench.steps import Watched
+from tests.bench.terminal import Terminal
 
 LINES_A_SECOND = 100_000
-FLOOD_SECONDS = 20.0
+FLOOD_SECONDS = 25.0
 BEAT_SECONDS = 0.01
 KEYS = 60
 KEY_PAUSE = 0.15
@@ -45,6 +46,8 @@ class Cost:
     """Milliseconds from a key to the paint that it caused."""
     still_keys: tuple[float, ...]
     """The same once nothing comes any more: what the machine itself takes."""
+    longest_steps: tuple[float, ...]
+    """Milliseconds of CPU that the event loop was held up at once, the longest first, while lines came."""
     bytes_a_second: float
     sent: int
     shown: int
@@ -108,9 +111,10 @@ def measure() -> Cost:
         try:
             assert process.stdout is not None
             site = json.loads(process.stdout.readline())["site"]
-            terminal = Terminal(gpudeck("--config", site), columns=160, rows=50)
+            watched = Watched(Path(out) / "steps.json")
+            terminal = Terminal(watched.command("--config", site), columns=160, rows=50)
             try:
-                return _watch(terminal, process.stdout.readline)
+                return _watch(terminal, watched, process.stdout.readline)
             finally:
                 terminal.close()
         finally:
@@ -118,12 +122,13 @@ def measure() -> Cost:
             process.wait(timeout=10)
 
 
-def _watch(terminal: Terminal, told: Callable[[], str]) -> Cost:
+def _watch(terminal: Terminal, watched: Watched, told: Callable[[], str]) -> Cost:
     terminal.wait_for(b"2/2 nodes", 30)
     terminal.press(b"3")
     terminal.wait_for(b"WHAT BLOCKS", 30)
     terminal.press(b"l")
     terminal.wait_for(b"earlier lines dropped", 30)
+    watched.told(terminal)  # what it took to open is no matter
     cpu, written, began = terminal.cpu_seconds(), terminal.bytes_read, time.monotonic()
     terminal.watch(4.0)
     seconds = time.monotonic() - began
@@ -132,12 +137,14 @@ def _watch(terminal: Terminal, told: Callable[[], str]) -> Cost:
         (terminal.bytes_read - written) / seconds,
     )
     keys = _keys(terminal)
+    _search(terminal)
+    steps = tuple(milliseconds for milliseconds, _ in watched.told(terminal)["longest"])
     rss = terminal.rss_bytes() / 2**20
     flood = json.loads(_while_reading(terminal, told))
     terminal.watch(SETTLE_SECONDS)
     shown, missing = _counts(terminal.seen)
     rate, sent = flood["sent"] / flood["seconds"], int(flood["sent"])
-    return Cost(rate, share, rss, keys, _keys(terminal), bytes_a_second, sent, shown, missing)
+    return Cost(rate, share, rss, keys, _keys(terminal), steps, bytes_a_second, sent, shown, missing)
 
 
 def _keys(terminal: Terminal) -> tuple[float, ...]:
@@ -148,6 +155,13 @@ def _keys(terminal: Terminal) -> tuple[float, ...]:
         terminal.press(b"G")
         terminal.watch(KEY_PAUSE)
     return tuple(times)
+
+
+def _search(terminal: Terminal) -> None:
+    """Looks for what every line has, typed in one go, and ends that."""
+    for keys, seconds in ((b"/", 0.3), (b"~st.p", 1.0), (b"\r", 0.5), (b"\x1b", 0.3), (b"G", 0.3)):
+        terminal.press(keys)
+        terminal.watch(seconds)
 
 
 def _while_reading(terminal: Terminal, told: Callable[[], str]) -> str:

@@ -17,13 +17,15 @@ from backends.changes.platform_actions import Wish, plan
 from backends.domain import ChangeSpec, SiteSpec, Stack
 from backends.feed import ManualClock, SystemClock
 from backends.lab.hardware import SimNode, fleet
-from backends.lab.kube.cluster import KINDS
+from backends.lab.kube.cluster import KINDS, POLICY_NAME
 from backends.lab.kube.service import KubeService
 from backends.platform import closing
 from backends.site import Site
 from tests.lab.client import busy_moment
 
 NODE = "dgx-h100-01"
+NEWER = "595.58.03"
+"""A driver that none of the lab's nodes runs: an upgrade has something to do."""
 
 
 @dataclass
@@ -73,6 +75,14 @@ class Bench:
     async def change(self, action: str, argument: str = "") -> Change:
         return await plan(Wish(action, NODE, argument, "INC-1"), await self.stack(), self.site, site="lab")
 
+    def want_driver(self, version: str) -> None:
+        """What the ClusterPolicy asks for; the lab's operator begins no upgrade because of it."""
+
+        def edit(policy: Any) -> None:
+            policy["spec"]["driver"]["version"] = version
+
+        self.store.update(KINDS["clusterpolicies"], None, POLICY_NAME["kubernetes"], edit)
+
     def label(self, **labels: str | None) -> None:
         def edit(node: Any) -> None:
             for key, value in labels.items():
@@ -119,8 +129,10 @@ async def bench(
     site = Site(spec, clock=SystemClock())
     desk = ChangeDesk(spec, site, tmp_path / "state")
     await desk.open_window(30, "INC-1")
+    made = Bench(service, hardware, site, desk)
+    made.want_driver(NEWER)
     try:
-        yield Bench(service, hardware, site, desk)
+        yield made
     finally:
         await desk.close()
         await site.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.changes.journal import read_all
+from backends.changes.journals import read_all
 from backends.changes.lock import lock_path, look
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from tests.changes.steps import open_desk

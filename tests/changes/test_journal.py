@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from backends.changes import files as files_module
 from backends.changes.actor import Actor, current
 from backends.changes.files import write_all
-from backends.changes.journal import Journal, path_of, read, read_all
+from backends.changes.journal import Journal, path_of, read
+from backends.changes.journals import read_all
 from backends.changes.record import ChangeRecord, JournalCorrupt, Status, StepState, parse
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
 from tests.changes.steps import NOW, FileStep, change_of, desk_on, open_desk

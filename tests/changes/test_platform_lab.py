@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.former import remaining, undoing
 from backends.changes.platform_actions import ACTIONS, Wish, plan
+from backends.changes.radius import HitsMore
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
@@ -163,6 +165,18 @@ async def test_a_restart_whose_successor_crashes_ends_early_and_says_where_to_lo
     assert "not seen within" not in record.steps[0].said
 
 
+async def test_another_lab_under_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        record = await on.desk.run(await on.change("cordon"))
+        system = on.store.get(KINDS["namespaces"], None, "kube-system")
+        assert record.places["platform"].uid == uid_of(system)
+    async with bench(tmp_path) as other:
+        before = other.versions
+        with pytest.raises(ChangeRefused, match="it was made elsewhere: the platform was http://"):
+            await other.desk.undo(record.id)
+        assert other.versions == before
+
+
 async def test_cordon_and_back(on: Bench) -> None:
     change = await on.change("cordon")
     assert (await on.desk.run(change)).status is Status.DONE
@@ -200,6 +214,47 @@ async def test_a_cordon_of_somebody_else_outlives_the_undo_of_a_drain(on: Bench)
     record = await on.running(on.desk.run(change))
     assert record.offers == ()
     assert on.node["spec"]["unschedulable"] is True
+
+
+async def test_pods_that_come_after_the_question_are_asked_about_anew(on: Bench) -> None:
+    change = await on.change("restart", "driver")
+    found = await on.desk.preflight(change)
+    late = {
+        "metadata": {"name": "late", "namespace": "team-search"},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [{"name": "main", "image": "busybox", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+        },
+        "status": {"phase": "Running"},
+    }
+    on.store.create(KINDS["pods"], late)
+    with pytest.raises(HitsMore, match="hits more than was asked about: pod team-search/late; ") as caught:
+        await on.desk.run(change, found.radius)
+    assert "team-search/late" in caught.value.change.radius.pods
+    assert on.operand("nvidia-driver-daemonset")["metadata"].get("deletionTimestamp") is None
+    assert (await on.desk.look()).records == ()
+    again = await on.desk.preflight(caught.value.change)
+    record = await on.running(on.desk.run(caught.value.change, again.radius))
+    assert record.status is Status.DONE, record
+
+
+async def test_a_drain_waits_as_long_as_its_slowest_pod_may_take(on: Bench) -> None:
+    without_budgets(on)
+    usual = await on.change("drain")
+    assert "(within 10 min)" in usual.steps[-1].verified_by()
+    pod = on.pods()[0]["metadata"]
+
+    def edit(each: Any) -> None:
+        each["spec"]["terminationGracePeriodSeconds"] = 7200
+
+    on.store.update(KINDS["pods"], pod["namespace"], pod["name"], edit)
+    change = await on.change("drain")
+    assert change.steps[-1].verify_seconds == 7260
+    named = f"{pod['namespace']}/{pod['name']} may take 7200 s to end (terminationGracePeriodSeconds)"
+    effects = (await on.desk.preflight(change)).previews[-1].effects
+    assert f"waits at most 121 min: {named}" in effects
+    late = await on.desk.preflight(usual)
+    assert f"{named}, longer than the drain waits: plan it again" in late.warnings
 
 
 def held_moment(hardware: tuple[SimNode, ...]) -> float:
@@ -312,9 +367,44 @@ async def test_a_mig_layout_that_fails_is_told_at_once_and_can_be_undone(on: Ben
     assert any("drain first" in each for each in (await on.desk.preflight(change)).warnings)
     record = await on.running(on.desk.run(change))
     assert record.status is Status.FAILED
-    assert "all-3g.40gb: failed" in record.why
+    assert "all-3g.40gb: failed: Unable to enable MIG mode: In use by another client" in record.why
     assert record.steps[0].effect is Effect.UNKNOWN
     assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
+
+
+async def test_a_layout_that_failed_is_asked_for_again_by_a_change_of_the_label(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    assert record.status is Status.FAILED
+    await on.running(on.desk.abandon(record.id, "the work was still there"))
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    (step,) = change.steps
+    assert step.describe().count("PATCH") == 2
+    assert step_from_json(step_json(step)) == step
+    found = await on.desk.preflight(change)
+    assert found.obstacles == ()
+    assert any("is asked for again" in each for each in found.previews[0].effects)
+    again = await on.running(on.desk.run(change))
+    assert again.status is Status.DONE, again
+    assert on.labels["nvidia.com/mig.config.state"] == "success"
+    assert step.undo() is None
+
+
+async def test_the_same_value_alone_is_no_wish_for_the_mig_manager(on: Bench) -> None:
+    await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    on.label(mig__config="all-3g.40gb")
+    for _ in range(20):
+        await on.clock.advance(1)
+        on.service.cluster.tick()
+    assert on.labels["nvidia.com/mig.config.state"] == "failed"
+
+
+async def test_why_a_layout_failed_is_read_from_the_manager_s_log(on: Bench) -> None:
+    await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    node = (await on.stack()).get(NODE)
+    assert node is not None
+    assert node.mig is not None
+    assert node.mig.reason == "Unable to enable MIG mode: In use by another client"
 
 
 async def test_a_layout_that_is_asked_for_already_is_refused(on: Bench) -> None:
@@ -329,7 +419,10 @@ async def test_a_driver_upgrade_is_followed_to_its_end(on: Bench) -> None:
     assert record.status is Status.DONE, record
     assert record.steps[0].said == "the upgrade is at upgrade-done"
     assert "not taken back" in record.steps[0].undo_note
-    found = await on.desk.preflight(undoing(record))
+    assert record.offers == ()
+    of_before = replace(record, steps=(replace(record.steps[0], final=False),))  # as its journal has it
+    assert of_before.offers == ("undo",)
+    found = await on.desk.preflight(undoing(of_before))
     assert any("only upgrade-required is taken back" in each for each in found.obstacles)
 
 
@@ -391,11 +484,14 @@ async def test_taking_a_node_in_again_while_its_upgrade_waits_counts_as_that_upg
     assert any("ends the pods that use GPUs" in each for each in warnings)
 
 
-async def test_taking_a_node_in_again_takes_the_name_even_where_no_pod_is_seen(on: Bench) -> None:
+@pytest.mark.parametrize("by_undo", [False, True])
+async def test_taking_a_node_in_again_takes_the_name_even_where_no_pod_is_seen(on: Bench, *, by_undo: bool) -> None:
     make_room(on)
-    on.label(gpu_driver_upgrade__skip="true", gpu_driver_upgrade_state="upgrade-required")
-    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required")
-    change = await on.change("upgrade-resume")
+    record = await on.desk.run(await on.change("upgrade-pause"))
+    assert record.typed_name is None
+    on.label(gpu_driver_upgrade_state="upgrade-required")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-required" and upgrade_of(stack).skipped)
+    change = await on.desk.with_radius(undoing(record)) if by_undo else await on.change("upgrade-resume")
     assert change.radius.workloads == 0
     assert change.typed_name == f"{NODE} driver"
 
@@ -405,6 +501,19 @@ async def test_taking_a_node_in_again_hits_nobody_while_no_upgrade_waits(on: Ben
     await seen(on, lambda stack: upgrade_of(stack).skipped)
     change = await on.change("upgrade-resume")
     assert (change.radius.workloads, change.typed_name) == (0, None)
+
+
+async def test_no_upgrade_is_asked_for_where_the_driver_is_the_wanted_one(on: Bench) -> None:
+    change = await on.change("upgrade-start")
+    runs = on.labels["nvidia.com/cuda.driver-version.full"]
+    on.want_driver(runs)
+    await seen(on, lambda stack: stack.policies[0].driver_version == runs)
+    (obstacle,) = (await on.desk.preflight(change)).obstacles
+    assert obstacle.startswith(f"{NODE} runs the driver {runs} already, as is asked for")
+    assert f"gpudeck stack restart driver --node {NODE}" in obstacle
+    on.label(gpu_driver_upgrade_state="upgrade-failed")
+    await seen(on, lambda stack: upgrade_of(stack).step == "upgrade-failed")
+    assert (await on.desk.preflight(change)).obstacles == (), "a failed one is tried again so"
 
 
 async def test_without_automatic_upgrades_none_is_begun(on: Bench) -> None:

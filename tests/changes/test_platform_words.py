@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,23 @@ def test_together_each_is_counted_once_and_none_is_lost(radii: list[BlastRadius]
     assert len(set(whole.pods)) == len(whole.pods)
     assert whole.gpu_number == len({name for each in radii for name in each.gpus})
     assert whole.workloads >= max((each.workloads for each in radii), default=0)
+
+
+@given(st.builds(BlastRadius, pods=names, gpus=names, processes=names), st.lists(st.sampled_from("abcxyz"), max_size=3))
+def test_only_what_was_not_seen_before_is_news(before: BlastRadius, come: list[str]) -> None:
+    after = replace(before, pods=tuple(dict.fromkeys((*before.pods, *come))))
+    assert after.more_than(before) == tuple(f"pod {each}" for each in after.pods if each not in before.pods)
+    assert before.more_than(after) == ()
+
+
+def test_more_gpus_and_what_can_no_longer_be_told_are_news() -> None:
+    known, unknown = (Undetermined("whom it hits", why, uncounted=True) for why in ("no answer", "no route"))
+    few = BlastRadius(gpus=("2 x nvidia.com/gpu",), gpu_count=2)
+    many = BlastRadius(gpus=("3 x nvidia.com/gpu",), gpu_count=3, undetermined=(unknown,), ends_work=True)
+    assert many.more_than(few) == (
+        "3 GPUs instead of 2", "not known: whom it hits (no route)", "whoever works there meanwhile",
+    )  # fmt: skip
+    assert many.more_than(replace(many, undetermined=(known,))) == ()
 
 
 def test_what_one_step_could_not_find_out_stays_told() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backends.changes import unfinished
+from backends.changes import journals
 from backends.changes.command import CommandStep
 from backends.changes.journal import Journal
 from backends.changes.lock import Owner, SiteLock, lock_path
@@ -90,7 +90,7 @@ def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     def fails(path: Path) -> Any:
         raise JournalCorrupt(f"{path} was read again")
 
-    monkeypatch.setattr(unfinished, "read", fails)
+    monkeypatch.setattr(journals, "read", fails)
     assert read() == before
 
 

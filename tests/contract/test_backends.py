@@ -22,6 +22,7 @@ from backends.contract import (
     FollowsPods,
     Gone,
     GpudeckError,
+    Identifies,
     ListsContainers,
     ListsWorkloads,
     PartitionsGpus,
@@ -64,6 +65,7 @@ WORLDS = {"kubernetes": KubeWorld, "openshift": OpenShiftWorld}
 async def lab_kube(platform: str, directory: Path) -> AsyncIterator[World]:
     async with LabKube(directory, KINDS[platform]).serving() as server:
         admin = Admin(server.kubeconfig())
+        await admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
         yield await WORLDS[platform](server, admin).prepare()
         await admin.close()
 
@@ -143,6 +145,18 @@ async def test_a_platform_that_does_not_answer_is_unreachable_and_says_what_to_d
     if isinstance(lost, ReportsStack) and not world.tells_nodes_itself:
         with pytest.raises(Unreachable):
             await until(lost.stack(), lambda stack: True)
+    await lost.close()
+
+
+async def test_it_is_the_same_one_for_everybody(backend: Backend, world: World) -> None:
+    identity = await can(backend, Identifies).identity()
+    assert identity.address
+    for again in (world.open(), world.open_for_nobody()):
+        assert not (await can(again, Identifies).identity()).is_another(identity)
+        await again.close()
+    lost = world.open_nowhere()
+    with pytest.raises(Unreachable):
+        await can(lost, Identifies).identity()
     await lost.close()
 
 

@@ -18,6 +18,7 @@ from backends.kubernetes.resources import Resource
 from tests.kube import objects
 
 CRDS = Path(__file__).parents[1] / "data" / "crds"
+REVIEWS = Resource("subjectaccessreviews", "authorization.k8s.io", namespaced=False)
 DEFINITIONS = Resource("customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 Raw = dict[str, Any]
 
@@ -144,6 +145,27 @@ class Admin:
         made = objects.grant(user, namespace, resources, verbs, group, name)
         await self.create(*made)
         self._granted += made
+
+    async def bind(self, user: str, *roles: Raw) -> None:
+        """Gives ClusterRoles that are written out elsewhere, until `revoke_all`."""
+        for role in roles:
+            _, binding = objects.grant(user, None, ["any"], [], name=role["metadata"]["name"])
+            made = [role, binding]
+            await self.create(*made)
+            self._granted += made
+            await self._until_granted(user, role["rules"][0])
+
+    async def _until_granted(self, user: str, rule: Raw) -> None:
+        """The server's authorizer hears of a new role a moment later."""
+        asked = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": rule["resources"][0]}
+        review = {
+            "apiVersion": REVIEWS.group_version,
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": asked},
+        }
+        async with asyncio.timeout(30):
+            while not (await self.api.send("POST", REVIEWS.path(), review))["status"]["allowed"]:
+                await asyncio.sleep(0.05)
 
     async def revoke_all(self) -> None:
         granted, self._granted = self._granted, []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends.contract import Gone, NotAllowed, Refused
-from backends.domain import KubernetesSpec
+from backends.domain import Identity, KubernetesSpec
 from backends.feed import SystemClock
 from backends.kubernetes import actions, permissions, requests
 from backends.kubernetes.api import Api
@@ -27,6 +27,17 @@ async def api(kube: Admin, kube_server: KubeApiserver) -> AsyncIterator[Api]:
     made = Api(KubernetesSpec(kubeconfig=kube_server.kubeconfig()), SystemClock())
     yield made
     await made.close()
+
+
+async def test_a_cluster_is_known_by_its_oldest_namespace_and_else_by_its_address(
+    api: Api, kube: Admin, kube_server: KubeApiserver
+) -> None:
+    known = await actions.identity(api)
+    system = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}}
+    assert (known.address, known.uid) == (kube_server.url, (await kube.get(system))["metadata"]["uid"])
+    few = Api(KubernetesSpec(kubeconfig=kube_server.kubeconfig("writer")), SystemClock())
+    assert await actions.identity(few) == Identity(kube_server.url)
+    await few.close()
 
 
 async def labels(kube: Admin) -> dict[str, Any]:

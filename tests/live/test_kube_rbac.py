@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backends.contract import Held, Refused
 from backends.domain import StackHealth
 from backends.kubernetes.backend import Kubernetes
 from tests.kube import objects
@@ -138,7 +139,7 @@ async def test_a_budget_refuses_an_eviction_and_is_in_the_plan(cluster: Admin, k
     labels = {"app": "guarded"}
     owner = objects.controller("apps/v1", "ReplicaSet", "guarded-1")
     pod = objects.pod("guarded-1-a", node="dgx01", namespace="team-a", labels=labels, owner=owner)
-    budget = {
+    budget: dict[str, Any] = {
         "apiVersion": "policy/v1beta1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": "keep", "namespace": "team-a", "generation": 1},
@@ -155,8 +156,10 @@ async def test_a_budget_refuses_an_eviction_and_is_in_the_plan(cluster: Admin, k
     backend = opened(kube_server, "admin")
     plan = await backend.drain_plan("dgx01")
     assert [(each.name, each.budgets) for each in plan.held] == [("guarded-1-a", ("keep",))]
-    from backends.contract import Refused
-
-    with pytest.raises(Refused, match="disruption budget"):
+    with pytest.raises(Held, match="The disruption budget keep needs 1 healthy pods and has 1 currently"):
         await backend.evict("team-a", "guarded-1-a")
+    await cluster.create({**budget, "metadata": {**budget["metadata"], "name": "spare"}})
+    with pytest.raises(Refused, match="more than one PodDisruptionBudget covers it") as caught:
+        await backend.evict("team-a", "guarded-1-a", dry_run=True)
+    assert not isinstance(caught.value, Held)
     await backend.close()

@@ -155,6 +155,7 @@ async def test_a_drain_waits_for_a_budget_and_evicts_the_rest_first(
     found = await desk.preflight(change)
     assert found.obstacles == ()
     assert any("team-a/guarded may not be evicted now" in each for each in found.warnings)
+    assert any("may take 30 s to end" in each for each in found.previews[-1].effects)  # the API's default
     short = replace(change, steps=tuple(quick(step) for step in change.steps))
     async with asyncio.timeout(WAIT_SECONDS), ending(kube, kube_server):
         record = await desk.run(short)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backends.changes.platform_actions import Wish, wish_of
 from backends.domain import (
     ClusterRelease,
     Component,
@@ -175,6 +176,33 @@ def test_changes_that_are_stuck_or_failed() -> None:
     assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
 
 
+def test_a_failed_mig_change_tells_the_manager_s_reason_and_the_way_to_ask_again() -> None:
+    reason = "Unable to enable MIG mode: In use by another client"
+    mig = MigManagerState("all-3g.40gb", "failed", Since(NOW - 60), reason)
+    (told,) = run(Triager(SITE), platform(stack(dataclasses.replace(well("n1"), mig=mig)))).findings
+    assert (reason, "log of nvidia-mig-manager") in {(each.text, each.source) for each in told.evidence}
+    assert told.cause == "likely work still runs on a GPU that is to be changed"
+    (again,) = (step for step in told.steps if step.kind == "change")
+    assert wish_of(again.target) == Wish("mig", "n1", "all-3g.40gb")
+
+
+@pytest.mark.parametrize(
+    ("limit", "claim", "bound", "source"),
+    [
+        (300.0, "is stuck at", "the operator or its policy gives this step 5 min", "GPU Operator"),
+        (None, "seems stuck at", "nothing bounds this step; after 30 min gpudeck takes it for stuck", "gpudeck"),
+    ],
+)
+def test_a_step_that_nothing_bounds_is_called_stuck_as_a_judgement(
+    limit: float | None, claim: str, bound: str, source: str
+) -> None:
+    upgrade = DriverUpgradeState("drain-required", Since(NOW - 4000), limit, usual_seconds=1800.0)
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert told.claim == f"the driver upgrade {claim} drain-required"
+    assert (bound, source) in {(each.text, each.source) for each in told.evidence}
+
+
 def test_a_node_that_is_not_ready_explains_its_operands() -> None:
     down = dataclasses.replace(blocked("n1"), ready=False)
     (told,) = run(Triager(SITE), platform(stack(down))).findings
@@ -267,6 +295,13 @@ def test_who_may_read_nothing_is_not_told_that_all_is_well() -> None:
     assert found(said) == [("platform-not-permitted", "warning", "may not read nodes")]
 
 
+def test_who_may_read_no_pods_is_not_told_that_the_operands_are_judged() -> None:
+    denied = NotPermitted("pods", Permission("list", "pods"))
+    hidden = tuple(dataclasses.replace(each, phase=OperandPhase.UNKNOWN) for each in well("n1").operands)
+    said = PlatformState(stack(dataclasses.replace(well("n1"), operands=hidden), not_permitted=(denied,)))
+    assert found(said) == [("platform-not-permitted", "warning", "may not read pods")]
+
+
 def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
     triager = Triager(SITE)
     sick = platform(stack(blocked("n1")))
@@ -280,6 +315,24 @@ def test_an_outage_neither_ends_nor_repeats_what_was_so() -> None:
         triage = run(triager, mended, NOW + seconds)
     assert triage.findings == ()
     assert {each.rule for each in triage.recovered} == {"operand-driver", "platform-unreachable"}
+
+
+def test_in_an_outage_values_say_when_they_were_read() -> None:
+    triager = Triager(SITE)
+    node = dataclasses.replace(well("n1"), capacity=NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 6, 6),)))
+    broken = blocked("n2")
+    assert broken.blocker is not None
+    event = broken.blocker.events[0]
+    sick = platform(stack(broken, node), stack_at=NOW - 4)
+    assert {each.at for told in run(triager, sick).findings for each in told.evidence} >= {None, event.at}
+    cut = dataclasses.replace(sick, stack_problem=problem("unreachable"))
+    after = {each.rule: each for each in run(triager, cut, NOW + 60).findings}
+    driver = after["operand-driver"].evidence
+    assert None not in {each.at for each in (*driver, *after["gpu-allocatable"].evidence)}
+    assert (driver[1].at, driver[1].source) == (NOW - 4, "log of nvidia-driver-ctr, as last read")
+    assert (event.at, "events") in {(each.at, each.source) for each in driver}, "an event keeps its own time"
+    again = dataclasses.replace(sick, stack=stack(blocked("n2"), node))
+    assert {each.at for told in run(triager, again, NOW + 70).findings for each in told.evidence} >= {None}
 
 
 def test_what_could_be_seen_only_now_is_news_however_long_the_rest_was_known() -> None:
@@ -366,6 +419,37 @@ def test_the_hits_of_any_finding_name_the_pod_and_its_owner() -> None:
     assert hit.text == "team-search/llama-70b-0 (Deployment llama-70b, carla, 2 processes, 2.0 GiB)"
     assert (hit.workload, hit.owner, hit.processes) == ("team-search/llama-70b-0", "Deployment llama-70b", 2)
     assert (hit.user, hit.pid, hit.memory_bytes) == ("carla", None, 2 << 30)
+
+
+@pytest.mark.parametrize(
+    ("operand", "running"),
+    [
+        ("driver", ["runs until the driver is made anew"]),
+        ("validator", ["runs on GPUs that are not validated"]),
+        ("toolkit", []),
+    ],
+)
+def test_work_that_waits_for_an_operand_is_told_apart_from_work_that_runs(operand: str, running: list[str]) -> None:
+    waits = dataclasses.replace(pod("late", node="n1"), phase="Pending")
+    ended = dataclasses.replace(pod("done", node="n1"), phase="Succeeded")
+    ownership = owned(ended, pod("busy", node="n1"), waits)
+    state_ = OperandState(operand, OperandPhase.FAILING, pod="p", namespace="gpu-operator", reason="OOMKilled")
+    sick = StackNode("n1", StackHealth.BLOCKED, (state_,), Blocker(state_, operand))
+    triage = run(Triager(SITE), platform(stack(sick), ownership))
+    (told,) = (each for each in triage.findings if each.rule == f"operand-{operand}")
+    assert [each.text for each in told.hits] == [
+        "team-search/late (waits, Deployment llama-70b)",
+        *(f"team-search/busy ({how}, Deployment llama-70b)" for how in running),
+    ]
+
+
+def test_workloads_of_many_nodes_keep_their_names_in_one_finding() -> None:
+    names = ("n1", "n2", "n3", "n4")
+    ownership = owned(*(pod(f"job-{name}", node=name, owner=None) for name in names))
+    readings = fleet(*(live(node(idle(node=name), name=name)) for name in names))
+    triage = run(Triager(SITE), platform(stack(*map(blocked, names)), ownership), value=readings)
+    (told,) = (each for each in triage.findings if each.rule == "operand-driver")
+    assert [each.workload for each in told.hits] == [f"team-search/job-{name}" for name in names]
 
 
 def test_checks_count_what_the_platform_let_be_looked_at() -> None:

@@ -82,6 +82,24 @@ class WaitingStep(ToldStep):
         return await ToldStep.apply(self, reach, told)
 
 
+class CrowdedStep(ToldStep):
+    """Hits whoever is in `CROWD`."""
+
+    @classmethod
+    async def hits(cls, steps: Sequence[Step], reach: Reach) -> BlastRadius:
+        return BlastRadius(pods=tuple(CROWD))
+
+
+CROWD: list[str] = []
+
+
+class UnseenStep(ToldStep):
+    """Its effect is waited for ten minutes, and does not come."""
+
+    async def check(self, reach: Reach) -> Verdict:
+        return Verdict(False, "1 of 2 pods Ready")
+
+
 def waiting(path: Path) -> tuple[WaitingStep, Gate]:
     gate = WaitingStep.gates[str(path)] = Gate()
     return WaitingStep(str(path)), gate

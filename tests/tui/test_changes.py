@@ -24,7 +24,7 @@ from backends.domain import Fleet
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
-from tests.tui.changing import ID, ToldStep, change_of, left_behind, state, waiting
+from tests.tui.changing import ID, CrowdedStep, ToldStep, UnseenStep, change_of, left_behind, state, waiting
 from tests.tui.consoles import Opened, build_on, grid, opened
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tui.widgets.change_dialog import whole_lines
@@ -308,9 +308,14 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         await console.until(lambda: isinstance(console.screen, ChangesScreen), "the screen of changes")
         await gate.reached.wait()
         await console.until(lambda: "draining: 2 of 5 pods gone" in console.text, "the progress")
-        for words in ("● running", "1/2", "applying, its effect is not known", "stops it before its next step"):
-            assert words in console.text, words
-        assert "running: alice@head01, step 1 of 2, applying" in console.text
+        for words in (
+            "● running",
+            "1/2",
+            "applying, its effect is not known",
+            "stops it before its next step",
+            "running: alice@head01, step 1 of 2, applying",
+        ):
+            await console.until(lambda words=words: words in console.text, words)  # type: ignore[misc]
         assert "x Stop" in console.lines[-1]
         assert "Undo" not in console.lines[-1]
         await console.press("u", "x")
@@ -319,6 +324,50 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         await ended(console, state, "stopped")
         await console.until(lambda: "▲ stopped" in console.text, "the end on the screen")
         assert not (tmp_path / "b").exists()
+
+
+async def test_what_hits_more_when_it_is_said_yes_to_is_asked_about_anew(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = ["search/llama-70b-0"]
+    monkeypatch.setattr("tests.tui.changing.CROWD", crowd)
+    async with changing(state, (200, 50)) as console:
+        await open_window(console)
+        change = change_of(CrowdedStep(str(tmp_path / "a")), radius=BlastRadius(pods=tuple(crowd)))
+        await asked(console, change)
+        crowd.append("vision/train-7")
+        await console.press(*"dgx01 gpu2", "enter", "enter")
+        more = "It hits more than when you were asked"
+        await console.until(lambda: isinstance(console.screen, ConfirmScreen) and more in console.text, "the news")
+        await console.until(lambda: "the name is not typed yet" in console.text, "the question")
+        assert "✖ pod vision/train-7" in console.text
+        assert "2 pods: search/llama-70b-0, vision/train-7" in console.text
+        assert focused(console) == "confirm-cancel"
+        assert records(state) == []
+        assert not (tmp_path / "a").exists()
+        crowd.pop(0)  # fewer is no news
+        await console.press(*"dgx01 gpu2", "enter", "enter")
+        await ended(console, state, "done")
+        assert records(state)[0].hits[0] == "2 pods: search/llama-70b-0, vision/train-7"
+
+
+async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(state: Path, tmp_path: Path) -> None:
+    async with changing(state, (200, 50)) as console:
+        await open_window(console)
+        step = UnseenStep(str(tmp_path / "a"), verify_seconds=600)
+        await asked(console, change_of(step, ToldStep(str(tmp_path / "b")), radius=QUIET))
+        await console.press("tab", "enter")
+        await console.until(lambda: "not yet: 1 of 2 pods Ready" in console.text, "what is seen")
+        await console.until(lambda: "is waited for 10:00 more at most" in console.text, "the time that is left")
+        assert "x       ends the wait: the step stays unverified, and undo is offered" in console.text
+        await cast(Any, console.app.clock).advance(90)
+        await console.until(lambda: "is waited for 8:30 more at most" in console.text, "the countdown")
+        await console.press("x")
+        await ended(console, state, "stopped")
+        await console.until(lambda: "not verified, the wait was ended after 90 s" in console.text, "the end")
+        assert "u       undo: takes back what was done" in console.text
+        assert "▲ applied, not verified" in console.text
+        assert "is waited for" not in console.text
 
 
 async def test_the_end_of_the_window_is_told_while_a_change_runs(state: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from screens.gpu_items import gpu_item, gpu_text, xids_of
 from screens.help_filter import HELP_WIDTH, LEFT_WIDTH, filter_help
 from screens.process_fields import PROCESS_FIELDS
 from screens.rows import FleetView, RowCache, fleet_rows, identity, row_key
+from screens.stack_fields import STACK_FIELDS
 from tests.tui.fleets import GIB, NOW, fleet, h100, reading, refused
 from tests.workloads import container_id, owned, pod
 from tui.widgets.filter import Filter, Subject, parse
@@ -169,7 +170,7 @@ def test_no_process_is_something_else_than_no_knowledge() -> None:
 # The tables
 
 
-@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events", "processes", "changes"])
+@pytest.mark.parametrize("table", TABLES, ids=["gpus", "findings", "events", "processes", "changes", "stack"])
 def test_every_field_word_and_saved_filter_is_in_the_help(table: FieldTable) -> None:
     lines = filter_help(table, {"warm": "temp>80"}).plain.splitlines()
     for field in table.fields:
@@ -195,7 +196,7 @@ def test_every_field_is_documented(field: Field) -> None:
 
 
 def test_the_tables_are_those_of_the_screens() -> None:
-    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS, CHANGE_FIELDS)
+    assert TABLES == (GPU_FIELDS, FINDING_FIELDS, EVENT_FIELDS, PROCESS_FIELDS, CHANGE_FIELDS, STACK_FIELDS)
 
 
 # On the fleet's rows

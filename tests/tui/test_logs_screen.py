@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +17,17 @@ from backends.domain import Container, Fleet, LogBatch, LogLine, LogQuery, LogSo
 from backends.logs import TailState
 from screens.ask import AskScreen
 from screens.logs import LogsScreen, open_logs
-from screens.logs_rows import LogTarget
+from screens.logs_rows import LogTarget, target_words
 from screens.pick import PickScreen
+from screens.stack import StackScreen
 from tests.scripted_logs import SOURCE, Scripted, batch
 from tests.tui.consoles import Opened, build, opened, settled, spec_of
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
-from tests.tui.stacks import blocked, stack, well
+from tests.tui.stacks import blocked, changing, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tests.tui.test_stack_screen import to_stack
 from tui.app import Console
+from tui.widgets.line import StyledLine
 from tui.widgets.log_view import LogView
 
 FLEET = Fleet((reading("dgx01", h100()), reading("dgx02", h100())))
@@ -157,6 +160,28 @@ async def test_what_is_searched_for_is_counted_and_gone_to() -> None:
         assert isinstance(on.screen, LogsScreen)
         await on.press("escape")
         assert not isinstance(on.screen, LogsScreen)
+
+
+async def test_marks_that_there_was_no_time_for_come_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.logs.search.MARK_SECONDS", 0.0)
+    async with log_of(*numbered(0, 12)) as (on, _):
+        await on.press("slash", *"line", "enter")
+        await on.until(lambda: len(view(on)._marks) == 12, "every mark")
+
+
+async def test_where_the_view_stands_is_told_with_the_same_drawing() -> None:
+    async with log_of(*numbered(0, 100)) as (on, _):
+        line = on.screen.query_one("#logs-state", StyledLine)
+        view(on).action_rows(-3)
+        assert "3 below" in line.text
+        view(on).action_end()
+        assert "below" not in line.text
+
+
+async def test_what_is_typed_in_one_go_is_looked_for_as_a_whole() -> None:
+    async with log_of(*numbered(0, 100)) as (on, _):
+        await on.type_ahead("/", *"line 7", "enter")
+        await on.until(lambda: "/line 7/ 11 of 11" in on.text, "the count")
 
 
 async def test_a_long_log_is_searched_in_slices_to_its_end() -> None:
@@ -365,8 +390,6 @@ async def test_a_node_without_pods_has_no_log() -> None:
 
 
 async def test_on_docker_a_container_of_the_node_is_chosen_first() -> None:
-    from dataclasses import replace
-
     async with opened(console("docker")) as on:
         on.site.platform = platform = Platform()
         platform.scripted.found = (Container("llama-70b", state="running"), Container("triton", state="exited"))
@@ -377,6 +400,45 @@ async def test_on_docker_a_container_of_the_node_is_chosen_first() -> None:
         await on.press("down", "enter")
         await on.until(lambda: platform.scripted.asked, "the log")
         assert platform.scripted.asked[0][0] == LogSource("triton", node="dgx01")
+
+
+async def test_where_no_container_is_chosen_there_is_no_empty_screen() -> None:
+    async with opened(console("docker")) as on:
+        on.site.platform = platform = Platform()
+        platform.scripted.found = ()
+        await to_stack(on, replace(stack(well("dgx01")), platform="docker"))
+        await on.press("l")
+        await on.until(lambda: on.notices == ["There is no container on dgx01."], "why")
+        await on.until(lambda: isinstance(on.screen, StackScreen), "the stack again")
+        platform.scripted.found = (Container("llama-70b", state="running"),)
+        await on.press("l")
+        await on.until(lambda: isinstance(on.screen, PickScreen), "the choice")
+        await on.press("escape")
+        await on.until(lambda: isinstance(on.screen, StackScreen), "the stack again")
+
+
+async def test_a_mig_change_that_failed_leads_to_the_log_of_its_manager() -> None:
+    node = changing("dgx03")
+    states = tuple(
+        replace(each, pod=f"{each.operand}-x1", namespace="gpu-operator") if each.operand == "mig-manager" else each
+        for each in node.operands
+    )
+    async with opened(console()) as on:
+        on.site.platform = platform = Platform()
+        await to_stack(on, stack(replace(node, operands=states)))
+        await on.press("l")
+        await on.until(lambda: platform.scripted.asked, "the log")
+        assert platform.scripted.asked[0][0].name == "mig-manager-x1"
+
+
+async def test_a_long_choice_takes_one_line() -> None:
+    async with log_of("one") as (on, _):
+        others = [LogTarget(LogSource(f"pod-{number}-" + "x" * 90, "logs"), f"operand {number}") for number in "12"]
+        on.app.push_screen(PickScreen("Whose log", target_words(others)))
+        await on.until(lambda: isinstance(on.screen, PickScreen), "the choice")
+        await on.until(lambda: "operand 2" in on.text, "the second")
+        first, second = (next(y for y, line in enumerate(on.lines) if f"operand {n}" in line) for n in "12")
+        assert second == first + 1
 
 
 # Looks

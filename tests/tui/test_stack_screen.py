@@ -8,7 +8,22 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import ClusterRelease, Fleet, GpuProcess, NodeGpuCapacity, Problem, ResourceCount, Stack
+from backends.domain import (
+    ClusterRelease,
+    Component,
+    Fleet,
+    GpuProcess,
+    MigManagerState,
+    NodeGpuCapacity,
+    NotPermitted,
+    OperandPhase,
+    Permission,
+    Problem,
+    ResourceCount,
+    Since,
+    Stack,
+    StackHealth,
+)
 from screens.node import NodeScreen
 from screens.stack import StackScreen
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
@@ -85,6 +100,16 @@ async def test_mig_and_driver_upgrade_say_how_long() -> None:
         assert "list pods in team-a" in page(on)
 
 
+async def test_a_change_that_came_to_nothing_stands_before_a_waterfall_that_is_well() -> None:
+    reason = "Unable to enable MIG mode: In use by another client"
+    mig = MigManagerState("all-1g.10gb", "failed", Since(NOW - 60), reason)
+    async with opened(console()) as on:
+        await to_stack(on, stack(replace(well("dgx01"), health=StackHealth.BLOCKED, mig=mig), well("dgx02")))
+        assert page(on).index(reason) < page(on).index("THE STACK, IN THE ORDER IT COMES UP")
+        await on.press("down")
+        assert "MIG MANAGER" not in page(on)
+
+
 async def test_nothing_to_see_says_why() -> None:
     async with opened(console(None)) as on:
         await to_stack(on, None)
@@ -132,6 +157,27 @@ async def test_openshift_tells_its_release_what_it_fails_at_and_where_its_metric
         assert "cluster failing" in on.text
         assert "failing, upgrading to 4.20.5: Cluster operator etcd is degraded" in page(on)
         assert "https://thanos.example.com" in page(on)
+
+
+async def test_who_may_not_read_nodes_is_told_the_right_and_sees_the_rest() -> None:
+    refused = (NotPermitted("nodes of the cluster", Permission("list", "nodes")),)
+    operator = Component("gpu-operator", 1, 1)
+    async with opened(console()) as on:
+        await on.press("3")
+        on.site.stack.publish(replace(stack(), not_permitted=refused, components=(operator,)), NOW)
+        await on.until(lambda: "Not permitted: list nodes." in on.text, "the right")
+        assert "GPU-OPERATOR" in page(on).upper()
+        assert "nodes of the cluster: needs list nodes" in page(on)
+        assert "ClusterPolicy notReady" in on.text
+
+
+async def test_a_log_that_may_not_be_found_is_not_called_absent() -> None:
+    hidden = "not permitted: list pods"
+    operands = tuple(replace(each, phase=OperandPhase.UNKNOWN, reason=hidden) for each in well("dgx01").operands)
+    async with opened(console()) as on:
+        await to_stack(on, stack(replace(well("dgx01"), operands=operands)))
+        await on.press("l")
+        await on.until(lambda: "No log can be shown; not permitted: list pods." in on.notices, "why")
 
 
 async def test_an_error_after_a_value_stands_beside_it() -> None:

@@ -124,3 +124,20 @@ def test_an_expression_that_takes_for_ever_is_given_up() -> None:
     assert search.advance(1.0)
     assert search.problem is not None
     assert signal.getsignal(signal.SIGVTALRM) is former
+
+
+def test_a_step_that_was_broken_off_is_taken_again_line_by_line_and_finds_nothing_twice() -> None:
+    store = store_of("aa", *["no"] * 5, "aa", "a" * 60 + "b", "aa")
+    search = searched("~(a+)+$", store)
+    assert search.problem == "the expression takes too long"
+    assert [search.after(-1), search.after(0), len(search)] == [0, 6, 2]
+
+
+def test_where_there_is_no_time_for_all_marks_the_others_come_the_next_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.logs.search.MARK_SECONDS", 0.0)
+    search = Search(pattern("x"), store_of())
+    texts = ["x1", "no", "x2"]
+    assert dict(search.marks(texts)) == {"x1": [(0, 1)]}
+    assert dict(search.marks(texts)) == {"x1": [(0, 1)], "no": []}
+    assert dict(search.marks(texts)) == {"x1": [(0, 1)], "no": [], "x2": [(0, 1)]}
+    assert dict(search.marks(["x3"])) == {"x3": [(0, 1)]}, "what is out of view is forgotten"

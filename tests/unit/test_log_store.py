@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from backends.domain import LogLine
@@ -50,6 +52,19 @@ def test_lines_that_never_came_leave_a_note_in_their_place() -> None:
     assert "12,345 lines are missing here" in store[1].text
     assert store.missed == 12_345
     assert store.containers == {"main"}
+    assert [store.is_note(number) for number in range(3)] == [False, True, False]
+    store.clear()
+    assert store.containers == set()
+
+
+def test_what_is_kept_is_none_of_the_garbage_collectors_business() -> None:
+    """It walks what was made since its last walk: of a fast log that would be every line that is kept."""
+    store = LogStore()
+    gc.collect()
+    before = len(gc.get_objects())
+    store.extend(lines(*range(10_000)))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 1000
 
 
 def test_a_hundred_thousand_lines_take_a_few_milliseconds() -> None:

@@ -66,6 +66,17 @@ async def test_an_interruption_is_told_in_its_place_and_over_with_the_next_line(
     await watched.tail.close()
 
 
+async def test_a_platform_that_stays_away_is_told_once_until_it_comes_back() -> None:
+    watched = Watched()
+    watched.tail.start()
+    away = LogBatch(problem="main: cannot be reached", retried=True)
+    for said in (batch("one"), away, away, away, batch("two"), away):
+        watched.backend.says.put_nowait(said)
+    await watched.until(TailState.WAITING, 4)
+    assert watched.texts == ["one", "main: cannot be reached", "two", "main: cannot be reached"]
+    await watched.tail.close()
+
+
 async def test_a_refusal_names_the_right_that_is_missing() -> None:
     watched = Watched()
     watched.tail.start()

@@ -151,7 +151,7 @@ async def _desk(arguments: argparse.Namespace, spec: SiteSpec) -> AsyncIterator[
 
     def asked(number: int) -> None:
         desk.stop(f"it was asked to stop ({signal.Signals(number).name})")
-        _print_error("stopping before the next step; once more to leave the running step behind")
+        _print_error("stopping before the next step, and waiting for no effect; once more to leave the step behind")
         assert task is not None
         loop.add_signal_handler(number, task.cancel)
 

@@ -18,9 +18,15 @@ LABEL = 8
 """Cells of the words before a step's lines: effect, verify, undo."""
 
 
-def change_sections(change: Change, found: Preflight | None, width: int, glyphs: Glyphs) -> list[Section]:
-    """The whole change for a sheet of `width` cells. Without `found`, dry runs and permissions are still asked for."""
+def change_sections(
+    change: Change, found: Preflight | None, width: int, glyphs: Glyphs, news: Sequence[str] = ()
+) -> list[Section]:
+    """The whole change for a sheet of `width` cells. Without `found`, dry runs and permissions are still asked for.
+
+    `news` is what it hits since it was asked about before.
+    """
     sections = [
+        Section("It hits more than when you were asked", _marked(news, "bad", width, glyphs)),
         Section("Refused", _marked(found.obstacles if found else (), "bad", width, glyphs)),
         Section("Look at this", _marked(found.warnings if found else (), "warn", width, glyphs)),
         Section("Hits", _hits(change, width)),

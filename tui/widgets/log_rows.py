@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,7 +111,9 @@ def _window(text: str, look: Look, sub: int, left: int) -> tuple[str, int]:
             return "", len(text)
         return pieces[sub], sum(len(piece) for piece in pieces[:sub])
     start = _character_at(text, left)
-    return text[start : start + look.text_width * 4], start
+    # One more than fits tells that there is more; where characters may take no room, four for each cell bound them.
+    most = look.text_width + 1 if text.isascii() else look.text_width * 4
+    return text[start : start + most], start
 
 
 def _character_at(text: str, cell: int) -> int:
@@ -137,10 +140,10 @@ def _marked(
 ) -> list[Cell]:
     """`text`, which begins at character `start` of `line`, cut at the borders of what matches."""
     cells, at, end = [], start, start + len(text)
-    for first, last in spans:
-        first, last = max(first, at), min(last, end)
+    for index in range(bisect_right(spans, start, key=_end), len(spans)):
+        first, last = max(spans[index][0], at), min(spans[index][1], end)
         if first >= last:
-            continue
+            break
         if first > at:
             cells.append(Cell(inert(line[at:first]), style))
         cells.append(Cell(inert(line[first:last]), CURRENT if current else MATCH))
@@ -148,3 +151,7 @@ def _marked(
     if at < end or not cells:
         cells.append(Cell(inert(line[at:end]), style))
     return cells
+
+
+def _end(span: tuple[int, int]) -> int:
+    return span[1]

@@ -6,7 +6,8 @@ go at the other end, and in a wrapped log nobody knows how many rows are above.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -15,8 +16,8 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
-from textual.message import Message
 from textual.strip import Strip
+from textual.timer import Timer
 from textual.widget import Widget
 
 from backends.logs import LogStore, Search
@@ -25,6 +26,8 @@ from tui.widgets.log_rows import Look
 
 LEFT_STEP = 16
 WHEEL_LINES = 3
+MARK_PAUSE = 0.02
+"""Between two drawings that find marks, in seconds: no key waits for them."""
 _TOKENS = ("dim", "warn", "bad", "accent", log_rows.MATCH, log_rows.CURRENT)
 Place = tuple[int, int]
 """Number of a line, and which of its rows."""
@@ -63,24 +66,21 @@ class LogView(Widget, can_focus=True):
         Binding("right", "sideways(1)", "Right", show=False, id="log.right"),
     ]
 
-    @dataclass
-    class Moved(Message):
-        """Other lines are in view than before, or the end is followed or no longer."""
-
-        view: LogView
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, LogView.Moved)
-
     def __init__(
         self,
         store: LogStore,
         *,
+        moved: Callable[[], None] = lambda: None,
         ellipsis: str = "…",
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
-        """A row that does not end at the right edge ends in `ellipsis`."""
+        """A row that does not end at the right edge ends in `ellipsis`.
+
+        `moved` is called with every drawing, and when the end is followed or no longer: what tells where the view
+        stands is then painted with it, not two frames later.
+        """
         super().__init__(id=id)
+        self._moved = moved
         self._ellipsis = ellipsis
         self.follow = True
         """The newest line is at the bottom, whatever comes."""
@@ -94,6 +94,9 @@ class LogView(Widget, can_focus=True):
         self._look = Look(80)
         self._drawn: list[Strip] = []
         self._palette: dict[str, Style] = {}
+        self._marks: Mapping[str, Sequence[tuple[int, int]]] = {}
+        """Where what is searched for is, in the texts in view."""
+        self._marking: Timer | None = None
 
     @property
     def look(self) -> Look:
@@ -130,14 +133,13 @@ class LogView(Widget, can_focus=True):
             self.redraw()
 
     def set_search(self, search: Search | None) -> None:
-        """What is marked from now on."""
+        """What is marked from the next drawing on."""
         self._search, self._current = search, None
-        self.redraw()
 
     def stand_still(self) -> None:
         """Leaves the end: what is in view stays while lines come."""
         self.follow = False
-        self.post_message(self.Moved(self))
+        self._moved()
 
     def go_to(self, number: int) -> None:
         """Brings a line into view, near the middle when it was not, and marks it as the one that was gone to."""
@@ -158,14 +160,32 @@ class LogView(Widget, can_focus=True):
         if self._look.width != width:
             self._look = replace(self._look, width=width)
         self._settle(rows)
-        old, self._drawn = self._drawn, [self._strip(place) for place in self._places()]
-        blank = Strip.blank(width, self.rich_style)
+        places = self._places()
+        self._find_marks(places)
+        old, self._drawn = self._drawn, [self._strip(place, width) for place in places]
+        blank = Strip.blank(width, self._style(""))
         self._drawn += [blank] * (rows - len(self._drawn))
-        for y, strip in enumerate(self._drawn):
-            if y >= len(old) or strip != old[y]:
-                self.repaints += 1
-                self.refresh(Region(0, y, width, 1))
-        self.post_message(self.Moved(self))
+        changed = [y for y, strip in enumerate(self._drawn) if y >= len(old) or strip != old[y]]
+        self.repaints += len(changed)
+        if changed:
+            self.refresh(*[Region(0, first, width, last - first) for first, last in _runs(changed)])
+        self._moved()
+
+    def _find_marks(self, places: Sequence[Place]) -> None:
+        """Of the texts in view; where an expression takes long, of the others a little later."""
+        search = self._search
+        if search is None:
+            self._marks = {}
+            return
+        numbers = dict.fromkeys(number for number, _ in places)
+        texts = dict.fromkeys(self._store[number].text for number in numbers)
+        self._marks = search.marks(texts)
+        if len(self._marks) < len(texts) and search.problem is None and self._marking is None:
+            self._marking = self.set_timer(MARK_PAUSE, self._mark_more)
+
+    def _mark_more(self) -> None:
+        self._marking = None
+        self.redraw()
 
     # Where it stands
 
@@ -226,22 +246,18 @@ class LogView(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         return self._drawn[y] if y < len(self._drawn) else Strip.blank(self.size.width, self.rich_style)
 
-    def _strip(self, place: Place) -> Strip:
+    def _strip(self, place: Place, width: int) -> Strip:
         number, sub = place
-        search = self._search
         cells = log_rows.row(
-            self._store[number],
-            self._look,
-            sub,
-            self._left,
-            search.spans if search is not None else _nothing,
-            current=number == self._current,
+            self._store[number], self._look, sub, self._left, self._spans, current=number == self._current
         )
         strip = Strip([Segment(cell.text, self._style(cell.style)) for cell in cells])
-        width = self.size.width
         if strip.cell_length > width:
             strip = Strip([*strip.crop(0, width - 1), Segment(self._ellipsis, self._style("dim"))])
-        return strip.adjust_cell_length(width, self.rich_style)
+        return strip.adjust_cell_length(width, self._style(""))
+
+    def _spans(self, text: str) -> Sequence[tuple[int, int]]:
+        return self._marks.get(text, ())
 
     def _style(self, token: str) -> Style:
         style = self._palette.get(token)
@@ -303,5 +319,12 @@ class LogView(Widget, can_focus=True):
         self.redraw()
 
 
-def _nothing(_text: str) -> list[tuple[int, int]]:
-    return []
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as runs, each from its first to behind its last."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return runs

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 class Refusal(Exception):
     """Carries the HTTP code, the machine-readable reason and the sentence of a `Status`."""
 
-    def __init__(self, code: int, reason: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, retry_after: int | None = None, cause: tuple[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
         """Seconds, for 429."""
+        self.cause = cause
+        """Reason and sentence."""
 
     @property
     def body(self) -> dict[str, Any]:
-        details = {} if self.retry_after is None else {"details": {"retryAfterSeconds": self.retry_after}}
+        details: dict[str, Any] = {} if self.retry_after is None else {"retryAfterSeconds": self.retry_after}
+        if self.cause is not None:
+            details["causes"] = [{"reason": self.cause[0], "message": self.cause[1]}]
         return {
             "kind": "Status",
             "apiVersion": "v1",
@@ -27,7 +34,7 @@ class Refusal(Exception):
             "message": self.message,
             "reason": self.reason,
             "code": self.code,
-            **details,
+            **({"details": details} if details else {}),
         }
 
 
@@ -64,3 +71,16 @@ def bad_request(said: str) -> Refusal:
 
 def too_many(said: str, retry_after: int) -> Refusal:
     return Refusal(429, "TooManyRequests", said, retry_after)
+
+
+def held(budget: str, status: Mapping[str, Any]) -> Refusal:
+    """A PodDisruptionBudget forbids an eviction."""
+    wanted, there = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
+    cause = f"The disruption budget {budget} needs {wanted} healthy pods and has {there} currently"
+    said = "Cannot evict pod as it would violate the pod's disruption budget."
+    return Refusal(429, "TooManyRequests", said, cause=("DisruptionBudget", cause))
+
+
+def two_budgets() -> Refusal:
+    said = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    return Refusal(500, "", said)

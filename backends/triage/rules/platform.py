@@ -11,9 +11,11 @@ from backends.domain import (
     NextStep,
     NotPermitted,
     OlmOperator,
+    OperandPhase,
     PolicyState,
     Problem,
     Severity,
+    Stack,
     Subject,
 )
 from backends.triage import steps
@@ -85,7 +87,7 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
         refused.setdefault(str(each.permission), each)
     if not refused:
         return
-    blind = platform.stack is not None and not platform.stack.nodes
+    blind = platform.stack is not None and not _sees_operands(platform.stack)
     left = "the GPU stack is not judged at all" if blind else "nothing else misses because of it"
     yield finding(
         "platform-not-permitted",
@@ -102,6 +104,12 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
         source=GPUDECK,
         magnitude=float(len(refused)),
     )
+
+
+def _sees_operands(stack: Stack) -> bool:
+    """There are nodes, and not all that is known of their operands is that they may not be read."""
+    phases = {operand.phase for node in stack.nodes for operand in node.operands}
+    return bool(stack.nodes) and phases != {OperandPhase.UNKNOWN}
 
 
 def components(state: SiteState) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The GPU stack on the nodes: the operand that blocks, GPUs that were taken out, changes that are stuck."""
+"""The GPU stack on the nodes: the operand that blocks, nodes that are not Ready, GPUs that were taken out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from backends.domain import Blocker, Evidence, Finding, NextStep, OperandPhase, Severity, StackNode, Subject, Workload
+from backends.domain import (
+    Blocker,
+    Evidence,
+    Finding,
+    Hit,
+    NextStep,
+    OperandPhase,
+    OperandState,
+    Severity,
+    StackNode,
+    Subject,
+    Workload,
+)
 from backends.triage import hits, steps
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
-from backends.triage.words import duration, listed, plural
+from backends.triage.words import listed, plural
 
 LINES_TOLD = 4
 EVENTS_TOLD = 2
@@ -18,6 +30,15 @@ GRAVE = frozenset(
     {"driver", "toolkit", "device-plugin", "validator", "mps", "engine", "vgpu-manager", "fabric-manager"}
 )
 """Operands without which no new work can use the node's GPUs."""
+RUNS_ON: dict[str, str] = {
+    "driver": "runs until the driver is made anew",
+    "vgpu-manager": "runs until the vGPU manager is made anew",
+    "validator": "runs on GPUs that are not validated",
+    "mps": "runs without its MPS daemon",
+    "fabric-manager": "runs without Fabric Manager",
+}
+"""Operand -> how work that runs already is touched; without the others it goes on."""
+PENDING, RUNNING = "Pending", "Running"
 PHRASES: tuple[tuple[str, str], ...] = (
     ("ImagePull", "cannot pull its image"),
     ("ErrImage", "cannot pull its image"),
@@ -117,7 +138,7 @@ BY_HAND: dict[str, ByHand] = {
 
 def operands(state: SiteState) -> Iterator[Finding]:
     """The first operand of each node that does not run by a cause of its own; the others wait for it."""
-    for node, subject in _nodes(state):
+    for node, subject in nodes(state):
         if node.blocker is not None:
             yield _blocked(state, node, subject, node.blocker)
 
@@ -135,10 +156,18 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
         min(operand.since or state.now, state.now),
         evidence=_evidence(node, blocker),
         cause=cause.text if cause is not None else _by_phase(blocker),
-        hits=hits.of_workloads(each for each in _holders(state, node) if each.phase != "Running"),
+        hits=_touched(holders(state, node), operand.operand),
         steps=[*_steps(state, subject, blocker), *([steps.advice(cause.step)] if cause is not None else [])],
         source="NVIDIA GPU Operator" if operand.pod or operand.daemon_set else "gpudeck: stack",
     )
+
+
+def _touched(held_by: Iterable[Workload], operand: str) -> tuple[Hit, ...]:
+    """What waits for the operand; then what runs and is hit as well, or will be."""
+    by_phase = {phase: [each for each in held_by if each.phase == phase] for phase in (PENDING, RUNNING)}
+    how = RUNS_ON.get(operand)
+    running = () if how is None else hits.of_workloads(by_phase[RUNNING], how)
+    return (*hits.of_workloads(by_phase[PENDING], "waits"), *running)[: hits.HITS_KEPT]
 
 
 def _phrase(blocker: Blocker) -> str:
@@ -164,6 +193,10 @@ def _by_phase(blocker: Blocker) -> str:
     if phase is OperandPhase.MISSING:
         return "likely a label, a taint or a setting keeps it off the node"
     return "see its log; the later operands wait for it"
+
+
+def cause_of(line: str | None) -> str | None:
+    return next((each.text for each in CAUSES if line and any(word in line for word in each.words)), None)
 
 
 def _says(blocker: Blocker, words: Iterable[str]) -> bool:
@@ -219,7 +252,7 @@ def across(told: Finding) -> str | None:
 
 
 def not_ready(state: SiteState) -> Iterator[Finding]:
-    for node, subject in _nodes(state):
+    for node, subject in nodes(state):
         if node.ready is False:
             said = next((note for note in node.notes if "not Ready" in note), "its Ready condition is not True")
             yield finding(
@@ -230,7 +263,7 @@ def not_ready(state: SiteState) -> Iterator[Finding]:
                 state.now,
                 evidence=[Evidence(said, None, state.site.platform)],
                 cause="likely the kubelet does not run there, or cannot reach the API server: its pods are moved away",
-                hits=hits.of_workloads(_holders(state, node)),
+                hits=hits.of_workloads(holders(state, node)),
                 steps=[
                     steps.in_cluster(state.site, "see its conditions", f"describe node {shlex.quote(node.name)}"),
                     steps.command(f"on {subject.label}: read the kubelet's log", "journalctl -u kubelet -n 100"),
@@ -241,7 +274,7 @@ def not_ready(state: SiteState) -> Iterator[Finding]:
 
 def allocatable(state: SiteState) -> Iterator[Finding]:
     """GPUs that a running device plugin took out; one that does not run is told as what it is."""
-    for node, subject in _nodes(state):
+    for node, subject in nodes(state):
         plugin = node.get("device-plugin")
         # Of a node that lost its labels the operator takes the plugin away too.
         if plugin is None or plugin.phase is not OperandPhase.READY or node.labelled is False:
@@ -260,89 +293,27 @@ def allocatable(state: SiteState) -> Iterator[Finding]:
                     Evidence(f"capacity {count.capacity}, allocatable {count.allocatable}", None, state.site.platform)
                 ],
                 cause="likely the device plugin saw a critical XID, or a GPU does not answer it any more",
-                steps=[*_plugin_log(plugin.namespace, plugin.pod, plugin.container), steps.open_stack()],
+                steps=[*log_steps("the device plugin", plugin), steps.open_stack()],
                 magnitude=float(gone),
                 more=count.resource,
             )
 
 
-def _plugin_log(namespace: str | None, pod: str | None, container: str | None) -> list[NextStep]:
-    if namespace is None or pod is None:
+def log_steps(whose: str, operand: OperandState | None) -> list[NextStep]:
+    """The command that reads the log of an operand's pod; none where there is no pod."""
+    if operand is None or operand.namespace is None or operand.pod is None:
         return []
-    inside = f" -c {shlex.quote(container)}" if container else " --all-containers"
-    line = f"kubectl -n {shlex.quote(namespace)} logs {shlex.quote(pod)}{inside} --tail=100"
-    return [steps.command("read the device plugin's log", line)]
+    inside = f" -c {shlex.quote(operand.container)}" if operand.container else " --all-containers"
+    line = f"kubectl -n {shlex.quote(operand.namespace)} logs {shlex.quote(operand.pod)}{inside} --tail=100"
+    return [steps.command(f"read the log of {whose}", line)]
 
 
-def mig_manager(state: SiteState) -> Iterator[Finding]:
-    for node, subject in _nodes(state):
-        mig = node.mig
-        if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
-            continue
-        failed = "failed" if mig.state == "failed" else "does not come to an end"
-        manager = node.get("mig-manager")
-        log = _plugin_log(manager.namespace, manager.pod, None) if manager is not None else []
-        yield finding(
-            "mig-manager",
-            Severity.WARNING,
-            subject,
-            f"the MIG change to {mig.requested or 'n/a'} {failed}",
-            mig.since.at if mig.since is not None else state.now,
-            evidence=[
-                Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
-                Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
-            ],
-            cause="likely work still runs on a GPU, or the layout is none that its GPUs have",
-            hits=hits.of_workloads(_holders(state, node)),
-            steps=[
-                *(NextStep(each.kind, "read the MIG manager's log", each.target) for each in log),
-                steps.open_stack(),
-            ],
-            source="NVIDIA MIG manager",
-        )
-
-
-def upgrades(state: SiteState) -> Iterator[Finding]:
-    """A driver upgrade that failed, or that stays in a step for longer than its policy gives it."""
-    for node, subject in _nodes(state):
-        upgrade = node.upgrade
-        if upgrade is None or not (upgrade.step == "upgrade-failed" or upgrade.stuck(state.now)):
-            continue
-        since = None if upgrade.since is None else upgrade.since.at
-        evidence = [Evidence(f"nvidia.com/gpu-driver-upgrade-state={upgrade.step}", since, state.site.platform)]
-        if upgrade.limit_seconds is not None:
-            evidence.append(
-                Evidence(f"the policy gives this step {duration(upgrade.limit_seconds)}", None, "ClusterPolicy")
-            )
-        if not node.schedulable:
-            evidence.append(Evidence("the node is cordoned", None, state.site.platform))
-        failed = upgrade.step == "upgrade-failed"
-        yield finding(
-            "driver-upgrade",
-            Severity.WARNING,
-            subject,
-            "the driver upgrade failed" if failed else f"the driver upgrade is stuck at {upgrade.step}",
-            since if since is not None else state.now,
-            evidence=evidence,
-            cause=f"likely {upgrade.hint}" if upgrade.hint else None,
-            hits=hits.of_workloads(_holders(state, node)),
-            steps=[
-                steps.command(
-                    "see what is still there", f"kubectl get pods -A --field-selector spec.nodeName={node.name}"
-                ),
-                steps.command("see what may not be evicted", "kubectl get pdb -A"),
-                steps.open_stack(),
-            ],
-            source="NVIDIA GPU Operator",
-        )
-
-
-def _holders(state: SiteState, node: StackNode) -> tuple[Workload, ...]:
+def holders(state: SiteState, node: StackNode) -> tuple[Workload, ...]:
     """What was given GPUs of the node; what runs already goes on while an operand is down, and what comes waits."""
     return () if state.platform is None else state.platform.ownership.holders(node.name)
 
 
-def _nodes(state: SiteState) -> Iterator[tuple[StackNode, Subject]]:
+def nodes(state: SiteState) -> Iterator[tuple[StackNode, Subject]]:
     """The nodes of the platform, each under the name that the site has for it."""
     stack = state.stack
     if stack is None or state.platform is None or not state.platform.answers("stack"):

@@ -194,6 +194,41 @@ async def test_a_login_plug_in_that_hangs_is_ended(
             os.kill(int(pid.read_text()), 0)
 
 
+async def test_a_login_plug_in_that_writes_without_end_is_ended(
+    tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "EXEC_OUTPUT_BYTES", 1 << 16)
+    pid = tmp_path / "pid"
+    body = f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nwhile True: sys.stdout.write('x' * 65536)"
+    with pytest.raises(AuthRefused, match="wrote more than 64 KiB"):
+        await loaded(kubeconfig(tmp_path / "config", user=plugin(tmp_path, body)), private)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+async def test_what_a_login_plug_in_has_started_ends_with_it(
+    tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "EXEC_SECONDS", 2.0)
+    pid = tmp_path / "pid"
+    wait = "import threading; threading.Event().wait()"
+    body = (
+        f"import subprocess\nchild = subprocess.Popen([sys.executable, '-c', {wait!r}])\n"
+        f"open({str(pid)!r}, 'w').write(str(child.pid))\nchild.wait()"
+    )
+    with pytest.raises(AuthRefused, match="took more than"):
+        await loaded(kubeconfig(tmp_path / "config", user=plugin(tmp_path, body)), private)
+    if pid.exists():
+        assert not Path(f"/proc/{pid.read_text()}/exe").exists()
+
+
+async def test_of_a_login_plug_in_that_complains_at_length_the_end_is_told(tmp_path: Path, private: Path) -> None:
+    body = "sys.stderr.write('x\\n' * 3_000_000 + 'the session is over')\nsys.exit(1)"
+    with pytest.raises(AuthRefused, match="failed") as caught:
+        await loaded(kubeconfig(tmp_path / "config", user=plugin(tmp_path, body)), private)
+    assert len(caught.value.message) < 300
+
+
 async def test_impersonation_is_passed_on(tmp_path: Path, private: Path) -> None:
     user = {"token": SECRET, "as": "jane", "as-groups": ["dev", "ops"]}
     found = await loaded(kubeconfig(tmp_path / "config", user=user), private)

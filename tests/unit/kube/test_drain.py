@@ -29,6 +29,28 @@ def test_pods_of_a_controller_are_evicted_with_their_gpus_and_owners() -> None:
     assert found.gpus == 4
 
 
+def slow(name: str, seconds: object, **spec: Any) -> dict[str, Any]:
+    pod = kube.pod(name, node="dgx01", owner=REPLICAS)
+    return {**pod, "spec": {**pod["spec"], "terminationGracePeriodSeconds": seconds, **spec}}
+
+
+@pytest.mark.parametrize("nonsense", [None, "soon", -1, True, 1.5])
+def test_the_slowest_pod_is_the_one_with_the_longest_grace_period(nonsense: object) -> None:
+    ending = slow("e", 7200)
+    ending["metadata"]["deletionTimestamp"] = "2025-11-25T08:40:00Z"
+    scratch = [{"name": "scratch", "emptyDir": {}}]
+    quick, long, odd, forced = slow("a", 30), slow("b", 3600), slow("c", nonsense), slow("d", 9000, volumes=scratch)
+
+    def found(*pods: dict[str, Any], force: bool = False) -> str | None:
+        slowest = plan(*pods).slowest(force=force)
+        return None if slowest is None else slowest.name
+
+    assert found(odd) is None
+    assert found(quick, long, odd, forced) == "b"
+    assert found(quick, long, forced, force=True) == "d"
+    assert found(quick, long, ending) == "e"
+
+
 @pytest.mark.parametrize(
     ("pod", "why"),
     [

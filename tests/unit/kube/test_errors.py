@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from backends.contract import AuthRefused, Gone, GpudeckError, NotAllowed, Refused, Unreachable
+from backends.contract import AuthRefused, Gone, GpudeckError, Held, NotAllowed, Refused, Unreachable
 from backends.domain import Permission
 from backends.kubernetes.errors import Expired, Throttled, from_exception, from_status
 
@@ -60,6 +60,27 @@ def test_a_403_names_the_right_that_is_missing(message: str, permission: Permiss
     assert error.permission == permission
     if permission is not None:
         assert error.hint == f"needs: {permission}"
+
+
+def test_the_429_of_a_budget_is_told_from_that_of_a_busy_server() -> None:
+    cause = {"reason": "DisruptionBudget", "message": "The disruption budget keep needs 1 healthy pods and has 1"}
+    said = "Cannot evict pod as it would violate the pod's disruption budget."
+    error = from_status(429, json.dumps({"message": said, "details": {"causes": [cause]}}).encode())
+    assert isinstance(error, Held)
+    assert error.message == cause["message"]
+    del cause["message"]
+    assert from_status(429, {"message": said, "details": {"causes": [cause]}}).message == said
+    # What API Priority and Fairness answers, and what the API server itself does for its limit of requests in flight.
+    assert isinstance(from_status(429, b"Too many requests, please try again later.\n", "1"), Throttled)
+    assert isinstance(from_status(429, {"details": {"causes": [7, {"reason": "other"}]}}), Throttled)
+
+
+def test_two_budgets_over_a_pod_are_no_outage_of_the_server() -> None:
+    said = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    error = from_status(500, body(said))
+    assert type(error) is Refused
+    assert "more than one PodDisruptionBudget covers it" in error.message
+    assert "pdb" in error.hint
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), (None, 1.0), ("soon", 1.0), ("99999", 120.0), ("-3", 0.0)])

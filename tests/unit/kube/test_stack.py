@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from backends.domain import NotPermitted, Permission, StackHealth, StackNode
+from backends.domain import NotPermitted, Permission, SiteSpec, Stack, StackHealth, StackNode
 from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import capacity_of
 from backends.kubernetes.stack import Builder, Objects
 from backends.kubernetes.support import supported
+from backends.stack_report import render
 from tests.kube import objects as kube
 from tests.unit.kube.test_waterfall import one_node, stack_of
 
@@ -125,13 +126,31 @@ def test_a_drain_is_stuck_when_it_takes_longer_than_the_policy_gives_it() -> Non
     assert any("PodDisruptionBudget" in note for note in stuck.notes)
 
 
-def test_a_wait_for_jobs_without_a_timeout_is_never_called_stuck() -> None:
-    raw = kube.node("dgx01", labels={UPGRADE: "wait-for-jobs-required"})
-    raw["metadata"]["managedFields"] = [managed(UPGRADE, kube.NOW - 86_400, "gpu-operator")]
+@pytest.mark.parametrize(
+    ("step", "hours", "stuck"),
+    [
+        ("wait-for-jobs-required", 23.0, False),
+        ("wait-for-jobs-required", 25.0, True),
+        ("pod-restart-required", 0.5, False),
+        ("pod-restart-required", 1.0, True),
+        ("uncordon-required", 0.5, True),
+        ("upgrade-required", 200.0, False),
+        ("upgrade-done", 200.0, False),
+    ],
+)
+def test_a_step_that_nothing_bounds_is_judged_by_what_is_usual(step: str, hours: float, stuck: bool) -> None:
+    raw = kube.node("dgx01", labels={UPGRADE: step})
+    raw["metadata"]["managedFields"] = [managed(UPGRADE, kube.NOW - hours * 3600, "gpu-operator")]
     node = healthy(raw)
     assert node.upgrade is not None
     assert node.upgrade.limit_seconds is None
-    assert not node.upgrade.stuck(kube.NOW)
+    assert node.upgrade.stuck(kube.NOW) is stuck
+    assert (node.health is StackHealth.BLOCKED) is stuck
+
+
+def test_a_wait_for_jobs_says_what_it_waits_for() -> None:
+    node = healthy(kube.node("dgx01", labels={UPGRADE: "wait-for-jobs-required"}))
+    assert node.upgrade is not None
     assert node.upgrade.hint is not None
 
 
@@ -158,7 +177,7 @@ def test_requests_are_those_of_pods_that_have_not_ended() -> None:
 
 
 def test_what_is_requested_is_not_known_when_not_all_pods_may_be_read() -> None:
-    stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), pods_complete=False)
+    stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), pods_of=frozenset())
     count = stack.nodes[0].capacity.get("nvidia.com/gpu")
     assert count is not None
     assert count.requested is None
@@ -275,15 +294,28 @@ def test_a_node_that_did_not_change_is_the_same_object() -> None:
     [
         ("v26.7.0", "v1.31.2", None, False),
         ("v26.7.0", "v1.36.0", None, True),
-        ("v26.3.1", "v1.34.0", "4.22.1", False),
+        ("v26.3.1", "v1.34.0", "4.22.1", True),
+        ("v26.3.1", "v1.34.0", "4.23.1", False),
+        ("v23.9.2", "v1.30.1", None, False),
+        ("v24.6.2", "v1.30.1", None, True),
+        ("v25.3.4", "v1.28.9", None, False),
         ("v25.10.1", "v1.31.2", "4.16.3", True),
-        ("v99.1.0", "v1.31.2", None, None),
-        ("v25.10.1", "v1.31.2", None, None),
-        (None, "v1.31.2", None, None),
+        ("v25.10.1", "v1.31.2", None, True),
     ],
 )
 def test_versions_are_held_against_nvidia_s_matrix(
-    operator: str | None, kubernetes: str, openshift: str | None, holds: bool | None
+    operator: str | None, kubernetes: str, openshift: str | None, holds: bool
 ) -> None:
-    found = supported(operator, kubernetes=kubernetes, openshift=openshift)
-    assert [each.supported for each in found] == ([] if holds is None else [holds])
+    (found,) = supported(operator, kubernetes=kubernetes, openshift=openshift)
+    assert found.supported is holds
+
+
+@pytest.mark.parametrize("openshift", [None, "4.22.1"])
+def test_a_release_that_no_table_knows_is_unknown_and_not_unsupported(openshift: str | None) -> None:
+    (found,) = supported("v99.1.0", kubernetes="v1.31.2", openshift=openshift)
+    assert (found.supported, found.wanted) == (None, "")
+    said = render(SiteSpec("prod"), Stack("kubernetes", support=(found,)), kube.NOW)
+    assert f"{found.what}: whether that is supported is not known" in said
+    assert "outside" not in said
+    assert supported(None, kubernetes="v1.31.2") == ()
+    assert supported("v26.7.0") == ()

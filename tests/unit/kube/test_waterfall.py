@@ -14,14 +14,14 @@ from tests.kube import objects as kube
 MINUTE = 60.0
 
 
-def stack_of(*raw: dict[str, Any], sets_known: bool = True, now: float = kube.NOW, **more: Any) -> Stack:
+def stack_of(*raw: dict[str, Any], now: float = kube.NOW, **more: Any) -> Stack:
     def of(kind: str) -> list[dict[str, Any]]:
         return [each for each in raw if each["kind"] == kind]
 
     objects = Objects(
         nodes=tuple(node_of(each) for each in of("Node")),
         pods=tuple(pod_of(each) for each in of("Pod")),
-        daemon_sets=tuple(daemon_set_of(each) for each in of("DaemonSet")) if sets_known else None,
+        daemon_sets=tuple(daemon_set_of(each) for each in of("DaemonSet")),
         policies=tuple(policy_of(each) for kind in ("ClusterPolicy", "NVIDIADriver") for each in of(kind)),
         **more,
     )
@@ -290,6 +290,30 @@ def test_an_unschedulable_operand_says_what_the_scheduler_says() -> None:
     assert node.blocker is not None
     assert node.blocker.state.reason == "Unschedulable"
     assert node.blocker.state.message == "0/3 nodes are available: 3 Insufficient memory."
+
+
+def test_operands_whose_pods_may_not_be_read_are_neither_missing_nor_well() -> None:
+    sets = [kube.daemon_set(key) for key in kube.OPERANDS]
+    for known in (sets, []):
+        stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), *known, pods_of=frozenset({"team-a"}))
+        (node,) = stack.nodes
+        assert {state.operand for state in node.operands} >= {"driver", "device-plugin", "validator"}
+        assert {state.phase for state in node.operands} == {OperandPhase.UNKNOWN}
+        assert {state.reason for state in node.operands} == {"not permitted: list pods in gpu-operator"}
+        assert (node.blocker, node.health) == (None, StackHealth.UNKNOWN)
+
+
+def test_gpus_that_cannot_be_allocated_are_not_blamed_on_a_plugin_that_is_not_seen() -> None:
+    raw = kube.node("dgx01", allocatable=6)
+    (node,) = stack_of(kube.cluster_policy(), raw, pods_of=frozenset()).nodes
+    assert node.notes == ("2 of 8 nvidia.com/gpu not allocatable: whether the device plugin runs is not known",)
+
+
+def test_daemon_sets_of_other_namespaces_alone_make_none_missing() -> None:
+    pods = kube.operand_pods("dgx01")
+    raw = kube.node("dgx02")
+    stack = stack_of(kube.cluster_policy(), kube.node("dgx01"), raw, *pods, sets_of=frozenset({"team-a"}))
+    assert {state.reason for state in stack.nodes[1].operands} == {"no pod"}
 
 
 def test_hostile_names_and_messages_come_out_inert() -> None:

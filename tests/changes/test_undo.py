@@ -1,0 +1,124 @@
+"""Undo is offered where it can work, and refused with the reason where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from backends.changes.change import Permission, Preview
+from backends.changes.former import undoing
+from backends.changes.journals import read_all
+from backends.changes.record import Status, StepState
+from backends.changes.step import KINDS, Reach, Step
+from backends.contract import ChangeRefused
+from tests.changes.steps import FileStep, GoneStep, change_of, open_desk
+
+KINDS["test-final"] = "tests.changes.test_undo:FinalStep"
+KINDS["test-guarded"] = "tests.changes.test_undo:GuardedStep"
+LATER = "20231114T221321-bbbbbb"
+
+
+class FinalStep(FileStep):
+    """Once the file is seen nothing takes it away."""
+
+    kind: ClassVar[str] = "test-final"
+
+    @property
+    def final(self) -> bool:
+        return True
+
+    @property
+    def undo_note(self) -> str:
+        return "what is written stays"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedGoneStep(GoneStep):
+    """Refuses whatever it is asked for."""
+
+    kind: ClassVar[str] = "test-guarded-gone"
+
+    async def permissions(self, reach: Reach) -> Sequence[Permission]:
+        return [Permission("remove files", True)]
+
+    async def preview(self, reach: Reach) -> Preview:
+        return Preview(obstacles=("the file is open",))
+
+
+class GuardedStep(FileStep):
+    kind: ClassVar[str] = "test-guarded"
+
+    def undo(self) -> Step | None:
+        return GuardedGoneStep(self.path)
+
+
+async def test_what_is_final_is_not_offered_to_be_taken_back(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(FinalStep(str(tmp_path / "a"))))
+    assert (record.status, record.offers) == (Status.DONE, ())
+    with pytest.raises(ChangeRefused, match="undo is not possible"):
+        await desk.undo(record.id)
+    await desk.close()
+
+
+async def test_before_its_effect_is_seen_it_is_taken_back(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(FinalStep(str(tmp_path / "a"), fails="half")))
+    assert "undo" in record.offers
+    assert (await desk.undo(record.id)).status is Status.UNDONE
+    assert not (tmp_path / "a").exists()
+    await desk.close()
+
+
+async def test_the_rest_of_its_change_is_taken_back(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(FileStep(str(tmp_path / "a")), FinalStep(str(tmp_path / "b"))))
+    assert [step.kind for step in undoing(record).steps] == ["test-gone"]
+    undone = await desk.undo(record.id)
+    assert [step.state for step in undone.steps] == [StepState.UNDONE, StepState.KEPT]
+    assert undone.steps[1].said == "what is written stays"
+    assert [path.name for path in tmp_path.glob("?")] == ["b"]
+    await desk.close()
+
+
+async def test_what_is_final_stands_in_nobodys_way(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    first = await desk.run(change_of(FileStep(str(tmp_path / "a"))))
+    await desk.run(change_of(FinalStep(str(tmp_path / "b")), change_id=LATER))
+    assert (await desk.undo(first.id)).status is Status.UNDONE
+    await desk.close()
+
+
+async def test_an_undo_that_cannot_work_is_refused_and_the_change_stays_as_it_was(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(GuardedStep(str(tmp_path / "a"))))
+    with pytest.raises(ChangeRefused, match="the file is open"):
+        await desk.undo(record.id)
+    assert [each.status for each in read_all(tmp_path / "state" / "changes")[0]] == [Status.DONE]
+    assert (tmp_path / "a").exists()
+    await desk.close()
+
+
+async def test_what_is_as_before_already_needs_no_dry_run_to_be_undone(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(GuardedStep(str(tmp_path / "a"))))
+    (tmp_path / "a").unlink()
+    found = await desk.preflight(undoing(record))
+    assert (found.obstacles, found.previews[0].effects) == ((), ("it is so already: there is no file",))
+    assert (await desk.undo(record.id)).status is Status.UNDONE
+    await desk.close()
+
+
+async def test_a_resume_is_looked_at_beforehand_as_well(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    record = await desk.run(change_of(FileStep(str(tmp_path / "a"), fails="refused"), FileStep(str(tmp_path / "b"))))
+    (path,) = (tmp_path / "state" / "changes").glob("*.journal")
+    path.write_text(path.read_text().replace('"granted":true', '"granted":false'))
+    with pytest.raises(ChangeRefused, match="write files is not granted"):
+        await desk.resume(record.id)
+    assert read_all(tmp_path / "state" / "changes")[0][0].events == record.events
+    await desk.close()
