@@ -327,6 +327,13 @@ class PartitionsGpus(Protocol):
 
 
 @runtime_checkable
+class ListsMigLayouts(Protocol):
+    async def mig_layouts(self, node: str) -> tuple[str, ...]:
+        """The names that make sense for `set_mig_layout`, sorted. Raises `GpudeckError`, `Gone` without a list."""
+        ...
+
+
+@runtime_checkable
 class UpgradesDrivers(Protocol):
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         """Leaves the node out of driver upgrades, or takes it in again; returns whether it was left out before."""
@@ -376,6 +383,7 @@ CAPABILITIES: dict[str, type] = {
     "cordon": CordonsNodes,
     "drain": DrainsNodes,
     "mig": PartitionsGpus,
+    "mig layouts": ListsMigLayouts,
     "driver upgrade": UpgradesDrivers,
     "requests": TellsRequests,
     "node watch": FollowsNodes,

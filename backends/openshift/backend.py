@@ -173,6 +173,9 @@ class OpenShift:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
 
+    async def mig_layouts(self, node: str) -> tuple[str, ...]:
+        return await self._kubernetes.mig_layouts(node)
+
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await self._kubernetes.pause_driver_upgrade(node, paused, dry_run=dry_run)
 
