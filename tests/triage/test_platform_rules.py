@@ -486,3 +486,14 @@ def test_a_policy_is_read_by_the_full_name_of_its_resource_with_the_cluster_s_ow
     (told,) = (each for each in run(triager, platform(stack(well("n1"), policies=(policy,)))).findings
                if each.rule == "operator-policy")  # fmt: skip
     assert told.steps[0].target == f"{tool} describe clusterpolicies.nvidia.com gpu-cluster-policy"
+
+
+def test_on_openshift_no_finding_of_the_stack_names_kubectl() -> None:
+    ill = dataclasses.replace(well("n2"), ready=False)
+    taken = dataclasses.replace(well("n3"), capacity=NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 6),)))
+    nfd = Component("node feature discovery", 0, 1, pod="nfd-worker", namespace="openshift-nfd")
+    said = platform(stack(blocked("n1"), ill, taken, changing("n4"), components=(nfd,)))
+    triage = run(Triager(dataclasses.replace(SITE, platform="openshift")), said)
+    targets = [step.target for each in triage.findings for step in each.steps if step.target]
+    assert any(target.startswith("oc get pdb") for target in targets)
+    assert not [target for target in targets if "kubectl" in target]
