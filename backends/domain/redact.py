@@ -41,6 +41,11 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (re.compile(r"\b(?:xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16})\b"), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
 )
+_HINT = re.compile(
+    r"(?i)pass|pwd|secret|token|key|credential|authorization|bearer|://"
+    r"|nvapi-|gh[oprsu]_|github_pat_|glpat-|hf_|sk-|\{sha\}|\$|xox|akia|asia|eyj"
+)
+"""A part of whatever a rule looks for: most texts have none, and cost one search."""
 _SECRET_KEY = re.compile(rf"(?i){_WORD}")
 """A key of a JSON object whose value is a secret."""
 _SECRET_LABEL = re.compile(
@@ -53,6 +58,8 @@ UNCUT = 8 * NAME_LIMIT
 
 def redact(text: str) -> str:
     """`text` without what looks like a secret; redacting twice changes nothing."""
+    if _HINT.search(text) is None:
+        return text
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
