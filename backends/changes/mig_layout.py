@@ -70,6 +70,15 @@ class MigLayout:
         named = all(place.profile != "unknown" for place in self.places)
         return named and self.computes in (0, len(self.places))
 
+    @property
+    def hidden_words(self) -> str:
+        """What to do about GPU instances that no reading of the node shows; empty where there are none."""
+        if self.computes >= len(self.places):
+            return ""
+        return (
+            "GPU instances without a compute instance are there, which NVML does not list: end them (-dgi), or use them"
+        )
+
     def is_like(self, other: MigLayout) -> bool:
         """The same instances, whatever their ids."""
         if self.enabled != other.enabled or self.computes != other.computes or len(self.places) != len(other.places):

@@ -115,7 +115,9 @@ def test_a_site_that_falls_silent_and_then_cannot_be_reached_is_one_finding_and_
     lasting(triager, Fleet(tuple(up(values))), NOW, 30)
     for second in range(20):
         slow = triager.run(Fleet(tuple(live(values[name], GONE) for name in NAMES)), (), GONE + second)
-    assert {each.rule for each in slow.findings} == {"node-slow"}
+    assert [(each.rule, each.claim) for each in slow.findings] == [
+        ("node-slow", "12 of 12 nodes have sent nothing for a while")
+    ]
     silent = [failed("probe-silent", values[name], name=name, at=GONE + 20) for name in NAMES]
     unread = lasting(triager, Fleet(tuple(silent)), GONE + 20, 12)
     (first,) = unread.findings

@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule("nvml-stall", "NVML calls that hang", (_C, _W), every_node, connection.stalled, about_values=False,
          clear_seconds=5.0, raise_seconds=0.0, first_seconds=0.0),
     Rule("node-slow", "late readings", (_W, _I), every_node, connection.slow, timed=True, about_values=False,
-         no_better=connection.is_cut, clear_seconds=5.0, raise_seconds=5.0),
+         across=connection.silent_across, no_better=connection.is_cut, clear_seconds=5.0, raise_seconds=5.0),
     Rule("node-flapping", "connections that come and go", (_W,), every_node, connection.flapping, timed=True,
          about_values=False, raise_seconds=0.0, first_seconds=0.0),
     Rule("fallback-transport", "how nodes are read", (_I,), current_nodes, connection.fallback,
@@ -184,6 +184,8 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     # What gpudeck itself has begun.
+    Rule("change-running", "running changes", (_I,), unfinished.tells_changes, judge_site=unfinished.running,
+         timed=True, about_values=False, raise_seconds=0.0, first_seconds=0.0, clear_seconds=0.0),
     Rule("change-unfinished", "unfinished changes", (_W, _I), unfinished.tells_changes,
          judge_site=unfinished.left_open, timed=True, about_values=False, dated=True, raise_seconds=0.0,
          first_seconds=0.0, clear_seconds=0.0),

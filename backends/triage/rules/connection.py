@@ -263,6 +263,11 @@ def slow(view: NodeView) -> Iterator[Finding]:
         )
 
 
+def silent_across(told: Finding) -> str | None:
+    """Many silent nodes are one trouble; a slow NVML is each node's own."""
+    return "{count} of {total} nodes have sent nothing for a while" if told.severity is Severity.INFO else None
+
+
 def flapping(view: NodeView) -> Iterator[Finding]:
     """A connection that breaks again and again, although the node answers in between."""
     lost = [event for event in view.events if event.kind == "disconnected" and view.now - event.at <= FLAP_SECONDS]
