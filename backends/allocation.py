@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from backends.domain import (
@@ -13,6 +14,7 @@ from backends.domain import (
     Mismatch,
     MismatchKind,
     Node,
+    NodeReading,
     NodeState,
     Stack,
     StackNode,
@@ -44,6 +46,49 @@ class Watched(NamedTuple):
         return self.ownership.platform != "docker"
 
 
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What of a node's GPUs has a process of a pod or a container, but for the operator's own that asked for none."""
+
+    gpus: int
+    """Whole GPUs; one that is shared counts once."""
+    instances: int
+    """MIG instances."""
+
+
+def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str, InUse]:
+    """By the platform's name of the node; a node of which it is not known is left out."""
+    pairs = ((stack.get(reading.name), in_use(reading, stack, ownership)) for reading in fleet.nodes)
+    return {known.name: used for known, used in pairs if known is not None and used is not None}
+
+
+def in_use(reading: NodeReading, stack: Stack, ownership: Ownership) -> InUse | None:
+    """None where it is not known: the node does not answer, or not all of its processes can be joined to their work."""
+    node = reading.node
+    if reading.state is not NodeState.LIVE or node is None or not ownership.complete:
+        return None
+    there = [gpu for gpu in node.gpus if not gpu.lost]
+    # nvidia-smi tells no process's container: nothing there is known to be nobody's.
+    joined = node.transport != "nvidia-smi" or not any(gpu.processes for gpu in there)
+    if not joined or not _whole(there):
+        return None
+    gpus, instances = 0, 0
+    for gpu in there:
+        places = {(each.gi, each.ci) for each in gpu.processes or () if _works(ownership.of(each), stack)}
+        if not gpu.mig.enabled:
+            gpus += bool(places)
+        elif any(gi is None for gi, _ in places):
+            return None
+        else:
+            instances += len(places)
+    return InUse(gpus, instances)
+
+
+def _works(workload: Workload | None, stack: Stack) -> bool:
+    own = stack.operator_namespace
+    return workload is not None and (bool(workload.gpus) or own is None or workload.namespace != own)
+
+
 def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: float) -> tuple[Mismatch, ...]:
     """Where allocation and reality differ, by node; only on nodes that answer and that the platform knows.
 
@@ -63,11 +108,10 @@ def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
     return FINDERS[kind](seen) if seen.ownership.knows(seen.name) else iter(())
 
 
-def _whole(node: Node) -> bool:
+def _whole(gpus: Iterable[Gpu]) -> bool:
     """Every process is known, and enough of each: one that tells nothing may be anybody's."""
     return all(
-        gpu.processes is not None and not gpu.processes_omitted and all(map(_is_known, gpu.processes))
-        for gpu in node.gpus
+        gpu.processes is not None and not gpu.processes_omitted and all(map(_is_known, gpu.processes)) for gpu in gpus
     )
 
 
@@ -76,7 +120,7 @@ def _is_known(process: GpuProcess) -> bool:
 
 
 def _idle(seen: Watched) -> Iterator[Mismatch]:
-    if not _whole(seen.node):
+    if not _whole(seen.node.gpus):
         return
     holders = seen.ownership.holders(seen.name)
     busy = {each.uid for each in seen.ownership.on_gpus(seen.node.gpus)} if holders else set[str]()

@@ -21,6 +21,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 ├── ChangeRefused               a change may not be made: window, permission, limit, another console
 ├── StepFailed                  a step of a change did not do what it should
 ├── JournalFailed               a change cannot be written down: nothing is done that is not
+├── BackendFailed               a backend raised something else: a defect of its own
 └── BackendMissing              no installed backend has that name
 """
 
@@ -159,6 +160,10 @@ class StepFailed(GpudeckError):
 
 class JournalFailed(GpudeckError):
     code = "journal-failed"
+
+
+class BackendFailed(GpudeckError):
+    code = "backend-failed"
 
 
 class BackendMissing(GpudeckError):
@@ -322,6 +327,13 @@ class PartitionsGpus(Protocol):
 
 
 @runtime_checkable
+class ListsMigLayouts(Protocol):
+    async def mig_layouts(self, node: str) -> tuple[str, ...]:
+        """The names that make sense for `set_mig_layout`, sorted. Raises `GpudeckError`, `Gone` without a list."""
+        ...
+
+
+@runtime_checkable
 class UpgradesDrivers(Protocol):
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         """Leaves the node out of driver upgrades, or takes it in again; returns whether it was left out before."""
@@ -371,6 +383,7 @@ CAPABILITIES: dict[str, type] = {
     "cordon": CordonsNodes,
     "drain": DrainsNodes,
     "mig": PartitionsGpus,
+    "mig layouts": ListsMigLayouts,
     "driver upgrade": UpgradesDrivers,
     "requests": TellsRequests,
     "node watch": FollowsNodes,

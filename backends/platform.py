@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from backends.contract import (
     Backend,
+    BackendFailed,
     Clock,
     GpudeckError,
     ListsWorkloads,
@@ -17,6 +18,7 @@ from backends.contract import (
     SiteContext,
     Unreachable,
 )
+from backends.domain import clean
 from backends.feed import Follow
 from backends.feed.mapped import Mapped
 from backends.ownership import Ownership
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from backends.domain import Fleet, NodeSpec, SiteSpec, Stack, Workloads
 
 T = TypeVar("T")
+MESSAGE_LIMIT = 300
 
 
 class Platform:
@@ -68,7 +71,9 @@ class Platform:
                 from backends import registry
 
                 # In a thread: reading the entry points and importing a backend take longer than a frame.
-                self._backend = (await asyncio.to_thread(registry.load, name)).open(self._context)
+                kind = await asyncio.to_thread(registry.load, name)
+                with failures_of(name):
+                    self._backend = kind.open(self._context)
             return self._backend
 
     async def read_stack(self, timeout: float) -> Stack:
@@ -97,17 +102,31 @@ class Platform:
         backend = await self.backend()
         if not isinstance(backend, ReportsStack):
             raise GpudeckError(f"the backend {backend.name} reports no GPU stack", "")
-        async with closing(backend.stack()) as stacks:
-            async for stack in stacks:
-                yield stack
+        with failures_of(backend.name):
+            async with closing(backend.stack()) as stacks:
+                async for stack in stacks:
+                    yield stack
 
     async def _read_workloads(self) -> AsyncIterator[Workloads]:
         backend = await self.backend()
         if not isinstance(backend, ListsWorkloads):
             raise GpudeckError(f"the backend {backend.name} lists no workloads", "")
-        async with closing(backend.workloads()) as values:
-            async for workloads in values:
-                yield workloads
+        with failures_of(backend.name):
+            async with closing(backend.workloads()) as values:
+                async for workloads in values:
+                    yield workloads
+
+
+@contextlib.contextmanager
+def failures_of(name: str) -> Iterator[None]:
+    """What a backend raises beside its promises becomes `BackendFailed`: it may be a stranger's."""
+    try:
+        yield
+    except (GpudeckError, TimeoutError):
+        raise
+    except Exception as error:
+        told = clean(f"{type(error).__name__}: {error}", MESSAGE_LIMIT)
+        raise BackendFailed(f"the backend {clean(name)} failed: {told}", "this is a defect of the backend") from error
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from backends import stack_report
+from backends.allocation import in_use_by_node
 from backends.check import PlatformParts, findings, platform_parts
 from backends.domain import Event, Fleet, Gpu, GpuProcess, NodeReading, NodeState, SiteSpec, Triage, Workload
 from backends.ownership import NOBODY, Ownership
@@ -34,6 +35,7 @@ def document(
     stack = None if platform is None else platform.stack.value
     workloads = None if platform is None else platform.workloads.value
     ownership = NOBODY if workloads is None else Ownership(workloads)
+    used = {} if stack is None or workloads is None else in_use_by_node(fleet, stack, ownership)
     return {
         "schema": SCHEMA,
         "site": site.name,
@@ -44,7 +46,7 @@ def document(
         "events": [_event(event) for event in listed],
         "findings": findings(triage),
         "platform_parts": None if platform is None else platform_parts(platform),
-        "stack": None if stack is None else stack_report.document(site, stack, now),
+        "stack": None if stack is None else stack_report.document(site, stack, now, used),
         "workloads": None if workloads is None else [_workload(each) for each in workloads.items],
     }
 

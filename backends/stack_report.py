@@ -6,9 +6,11 @@ The document's schema is `gpudeck/stack/1`: times are seconds since the epoch, w
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backends.domain import Blocker, OperandPhase, SiteSpec, Stack, StackHealth, StackNode
+from backends.allocation import InUse
+from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode
 
 SCHEMA = "gpudeck/stack/1"
 LOG_LINES = 4
@@ -16,10 +18,11 @@ LOG_LINES = 4
 UNKNOWN_RELEASE = "whether that is supported is not known: a release that this gpudeck has no table of"
 WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
 """Nothing is in the way: a change that is under way is none."""
+NOT_KNOWN: Mapping[str, InUse] = {}
 
 
-def document(site: SiteSpec, stack: Stack, now: float) -> dict[str, Any]:
-    """The whole stack as JSON values."""
+def document(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] = NOT_KNOWN) -> dict[str, Any]:
+    """The whole stack as JSON values; `used` is what is in use on each node of which that is known."""
     values = dataclasses.asdict(stack)
     del values["nodes"]
     return {
@@ -35,7 +38,7 @@ def document(site: SiteSpec, stack: Stack, now: float) -> dict[str, Any]:
             {**dataclasses.asdict(each), "healthy": each.healthy, "waits_for_approval": each.waits_for_approval}
             for each in stack.operators
         ],
-        "nodes": [_node(node, now) for node in stack.nodes],
+        "nodes": [_node(node, now, used.get(node.name)) for node in stack.nodes],
     }
 
 
@@ -57,11 +60,12 @@ def counts(stack: Stack) -> dict[str, Any]:
     return {"nodes": health, "operands": operands}
 
 
-def _node(node: StackNode, now: float) -> dict[str, Any]:
+def _node(node: StackNode, now: float, used: InUse | None) -> dict[str, Any]:
     values = dataclasses.asdict(node)
     values["health"] = str(node.health)
     values["operands"] = [{**dataclasses.asdict(each), "phase": str(each.phase)} for each in node.operands]
     values["waiting"] = node.waiting
+    values["in_use"] = None if used is None else dataclasses.asdict(used)
     if node.blocker is not None:
         state = {**dataclasses.asdict(node.blocker.state), "phase": str(node.blocker.state.phase)}
         values["blocker"] |= {"operand": node.blocker.state.operand, "state": state, "log_line": node.blocker.log_line}
@@ -84,10 +88,9 @@ _MARKS = {
 }
 
 
-def render(site: SiteSpec, stack: Stack, now: float) -> str:
+def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] = NOT_KNOWN) -> str:
     """Aligned plain text: what is wrong first, then a line for each node."""
-    title = f"{site.name}: {stack.platform}" + (f" {stack.version}" if stack.version else "")
-    lines = [f"{title}, GPU stack {stack.health}"]
+    lines = [f"{site.name}: {stack.title}, GPU stack {stack.health}"]
     lines += [f"  {line}" for line in _about(stack)]
     for node in stack.nodes:
         if node.blocker is not None:
@@ -96,12 +99,14 @@ def render(site: SiteSpec, stack: Stack, now: float) -> str:
         if node.mig is not None and node.mig.reason is not None:
             lines.append(f"    log of the MIG manager: {node.mig.reason}")
     if stack.nodes:
-        lines += ["", *_table(stack)]
+        lines += ["", *_table(stack, used)]
     return "\n".join(lines)
 
 
 def _about(stack: Stack) -> list[str]:
-    lines = [
+    lines = [f"cluster: {stack.cluster.words}"] if stack.cluster is not None and stack.cluster.words else []
+    lines += [f"metrics: {stack.monitoring_url}"] if stack.monitoring_url is not None else []
+    lines += [
         f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
         + (f", {policy.reason}" if policy.reason else "")
         + (f": {policy.message}" if policy.message else "")
@@ -145,25 +150,48 @@ def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
     return lines
 
 
-def _table(stack: Stack) -> list[str]:
-    header = ["NODE", "STATE", *(operand.key for operand in stack.operands), "GPU", "ALLOC", "USED"]
+_COUNTS = ("ALLOC", "REQ", "USED")
+"""Behind how many there are: what may be given out, what pods asked for, what has a process of a pod."""
+
+
+def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
+    cut = any(node.capacity.instances for node in stack.nodes)
+    numbers = ["GPU", *_COUNTS, *(["MIG", *_COUNTS] if cut else [])]
+    header = ["NODE", "STATE", *(operand.key for operand in stack.operands), *numbers]
     rows = [header]
     for node in stack.nodes:
         states = {state.operand: _MARKS[state.phase] for state in node.operands}
-        count = node.capacity.get("nvidia.com/gpu") or next(iter(node.capacity.resources), None)
-        numbers = ("n/a", "n/a", "n/a")
-        if count is not None:
-            requested = "n/a" if count.requested is None else str(count.requested)
-            numbers = (str(count.capacity), str(count.allocatable), requested)
-        rows.append(
-            [node.name, str(node.health), *(states.get(operand.key, "-") for operand in stack.operands), *numbers]
-        )
+        marks = [states.get(operand.key, "-") for operand in stack.operands]
+        rows.append([node.name, str(node.health), *marks, *_numbers(node, used.get(node.name), cut)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    right = {len(header) - 3, len(header) - 2, len(header) - 1}
+    first_number = len(header) - len(numbers)
     return [
         "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
+            cell.rjust(width) if column >= first_number else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
+    ]
+
+
+def _numbers(node: StackNode, used: InUse | None, cut: bool) -> list[str]:
+    """Of the GPUs, then of the MIG instances, where any node has such."""
+    capacity = node.capacity
+    instances = None if used is None else used.instances
+    gpus = None if used is None else used.gpus + (used.instances if capacity.mig_strategy == "single" else 0)
+    told = [*(_sums(capacity.whole) if capacity.whole else (capacity.gpus, None, None)), gpus]
+    words = ["n/a" if each is None else str(each) for each in told]
+    if not cut:
+        return words
+    told = [*_sums(capacity.instances), instances] if capacity.instances else []
+    return words + (["n/a" if each is None else str(each) for each in told] or ["-"] * 4)
+
+
+def _sums(counts: Sequence[ResourceCount]) -> list[int | None]:
+    """Capacity, allocatable and requested; the last one None where it may not be read."""
+    requested = [count.requested for count in counts if count.requested is not None]
+    return [
+        sum(count.capacity for count in counts),
+        sum(count.allocatable for count in counts),
+        sum(requested) if len(requested) == len(counts) else None,
     ]

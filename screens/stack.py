@@ -13,10 +13,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from backends.domain import Operand, OperandPhase, Stack
+from backends.allocation import InUse, in_use
+from backends.domain import Operand, OperandPhase, Stack, StackNode
 from backends.feed import Topic
 from screens import stack_rows
 from screens.logs_rows import stack_targets
+from screens.stack_gpus import has_instances
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
@@ -70,7 +72,8 @@ class StackScreen(LiveScreen):
         super().__init__()
         self.filter_text = ""
         self._match = Filter()
-        self._operands: tuple[Operand, ...] | None = None
+        self._made_for: tuple[tuple[Operand, ...], bool] | None = None
+        """What the columns of the list were made for: the operands, and whether MIG instances are counted."""
         self._to_select = node
         self._list_height = 0
         """Lines, as far as there is room."""
@@ -100,7 +103,7 @@ class StackScreen(LiveScreen):
         return next(iter(self.query(Grid)), None)
 
     def topics(self) -> Iterable[Topic[Any]]:
-        return () if self.site is None else (self.site.stack,)
+        return () if self.site is None else (self.site.stack, self.site.ownership, self.site.fleet)
 
     def crumbs(self) -> tuple[str, ...]:
         return ("Stack",) if self.app.screen_stack[0] is self else ("", "Stack")
@@ -118,14 +121,15 @@ class StackScreen(LiveScreen):
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
             self.run_worker(self._ask_platform(), exclusive=True, group="offered", exit_on_error=False)
-        if stack.operands != self._operands:
-            self._operands = stack.operands
+        made_for = (stack.operands, has_instances(stack))
+        if made_for != self._made_for:
+            self._made_for = made_for
             self.run_worker(self._make_grid(stack), exclusive=True, group="stack-grid", description="columns")
             return
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
-            grid.set_rows(stack_rows.rows(self._narrowed(stack), self.glyphs, stale=stale))
+            grid.set_rows(stack_rows.rows(self._narrowed(stack), self.glyphs, stale=stale, instances=made_for[1]))
             self._fit_list(len(stack.nodes))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):
@@ -171,7 +175,8 @@ class StackScreen(LiveScreen):
         """Other operands are other columns."""
         holder = self.query_one("#stack-list", Vertical)
         await holder.remove_children()
-        grid = Grid(stack_rows.columns(stack.operands), glyphs=self.glyphs, id="stack-grid")
+        columns = stack_rows.columns(stack.operands, instances=has_instances(stack))
+        grid = Grid(columns, glyphs=self.glyphs, id="stack-grid")
         await holder.mount(grid)
         grid.focus()
         self.show()
@@ -222,11 +227,19 @@ class StackScreen(LiveScreen):
         node = stack.get(row.key) if row is not None else None
         sections = stack_rows.site_sections(stack)
         if node is not None:
-            sections = [*stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs), *sections]
+            of_node = stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs, self._used(stack, node))
+            sections = [*of_node, *sections]
         elif self.filter_text:
             said = f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
             sections.insert(0, Section("NO NODE", ((Cell(said),),)))
         self.query_one("#stack-sheet", Sheet).set_sections(sections)
+
+    def _used(self, stack: Stack, node: StackNode) -> InUse | None:
+        """Of the node's GPUs; None where it is not known."""
+        ownership = self.site.ownership.reading.value if self.site else None
+        fleet = self.site.fleet.reading.value if self.site else None
+        reading = None if fleet is None else fleet.get(self._node_of(node.name) or "")
+        return None if reading is None or ownership is None else in_use(reading, stack, ownership)
 
     def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)

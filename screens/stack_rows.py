@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from backends.allocation import InUse
 from backends.domain import (
-    NodeGpuCapacity,
     Operand,
     OperandPhase,
     OperandState,
@@ -14,6 +14,8 @@ from backends.domain import (
     Support,
 )
 from screens.cells import MISSING
+from screens.stack_gpus import LABEL, counts_cell, gpus_cell, gpus_section
+from screens.stack_gpus import pair as _pair
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell, Column, LazyRows, Row
@@ -66,16 +68,19 @@ SHORT: dict[str, str] = {
 """Titles of the columns, of every operand that a platform knows; another one is titled by its key."""
 OPERAND_WIDTH = 7
 LOG_LINES, EVENT_LINES = 4, 5
-LABEL = 18
+LONGEST_TITLE = 24
+"""Of an operand in the waterfall: beside it stands what the operand does, on 80 columns too."""
 
 
-def columns(operands: tuple[Operand, ...]) -> tuple[Column, ...]:
-    """Node, state, one column for each operand, GPUs as the scheduler counts them."""
+def columns(operands: tuple[Operand, ...], *, instances: bool = False) -> tuple[Column, ...]:
+    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them."""
+    cut = (Column("instances", "MIG DEV", 7, "right", min_terminal_width=100),) if instances else ()
     return (
         Column("node", "NODE", 13, grow=20),
         Column("state", "STATE", 9),
         *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
         Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
+        *cut,
         Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),
         Column("blocker", "WHAT BLOCKS", 24, grow=60, min_terminal_width=150, sortable=False),
     )
@@ -89,23 +94,24 @@ STATE = 1
 """The column that says how a node is."""
 
 
-def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False) -> LazyRows:
-    """A row a node, the worst first, else by name. `stale`: the platform does not answer, these are its last words."""
+def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False, instances: bool = False) -> LazyRows:
+    """A row a node, the worst first, else by name. `stale`: the last words of a platform that does not answer."""
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
     return LazyRows(
         [node.name for node in listed],
-        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale), dim=stale),
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale, cut=instances), dim=stale),
     )
 
 
-def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool) -> tuple[str | Cell, ...]:
+def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool, *, cut: bool) -> tuple[str | Cell, ...]:
     style, word = HEALTH[node.health]
     cells = (
         node.name if node.schedulable else Cell(node.name, "warn"),
         Cell(f"{glyphs.of(style)} {word}", style),
         *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
         gpus_cell(node.capacity),
+        *((counts_cell(node.capacity.instances),) if cut else ()),
         node.driver_version or MISSING,
         Cell(blocker_text(node), style),
     )
@@ -124,15 +130,6 @@ def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
     return Cell(word if style == "dim" else f"{glyphs.of(style)} {word}", style)
 
 
-def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
-    """What may be allocated of what is there, whole GPUs and MIG instances alike."""
-    if not capacity.resources:
-        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
-    allocatable = sum(count.allocatable for count in capacity.resources)
-    total = sum(count.capacity for count in capacity.resources)
-    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
-
-
 def blocker_text(node: StackNode) -> str:
     """The first blocker in a line, or a note where nothing blocks; behind it whether the node is cordoned."""
     said = list(node.notes[:1])
@@ -146,15 +143,20 @@ def blocker_text(node: StackNode) -> str:
 # The sheet of one node
 
 
-def node_sections(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> list[Section]:
-    """What blocks first, be it an operand or a change, then the waterfall, then the rest."""
+def node_sections(
+    stack: Stack, node: StackNode, now: float, glyphs: Glyphs, used: InUse | None = None
+) -> list[Section]:
+    """What blocks first, be it an operand or a change, then the waterfall, then the rest.
+
+    `used`: None where it is not known what is in use.
+    """
     changes = [*_changes(node, now), Section("NOTES", tuple(Prose(note, "warn") for note in node.notes))]
     first = node.health not in (StackHealth.READY, StackHealth.OFF)
     return [
         *_blocker(node, glyphs),
         *(changes if first else ()),
         _waterfall(stack, node, now, glyphs),
-        _gpus(node.capacity),
+        gpus_section(node.capacity, used),
         *(() if first else changes),
         _facts(node),
     ]
@@ -197,14 +199,18 @@ def _event(event: StackEvent) -> Prose:
 
 
 def _waterfall(stack: Stack, node: StackNode, now: float, glyphs: Glyphs) -> Section:
-    lines = [_step(stack, state, now, glyphs) for state in node.operands]
+    width = max([LABEL, *(min(len(_title(stack, state)), LONGEST_TITLE) for state in node.operands)])
+    lines = [_step(stack, state, now, glyphs, width) for state in node.operands]
     return Section("THE STACK, IN THE ORDER IT COMES UP", tuple(lines) or ((Cell("nothing runs here", "dim"),),))
 
 
-def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs) -> Line:
-    style, _ = PHASES[state.phase]
+def _title(stack: Stack, state: OperandState) -> str:
     operand = stack.operand(state.operand)
-    title = operand.title if operand is not None else state.operand
+    return operand.title if operand is not None else state.operand
+
+
+def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs, width: int) -> Line:
+    style, _ = PHASES[state.phase]
     said = [str(state.phase.value)]
     if state.waits_for is not None:
         before = stack.operand(state.waits_for)
@@ -222,25 +228,9 @@ def _step(stack: Stack, state: OperandState, now: float, glyphs: Glyphs) -> Line
     mark = glyphs.of(style) if style != "dim" else " "
     return (
         Cell(f"{mark} ", style),
-        Cell(fit(title, LABEL) + " "),
+        Cell(fit(_title(stack, state), width) + " "),
         Cell(", ".join(said), style if style != "good" else ""),
     )
-
-
-def _gpus(capacity: NodeGpuCapacity) -> Section:
-    if not capacity.resources:
-        return Section("GPUS", ())
-    lines: list[Line] = [(Cell(f"{'RESOURCE':<28} HAS  MAY GIVE  REQUESTED", "dim"),)]
-    for each in capacity.resources:
-        short = each.allocatable < each.capacity
-        asked = NOT_MEASURED if each.requested is None else str(each.requested)
-        text = f"{fit(each.resource, 28)} {each.capacity:>3}  {each.allocatable:>8}  {asked:>9}"
-        lines.append((Cell(text, "warn" if short else ""),))
-    if capacity.sharing is not None:
-        lines.append(_pair("shared by", f"{capacity.sharing}, {capacity.replicas or '?'} replicas of each GPU"))
-    if capacity.mig_strategy not in (None, "none"):
-        lines.append(_pair("MIG strategy", capacity.mig_strategy))
-    return Section("GPUS, AS THE SCHEDULER COUNTS THEM", tuple(lines))
 
 
 def _changes(node: StackNode, now: float) -> list[Section]:
@@ -287,18 +277,14 @@ def _facts(node: StackNode) -> Section:
     )
 
 
-def _pair(label: str, value: str | None, style: str = "") -> Line:
-    if value is None:
-        return Cell(fit(label, LABEL) + " ", "dim"), Cell(NOT_MEASURED, "dim")
-    return Cell(fit(label, LABEL) + " ", "dim"), Cell(value, style)
-
-
 # The site
 
 
 def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
     """One line over all: the operator's own verdict, how many nodes are how, what is not about a node, the release."""
     parts = []
+    if stack.cluster is not None and stack.cluster.unwell:
+        parts.append(Cell(f"{glyphs.bad} cluster {'failing' if stack.cluster.failing else 'not available'}", "bad"))
     for policy in stack.policies:
         style, _ = HEALTH[policy.health]
         said = policy.state or "unknown"
@@ -317,13 +303,13 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
         ("not permitted", len(stack.not_permitted)),
     )
     parts += [Cell(f"{glyphs.warn} {number} {word}", "warn") for word, number in counts if number]
-    release = (stack.cluster.version if stack.cluster is not None else None) or stack.version
-    return (*parts, Cell(f"{stack.platform} {release}" if release else stack.platform, "dim"))
+    return (*parts, Cell(stack.title, "dim"))
 
 
 def site_sections(stack: Stack) -> list[Section]:
     """What is not about one node: OLM, components, versions, what may not be read."""
     sections = [
+        _cluster(stack),
         Section(
             "OPERATORS, BY OLM",
             tuple(
@@ -354,6 +340,17 @@ def site_sections(stack: Stack) -> list[Section]:
         ),
     ]  # fmt: skip
     return [section for section in sections if section.lines]
+
+
+def _cluster(stack: Stack) -> Section:
+    release = stack.cluster
+    if release is None and stack.monitoring_url is None:
+        return Section("CLUSTER", ())
+    lines: list[Line | Prose] = [_pair("release", stack.title)]
+    if release is not None and release.words is not None:
+        lines.append(Prose(release.words, "bad" if release.unwell else "accent"))
+    lines.append(_pair("metrics", stack.monitoring_url))
+    return Section("CLUSTER", tuple(lines))
 
 
 def _supported(each: Support) -> str:

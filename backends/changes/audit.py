@@ -19,7 +19,7 @@ from typing import Any
 
 from backends.changes.actor import Actor
 from backends.changes.files import failed, open_private, private_directory, write_all
-from backends.changes.redact import redacted
+from backends.domain.redact import redacted
 
 NAME = "audit.jsonl"
 ROTATE_BYTES = 5 << 20

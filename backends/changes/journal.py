@@ -15,9 +15,9 @@ from backends.changes.change import Change
 from backends.changes.files import failed, open_private, private_directory, read_bounded, sync_directory
 from backends.changes.places import Places, places_json
 from backends.changes.record import VERSION, ChangeRecord, JournalCorrupt, begin, parse, replay
-from backends.changes.redact import first_secret, redact
 from backends.changes.step import step_json
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
+from backends.domain.redact import first_secret, redact
 
 SUFFIX = ".journal"
 FILE_LIMIT = 8 << 20

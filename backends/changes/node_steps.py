@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview
+from backends.changes.nearest import nearest
 from backends.changes.platform_step import (
     PlatformStep,
     WatchedStep,
@@ -22,8 +23,15 @@ from backends.changes.platform_step import (
 )
 from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
-from backends.contract import CordonsNodes, FollowsNodes, GpudeckError, PartitionsGpus, StepFailed
-from backends.domain import ApiRequest, NodeControl, Stack
+from backends.contract import (
+    CordonsNodes,
+    FollowsNodes,
+    GpudeckError,
+    ListsMigLayouts,
+    PartitionsGpus,
+    StepFailed,
+)
+from backends.domain import ApiRequest, NodeControl, Stack, clean
 
 DONE_OR_BEGUN = frozenset({"success", "rebooting"})
 """States of a MIG layout that is not to be asked for again."""
@@ -134,6 +142,8 @@ class MigLabelStep(NodeStep):
         state = None if node.mig is None else node.mig.state
         if asked == self.layout and (self.away is None or state in DONE_OR_BEGUN):
             obstacles.append(f"{self.node} is asked for {self.layout} already, and its state is {state or 'not told'}")
+        unknown, unchecked = await self._known(reach)
+        obstacles += unknown
         pods = [pod.title for pod in await gpu_pods(reach, self.node)]
         warnings = [f"the MIG manager evicts nothing and fails while a GPU is held: drain first; {named(pods)}"]
         change = f"{asked or 'no layout'} -> {self.layout or 'no layout'}"
@@ -142,7 +152,21 @@ class MigLabelStep(NodeStep):
                 f"{self.layout} is asked for again: the label is taken away first, as the MIG manager acts on a change"
             )
         effects = (*found.effects, change)
-        return Preview(effects, (*found.warnings, *(warnings if pods else ())), tuple(obstacles))
+        return Preview(effects, (*found.warnings, *unchecked, *(warnings if pods else ())), tuple(obstacles))
+
+    async def _known(self, reach: Reach) -> tuple[list[str], list[str]]:
+        """Obstacles and warnings about the layout's name: the server takes any, and the MIG manager fails at it."""
+        backend = await backend_for(reach, PartitionsGpus)
+        if self.layout is None or not isinstance(backend, ListsMigLayouts):
+            return [], []
+        asked = clean(self.layout, 64)
+        try:
+            known = await backend.mig_layouts(self.node)
+        except GpudeckError as error:
+            return [], [f"whether the MIG manager has the layout {asked} is not known: {error.message}"]
+        if self.layout in known:
+            return [], []
+        return [f"the MIG manager has no layout {asked} for {self.node}: {nearest(self.layout, known)}"], []
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
         backend = await backend_for(reach, PartitionsGpus)

@@ -7,7 +7,6 @@ Each row makes a Change out of the stack as it is; whom it hits, dry runs and pe
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
+from backends.changes.nearest import nearest
 from backends.changes.node_steps import CordonStep, MigLabelStep
 from backends.changes.platform_step import backend_for, closing
 from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted, wait_seconds
@@ -133,14 +133,7 @@ def _node_named(stack: Stack, name: str) -> StackNode:
         return found
     called = f"no node {clean(name, 64)!r} with GPUs"
     hidden = not_seen(called, stack.not_permitted, "nodes")
-    raise hidden or ConfigError(f"the platform has {called}", _nearest(name, [node.name for node in stack.nodes]))
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"there are: {', '.join(known[:12])}" if known else "there are none"
+    raise hidden or ConfigError(f"the platform has {called}", nearest(name, [node.name for node in stack.nodes]))
 
 
 # The rows' steps
@@ -151,7 +144,7 @@ async def _restart(plan: _Plan) -> Sequence[Step]:
     operands = [operand.key for operand in plan.stack.operands]
     if key not in operands:
         hidden = not_seen(f"no operand called {clean(key, 64)!r}", plan.stack.not_permitted, "pods")
-        raise hidden or ConfigError(f"no operand is called {clean(key, 64)!r}", _nearest(key, operands))
+        raise hidden or ConfigError(f"no operand is called {clean(key, 64)!r}", nearest(key, operands))
     state = plan.node.get(key)
     if state is None or state.pod is None or state.namespace is None:
         there = [each.operand for each in plan.node.operands if each.pod is not None]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from backends.contract import GpudeckError, NotAllowed
 from backends.docker import fabric
 from backends.docker.about import About
-from backends.domain import Node, NodeReading, NotPermitted, Permission, clean
+from backends.domain import Node, NodeGpuCapacity, NodeReading, NotPermitted, Permission, clean
 from backends.domain.stack import (
     Blocker,
-    NodeGpuCapacity,
     Operand,
     OperandPhase,
     OperandState,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from backends.domain import clean
+from backends.domain.redact import label_value
 from backends.domain.workload import Container, GpuRequest, Owner, Workload
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
@@ -32,7 +33,9 @@ NOTHING = frozenset({"", "none", "void"})
 def workload(inspected: Mapping[str, Any], node: str) -> Workload:
     """One container of `node`. What the engine leaves out or says in another shape is None."""
     config, state = _table(inspected, "Config"), _table(inspected, "State")
-    labels = {clean(str(key), 128): clean(str(value)) for key, value in _table(config, "Labels").items()}
+    labels = {
+        clean(str(key), 128): label_value(str(key), str(value)) for key, value in _table(config, "Labels").items()
+    }
     status = str(state.get("Status") or "unknown")
     exit_code = state.get("ExitCode")
     requests = gpu_requests(inspected)

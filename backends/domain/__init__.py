@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backends.domain.access import AccessReview, NotPermitted, Permission
     from backends.domain.act import Act, ApiRequest, NodeControl, PodControl, Verb
     from backends.domain.allocation import GpuUse, Mismatch, MismatchKind
+    from backends.domain.capacity import NodeGpuCapacity, ResourceCount
     from backends.domain.cluster import ClusterRelease, OlmOperator, Route
     from backends.domain.drain import DrainPlan, DrainPod
     from backends.domain.finding import (
@@ -59,12 +60,10 @@ if TYPE_CHECKING:
         Condition,
         DriverUpgradeState,
         MigManagerState,
-        NodeGpuCapacity,
         Operand,
         OperandPhase,
         OperandState,
         PolicyState,
-        ResourceCount,
         Since,
         Stack,
         StackEvent,
@@ -184,7 +183,8 @@ __all__ = [
 
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
-    *("access", "identity", "log", "workload", "drain", "cluster", "stack", "act", "allocation", "unfinished"),
+    *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
+    "unfinished",
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

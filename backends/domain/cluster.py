@@ -19,6 +19,22 @@ class ClusterRelease:
     message: str | None = None
     """Of the condition that is not as it should be."""
 
+    @property
+    def unwell(self) -> bool:
+        return self.failing is True or self.available is False
+
+    @property
+    def words(self) -> str | None:
+        """`upgrading to 4.20.5: 120 of 902 done`, `failing: ...`; None while nothing of that kind is told."""
+        moves = self.desired is not None and self.desired != self.version
+        states = (
+            ("not available", self.available is False),
+            ("failing", self.failing is True),
+            (f"upgrading to {self.desired}" if moves else "being rolled out", self.progressing is True),
+        )
+        said = ", ".join(word for word, holds in states if holds)
+        return f"{said}: {self.message}" if said and self.message else said or None
+
 
 @dataclass(frozen=True, slots=True)
 class OlmOperator:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from backends.domain.access import NotPermitted
+from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
 
 MIG_PENDING_SECONDS = 360.0
@@ -131,44 +132,6 @@ class Blocker:
     def log_line(self) -> str | None:
         """The last line that says something."""
         return next((line for line in reversed(self.log or ()) if line.strip()), None)
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceCount:
-    """An extended resource of a node."""
-
-    resource: str
-    """nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-3g.40gb."""
-    capacity: int
-    allocatable: int
-    """Less than `capacity`: the device plugin took GPUs out as unhealthy."""
-    requested: int | None = None
-    """By pods that are scheduled here and have not ended; None where they may not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeGpuCapacity:
-    """What the scheduler believes a node has. It counts the replicas of a shared GPU: never add them up as GPUs."""
-
-    resources: tuple[ResourceCount, ...] = ()
-    product: str | None = None
-    """By GPU feature discovery, which reads one GPU: a node with several models shows one of them."""
-    gpus: int | None = None
-    """By GPU feature discovery (nvidia.com/gpu.count); of MIG devices under the single strategy."""
-    sharing: str | None = None
-    """time-slicing or mps; None when GPUs are not shared."""
-    replicas: int | None = None
-    """Of each GPU when shared."""
-    mig_strategy: str | None = None
-    """none, single, mixed."""
-
-    def get(self, resource: str) -> ResourceCount | None:
-        return next((count for count in self.resources if count.resource == resource), None)
-
-    @property
-    def unhealthy(self) -> int:
-        """How many the device plugin took out."""
-        return sum(max(0, count.capacity - count.allocatable) for count in self.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +279,7 @@ class StackNode:
     operands: tuple[OperandState, ...] = ()
     """In the order of `Stack.operands`; those that this node has nothing to do with are left out."""
     blocker: Blocker | None = None
-    capacity: NodeGpuCapacity = NodeGpuCapacity()
+    capacity: NodeGpuCapacity = NO_CAPACITY
     mig: MigManagerState | None = None
     upgrade: DriverUpgradeState | None = None
     notes: tuple[str, ...] = ()
@@ -348,7 +311,7 @@ class Stack:
 
     platform: str
     version: str | None = None
-    """Of the platform."""
+    """Of the platform; on OpenShift of its Kubernetes, see `cluster`."""
     operands: tuple[Operand, ...] = ()
     """In dependency order; only those that are deployed somewhere."""
     nodes: tuple[StackNode, ...] = ()
@@ -360,6 +323,8 @@ class Stack:
     support: tuple[Support, ...] = ()
     cluster: ClusterRelease | None = None
     """OpenShift's own release."""
+    monitoring_url: str | None = None
+    """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
     notes: tuple[str, ...] = ()
@@ -375,13 +340,24 @@ class Stack:
         return next((operand for operand in self.operands if operand.key == key), None)
 
     @property
+    def title(self) -> str:
+        """`kubernetes v1.33.4`, `openshift 4.20.4 (kubernetes v1.33.4)`; without what is not known."""
+        if self.platform != "openshift":
+            return f"{self.platform} {self.version}" if self.version else self.platform
+        release = None if self.cluster is None else self.cluster.version
+        below = f" (kubernetes {self.version})" if self.version else ""
+        return (f"openshift {release}" if release else "openshift") + below
+
+    @property
     def health(self) -> StackHealth:
-        """The worst of the nodes, the policies, the components and OLM's operators."""
+        """The worst of the nodes, the policies, the components, OLM's operators and the cluster's release."""
         found = [node.health for node in self.nodes] + [policy.health for policy in self.policies]
         if any(component.ready < component.wanted for component in self.components) or self.notes:
             found.append(StackHealth.WARNING)
         if any(not operator.healthy for operator in self.operators):
             found.append(StackHealth.BLOCKED)
+        if self.cluster is not None and self.cluster.unwell:
+            found.append(StackHealth.WARNING)
         if not self.nodes and (self.not_permitted or not found):
             found.append(StackHealth.UNKNOWN)
         order = list(StackHealth)

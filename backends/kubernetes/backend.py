@@ -32,6 +32,7 @@ from backends.kubernetes import permissions as rights
 from backends.kubernetes.api import Api
 from backends.kubernetes.details import Details
 from backends.kubernetes.fields import word
+from backends.kubernetes.mig_layouts import mig_layouts
 from backends.kubernetes.node_state import is_gpu_node
 from backends.kubernetes.objects import LeanPod
 from backends.kubernetes.operator_state import NFD_NAMESPACES
@@ -176,6 +177,9 @@ class Kubernetes:
 
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await actions.set_mig_layout(self.api, node, layout, dry_run=dry_run)
+
+    async def mig_layouts(self, node: str) -> tuple[str, ...]:
+        return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace)
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await actions.pause_driver_upgrade(self.api, node, paused, dry_run=dry_run)

@@ -45,6 +45,7 @@ class Resource:
 
 NODES = Resource("nodes", namespaced=False)
 PODS = Resource("pods")
+CONFIG_MAPS = Resource("configmaps")
 EVENTS = Resource("events")
 NAMESPACES = Resource("namespaces", namespaced=False)
 DAEMON_SETS = Resource("daemonsets", "apps")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from backends.domain import Container, GpuRequest, Owner, Workload
+from backends.domain.redact import label_value
 from backends.kubernetes.objects import LeanContainer, LeanPod, OwnerRef
 
 UNSCHEDULABLE = "Unschedulable"
@@ -29,7 +30,7 @@ def workload_of(platform: str, pod: LeanPod, owners: tuple[Owner, ...]) -> Workl
         message=pod.unscheduled if unscheduled else pod.message or (troubled.message if troubled else None),
         owners=owners,
         user=pod.user,
-        labels=tuple(sorted(pod.labels.items())),
+        labels=tuple(sorted((key, label_value(key, value)) for key, value in pod.labels.items())),
         gpus=requests_of(pod.gpus),
         claims=pod.claims,
         containers=tuple(container_of(each) for each in pod.containers),

@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from backends.contract import NoDriver, NoPython, ProbeCut, ProbeFailed, VersionMismatch
-from backends.domain import Event, Gpu, Node, Stall, clean, short_bus_id
+from backends.domain import Event, Gpu, GpuProcess, Node, Stall, clean, short_bus_id
+from backends.domain.redact import shown
 
 LINE_LIMIT = 1 << 20
 """Bytes of the longest line accepted from a probe."""
@@ -227,7 +228,10 @@ def _number(wire: Any) -> float | None:
 def _table(cls: type[Any]) -> dict[str, tuple[_Decode, Any]]:
     hints = get_type_hints(cls)
     blank = cls()
-    return {field.name: (_decoder(hints[field.name]), getattr(blank, field.name)) for field in dataclasses.fields(cls)}
+    return {
+        field.name: (_OF_FIELD.get((cls, field.name)) or _decoder(hints[field.name]), getattr(blank, field.name))
+        for field in dataclasses.fields(cls)
+    }
 
 
 @cache
@@ -301,4 +305,12 @@ def _text(wire: Any, _current: Any) -> str:
     return clean(wire)
 
 
+def _command_line(wire: Any, _current: Any) -> str:
+    if type(wire) is not str:
+        raise TypeError("text expected")
+    return shown(wire)
+
+
 _SCALARS: dict[Any, _Decode] = {int: _integer, float: _float, bool: _boolean, str: _text}
+_OF_FIELD: dict[tuple[type[Any], str], _Decode] = {(GpuProcess, "command"): _command_line}
+"""Fields that are read otherwise than their type says: people give keys and passwords on command lines."""

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Self
 
-from backends.contract import Clock, Gone, NotAllowed, SiteContext
+from backends.contract import Clock, Gone, GpudeckError, NotAllowed, SiteContext
 from backends.domain import (
     AccessReview,
     Act,
@@ -31,11 +31,21 @@ from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.fields import entries, word
 from backends.kubernetes.resources import PROJECTS
 from backends.kubernetes.support import supported
-from backends.openshift.objects import CLUSTER_VERSIONS, ROUTES, THANOS, release_of, route_of, scc_notes
+from backends.openshift.objects import (
+    CLUSTER_VERSIONS,
+    ROUTES,
+    THANOS,
+    operator_version,
+    release_of,
+    route_of,
+    scc_notes,
+)
 from backends.openshift.watches import OpenShiftWatches
 
 SETTLE_SECONDS = 5.0
 """How long the first value waits for OLM."""
+URL_SECONDS = 600.0
+"""How often the route to the cluster's Prometheus is looked up anew."""
 
 
 class OpenShift:
@@ -48,6 +58,9 @@ class OpenShift:
         self.clock = clock
         self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS)
         self.api = self._kubernetes.api
+        self._monitoring_url: str | None = None
+        self._url_due: float | None = None
+        """When it is to be looked up, by the monotonic clock; None: now."""
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -81,7 +94,9 @@ class OpenShift:
             last: Stack | None = None
             async for stack in stacks:
                 if last is None:
-                    await watches.until_settled(SETTLE_SECONDS)
+                    await asyncio.gather(watches.until_settled(SETTLE_SECONDS), self._look_up_url())
+                else:
+                    await self._look_up_url()
                 fresh = self._with_openshift(stack, watches)
                 last = fresh if last is None or fresh != last else last
                 yield last
@@ -98,7 +113,8 @@ class OpenShift:
             await stacks.aclose()  # type: ignore[attr-defined]
 
     async def routes(self, namespace: str | None = None) -> tuple[Route, ...]:
-        """The routes of a namespace, or of the cluster, by namespace and name. Raises `GpudeckError`."""
+        """The routes of a namespace, or of the cluster, by namespace and name: where served models are reached from
+        outside. Raises `GpudeckError`."""
         listing = await self.api.get(ROUTES.path(namespace))
         found = (route_of(raw) for raw in entries(listing, "items"))
         return tuple(sorted(found, key=lambda route: (route.namespace, route.name)))
@@ -111,6 +127,18 @@ class OpenShift:
         except (Gone, NotAllowed):
             return None
         return f"https://{route.host}" if route.host else None
+
+    async def _look_up_url(self) -> None:
+        """Keeps what was found while the route cannot be read."""
+        now = self.clock.monotonic()
+        if self._url_due is not None and now < self._url_due:
+            return
+        self._url_due = now + URL_SECONDS
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                self._monitoring_url = await self.monitoring_url()
+        except (GpudeckError, TimeoutError):
+            return
 
     def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
         return self._kubernetes.logs(source, query)
@@ -145,6 +173,9 @@ class OpenShift:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
 
+    async def mig_layouts(self, node: str) -> tuple[str, ...]:
+        return await self._kubernetes.mig_layouts(node)
+
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await self._kubernetes.pause_driver_upgrade(node, paused, dry_run=dry_run)
 
@@ -157,10 +188,13 @@ class OpenShift:
     def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
         release = watches.release
         version = None if release is None else release.version
+        operator = stack.operator_version or operator_version(watches.operators)
         return dataclasses.replace(
             stack,
             cluster=release,
-            support=supported(stack.operator_version, openshift=version),
+            monitoring_url=self._monitoring_url,
+            operator_version=operator,
+            support=supported(operator, openshift=version),
             operators=watches.operators,
             notes=(*stack.notes, *scc_notes(stack)),
             not_permitted=(*stack.not_permitted, *watches.denied()),

@@ -21,6 +21,7 @@ TROUBLE = frozenset(
     {"CatalogSourcesUnhealthy", "ResolutionFailed", "BundleUnpackFailed", "InstallPlanFailed", "InstallPlanMissing"}
 )
 """Conditions of a Subscription that are bad when they are true; InstallPlanPending is none."""
+GPU_OPERATORS = ("gpu-operator-certified", "gpu-operator")
 SCC_WORDS = "unable to validate against any security context constraint"
 THANOS = ("openshift-monitoring", "thanos-querier")
 
@@ -177,6 +178,15 @@ def _operator(subscription: Subscription, plan: InstallPlan | None, version: Ser
         install_plan_phase=plan.phase if plan else None,
         message=told,
     )
+
+
+def operator_version(operators: Iterable[OlmOperator]) -> str | None:
+    """The version in the name of the GPU Operator's installed CSV: gpu-operator-certified.v26.3.1 -> v26.3.1.
+
+    OLM's pods carry no label with the version, and their images are named by digest.
+    """
+    names = (each.installed_csv or "" for each in operators if each.package in GPU_OPERATORS)
+    return next((version for name in names if (version := name.partition(".")[2])), None)
 
 
 def scc_notes(stack: Stack) -> tuple[str, ...]:

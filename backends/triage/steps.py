@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from backends.domain import Gpu, NextStep
+from backends.domain import Gpu, NextStep, SiteSpec
 from backends.triage.state import NodeView
 
 PAGES: dict[str, str] = {
@@ -47,6 +47,11 @@ def open_events() -> NextStep:
 
 def command(text: str, line: str) -> NextStep:
     return NextStep("command", text, line)
+
+
+def in_cluster(site: SiteSpec, text: str, words: str) -> NextStep:
+    """A command of the cluster's own tool: `get pods -A` of kubectl, on OpenShift of oc."""
+    return command(text, f"{'oc' if site.platform == 'openshift' else 'kubectl'} {words}")
 
 
 def advice(text: str) -> NextStep:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import backends.changes.audit as audit_module
 from backends.changes.actor import Actor
 from backends.changes.audit import LINE_LIMIT, AuditLog
-from backends.changes.redact import HIDDEN, first_secret, redact, redacted
 from backends.contract import JournalFailed
+from backends.domain.redact import HIDDEN, first_secret, redact, redacted
 from tests.changes.steps import NOW, FileStep, change_of, open_desk
 from tests.tui.fleets import HOSTILE
 

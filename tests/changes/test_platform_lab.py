@@ -19,8 +19,10 @@ from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
 from backends.domain import Stack, UpgradePolicy
+from backends.kubernetes.mig_layouts import names_in
 from backends.lab.hardware import SimNode
 from backends.lab.kube.cluster import KINDS, POLICY_NAME
+from backends.lab.kube.objects import mig_config
 from backends.lab.kube.operands import OperandFault
 from backends.platform import closing
 from tests.changes.platforms import NODE, Bench, bench, on
@@ -678,3 +680,54 @@ def test_every_action_names_what_it_needs() -> None:
         assert action.needs
         assert action.help
         assert action.title.format(node="n", argument="a")
+
+
+async def test_a_layout_that_the_mig_manager_does_not_have_is_refused_with_the_nearest_names(on: Bench) -> None:
+    before = on.versions
+    change = await on.change("mig", "all-3g.40g")
+    found = await on.desk.preflight(change)
+    (obstacle,) = found.obstacles
+    assert f"the MIG manager has no layout all-3g.40g for {NODE}: did you mean all-3g.40gb or" in obstacle
+    with pytest.raises(ChangeRefused, match="has no layout"):
+        await on.desk.run(change)
+    assert on.versions == before
+
+
+async def test_a_list_of_layouts_that_cannot_be_read_is_a_warning(on: Bench) -> None:
+    make_room(on)
+    on.store.delete(KINDS["configmaps"], on.service.cluster.space, f"{NODE}-mig-config")
+    found = await on.desk.preflight(await on.change("mig", "all-nothing"))
+    assert found.obstacles == ()
+    (warning,) = (each for each in found.warnings if "the layout all-nothing is not known" in each)
+    assert "mig" in warning
+
+
+def parted(name: str, *layouts: str) -> Any:
+    return mig_config(name, "gpu-operator", layouts)
+
+
+async def names(on: Bench) -> tuple[str, ...]:
+    backend: Any = await on.site.platform.backend()
+    found: tuple[str, ...] = await backend.mig_layouts(NODE)
+    return found
+
+
+async def test_the_layouts_are_those_of_the_node_s_own_file_and_of_the_operator_s(on: Bench) -> None:
+    on.store.create(KINDS["configmaps"], parted("default-mig-parted-config", "all-1g.5gb"))
+    assert {"all-1g.5gb", "all-3g.40gb", "all-disabled"} <= set(await names(on))
+
+
+async def test_a_policy_that_names_a_file_of_the_site_s_own_has_its_layouts_alone(on: Bench) -> None:
+    on.store.create(KINDS["configmaps"], parted("ours", "ours-big"))
+    policy = POLICY_NAME["kubernetes"]
+    on.store.update(
+        KINDS["clusterpolicies"], None, policy, lambda raw: raw["spec"]["migManager"].update(config={"name": "ours"})
+    )
+    assert await names(on) == ("ours-big",)
+
+
+@pytest.mark.parametrize("written", [None, "", "mig-configs: [", "mig-configs: 5", "- 1", "a: &a [*a]"])
+def test_a_file_that_holds_no_layouts_says_so(written: str | None) -> None:
+    raw = {"metadata": {"name": "ours"}, "data": {} if written is None else {"config.yaml": written}}
+    with pytest.raises(GpudeckError, match="the ConfigMap ours holds no mig-configs"):
+        names_in(raw)

@@ -9,6 +9,7 @@ import pytest
 
 from backends.changes.platform_actions import Wish, wish_of
 from backends.domain import (
+    ClusterRelease,
     Component,
     DriverUpgradeState,
     Fleet,
@@ -259,6 +260,7 @@ def problem(code: str) -> Problem:
     [
         ("unreachable", "platform-unreachable"),
         ("timeout", "platform-unreachable"),
+        ("backend-failed", "platform-unreachable"),
         ("auth-refused", "platform-access"),
         ("not-permitted", "platform-access"),
     ],
@@ -454,3 +456,44 @@ def test_checks_count_what_the_platform_let_be_looked_at() -> None:
     triage = run(Triager(SITE), platform(stack(well("n1"), dataclasses.replace(well("n2"), labelled=True))))
     looked = {check.rule: check.subjects for check in triage.checks}
     assert (looked["operand"], looked["nfd"], looked["alloc-host"], looked["platform-unreachable"]) == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        (ClusterRelease("4.20.4", "4.20.5", True, True, False, "Working towards 4.20.5"), []),
+        (
+            ClusterRelease("4.20.4", "4.20.5", True, True, True, "etcd is degraded"),
+            [("cluster-release", "warning", "the OpenShift cluster is failing on its way to 4.20.5")],
+        ),
+        (
+            ClusterRelease("4.20.4", "4.20.4", False, False, False, "x"),
+            [("cluster-release", "critical", "the OpenShift cluster is not available")],
+        ),
+        (None, []),
+    ],
+)
+def test_a_cluster_that_fails_is_told_and_an_upgrade_is_not(
+    release: ClusterRelease | None, told: list[tuple[str, str, str]]
+) -> None:
+    assert found(platform(stack(well("n1"), cluster=release))) == told
+
+
+@pytest.mark.parametrize(("on", "tool"), [("kubernetes", "kubectl"), ("openshift", "oc")])
+def test_a_policy_is_read_by_the_full_name_of_its_resource_with_the_cluster_s_own_tool(on: str, tool: str) -> None:
+    policy = PolicyState("ClusterPolicy", "gpu-cluster-policy", "notReady", "OperandNotReady", "x")
+    triager = Triager(dataclasses.replace(SITE, platform=on))
+    (told,) = (each for each in run(triager, platform(stack(well("n1"), policies=(policy,)))).findings
+               if each.rule == "operator-policy")  # fmt: skip
+    assert told.steps[0].target == f"{tool} describe clusterpolicies.nvidia.com gpu-cluster-policy"
+
+
+def test_on_openshift_no_finding_of_the_stack_names_kubectl() -> None:
+    ill = dataclasses.replace(well("n2"), ready=False)
+    taken = dataclasses.replace(well("n3"), capacity=NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 6),)))
+    nfd = Component("node feature discovery", 0, 1, pod="nfd-worker", namespace="openshift-nfd")
+    said = platform(stack(blocked("n1"), ill, taken, changing("n4"), components=(nfd,)))
+    triage = run(Triager(dataclasses.replace(SITE, platform="openshift")), said)
+    targets = [step.target for each in triage.findings for step in each.steps if step.target]
+    assert any(target.startswith("oc get pdb") for target in targets)
+    assert not [target for target in targets if "kubectl" in target]

@@ -9,13 +9,17 @@ import pytest
 from textual.pilot import Pilot
 
 from backends.domain import (
+    ClusterRelease,
     Component,
     Fleet,
+    GpuProcess,
     MigManagerState,
+    NodeGpuCapacity,
     NotPermitted,
     OperandPhase,
     Permission,
     Problem,
+    ResourceCount,
     Since,
     Stack,
     StackHealth,
@@ -26,6 +30,7 @@ from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, s
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import blocked, changing, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
+from tests.workloads import container_id, owned, pod
 from tui.app import Console
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
@@ -115,6 +120,43 @@ async def test_nothing_to_see_says_why() -> None:
         on.site.stack.fail(Problem("unreachable", "connection refused by 127.0.0.1:6443", "is it up?", NOW))
         await on.until(lambda: "connection refused" in on.text, "the error")
         assert "is it up?" in on.text
+
+
+async def test_gpus_and_mig_instances_are_two_columns_and_what_is_used_stands_beside_what_is_asked_for() -> None:
+    pod_on_gpu = replace(
+        h100(), processes=(GpuProcess(7, "compute", "root", "python", container_id=container_id("a")),)
+    )
+    fleet = Fleet((reading("dgx01", pod_on_gpu),))
+    counts = (ResourceCount("nvidia.com/gpu", 7, 7, 6), ResourceCount("nvidia.com/mig-3g.40gb", 4, 3, 1))
+    cut = replace(well("dgx01"), capacity=NodeGpuCapacity(counts, mig_strategy="mixed"))
+    async with opened(build(spec_of(fleet, platform="kubernetes"), values={"lab": fleet}), size=LARGE) as on:
+        on.site.ownership.publish(owned(pod("a", node="dgx01")), NOW)
+        await to_stack(on, stack(cut))
+        cells = [cell if isinstance(cell, str) else cell.text for cell in grid(on).rows[0].cells]
+        assert "7/7" in cells
+        assert "3/4" in cells
+        await on.until(lambda: "in use by pods     1 GPU, 0 MIG instances" in page(on), "what is in use")
+        on.site.stack.publish(stack(well("dgx01")), NOW)
+        await on.until(lambda: "MIG DEV" not in on.text, "no node has instances any more")
+
+
+async def test_no_title_of_the_waterfall_is_cut() -> None:
+    async with opened(console()) as on:
+        await to_stack(on, stack(well("dgx01")))
+        assert "GPU feature discovery" in page(on)
+
+
+async def test_openshift_tells_its_release_what_it_fails_at_and_where_its_metrics_are() -> None:
+    async with opened(console("openshift"), size=LARGE) as on:
+        release = ClusterRelease("4.20.4", "4.20.5", True, True, True, "Cluster operator etcd is degraded")
+        told = replace(
+            stack(well("dgx01")), platform="openshift", cluster=release, monitoring_url="https://thanos.example.com"
+        )
+        await to_stack(on, told)
+        assert "openshift 4.20.4 (kubernetes v1.33.4)" in on.text
+        assert "cluster failing" in on.text
+        assert "failing, upgrading to 4.20.5: Cluster operator etcd is degraded" in page(on)
+        assert "https://thanos.example.com" in page(on)
 
 
 async def test_who_may_not_read_nodes_is_told_the_right_and_sees_the_rest() -> None:

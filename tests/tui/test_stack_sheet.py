@@ -64,7 +64,9 @@ def test_the_line_names_what_is_about_no_node_and_the_release_last() -> None:
         components=(Component("node feature discovery", 0, 3),),
         operators=tuple(replace(each, install_plan_phase="Failed") for each in value.operators),
     )
-    assert line(openshift).endswith("▲ 1 unwell by OLM  ▲ 1 short of pods  ▲ 1 not permitted  openshift 4.20.3")
+    assert line(openshift).endswith(
+        "▲ 1 unwell by OLM  ▲ 1 short of pods  ▲ 1 not permitted  openshift 4.20.3 (kubernetes v1.33.4)"
+    )
 
 
 def test_who_waits_for_an_approval_is_told_in_full() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, mismatches
+from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, InUse, in_use, in_use_by_node, mismatches
 from backends.domain import (
     Container,
     Fleet,
     Gpu,
     GpuProcess,
     GpuRequest,
+    Mig,
     Mismatch,
     MismatchKind,
     Node,
@@ -186,3 +188,60 @@ def test_a_process_that_has_just_begun_is_nobodys_yet() -> None:
         assert found(fleet((young,)), known) == []
         old = dataclasses.replace(young, started_at=NOW - YOUNG_SECONDS - 1)
         assert [each for each, _ in found(fleet((old,)), known) if each != "idle"] == [kind]
+
+
+# What is in use
+
+POD = workload("a")
+OPERATOR_S = workload("exporter", (), namespace="gpu-operator")
+MIG_ON = Mig(enabled=True)
+
+
+def used(*gpus: Gpu, transport: str = "nvml", state: NodeState = NodeState.LIVE, hidden: bool = False) -> InUse | None:
+    refused = (NotPermitted("pods", Permission("list", "pods")),) if hidden else ()
+    known = Ownership(Workloads((POD, OPERATOR_S), refused))
+    made = Node(name="dgx01", transport=transport, gpus=gpus)
+    return in_use(NodeReading("dgx01", state, made, NOW, None), stack(), known)
+
+
+def with_processes(*processes: GpuProcess, **more: Any) -> Gpu:
+    return dataclasses.replace(Gpu(processes=processes), **more)
+
+
+def test_a_gpu_with_a_process_of_a_pod_is_in_use_once() -> None:
+    several = with_processes(process("a"), process("a", 2))
+    assert used(several, with_processes(), with_processes(process(None))) == InUse(1, 0)
+
+
+def test_what_the_operator_s_own_pods_look_at_is_not_in_use() -> None:
+    assert used(with_processes(process("exporter"))) == InUse(0, 0)
+
+
+def test_mig_instances_are_counted_apart() -> None:
+    cut = with_processes(process("a", gi=1, ci=0), process("a", 2, gi=1, ci=0), process("a", 3, gi=2, ci=0), mig=MIG_ON)
+    assert used(cut, with_processes(process("a"))) == InUse(1, 2)
+
+
+def test_a_lost_gpu_hides_nothing_of_the_others() -> None:
+    assert used(Gpu(lost=True), with_processes(process("a"))) == InUse(1, 0)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        used(Gpu()),
+        used(with_processes(process("a"), processes_omitted=3)),
+        used(with_processes(process("a")), transport="nvidia-smi"),
+        used(with_processes(process("a")), state=NodeState.STALE),
+        used(with_processes(process("a")), hidden=True),
+        used(with_processes(process("a"), mig=MIG_ON)),
+        used(with_processes(GpuProcess(7))),
+    ],
+)
+def test_what_cannot_be_joined_to_its_work_is_not_known(unknown: InUse | None) -> None:
+    assert unknown is None
+
+
+def test_what_is_in_use_is_told_by_the_platform_s_name_of_the_node() -> None:
+    known = Ownership(Workloads((POD,)))
+    assert in_use_by_node(fleet((process("a"),), ()), stack(), known) == {"dgx01.example.com": InUse(1, 0)}

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import pytest
 
 from backends import registry
-from backends.contract import SiteContext, Unreachable
+from backends.contract import BackendFailed, SiteContext, Unreachable
 from backends.domain import NodeSpec, SiteSpec, Stack
 from backends.feed import ManualClock, Topic
 from backends.site import Site
@@ -140,4 +140,30 @@ async def test_an_outage_keeps_the_last_stack_beside_the_error(loads: list[str])
     assert reading.value == Stack("toy", "1")
     assert reading.error is not None
     assert reading.error.hint == "is it up?"
+    await opened.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("no\x1b[2J such node"), OSError("x"), KeyError("x")])
+async def test_what_a_backend_raises_beside_its_promises_is_told_as_its_failure(
+    loads: list[str], error: Exception
+) -> None:
+    opened, _ = site("toy")
+    backend = await opened.platform.backend()
+    assert isinstance(backend, Toy)
+    backend.stacks.get_nowait()
+    backend.stacks.put_nowait(error)
+    with pytest.raises(BackendFailed, match="the backend toy failed: ") as caught:
+        await opened.platform.read_stack(10)
+    assert caught.value.message.isprintable()
+    await opened.close()
+
+
+async def test_a_backend_that_cannot_be_opened_says_so(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_context: SiteContext) -> Toy:
+        raise ValueError("no licence")
+
+    monkeypatch.setattr(Toy, "open", refuses)
+    opened, _ = site("toy")
+    with pytest.raises(BackendFailed, match="ValueError: no licence"):
+        await opened.platform.backend()
     await opened.close()

@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 
 from backends import stack_report
-from backends.domain import Blocker, NotPermitted, OperandPhase, OperandState, Permission, SiteSpec, Stack, StackEvent
+from backends.allocation import InUse
+from backends.domain import (
+    Blocker,
+    NodeGpuCapacity,
+    NotPermitted,
+    OperandPhase,
+    OperandState,
+    Permission,
+    ResourceCount,
+    SiteSpec,
+    Stack,
+    StackEvent,
+    StackHealth,
+    StackNode,
+)
 from tests.kube import objects as kube
 from tests.unit.kube.test_waterfall import stack_of
 
@@ -72,7 +86,7 @@ def test_the_text_says_what_is_wrong_before_the_table() -> None:
     assert "    event: Back-off restarting failed container" in lines
     table = [line for line in lines if line.startswith(("NODE", "dgx"))]
     assert table[0].split()[:4] == ["NODE", "STATE", "driver", "toolkit"]
-    assert table[1].split() == ["dgx01", "ready", *["ok"] * 7, "8", "8", "0"]
+    assert table[1].split() == ["dgx01", "ready", *["ok"] * 7, "8", "8", "0", "n/a"]
     assert table[2].split()[:4] == ["dgx02", "blocked", "FAIL", "wait"]
 
 
@@ -101,3 +115,35 @@ def test_a_change_that_is_under_way_blocks_nothing(labels: dict[str, str], block
     raw = [each for each in kube.good_cluster("dgx01") if each["kind"] != "Node"]
     stack = stack_of(*raw, kube.node("dgx01", labels=labels))
     assert stack_report.is_blocked(stack) is blocked
+
+
+def test_requested_and_really_used_are_two_columns_and_mig_instances_are_counted_apart() -> None:
+    capacity = NodeGpuCapacity(
+        (ResourceCount("nvidia.com/gpu", 7, 6, 5), ResourceCount("nvidia.com/mig-3g.40gb", 2, 2, 1)),
+        mig_strategy="mixed",
+    )
+    whole = NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 8, 8, None),))
+    nodes = (
+        StackNode("dgx01", StackHealth.READY, capacity=capacity),
+        StackNode("dgx02", StackHealth.READY, capacity=whole),
+        StackNode("dgx03", StackHealth.READY, capacity=NodeGpuCapacity(gpus=8)),
+    )
+    used = {"dgx01": InUse(4, 1), "dgx03": InUse(3, 0)}
+    stack = Stack("kubernetes", nodes=nodes)
+    lines = stack_report.render(SITE, stack, kube.NOW, used).splitlines()
+    header, *rows = [line.split() for line in lines[-4:]]
+    assert header == ["NODE", "STATE", "GPU", "ALLOC", "REQ", "USED", "MIG", "ALLOC", "REQ", "USED"]
+    assert rows == [
+        ["dgx01", "ready", "7", "6", "5", "4", "2", "2", "1", "1"],
+        ["dgx02", "ready", "8", "8", "n/a", "n/a", "-", "-", "-", "-"],
+        ["dgx03", "ready", "8", "n/a", "n/a", "3", "-", "-", "-", "-"],
+    ]
+    told = stack_report.document(SITE, stack, kube.NOW, used)["nodes"]
+    assert [node["in_use"] for node in told] == [{"gpus": 4, "instances": 1}, None, {"gpus": 3, "instances": 0}]
+
+
+def test_under_the_single_strategy_instances_are_what_nvidia_com_gpu_counts() -> None:
+    capacity = NodeGpuCapacity((ResourceCount("nvidia.com/gpu", 16, 16, 4),), mig_strategy="single")
+    stack = Stack("kubernetes", nodes=(StackNode("dgx01", StackHealth.READY, capacity=capacity),))
+    row = stack_report.render(SITE, stack, kube.NOW, {"dgx01": InUse(0, 3)}).splitlines()[-1]
+    assert row.split() == ["dgx01", "ready", "16", "16", "4", "3"]

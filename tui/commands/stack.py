@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from typing import TYPE_CHECKING
 
 from backends.contract import ConfigError, Unreachable
-from backends.domain import SiteSpec, Stack
+from backends.domain import Fleet, SiteSpec, Stack
+from backends.feed import end
 from tui import cli
+
+if TYPE_CHECKING:
+    from backends.allocation import InUse
+
+NODES_SECONDS = 5.0
+"""So long the nodes have to tell what is used: the stack itself is read without them."""
 
 
 def stack(arguments: argparse.Namespace) -> int:
@@ -23,13 +31,13 @@ def stack(arguments: argparse.Namespace) -> int:
         from tui.commands.stack_change import stack_change
 
         return stack_change(arguments, spec)
-    found, now = asyncio.run(_read(spec, arguments.timeout))
+    found, used, now = asyncio.run(_read(spec, arguments.timeout))
     from backends import stack_report
 
     if arguments.json:
-        print(json.dumps(stack_report.document(spec, found, now), indent=1, allow_nan=False))
+        print(json.dumps(stack_report.document(spec, found, now, used), indent=1, allow_nan=False))
     else:
-        print(stack_report.render(spec, found, now))
+        print(stack_report.render(spec, found, now, used))
     return int(stack_report.is_blocked(found)) if found.answered else Unreachable.exit_code
 
 
@@ -54,12 +62,19 @@ def platform_site(arguments: argparse.Namespace) -> SiteSpec:
     return SiteSpec(found.kube_context or "cluster", platform="kubernetes")
 
 
-async def _read(spec: SiteSpec, timeout: float) -> tuple[Stack, float]:
-    """The stack as soon as all of it was read once, and when that was."""
+async def _read(spec: SiteSpec, timeout: float) -> tuple[Stack, dict[str, InUse], float]:
+    """The stack as soon as all of it was read once, what is used on the nodes that answered by then, and when."""
+    from backends.allocation import in_use_by_node
     from backends.site import Site
 
     site = Site(spec)
+    nodes = asyncio.create_task(site.read_once(NODES_SECONDS), name="read the nodes") if spec.nodes else None
     try:
-        return await site.platform.read_stack(timeout), site.clock.now()
+        stack = await site.platform.read_stack(timeout)
+        fleet = Fleet() if nodes is None else await nodes
+        ownership = site.ownership.reading.value
+        used = {} if ownership is None else in_use_by_node(fleet, stack, ownership)
+        return stack, used, site.clock.now()
     finally:
+        await end([nodes])
         await site.close()

@@ -14,7 +14,7 @@ from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, digest
 from backends.lab.jobs import TEAMS, Job, jobs, take_off
 from backends.lab.kube import objects, openshift, workloads
-from backends.lab.kube.controllers import MIG_FAILURE_LOG, UPGRADE_STEPS, Effects, NodeControllers, Turn
+from backends.lab.kube.controllers import MIG_FAILURE_LOG, UPGRADE_STEPS, Effects, NodeControllers, Turn, layouts
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
 from backends.lab.kube.operands import (
@@ -85,6 +85,9 @@ class Cluster:
             for operand in self._operands(hardware):
                 node["metadata"]["labels"][f"nvidia.com/gpu.deploy.{operand.name}"] = "true"
             self.store.create(KINDS["nodes"], node)
+            if named := layouts(hardware):
+                config = objects.mig_config(f"{hardware.name}-mig-config", self.space, named)
+                self.store.create(KINDS["configmaps"], config)
             for operand in self._operands(hardware):
                 self._new_pod(hardware.name, operand, now - SETTLED_SECONDS, settled=True)
         for operand in OPERANDS:

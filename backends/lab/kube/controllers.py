@@ -199,6 +199,16 @@ def _layout(hardware: SimNode) -> Layout:
     return tuple(_of_gpu(gpu) for gpu in hardware.gpus)
 
 
+def layouts(hardware: SimNode) -> tuple[str, ...]:
+    """The names in the node's file of mig-parted; its present layout, where it has one, has a name of its own."""
+    boards = [gpu for gpu in hardware.gpus if gpu.board.mig]
+    if not boards:
+        return ()
+    plain = (name for name in mig.profiles_of(boards[0].board) if "+" not in name)
+    own = (f"custom-{hardware.name}",) if any(gpu.mig for gpu in boards) else ()
+    return (*own, "all-disabled", "all-enabled", "all-balanced", *(f"all-{name}" for name in plain))
+
+
 def _named(layout: str, gpu: SimGpu) -> tuple[bool, tuple[tuple[str, int], ...]] | None:
     """What a layout of mig-parted's file is on one GPU; None for a name that is not in it."""
     word = layout.removeprefix("all-")

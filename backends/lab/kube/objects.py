@@ -120,6 +120,14 @@ def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
     return {**counts, GPU: str(int(counts[GPU]) - lost)}
 
 
+def mig_config(name: str, space: str, layouts: tuple[str, ...]) -> Object:
+    """The ConfigMap that the operator makes for a node: mig-parted's file, of which the lab keeps the names alone."""
+    lines = ["version: v1", "mig-configs:"]
+    for layout in layouts:
+        lines += [f"  {layout}:", "  - devices: all", f"    mig-enabled: {str(layout != 'all-disabled').lower()}"]
+    return {"metadata": {"name": name, "namespace": space}, "data": {"config.yaml": "\n".join(lines) + "\n"}}
+
+
 def daemonset(operand: Operand, space: str, uid: str, wanted: int, ready: int, image: str) -> Object:
     return {
         "metadata": {"name": operand.daemonset, "namespace": space, "uid": uid, "labels": {"app": operand.daemonset}},

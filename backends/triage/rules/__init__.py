@@ -28,6 +28,7 @@ from backends.triage.rules import (
     pcie,
     platform,
     recovery,
+    release,
     stack,
     stack_changes,
     unfinished,
@@ -165,6 +166,8 @@ RULES: tuple[Rule, ...] = (
          about_platform="stack", site_subjects=platform.policy_subjects, timed=True, raise_seconds=120.0),
     Rule("olm", "operators of OLM", (_W, _I), nothing, judge_site=platform.olm, about_values=False,
          about_platform="stack", site_subjects=platform.operator_subjects),
+    Rule("cluster-release", "OpenShift's release", (_C, _W), nothing, judge_site=release.release, about_values=False,
+         about_platform="stack", site_subjects=release.subjects, raise_seconds=15.0),
     *(
         Rule(allocation.KINDS[kind].rule, title, severities, nothing, judge_site=allocation.judge(kind), timed=True,
              about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, first_seconds=4.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from backends.domain import (
@@ -11,6 +12,7 @@ from backends.domain import (
     NotPermitted,
     OlmOperator,
     OperandPhase,
+    PolicyState,
     Problem,
     Severity,
     Stack,
@@ -26,6 +28,13 @@ ACCESS_CODES = frozenset({"auth-refused", "not-permitted", "host-key-unknown", "
 OWN_CODES = frozenset({"error", "backend-missing", "config"})
 """Nothing of the platform's: the backend is not installed, or cannot do this."""
 REFUSED_TOLD = 8
+CAUSES = {
+    "platform-unreachable": "likely the API server, the network to it or its load balancer",
+    "platform-access": "likely the credentials have expired, or were taken back",
+    "backend-failed": "a defect of the backend, not of the platform",
+}
+"""Rule, or code of the problem -> why the platform is not read."""
+POLICY_RESOURCES = {"ClusterPolicy": "clusterpolicies.nvidia.com", "NVIDIADriver": "nvidiadrivers.nvidia.com"}
 
 
 def unreachable(state: SiteState) -> Iterator[Finding]:
@@ -54,9 +63,7 @@ def _not_read(rule: str, claim: str, state: SiteState, problem: Problem) -> Find
         claim,
         problem.at,
         evidence=[Evidence(problem.message, problem.at, state.site.platform)],
-        cause="likely the API server, the network to it or its load balancer"
-        if rule == "platform-unreachable"
-        else "likely the credentials have expired, or were taken back",
+        cause=CAUSES.get(problem.code, CAUSES[rule]),
         steps=[*shown, *_ask(state)],
     )
 
@@ -111,7 +118,7 @@ def components(state: SiteState) -> Iterator[Finding]:
         if component.ready >= component.wanted:
             continue
         said = [component.message] if component.message else []
-        where = f"kubectl -n {component.namespace} describe pod {component.pod}"
+        where = f"-n {component.namespace} describe pod {component.pod}"
         yield finding(
             "operator-component",
             Severity.WARNING,
@@ -123,7 +130,7 @@ def components(state: SiteState) -> Iterator[Finding]:
                 *(Evidence(line, None, component.pod) for line in said),
             ],
             cause="likely its image, its configuration or the node it was put on",
-            steps=[steps.command("see why", where)] if component.pod and component.namespace else [],
+            steps=[steps.in_cluster(state.site, "see why", where)] if component.pod and component.namespace else [],
             more=component.name.replace(" ", "-"),
         )
 
@@ -166,9 +173,10 @@ def unlabelled(state: SiteState) -> Iterator[Finding]:
         cause="likely the pods of node feature discovery do not run; without its labels the operator takes its operands"
         " away, and no new work gets a GPU",
         steps=[
-            steps.command(
+            steps.in_cluster(
+                state.site,
                 "see whether its pods run",
-                "kubectl get pods -A -l app.kubernetes.io/name=node-feature-discovery -o wide",
+                "get pods -A -l app.kubernetes.io/name=node-feature-discovery -o wide",
             ),
             steps.open_stack(),
         ],
@@ -244,9 +252,15 @@ def policy(state: SiteState) -> Iterator[Finding]:
             state.now,
             evidence=[Evidence(each.message, None, "GPU Operator")] if each.message else [],
             cause="likely what its message names",
-            steps=[steps.command("read it", f"kubectl describe {each.kind.lower()} {each.name}"), steps.open_stack()],
+            steps=[steps.in_cluster(state.site, "read it", _describe(each)), steps.open_stack()],
             more=each.name,
         )
+
+
+def _describe(policy: PolicyState) -> str:
+    """By the full name of the resource: other operators have a ClusterPolicy too."""
+    resource = POLICY_RESOURCES.get(policy.kind, policy.kind.lower())
+    return f"describe {resource} {shlex.quote(policy.name)}"
 
 
 def platform_subjects(state: SiteState) -> int:

@@ -265,7 +265,7 @@ def not_ready(state: SiteState) -> Iterator[Finding]:
                 cause="likely the kubelet does not run there, or cannot reach the API server: its pods are moved away",
                 hits=hits.of_workloads(holders(state, node)),
                 steps=[
-                    steps.command("see its conditions", f"kubectl describe node {shlex.quote(node.name)}"),
+                    steps.in_cluster(state.site, "see its conditions", f"describe node {shlex.quote(node.name)}"),
                     steps.command(f"on {subject.label}: read the kubelet's log", "journalctl -u kubelet -n 100"),
                     steps.open_stack(),
                 ],
@@ -293,19 +293,19 @@ def allocatable(state: SiteState) -> Iterator[Finding]:
                     Evidence(f"capacity {count.capacity}, allocatable {count.allocatable}", None, state.site.platform)
                 ],
                 cause="likely the device plugin saw a critical XID, or a GPU does not answer it any more",
-                steps=[*log_steps("the device plugin", plugin), steps.open_stack()],
+                steps=[*log_steps(state, "the device plugin", plugin), steps.open_stack()],
                 magnitude=float(gone),
                 more=count.resource,
             )
 
 
-def log_steps(whose: str, operand: OperandState | None) -> list[NextStep]:
+def log_steps(state: SiteState, whose: str, operand: OperandState | None) -> list[NextStep]:
     """The command that reads the log of an operand's pod; none where there is no pod."""
     if operand is None or operand.namespace is None or operand.pod is None:
         return []
     inside = f" -c {shlex.quote(operand.container)}" if operand.container else " --all-containers"
-    line = f"kubectl -n {shlex.quote(operand.namespace)} logs {shlex.quote(operand.pod)}{inside} --tail=100"
-    return [steps.command(f"read the log of {whose}", line)]
+    words = f"-n {shlex.quote(operand.namespace)} logs {shlex.quote(operand.pod)}{inside} --tail=100"
+    return [steps.in_cluster(state.site, f"read the log of {whose}", words)]
 
 
 def holders(state: SiteState, node: StackNode) -> tuple[Workload, ...]:

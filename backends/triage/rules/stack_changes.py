@@ -35,7 +35,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             cause=cause_of(mig.reason) or "likely work still runs on a GPU, or the layout is none that its GPUs have",
             hits=hits.of_workloads(holders(state, node)),
             steps=[
-                *log_steps("the MIG manager", node.get("mig-manager")),
+                *log_steps(state, "the MIG manager", node.get("mig-manager")),
                 *(
                     []
                     if mig.requested is None
@@ -71,10 +71,12 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
             hits=hits.of_workloads(holders(state, node)),
             steps=[
-                steps.command(
-                    "see what is still there", f"kubectl get pods -A --field-selector spec.nodeName={node.name}"
+                steps.in_cluster(
+                    state.site,
+                    "see what is still there",
+                    f"get pods -A --field-selector spec.nodeName={shlex.quote(node.name)}",
                 ),
-                steps.command("see what may not be evicted", "kubectl get pdb -A"),
+                steps.in_cluster(state.site, "see what may not be evicted", "get pdb -A"),
                 steps.open_stack(),
             ],
             source="NVIDIA GPU Operator",

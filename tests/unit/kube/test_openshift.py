@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from backends.domain import OlmOperator, StackEvent, StackHealth
+from backends import stack_report
+from backends.domain import ClusterRelease, OlmOperator, SiteSpec, Stack, StackEvent, StackHealth
 from backends.openshift.objects import (
     SCC_WORDS,
     install_plan_of,
+    operator_version,
     operators_of,
     release_of,
     route_of,
@@ -92,6 +94,52 @@ def test_a_failing_release_says_why_first() -> None:
 def test_a_release_that_tells_nothing_is_not_known(raw: dict[str, Any]) -> None:
     release = release_of(raw)
     assert (release.version, release.available, release.failing, release.message) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("release", "words", "unwell"),
+    [
+        (ClusterRelease("4.20.4", "4.20.4", True, False, False), None, False),
+        (ClusterRelease("4.18.3", "4.19.1", True, True, False, "120 of 902"), "upgrading to 4.19.1: 120 of 902", False),
+        (ClusterRelease("4.18.3", "4.19.1", True, True, True, "etcd"), "failing, upgrading to 4.19.1: etcd", True),
+        (ClusterRelease("4.18.3", "4.18.3", False, False, False), "not available", True),
+        (ClusterRelease(None, None, None, True, None), "being rolled out", False),
+        (ClusterRelease(), None, False),
+    ],
+)
+def test_the_release_in_words(release: ClusterRelease, words: str | None, unwell: bool) -> None:
+    assert (release.words, release.unwell) == (words, unwell)
+    stack = Stack("openshift", cluster=release)
+    assert (stack.health is StackHealth.WARNING) is unwell
+
+
+def test_the_stack_is_titled_by_openshift_s_release_and_not_by_kubernetes() -> None:
+    stack = Stack("openshift", "v1.33.4", cluster=ClusterRelease("4.20.4", "4.20.4", True, False, False))
+    assert stack.title == "openshift 4.20.4 (kubernetes v1.33.4)"
+    assert dataclasses.replace(stack, cluster=None).title == "openshift (kubernetes v1.33.4)"
+    assert Stack("openshift").title == "openshift"
+    assert Stack("kubernetes", "v1.33.4").title == "kubernetes v1.33.4"
+
+
+def test_the_report_names_the_release_what_it_fails_at_and_where_metrics_are() -> None:
+    release = ClusterRelease("4.20.4", "4.20.5", True, True, True, "Cluster operator etcd is degraded")
+    stack = Stack("openshift", "v1.33.4", cluster=release, monitoring_url="https://thanos.example.com")
+    lines = stack_report.render(SiteSpec("prod", platform="openshift"), stack, kube.NOW).splitlines()
+    assert lines == [
+        "prod: openshift 4.20.4 (kubernetes v1.33.4), GPU stack warning",
+        "  cluster: failing, upgrading to 4.20.5: Cluster operator etcd is degraded",
+        "  metrics: https://thanos.example.com",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("csv", "version"),
+    [("gpu-operator-certified.v26.3.0", "v26.3.0"), ("gpu-operator-certified", None), (None, None)],
+)
+def test_the_operator_s_version_is_in_the_name_of_its_csv(csv: str | None, version: str | None) -> None:
+    nfd = OlmOperator("nfd", "openshift-nfd", "nfd", installed_csv="nfd.4.20.0-202510211040")
+    gpu = OlmOperator("gpu-operator-certified", "nvidia-gpu-operator", "gpu-operator-certified", installed_csv=csv)
+    assert operator_version([nfd, gpu]) == version
 
 
 def test_a_route_tells_its_host_service_and_whether_it_is_served() -> None:

@@ -1,14 +1,17 @@
 """Takes secrets out of text before it is kept.
 
 What is looked for: values of words that name a secret (`--password x`, `API_KEY=x`, `"token": "x"`), authorization
-headers, user and password in a URL, keys that tell themselves by their form, and PEM private keys.
+headers, user and password in a URL, keys and password hashes that tell themselves by their form, and PEM private keys.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
+
+from backends.domain.text import NAME_LIMIT, clean
 
 HIDDEN = "[redacted]"
 
@@ -31,20 +34,46 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (re.compile(rf"(\b[a-z][a-z0-9+.-]*://[^\s/@:]*:){_KEEP}[^\s/@]+(?=@)", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)(?<![A-Za-z0-9])({_WORD}[\"']?\s*[=:]\s*){_KEEP}{_VALUE}"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)((?:^|\s)--?{_WORD}\s+){_KEEP}(?!-){_VALUE}"), rf"\1{HIDDEN}"),
-    # Keys that tell themselves: NGC, GitHub, GitLab, Hugging Face, Slack, AWS, JSON web tokens.
+    # What tells itself: keys of NGC, GitHub, GitLab, Hugging Face, OpenAI, Slack, AWS, web tokens, hashes of passwords.
     (re.compile(r"\b(?:nvapi-[\w-]{16,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,})"), HIDDEN),
+    (re.compile(r"\bsk-[\w-]{20,}"), HIDDEN),
+    (re.compile(r"\{SHA\}[A-Za-z0-9+/=]{8,}|\${1,2}(?:apr1|2[abxy]|[156y])\${1,2}[./A-Za-z0-9$]{8,}"), HIDDEN),
     (re.compile(r"\b(?:xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16})\b"), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
 )
+_HINT = re.compile(
+    r"(?i)pass|pwd|secret|token|key|credential|authorization|bearer|://"
+    r"|nvapi-|gh[oprsu]_|github_pat_|glpat-|hf_|sk-|\{sha\}|\$|xox|akia|asia|eyj"
+)
+"""A part of whatever a rule looks for: most texts have none, and cost one search."""
 _SECRET_KEY = re.compile(rf"(?i){_WORD}")
 """A key of a JSON object whose value is a secret."""
+_SECRET_LABEL = re.compile(
+    rf"(?i)(?:{_LONG}|(?<![a-z0-9])(?:{_SHORT})|basic[-_]?auth[-_.]users)(?:[-_]?(?:data|value))?$"
+)
+"""Ends the key of a label whose value is a secret, however long the domain before it."""
+UNCUT = 8 * NAME_LIMIT
+"""A text is redacted before it is cut: half a secret looks like none."""
 
 
 def redact(text: str) -> str:
     """`text` without what looks like a secret; redacting twice changes nothing."""
+    if _HINT.search(text) is None:
+        return text
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+@lru_cache(maxsize=16_384)
+def shown(text: str, limit: int = NAME_LIMIT) -> str:
+    """Foreign text as it may be shown: cleaned, redacted, at most `limit` characters. The same ones come often."""
+    return clean(redact(clean(text, UNCUT)), limit)
+
+
+def label_value(key: str, value: str) -> str:
+    """The value of a label as it may be shown."""
+    return HIDDEN if value and _SECRET_LABEL.search(key) else shown(value)
 
 
 def redacted(value: Any) -> Any:
