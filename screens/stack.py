@@ -16,9 +16,8 @@ from textual.widgets import Static
 from backends.allocation import InUse, in_use
 from backends.domain import Operand, OperandPhase, Stack, StackNode
 from backends.feed import Topic
-from screens import stack_rows
+from screens import stack_rows, stack_sheet
 from screens.logs_rows import stack_targets
-from screens.stack_gpus import has_instances
 from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
@@ -121,7 +120,7 @@ class StackScreen(LiveScreen):
         if self._offered_by is not self.site:
             self._offered_by, self._offered = self.site, ()
             self.run_worker(self._ask_platform(), exclusive=True, group="offered", exit_on_error=False)
-        made_for = (stack.operands, has_instances(stack))
+        made_for = (stack.operands, stack_rows.has_instances(stack))
         if made_for != self._made_for:
             self._made_for = made_for
             self.run_worker(self._make_grid(stack), exclusive=True, group="stack-grid", description="columns")
@@ -175,7 +174,7 @@ class StackScreen(LiveScreen):
         """Other operands are other columns."""
         holder = self.query_one("#stack-list", Vertical)
         await holder.remove_children()
-        columns = stack_rows.columns(stack.operands, instances=has_instances(stack))
+        columns = stack_rows.columns(stack.operands, instances=stack_rows.has_instances(stack))
         grid = Grid(columns, glyphs=self.glyphs, id="stack-grid")
         await holder.mount(grid)
         grid.focus()
@@ -225,9 +224,9 @@ class StackScreen(LiveScreen):
         grid = self.grid
         row = grid.cursor_row if grid is not None else None
         node = stack.get(row.key) if row is not None else None
-        sections = stack_rows.site_sections(stack)
+        sections = stack_sheet.site_sections(stack)
         if node is not None:
-            of_node = stack_rows.node_sections(stack, node, self.clock.now(), self.glyphs, self._used(stack, node))
+            of_node = stack_sheet.node_sections(stack, node, self.clock.now(), self.glyphs, self._used(stack, node))
             sections = [*of_node, *sections]
         elif self.filter_text:
             said = f"Nothing matches /{shortened(self.filter_text)}/ in {len(stack.nodes)} nodes."
@@ -244,7 +243,7 @@ class StackScreen(LiveScreen):
     def _show_empty(self, stack: Stack | None) -> None:
         empty = self.query_one("#stack-empty", Static)
         any_nodes = stack is not None and bool(stack.nodes)
-        about_site = stack is not None and bool(stack_rows.site_sections(stack))
+        about_site = stack is not None and bool(stack_sheet.site_sections(stack))
         self.query_one("#stack-list").display = any_nodes
         self.query_one("#stack-sheet").display = any_nodes or about_site
         empty.display = not any_nodes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from backends.allocation import InUse
-from backends.domain import NodeGpuCapacity, ResourceCount, Stack
-from screens.cells import MISSING
+from backends.domain import NodeGpuCapacity
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
@@ -12,26 +11,6 @@ from tui.widgets.sheet import Line, Section
 
 LABEL = 18
 """Columns of the labels on the sheet of the stack."""
-
-
-def has_instances(stack: Stack) -> bool:
-    """Whether MIG instances are counted beside GPUs."""
-    return any(node.capacity.instances for node in stack.nodes)
-
-
-def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
-    """What may be allocated of what is there, MIG instances left out."""
-    if not capacity.resources:
-        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
-    return counts_cell(capacity.whole)
-
-
-def counts_cell(counts: tuple[ResourceCount, ...]) -> Cell:
-    """`7/8`: what may be allocated of what is there; blank where there is none."""
-    if not counts:
-        return Cell("")
-    allocatable, total = sum(count.allocatable for count in counts), sum(count.capacity for count in counts)
-    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
 
 
 def gpus_section(capacity: NodeGpuCapacity, used: InUse | None) -> Section:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from backends.domain import ClusterRelease, Component, Stack, StackHealth, StackNode
-from screens.stack_rows import blocker_text, node_sections, site_sections, summary
+from screens.stack_rows import blocker_text, summary
+from screens.stack_sheet import node_sections, site_sections
 from tests.tui.consoles import opened
 from tests.tui.fleets import NOW
 from tests.tui.sheets import lines_of
