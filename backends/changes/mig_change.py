@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backends.changes.change import BlastRadius, Change, Target, Undetermined, counted, new_id
 from backends.changes.command import SUDO, Check, CommandStep
 from backends.changes.mig import MigStep
-from backends.changes.mig_layout import MigLayout, after, hits, option
+from backends.changes.mig_commands import after, option
+from backends.changes.mig_layout import MigLayout, Place
 from backends.changes.mig_state import MigGpu
 from backends.changes.step import Step
 from backends.contract import ConfigError
@@ -45,12 +46,15 @@ def mig_change(
     layout = old or MigLayout.of(gpu.mig)
     steps: list[Step] = []
     stopped: list[str] = []
+    taken: dict[Place, Place] = {}
+    """GPU instance without its compute instances -> as it was."""
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
         step, layout = _step(place, gpu, words, layout, SUDO if by_root else ())
         if isinstance(step, MigStep):
-            step = replace(step, stopped=tuple(stopped))
+            step = replace(step, stopped=tuple(stopped), restores=_restored(step, taken))
+            taken |= {replace(place, computes=()): place for place in step.before.places if place.computes}
         elif words[:2] == ("systemctl", "stop"):
             stopped += words[2:]
         elif words[:2] == ("systemctl", "start"):
@@ -70,6 +74,13 @@ def mig_change(
         radius=radius(place.label, gpu, [step.instances for step in cuts]),
         disruptive=any(step.instances != set() for step in cuts if step.before.places),
     )
+
+
+def _restored(step: MigStep, taken: Mapping[Place, Place]) -> MigLayout | None:
+    """What its undo makes, where it destroys GPU instances that steps before it have emptied."""
+    whole = (place if place in step.after.places else taken.get(place, place) for place in step.before.places)
+    layout = replace(step.before, places=tuple(whole))
+    return None if layout == step.before else layout
 
 
 def _step(
@@ -94,9 +105,7 @@ def _step(
         raise ConfigError(
             f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"
         )
-    ends = hits(words) or set()
-    held_by = tuple(each.pid for each in reading.processes or () if each.gi in ends)
-    return MigStep(gpu, (*prefix, *words), layout, left, reading.architecture, held_by=held_by), left
+    return MigStep(gpu, (*prefix, *words), layout, left, reading.architecture), left
 
 
 def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> CommandStep:
