@@ -160,7 +160,14 @@ def _label(finding: dict[str, Any]) -> str:
 
 
 def _below(finding: dict[str, Any], now: float) -> Iterator[str]:
-    yield f"since {_clock(finding['since'], now)}  id {finding['id']}"
+    begun_at = finding["since"] if finding["again_at"] is None else finding["again_at"]
+    yield f"since {_clock(begun_at, now)}  id {finding['id']}"
+    for spell in finding["earlier"]:
+        yield f"so before from {_clock(spell['since'], now)} to {_clock(spell['until'], now)}"
+    if finding["gone_at"] is not None:
+        yield f"no longer so since {_clock(finding['gone_at'], now)}"
+    if finding["unseen_since"] is not None:
+        yield f"last looked at {_clock(finding['unseen_since'], now)}"
     said = finding["acknowledged"]
     if said is not None:
         why = f": {said['why']}" if said["why"] else ""

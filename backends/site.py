@@ -20,6 +20,7 @@ from backends.nodes.transitions import LostGpus, transitions
 from backends.nodes.transport import Transport
 from backends.platform import Platform
 from backends.triage.acknowledgements import Acknowledgements
+from backends.triage.inventory import Inventory
 from backends.triage.watch import TriageWatch
 
 ANSWER_SECONDS = 15.0
@@ -70,7 +71,8 @@ class Site:
         transport_factory: Callable[[SiteSpec], TransportFactory] | None = None,
         state_dir: Path | None = None,
     ) -> None:
-        """`state_dir` keeps what outlives the process: acknowledgements. None keeps nothing."""
+        """`state_dir` keeps what outlives the process: acknowledgements, and of no demo which GPUs there were. None
+        keeps nothing."""
         self.spec = spec
         self.clock = clock or SystemClock()
         self.history = GpuHistory()
@@ -111,6 +113,7 @@ class Site:
             self.events,
             clock=self.clock,
             acknowledgements=Acknowledgements(spec.name, state_dir),
+            inventory=Inventory(spec.name, None if spec.demo else state_dir),
             platform=self.platform,
             unfinished=None if state_dir is None else partial(_unfinished, [], state_dir, spec.name),
         )

@@ -72,7 +72,7 @@ FINDING_FIELDS = FieldTable(
         Field(
             "age",
             "number",
-            lambda item: max(0.0, item.now - item.finding.since),
+            lambda item: max(0.0, item.now - item.finding.begun_at),
             "how long it lasts: s, m, h or d",
             "age<1h",
             unit=SECONDS,

@@ -340,9 +340,9 @@ class FleetScreen(LiveScreen):
 
 
 def worst_of(findings: Iterable[Finding], node: str, gpu_key: str | None) -> Finding | None:
-    """The worst open finding of a row: of the GPU, or of the node and all its GPUs; an acknowledged one comes last."""
-    own = [each for each in findings if each.subject.node == node and gpu_key in (None, each.subject.gpu_key)]
-    return min(own, key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since), default=None)
+    """The first of `findings`, which come in triage's order, of a row: of the GPU, or of the node and all its GPUs."""
+    own = (each for each in findings if each.subject.node == node and gpu_key in (None, each.subject.gpu_key))
+    return next(own, None)
 
 
 def _detail(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backends.domain import Link, Node
 from backends.nodes.topology import GpuLinks, NicChoice, TopologyMatrix, gpu_links, nearest_nics
 from backends.nvlinks import missed_links
+from screens.fabric_section import fabric_cells
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -78,6 +79,7 @@ def verdict(node: Node, glyphs: Glyphs, stale: bool) -> list[Cell]:
     lost = [str(gpu.index) for gpu in node.gpus if gpu.lost]
     if lost:
         said.append(Cell(f"{glyphs.bad} lost: GPU {', '.join(lost)}", "bad"))
+    said += fabric_cells(node, glyphs)
     missed = missed_links(node.gpus)
     said += [
         Cell(f"{glyphs.bad} GPU {each.gpu.index}: {_down(each, missed[each.gpu.key])}", "bad")

@@ -15,7 +15,7 @@ from tui.widgets.sheet import Line, Section
 from tui.widgets.wrap import wrapped, wrapped_command
 
 if TYPE_CHECKING:
-    from backends.domain import Evidence, Finding, Hit, NextStep
+    from backends.domain import Earlier, Evidence, Finding, Hit, NextStep
 
 LABEL_WIDTH = 10
 INDENT = 2
@@ -23,6 +23,7 @@ INDENT = 2
 MOST_HITS = 8
 MOST_EVIDENCE = 24
 MOST_FOLDED = 12
+MOST_EARLIER = 3
 MOST_COMMAND_LINES = 12
 JUMP_KEY, CHANGE_KEY = "enter", "d"
 
@@ -59,10 +60,15 @@ def finding_text(finding: Finding) -> str:
     acknowledged = finding.acknowledged
     lines = [
         f"{SEVERITIES[finding.severity][1]}: {finding.subject.label}: {finding.claim}",
-        f"since {units.moment(finding.since)}",
+        f"since {units.moment(finding.begun_at)}",
     ]
+    lines += [f"so before from {units.moment(each.since)} to {units.moment(each.until)}" for each in finding.earlier]
     if finding.recovered_at is not None:
         lines.append(f"recovered {units.moment(finding.recovered_at)}")
+    if finding.gone_at is not None:
+        lines.append(f"no longer so since {units.moment(finding.gone_at)}")
+    if finding.unseen_since is not None:
+        lines.append(f"last looked at {units.moment(finding.unseen_since)}")
     lines += [f"hits: {hit_text(hit)}" for hit in finding.hits]
     lines += [f"cause: {finding.cause}"] if finding.cause else []
     for each in finding.evidence:
@@ -112,20 +118,42 @@ def _head(finding: Finding, page: Page) -> Group:
     for number, text in enumerate(wrapped(finding.claim, page.text_width, ellipsis=page.glyphs.ellipsis)):
         lead = fit(mark, LABEL_WIDTH + 1) if number == 0 else " " * (LABEL_WIDTH + 1)
         lines.append((Cell(lead, style), Cell(text, style)))
-    since = units.clock_time(finding.since, page.now, seconds=True)
+    since = units.clock_time(finding.begun_at, page.now, seconds=True)
     if finding.recovered_at is None:
-        lines += _field("since", [f"{since}, {units.rough_age(page.now - finding.since)} ago"])
+        lines += _field("since", [f"{since}, {units.ago(page.now - finding.begun_at)}"])
     else:
         until = units.clock_time(finding.recovered_at, page.now, seconds=True)
-        lasted = units.age(finding.recovered_at - finding.since)
+        lasted = units.age(finding.recovered_at - finding.begun_at)
         lines += _field("was so", [f"{since} to {until}, for {lasted}"])
         lines += _field("now", [state_of(finding, page.glyphs).text], "good")
+    for label, said in _standing(finding, page.now):
+        lines += _field(label, wrapped(said, page.text_width, ellipsis=page.glyphs.ellipsis), "accent")
     acknowledged = finding.acknowledged
     if acknowledged is not None:
         at = units.clock_time(acknowledged.at, page.now, seconds=True)
         said = f"{at} by {acknowledged.who}: {acknowledged.why or 'no reason given'}"
         lines += _field("acked", wrapped(said, page.text_width, ellipsis=page.glyphs.ellipsis), "accent")
     return lines
+
+
+def _standing(finding: Finding, now: float) -> Iterable[tuple[str, str]]:
+    """What is to be known of a finding that came again, that is over perhaps, or that nobody can look at."""
+    if finding.earlier:
+        spells = [_spell(each, now) for each in finding.earlier[-MOST_EARLIER:]]
+        yield "again", f"{units.times(len(finding.earlier) + 1)}; before: {', '.join(spells)}"
+    if finding.gone_at is not None:
+        gone, settles = (units.clock_time(at, now, seconds=True) for at in (finding.gone_at, finding.settles_at))
+        yield "now", f"no longer so since {gone}; recovered if that holds until {settles}"
+    if finding.unseen_since is not None:
+        yield (
+            "last look",
+            f"{units.clock_time(finding.unseen_since, now, seconds=True)}: it could not be looked at since",
+        )
+
+
+def _spell(earlier: Earlier, now: float) -> str:
+    since, until = (units.clock_time(at, now, seconds=True) for at in (earlier.since, earlier.until))
+    return since if since == until else f"{since} to {until}"
 
 
 def _evidence(evidence: Sequence[Evidence], page: Page) -> Group:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,18 +57,9 @@ def state_word(finding: Finding) -> str:
     return "open" if finding.acknowledged is None else "acked"
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Open before acknowledged, the worst first; of equal severity the newest first: it is what the on-call was
-    woken for, the older ones are known."""
-    return sorted(
-        findings,
-        key=lambda each: (each.acknowledged is not None, -each.severity.rank, -each.since, each.subject.label, each.id),
-    )
-
-
 def shown(triage: Triage, view: TriageView) -> list[Finding]:
-    """What the list holds, in its order: open, acknowledged, recovered (the latest recovery first)."""
-    current = in_order(triage.findings)
+    """What the list holds: the findings in the order that triage gave them, then the latest recoveries first."""
+    current = list(triage.findings)
     known = {each.id for each in current}
     over = [each for each in triage.recovered if each.id not in known]
     over.sort(key=lambda each: (-(each.recovered_at or 0.0), each.id))
@@ -84,12 +74,19 @@ def shown(triage: Triage, view: TriageView) -> list[Finding]:
 
 
 def state_of(finding: Finding, glyphs: Glyphs) -> Cell:
-    """`✖ critical`, `▲ acked`, `✓ recovered`: the glyph keeps the severity of what was acknowledged."""
+    """`✖ critical`, `▲ acked`, `✓ recovered`: the glyph keeps the severity of what has another word.
+
+    `clearing` is what is no longer so and watched, `unseen` what nobody can look at now.
+    """
     if finding.recovered_at is not None:
         return Cell(f"{glyphs.good} recovered", "dim")
     style, word = SEVERITIES[finding.severity]
     if finding.acknowledged is not None:
         return Cell(f"{glyphs.of(style)} acked", "dim")
+    if finding.gone_at is not None:
+        return Cell(f"{glyphs.of(style)} clearing", "dim")
+    if finding.unseen_since is not None:
+        return Cell(f"{glyphs.of(style)} unseen", "stale")
     return Cell(f"{glyphs.of(style)} {word}", style)
 
 
@@ -133,7 +130,7 @@ def triage_row(finding: Finding, now: float, glyphs: Glyphs) -> Row:
         finding.id,
         (
             state_of(finding, glyphs),
-            units.clock_time(finding.since, now),
+            units.clock_time(finding.begun_at, now),
             label(finding, SUBJECT_WIDTH, glyphs),
             claim,
             Cell(hits_text(finding.hits), "" if over else "accent"),

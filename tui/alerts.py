@@ -35,18 +35,19 @@ class Alerts:
     def hear(self, triage: Triage, now: float) -> None:
         """Takes in what is found now."""
         critical = {each.id: each for each in triage.findings if each.severity == "critical"}
-        if self._settled_at is not None and now - self._settled_at >= SETTLE_SECONDS:
-            self._waiting |= {key: each for key, each in critical.items() if key not in self._known}
+        is_settled = self._settled_at is not None and now - self._settled_at >= SETTLE_SECONDS
         self._waiting = {
-            key: critical[key] for key in self._waiting if key in critical and critical[key].acknowledged is None
+            key: each
+            for key, each in critical.items()
+            if each.acknowledged is None and (key in self._waiting or (is_settled and key not in self._known))
         }
         self._known = (self._known & {each.id for each in triage.recovered}) | set(critical)
 
     def due(self, now: float) -> tuple[Finding, ...]:
-        """What is to be told now, newest first; each finding once."""
+        """What is to be told now, in the order of triage; each finding once."""
         if not self._waiting or now - self._told_at < APART_SECONDS:
             return ()
-        told = tuple(sorted(self._waiting.values(), key=lambda each: -each.since))
+        told = tuple(self._waiting.values())
         self._waiting, self._told_at = {}, now
         return told
 

@@ -64,6 +64,7 @@ _COMMANDS: dict[str | None, tuple[str, str]] = {
     "check": ("check", "check"),
     "stack": ("stack", "stack"),
     "logs": ("logs", "logs"),
+    "inventory": ("inventory", "inventory"),
     "changes": ("changes", "changes"),
     "backends": ("backends", "backends"),
     "completion": ("completion", "completion"),
@@ -219,6 +220,22 @@ def _check(check: Parser) -> None:
     _site_arguments(check)
 
 
+def _inventory(inventory: Parser) -> None:
+    inventory.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/inventory/1"')
+    _site_arguments(inventory)
+    kinds = inventory.add_subparsers(dest="inventory_command", metavar="[list|forget]")
+    for name, text in (
+        ("list", "which GPUs each node has shown, and since when it shows fewer (what it does without a word)"),
+        ("forget", "hold a node against what it shows from now on: GPUs were taken out on purpose"),
+    ):
+        kind = kinds.add_parser(name, help=text)
+        _site_arguments(kind)
+        if name == "forget":
+            kind.add_argument("node", metavar="NODE")
+        else:
+            kind.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+
+
 def _changes(changes: Parser) -> None:
     changes.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/changes/1"')
     _site_arguments(changes)
@@ -311,6 +328,7 @@ _PARSERS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "snapshot": ("one reading of everything", _snapshot),
     "mig": ("MIG layouts: which are possible, and the way there", _mig),
     "check": ("what is wrong, why and what to do; 1 for a warning or worse", _check),
+    "inventory": ("which GPUs each node has shown; forgets those that were taken out on purpose", _inventory),
     "changes": ("what was changed, what was cut off, and how to end it", _changes),
     "stack": ("the GPU stack of the site's platform, what blocks it, and changes to it", _stack),
     "logs": ("the log of an operand, a pod or a container", _logs),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backends.domain.finding import (
         Acknowledgement,
         Check,
+        Earlier,
         Evidence,
         Finding,
         Hit,
@@ -100,6 +101,7 @@ __all__ = [
     "DrainPlan",
     "DrainPod",
     "DriverUpgradeState",
+    "Earlier",
     "Ecc",
     "EccCounts",
     "Event",

@@ -90,6 +90,14 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A time before the present one, in which the same was so; seconds since the epoch."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One cause. What follows from it is folded in, not told again."""
 
@@ -118,6 +126,19 @@ class Finding:
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
     again_at: float | None = None
     """When it last began anew, of what happens again and again; None: `since` is its only beginning."""
+    earlier: tuple[Earlier, ...] = ()
+    """When it was so before, oldest first; bounded in number and to a day."""
+    gone_at: float | None = None
+    """Since when it is no longer so, of what is not yet counted as recovered; None while it is so."""
+    settles_at: float | None = None
+    """When it counts as recovered, if it stays gone."""
+    unseen_since: float | None = None
+    """When its subject was last looked at, of what nobody can tell now; None while it is looked at."""
+
+    @property
+    def begun_at(self) -> float:
+        """When it began for the last time."""
+        return self.since if self.again_at is None else self.again_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +154,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Triage:
-    """The site's findings, worst and newest first, and what was checked to get them."""
+    """The site's findings in the order of `backends.triage.impact`, and what was checked to get them."""
 
     findings: tuple[Finding, ...] = ()
     recovered: tuple[Finding, ...] = ()
@@ -146,9 +167,9 @@ class Triage:
 
     @property
     def worst(self) -> Finding | None:
-        """The worst that nobody has acknowledged; None when there is none."""
+        """The worst that nobody has acknowledged, what is gone last; None when there is none."""
         open_findings = [finding for finding in self.findings if finding.acknowledged is None]
-        return max(open_findings, key=lambda finding: finding.severity.rank, default=None)
+        return max(open_findings, key=lambda finding: (finding.gone_at is None, finding.severity.rank), default=None)
 
     def count(self, severity: Severity) -> int:
         """Not acknowledged, of that severity."""

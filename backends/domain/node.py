@@ -131,6 +131,11 @@ class Event:
         return self.gpu_uuid or self.pci_bus_id or index
 
     @property
+    def begun_at(self) -> float:
+        """When it happened, or the first of those that it stands for; seconds since the epoch."""
+        return self.at if self.first_at is None else self.first_at
+
+    @property
     def device(self) -> str | None:
         """The slot of what it is about in the kernel's spelling; where that is not known the GPU's UUID or index."""
         return short_bus_id(self.pci_bus_id) if self.pci_bus_id else self.gpu_key

@@ -23,14 +23,18 @@ from backends.domain import (
 )
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
-from backends.triage.entry import Entry, Looked
-from backends.triage.grouping import group, order
+from backends.triage.alike import Group
+from backends.triage.entry import Entry, Looked, recall
+from backends.triage.grouping import group
 from backends.triage.heard import Heard
+from backends.triage.impact import Impacts
+from backends.triage.inventory import Exchange, Inventory
 from backends.triage.memory import NodeMemory
+from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
-from backends.triage.tracker import Recovered, Tracker
+from backends.triage.tracker import Tracker
 
 TIMED_SECONDS = 5.0
 """Rules that depend on the time, and those that compare nodes, look again after so long."""
@@ -44,10 +48,15 @@ class Triager:
     """Runs on one event loop; `run` or `steps` is called again and again with what the site knows now."""
 
     def __init__(
-        self, spec: SiteSpec, acknowledgements: Acknowledgements | None = None, rules: Sequence[Rule] = RULES
+        self,
+        spec: SiteSpec,
+        acknowledgements: Acknowledgements | None = None,
+        rules: Sequence[Rule] = RULES,
+        inventory: Inventory | None = None,
     ) -> None:
         self.spec = spec
         self.acknowledgements = acknowledgements or Acknowledgements(spec.name)
+        self.inventory = inventory or Inventory(spec.name)
         self._rules = tuple(rules)
         self._plain = tuple(rule for rule in rules if rule.judge is not None and not rule.timed)
         self._timed = tuple(rule for rule in rules if rule.judge is not None and rule.timed)
@@ -69,8 +78,8 @@ class Triager:
         """Rule about the platform -> how much it could look at."""
         self._platform = Heard()
         self._tracker = Tracker(self._rule_of)
-        self._recovered = Recovered()
-        self._shown: dict[str, tuple[Finding, frozenset[str]]] = {}
+        self._past = Past(self._rule_of, self._tracker.is_active, self.acknowledgements.note_over)
+        self._impacts = Impacts()
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
 
@@ -112,8 +121,8 @@ class Triager:
             entry = self._entries.get(reading.name)
             if entry is None:
                 spec = self._specs.get(reading.name) or NodeSpec(reading.name)
-                entry = self._entries[reading.name] = Entry(spec, NodeMemory(now))
-                entry.events = self._events_of(reading.name)
+                entry = self._entries[reading.name] = Entry(spec, NodeMemory(now, self.inventory.of(reading.name)))
+                entry.events = tuple(event for event in events if event.node == reading.name)
             was_first = entry.first_at is None
             if self._judge_node(entry, reading, now, place, again=look_again):
                 fresh = fresh or (was_first and entry.first_at is not None)
@@ -138,13 +147,13 @@ class Triager:
             ):
                 entry.events = tuple(mine)
 
-    def _events_of(self, name: str) -> tuple[Event, ...]:
-        return tuple(event for event in self._events if event.node == name)
-
     def _judge_node(self, entry: Entry, reading: NodeReading, now: float, place: int, *, again: bool) -> bool:
         """Whether there was anything to do."""
         entry.reading = reading
         entry.is_current = current = is_current(reading, now, self.spec.fast_seconds)
+        if current and reading.node is not entry.observed:
+            entry.note_boards(self.inventory)
+        entry.current_at = reading.at if current else entry.current_at
         looked = Looked(reading.node, reading.state, reading.problem, current, entry.events)
         # The nodes take turns with their timed rules.
         bucket = int((now + place * 0.037 * TIMED_SECONDS) // TIMED_SECONDS)
@@ -154,6 +163,7 @@ class Triager:
         if current and reading.node is not None and reading.node is not entry.observed:
             entry.observed = reading.node
             entry.memory.observe(reading.node, now)
+            entry.note_boards(self.inventory)
             entry.first_at = now if entry.first_at is None else entry.first_at
         view = self._view(entry, reading, now)
         if not same:
@@ -246,8 +256,7 @@ class Triager:
             self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
         )
         # What followed from a cause that is over is not told on its own while it fades.
-        told = {cause for _, causes in self._shown.values() for cause in causes}
-        standing = [each for each in standing if self._tracker.gone_at(each.id) is None or each.id in told]
+        standing = [each for each in standing if each.gone_at is None or each.id in self._past.causes]
         held = {each.id for each in standing if self._is_held(each)}
         groups = group(
             standing,
@@ -255,10 +264,14 @@ class Triager:
             held=held,
             gpus_of={reading.name: len(reading.node.gpus) for reading in fleet.nodes if reading.node is not None},
             nodes=len(fleet.nodes),
+            told=self._past.names,
         )
-        told_now = {each.finding.id: (self._platform.named(each.finding), each.causes) for each in groups}
-        self._note_recoveries(told_now, now)
-        shown = sorted((self._acknowledged(each) for each, _ in told_now.values()), key=order)
+        told_now = {each.finding.id: (self._worded(each, held), each.causes) for each in groups}
+        self._past.note(told_now, now)
+        for each in groups:
+            self._impacts.note(told_now[each.finding.id][0], each.nodes, now)
+        self._impacts.keep(told_now)
+        shown = sorted((self._marked(each) for each, _ in told_now.values()), key=self._impacts.place)
         self._last = self._triage(tuple(shown), fleet, now)
         return self._last
 
@@ -269,9 +282,9 @@ class Triager:
         for found in self._site_findings.values():
             yield from found
         yield from {each.id: each for each in self._broken.values()}.values()
-        warning = self.acknowledgements.warning
-        if warning is not None:
-            yield own.kept(warning, now)
+        for warning, told in ((self.acknowledgements.warning, own.kept), (self.inventory.warning, own.inventory)):
+            if warning is not None:
+                yield told(warning, now)
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
@@ -295,6 +308,8 @@ class Triager:
         if rule.about_platform is not None and not self._platform.answers(rule.about_platform):
             return True
         entry = self._entries.get(finding.subject.node or "")
+        if entry is not None and entry.reading and rule.no_better and rule.no_better(entry.reading):
+            return True
         if entry is None or not rule.about_values:
             return False
         if not entry.is_current:
@@ -304,32 +319,38 @@ class Triager:
         gpus = () if entry.reading.node is None else entry.reading.node.gpus
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
 
-    def _note_recoveries(self, groups: dict[str, tuple[Finding, frozenset[str]]], now: float) -> None:
-        """A finding that was shown and no longer stands has recovered; one that is folded into another has not."""
-        for name, (told, causes) in self._shown.items():
-            if name not in groups and not any(self._tracker.is_active(cause) for cause in causes):
-                self._recovered.add(told, now)
-                self.acknowledgements.note_over(name, now)
-        for name in groups:
-            if name not in self._shown:
-                self._recovered.drop(name)
-        self._shown = groups
+    def _worded(self, told: Group, held: set[str]) -> Finding:
+        finding = self._platform.named(self._dated(told, held))
+        return finding if finding.gone_at is None else self._past.at_worst(finding)
 
-    def _acknowledged(self, told: Finding) -> Finding:
+    def _dated(self, told: Group, held: set[str]) -> Finding:
+        """With the time of the last look, where nobody can look now. An XID lasts, but whether it was dealt with is
+        seen on its node."""
+        rule, entry = self._rule_of(told.finding), self._entries.get(told.finding.subject.node or "")
+        if not (told.causes <= held or (rule.dated and rule.judge is not None)):
+            return told.finding
+        if rule.about_platform is not None:
+            last_look = self._platform.answered_at(rule.about_platform)
+        else:
+            last_look = None if entry is None or entry.is_current else entry.current_at
+        return replace(told.finding, unseen_since=last_look)
+
+    def _marked(self, told: Finding) -> Finding:
+        """With what was before, and what somebody said of it."""
+        told = self._past.with_earlier(told)
         said = self.acknowledgements.of(told, dated=self._rule_of(told).dated)
         return told if said is None else replace(told, acknowledged=said)
 
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
-        recovered = self._recovered.at(now)
+        recovered = self._past.recovered(now)
         # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
         checks = tuple(
             Check(rule.id, rule.title, self._site_counts.get(rule.id, total))
             for rule, total in zip(self._rules, self._totals, strict=True)
             if rule.site_subjects is None or self._platform.state is not None
         )
-        if checks != self._checks:
-            self._checks = checks
+        self._checks = self._checks if checks == self._checks else checks
         return Triage(
             findings=self._last.findings if shown == self._last.findings else shown,
             recovered=self._last.recovered if recovered == self._last.recovered else recovered,
@@ -338,6 +359,15 @@ class Triager:
             nodes_total=len(fleet.nodes),
             oldest_reading_at=min((reading.at for reading in current if reading.at is not None), default=None),
         )
+
+    def take_inventory(self, found: Exchange, now: float) -> None:
+        """What the file of the inventory holds."""
+        self._changes += recall(self._entries, self.inventory, found, now)
+
+    def note_inventory(self) -> None:
+        """The last time that this process tells what each node has shown."""
+        for entry in self._entries.values():
+            entry.note_boards(self.inventory, at_end=True)
 
     def find(self, identity: str) -> Finding | None:
         """The finding of that id as it was last told."""
@@ -359,8 +389,8 @@ class Triager:
         return self._replaced(replace(told, acknowledged=None))
 
     def _replaced(self, changed: Finding) -> Triage:
-        findings = tuple(changed if each.id == changed.id else each for each in self._last.findings)
-        self._last = replace(self._last, findings=findings)
+        findings = [changed if each.id == changed.id else each for each in self._last.findings]
+        self._last = replace(self._last, findings=tuple(sorted(findings, key=self._impacts.place)))
         return self._last
 
     @staticmethod

@@ -13,15 +13,12 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, NextStep, Subject
+from backends.domain import Evidence, Finding, NextStep
 from backends.triage import hits
-from backends.triage.rule import Rule, identity
+from backends.triage.alike import Group, across, together, wide
+from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule
 from backends.triage.rules.recovery import DRIVER
 
-EVIDENCE_KEPT = 12
-STEPS_KEPT = 8
-FOLDED_KEPT = 32
-TOGETHER_GPUS = 3
 SOON = 120.0
 """What follows from a fault comes within two minutes of it."""
 
@@ -29,7 +26,7 @@ SOON = 120.0
 class Reach(Enum):
     GPU = "the same GPU"
     NODE = "any GPU of the node, and the node"
-    HELD = "what was so on the node when it was last read"
+    HELD = "what was so on the node when it was last read, and had begun just before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,8 @@ class Explains:
     reach: Reach
     within: float | None = None
     """Seconds between the beginnings of the two; None: whenever."""
+    one_node: bool = False
+    """Not where the cause is so on a good part of the site: what one of its nodes had before did not follow from it."""
 
 
 _CHANNELS = ("xid-8", "xid-13", "xid-31", "xid-32", "xid-43", "xid-45", "xid-68", "xid-69", "xid-137")
@@ -99,21 +98,13 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("ecc-off",), ("radar-memory-size",), Reach.GPU),
     Explains(("mig-stuck",), ("mig-pending",), Reach.GPU),
     Explains(("fallback-transport",), ("kernel-log",), Reach.NODE),
-    Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0),
+    Explains(("node-unreachable", "node-unreadable"), ("xid-*", "sxid-*"), Reach.NODE, 600.0, one_node=True),
+    Explains(("node-unreachable",), ("node-unreadable", "node-access"), Reach.NODE),
     Explains(("node-unreachable", "node-unreadable"), ("node-flapping", "node-slow", "nvml-stall"), Reach.NODE),
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
-    Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD),
+    Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD, SOON, one_node=True),
 )
 """The first line that holds decides."""
-
-
-@dataclass(slots=True)
-class Group:
-    """A finding to show."""
-
-    finding: Finding
-    causes: frozenset[str]
-    """Ids of what it stands for, one or the same on many; without what follows from it."""
 
 
 def group(
@@ -123,23 +114,31 @@ def group(
     held: Collection[str] = frozenset(),
     gpus_of: Mapping[str, int],
     nodes: int,
+    told: Collection[str] = frozenset(),
 ) -> list[Group]:
-    """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum."""
-    groups = _folded(findings, held)
-    groups = _together(groups, rule_of, gpus_of)
-    return _across(groups, rule_of, nodes)
+    """`findings` by cause. `held` are ids of those not told now, `gpus_of` the GPUs of each node, `nodes` their sum.
+
+    `told` are ids of what was told last: what is gone stays what it was told as, and is not told anew.
+    """
+    groups = _folded(findings, held, nodes, rule_of)
+    groups = together(groups, rule_of, gpus_of, told)
+    groups = across(groups, rule_of, nodes, told)
+    return [each for each in groups if each.finding.gone_at is None or each.finding.id in told]
 
 
 # --- what follows from another ---------------------------------------------------------------------------------------
 
 
-def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
+def _folded(
+    findings: Sequence[Finding], held: Collection[str], nodes: int, rule_of: Callable[[Finding], Rule]
+) -> list[Group]:
+    many = wide(findings, rule_of, nodes)
     by_node: defaultdict[str | None, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_node[finding.subject.node].append(finding)
     causes: dict[str, Finding] = {}
     for finding in findings:
-        cause = _cause(finding, by_node[finding.subject.node], held)
+        cause = _cause(finding, by_node[finding.subject.node], held, many)
         if cause is not None:
             causes[finding.id] = cause
     followers: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -148,16 +147,27 @@ def _folded(findings: Sequence[Finding], held: Collection[str]) -> list[Group]:
         if root is not finding:
             followers[root.id].append(finding)
     roots = [finding for finding in findings if _root(finding, causes) is finding]
-    return [Group(_with(root, followers[root.id]), frozenset({root.id})) for root in roots]
+    return [
+        Group(_with(root, followers[root.id], rule_of), frozenset({root.id}), _extent(root, nodes)) for root in roots
+    ]
 
 
-def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str]) -> Finding | None:
+def _extent(finding: Finding, nodes: int) -> int:
+    """How many whole nodes of a site's `nodes` it is about."""
+    if finding.subject.node is None:
+        return nodes
+    return int(finding.subject.gpu_key is None)
+
+
+def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str], many: Collection[str]) -> Finding | None:
     """What explains `finding`, among those of the same node."""
     if len(around) < 2:
         return None
     for line in _lines_of(finding.rule):
         for other in around:
-            if other is not finding and _is_any(other.rule, line.causes) and _reaches(line, other, finding, held):
+            if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in many):
+                continue
+            if _reaches(line, other, finding, held):
                 return other
     return None
 
@@ -181,19 +191,14 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
         case Reach.NODE:
             return cause.rule != finding.rule
         case Reach.HELD:
-            # Something grave is not hidden behind something light.
+            # Something grave is not hidden behind something light, and what stood for long is no consequence.
             grave = finding.severity.rank > cause.severity.rank
             return finding.id in held and cause.id not in held and not grave
 
 
 def _is_soon(cause: Finding, finding: Finding, within: float) -> bool:
     """Of what happens again and again the newest time decides: an older one had a cause of its own."""
-    begun = _newest(finding)
-    return any(abs(start - begun) <= within for start in (cause.since, _newest(cause)))
-
-
-def _newest(finding: Finding) -> float:
-    return finding.since if finding.again_at is None else finding.again_at
+    return any(abs(start - finding.begun_at) <= within for start in (cause.since, cause.begun_at))
 
 
 def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
@@ -206,7 +211,7 @@ def _root(finding: Finding, causes: Mapping[str, Finding]) -> Finding:
     return seen[-1]
 
 
-def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
+def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Finding], Rule]) -> Finding:
     if not followers:
         return root
     asked = [finding for finding in followers if finding.rule in _ASKED]
@@ -216,13 +221,20 @@ def _with(root: Finding, followers: Sequence[Finding]) -> Finding:
     return replace(
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
-        since=min((root.since, *(_newest(each) for each in followers if each.rule not in _ASKED))),
+        since=min((root.since, *(each.begun_at for each in followers if _dates(each, root, rule_of)))),
         evidence=_evidence((root, *followers)),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
         advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
     )
+
+
+def _dates(follower: Finding, root: Finding, rule_of: Callable[[Finding], Rule]) -> bool:
+    """Whether the root began no later: its XID knows when, and what comes just before it belongs to its beginning."""
+    if follower.rule in _ASKED:
+        return False
+    return rule_of(follower).dated or root.since - follower.begun_at <= SOON
 
 
 def _is_told_by(root: Finding, follower: Finding) -> bool:
@@ -242,102 +254,3 @@ def _steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
 def _told(finding: Finding, root: Finding) -> str:
     same = finding.subject == root.subject
     return finding.claim if same else f"{finding.subject.label}: {finding.claim}"
-
-
-# --- the same on many ------------------------------------------------------------------------------------------------
-
-
-def _together(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], gpus_of: Mapping[str, int]) -> list[Group]:
-    """The same on several GPUs of a node."""
-    kinds: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
-    for each in groups:
-        subject = each.finding.subject
-        if subject.node is not None and subject.gpu_key is not None:
-            kinds[each.finding.rule, subject.node].append(each)
-    merged: dict[int, Group] = {}
-    gone: set[int] = set()
-    for (rule_id, node), same in kinds.items():
-        template = rule_of(same[0].finding).together
-        total = gpus_of.get(node, 0)
-        if template is None or len(same) < 2 or (len(same) < TOGETHER_GPUS and len(same) != total):
-            continue
-        worst = _worst(same)
-        claim = template.format(count=len(same), total=max(total, len(same)), claim=worst.claim)
-        look = NextStep("screen", f"look at {node}", node)
-        merged[id(same[0])] = _merged(same, identity(rule_id, Subject(node)), Subject(node), claim, look)
-        gone.update(id(each) for each in same[1:])
-    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
-
-
-def _across(groups: Sequence[Group], rule_of: Callable[[Finding], Rule], nodes: int) -> list[Group]:
-    """The same on a good part of the site's nodes."""
-    kinds: defaultdict[str, list[Group]] = defaultdict(list)
-    names: set[str] = set()
-    for each in groups:
-        finding = each.finding
-        across = rule_of(finding).across
-        if across is not None and finding.subject.node is not None and finding.subject.gpu_key is None:
-            template = across(finding)
-            if template is not None:
-                kinds[template].append(each)
-    merged: dict[int, Group] = {}
-    gone: set[int] = set()
-    for template, same in sorted(kinds.items()):
-        worst = _worst(same)
-        rule = rule_of(worst)
-        if len(same) < rule.across_nodes or len(same) < rule.across_share * nodes:
-            continue
-        claim = template.format(count=len(same), total=max(nodes, len(same)))
-        look = NextStep("screen", "look at the fleet", "fleet")
-        name = identity(worst.rule, Subject())
-        if name in names:
-            name = identity(worst.rule, Subject(), str(len(names)))
-        names.add(name)
-        merged[id(same[0])] = _merged(same, name, Subject(), claim, look)
-        gone.update(id(each) for each in same[1:])
-    return [merged.get(id(each), each) for each in groups if id(each) not in gone]
-
-
-def _worst(groups: Sequence[Group]) -> Finding:
-    return max((each.finding for each in groups), key=lambda finding: finding.severity.rank)
-
-
-def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look: NextStep) -> Group:
-    findings = sorted((each.finding for each in same), key=lambda finding: _place(finding.subject))
-    worst = _worst(same)
-    evidence = [
-        replace(line, text=f"{_within(finding, subject)}: {line.text}")
-        for finding in findings
-        for line in finding.evidence[:2]
-    ]
-    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
-    magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
-    merged = replace(
-        worst,
-        id=name,
-        subject=subject,
-        claim=claim,
-        since=min(finding.since for finding in findings),
-        evidence=tuple(evidence[:EVIDENCE_KEPT]),
-        hits=hits.merged(finding.hits for finding in findings),
-        # Of the one that stands for all; its own screen is one of many.
-        steps=_steps((*(step for step in worst.steps if step.kind != "screen"), look)),
-        folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
-        magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
-    )
-    return Group(merged, frozenset(cause for each in same for cause in each.causes))
-
-
-def _place(subject: Subject) -> tuple[str, int]:
-    return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
-
-
-def _within(finding: Finding, subject: Subject) -> str:
-    """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
-    own = finding.subject
-    return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"
-
-
-def order(finding: Finding) -> tuple[int, float, str]:
-    """Worst first, then newest."""
-    return (-finding.severity.rank, -finding.since, finding.id)

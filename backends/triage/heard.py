@@ -23,6 +23,8 @@ class Heard:
         """How often it said something else."""
         self._first_at: dict[str, float] = {}
         """`stack` and `workloads` -> when the platform first told them."""
+        self._answered_at: dict[str, float] = {}
+        """The same -> when it last did."""
 
     def take(self, state: PlatformState | None, now: float) -> bool:
         """Whether it tells a part of itself for the first time."""
@@ -33,10 +35,15 @@ class Heard:
         for part in PARTS:
             if self.answers(part):
                 self._first_at.setdefault(part, now)
+                self._answered_at[part] = now
         return len(self._first_at) > known
 
     def answers(self, part: str) -> bool:
         return self.state is not None and self.state.answers(part)
+
+    def answered_at(self, part: str) -> float | None:
+        """When that part was last known to be so, seconds since the epoch; None where it never was."""
+        return self._answered_at.get(part)
 
     def seconds(self, now: float) -> float:
         """For how long it has told all that it tells: one part without the other shows little."""

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.domain import Ecc, Gpu, Link, Node, Pcie
+from backends.triage.boards import Boards, shown
 
 KEPT_SECONDS = 7200.0
 KEPT_SAMPLES = 64
+STEADY_SECONDS = 600.0
+"""A counter that stands still for so long begins to grow anew after that."""
 SPACING_SECONDS = 30.0
 """A counter that grows all the time is noted this often."""
 
@@ -20,6 +23,8 @@ class Increase:
 
     count: int
     seconds: float
+    began_at: float | None = None
+    """When it began to grow, seconds since the epoch; None where it did not grow."""
 
 
 def _link_recoveries(links: tuple[Link, ...] | None) -> int | None:
@@ -45,20 +50,20 @@ COUNTERS: dict[str, Callable[[Gpu], int | None]] = {
 class NodeMemory:
     """Of one node. Rules read it; `observe` alone writes it, once per new reading with current values."""
 
-    def __init__(self, asked_at: float | None = None) -> None:
+    def __init__(self, asked_at: float | None = None, boards: Boards | None = None) -> None:
         self.asked_at = asked_at
         """When the node was first asked for, seconds since the epoch."""
+        self.boards = boards
+        """The most GPUs that the node has shown, those that are lost now among them."""
         self._series: dict[tuple[str, str], deque[tuple[float, int]]] = {}
+        self._growth: dict[tuple[str, str], tuple[float, float]] = {}
+        """When a counter began to grow, and when it last grew."""
         self._seen: dict[str, tuple[Ecc, Pcie, tuple[Link, ...] | None]] = {}
         self._active_links: dict[str, dict[int, str | None]] = {}
         self._some_inactive: set[str] = set()
         self._active_ports: set[tuple[str, int]] = set()
         self._keys: frozenset[str] = frozenset()
         self._writable: set[str] = set()
-        self.most_gpus = 0
-        """The most GPUs that the node has shown, those that are lost now among them."""
-        self.most_gpus_at: float | None = None
-        """When it last showed so many."""
         self.was_switched = False
         """An NVLink has led to a switch."""
         self.was_direct = False
@@ -70,11 +75,8 @@ class NodeMemory:
         """Takes note of `node`; `now` in seconds since the epoch."""
         keys = frozenset(gpu.key for gpu in node.gpus)
         if keys != self._keys:
-            if keys and self._keys and not keys & self._keys:
-                self.most_gpus = 0  # other boards altogether: another machine under the same name
             self._forget_all_but(keys or self._keys)
-        if len(node.gpus) >= self.most_gpus:
-            self.most_gpus, self.most_gpus_at = len(node.gpus), now
+        self.boards = shown(self.boards, node, now)
         for gpu in node.gpus:
             if not gpu.lost:
                 seen = self._seen.get(gpu.key)
@@ -99,7 +101,9 @@ class NodeMemory:
             if sample[0] > start:
                 break
             first = sample
-        return Increase(series[-1][1] - first[1], min(seconds, now - first[0]))
+        count = series[-1][1] - first[1]
+        began_at = self._growth[gpu_key, counter][0] if count else None
+        return Increase(count, min(seconds, now - first[0]), began_at)
 
     def latest(self, gpu_key: str, counter: str) -> int | None:
         """The counter as it was last read; None where the board has none."""
@@ -142,6 +146,10 @@ class NodeMemory:
             series = self._series[key] = deque(maxlen=KEPT_SAMPLES)
         if series and value < series[-1][1]:
             series.clear()  # a reset or a reload of the driver counts anew
+            self._growth.pop(key, None)
+        if series and value > series[-1][1]:
+            began, last = self._growth.get(key, (now, now))
+            self._growth[key] = (began if now - last <= STEADY_SECONDS else now, now)
         if len(series) >= 2 and now - series[-2][0] < SPACING_SECONDS:
             series[-1] = (now, value)
         elif not series or value != series[-1][1]:
@@ -153,6 +161,7 @@ class NodeMemory:
     def _forget_all_but(self, keys: frozenset[str]) -> None:
         self._keys = keys
         self._series = {key: series for key, series in self._series.items() if key[0] in keys}
+        self._growth = {key: times for key, times in self._growth.items() if key[0] in keys}
         self._seen = {key: parts for key, parts in self._seen.items() if key in keys}
         self._some_inactive &= keys
         self._active_links = {key: links for key, links in self._active_links.items() if key in keys}

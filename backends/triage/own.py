@@ -1,4 +1,4 @@
-"""What the triage finds wrong with itself: a rule that fails, acknowledgements that cannot be kept."""
+"""What the triage finds wrong with itself: a rule that fails, what cannot be kept."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def kept(warning: str, now: float) -> Finding:
     )
 
 
+def inventory(warning: str, now: float) -> Finding:
+    return finding(
+        INVENTORY.id,
+        Severity.INFO,
+        Subject(),
+        warning,
+        now,
+        cause="likely another program wrote there, or the disk is full",
+        steps=[NextStep("command", "look at the file; without it a GPU that vanishes while nobody looks is not told")],
+    )
+
+
 def _own(name: str, title: str) -> Rule:
     return Rule(
         name, title, (Severity.INFO,), lambda _view: 0, about_values=False, raise_seconds=0.0, first_seconds=0.0
@@ -39,5 +51,6 @@ def _own(name: str, title: str) -> Rule:
 
 BROKEN = _own("rule-failed", "gpudeck's own checks")
 KEPT = _own("acknowledgements", "acknowledgements")
-OWN = {rule.id: rule for rule in (BROKEN, KEPT)}
+INVENTORY = _own("inventory", "the inventory of GPUs")
+OWN = {rule.id: rule for rule in (BROKEN, KEPT, INVENTORY)}
 """What the triage finds wrong with itself."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from backends.domain import Evidence, Finding, Gpu, Severity
 from backends.triage import hits, steps
+from backends.triage.memory import Increase
 from backends.triage.rule import finding, of_gpu
 from backends.triage.rules.clocks import is_slowed
 from backends.triage.state import NodeView, Peer, PeerClass, SiteState, load_class
@@ -221,17 +222,18 @@ def _straggler(view: NodeView, gpu: Gpu, clock: float, median: float, peers: int
 
 def ecc_slope(state: SiteState) -> Iterator[Finding]:
     """Corrected errors that grow much faster than on every peer: cells that are about to fail."""
-    by_model: defaultdict[str, list[tuple[Peer, int, float]]] = defaultdict(list)
+    by_model: defaultdict[str, list[tuple[Peer, Increase]]] = defaultdict(list)
     for peer_class, peers in state.peers.items():
         for peer in peers:
             grown = peer.view.memory.increase(peer.gpu.key, "ecc_corrected", state.now, SLOPE_SECONDS)
             if grown is not None:
-                by_model[peer_class.name].append((peer, grown.count, grown.seconds))
+                by_model[peer_class.name].append((peer, grown))
     for members in by_model.values():
         if len(members) <= MIN_PEERS:
             continue
-        second = sorted(count for _, count, _ in members)[-2]
-        for peer, count, seconds in members:
+        second = sorted(grown.count for _, grown in members)[-2]
+        for peer, grown in members:
+            count, seconds = grown.count, grown.seconds
             if count >= max(SLOPE_ERRORS, SLOPE_FACTOR * second) and seconds >= SLOPE_WATCHED_SECONDS:
                 yield _error_outlier(
                     "radar-ecc",
@@ -240,6 +242,7 @@ def ecc_slope(state: SiteState) -> Iterator[Finding]:
                     f"{count:,} corrected ECC errors within {duration(seconds)}",
                     f"{plural(len(members) - 1, 'peer')}: at most {second:,}",
                     "likely memory cells that are about to fail",
+                    since=grown.began_at,
                 )
 
 
@@ -310,7 +313,14 @@ def _count_outliers(counter: Counter, members: Sequence[tuple[Peer, int]]) -> It
 
 
 def _error_outlier(
-    rule: str, peer: Peer, claim: str, own: str, others: str, cause: str, severity: Severity = Severity.WARNING
+    rule: str,
+    peer: Peer,
+    claim: str,
+    own: str,
+    others: str,
+    cause: str,
+    severity: Severity = Severity.WARNING,
+    since: float | None = None,
 ) -> Finding:
     view, gpu = peer
     return finding(
@@ -318,7 +328,7 @@ def _error_outlier(
         severity,
         of_gpu(view, gpu),
         claim,
-        view.now,
+        view.now if since is None else since,
         evidence=[Evidence(own, None, "nvml"), Evidence(others, None, "peers")],
         cause=cause,
         hits=hits.of_gpu(gpu),

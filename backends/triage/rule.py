@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from backends.domain import Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, clean
+from backends.domain import Earlier, Evidence, Finding, Gpu, Hit, NextStep, NodeReading, Severity, Subject, clean
 from backends.triage.state import NodeView, SiteState
 
 CLAIM_LIMIT = 160
+EVIDENCE_KEPT = 12
+STEPS_KEPT = 8
+FOLDED_KEPT = 32
+EARLIER_KEPT = 8
+"""Of one finding."""
 GPUDECK = "gpudeck"
 NVML_H = "nvml.h"
 
@@ -48,6 +53,8 @@ class Rule:
     counts_gaps: bool = False
     """What comes and goes has lasted since it came first: a connection that is cut again and again is no better than
     one that stays away."""
+    no_better: Callable[[NodeReading], bool] | None = None
+    """While this holds of the node's reading, what the rule said is not over: another finding tells it got worse."""
     raise_seconds: float = 3.0
     """So long it must be so before it is a finding: what comes and goes is none."""
     first_seconds: float = 3.0
@@ -94,6 +101,7 @@ def finding(
     source: str = GPUDECK,
     magnitude: float | None = None,
     again_at: float | None = None,
+    earlier: Iterable[Earlier] = (),
     more: str = "",
     slot: str | None = None,
 ) -> Finding:
@@ -116,6 +124,7 @@ def finding(
         advice_source=source,
         magnitude=magnitude,
         again_at=again_at,
+        earlier=tuple(earlier)[-EARLIER_KEPT:],
     )
 
 

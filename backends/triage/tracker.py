@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from backends.domain import Finding
-from backends.triage.rule import Rule
+from backends.domain import Earlier, Finding
+from backends.triage.rule import EARLIER_KEPT, Rule
 
 GAP_SECONDS = 10.0
 """What was not yet a finding and is not seen for so long begins anew."""
@@ -74,16 +74,17 @@ class Tracker:
             if track.last_at != now:
                 self._miss(identity, track, now, is_held)
         self._looked_at = now
-        return [track.finding for track in self._tracks.values() if track.raised]
+        return [self._told(track) for track in self._tracks.values() if track.raised]
+
+    def _told(self, track: _Track) -> Finding:
+        if track.gone_at is None:
+            return track.finding
+        settles_at = track.gone_at + self._rule_of(track.finding).clear_seconds
+        return replace(track.finding, gone_at=track.gone_at, settles_at=settles_at)
 
     def is_active(self, identity: str) -> bool:
         track = self._tracks.get(identity)
         return track is not None and track.raised
-
-    def gone_at(self, identity: str) -> float | None:
-        """Since when a finding that still stands is no longer seen."""
-        track = self._tracks.get(identity)
-        return None if track is None else track.gone_at
 
     def _see(self, finding: Finding, now: float, is_first: Callable[[Finding], bool], at_once: bool) -> None:
         track = self._tracks.get(finding.id)
@@ -120,13 +121,20 @@ class Recovered:
         self._findings: list[Finding] = []
 
     def add(self, finding: Finding, at: float) -> None:
-        self._findings.insert(0, replace(finding, recovered_at=at, acknowledged=None))
+        """It is over at `at`; it was so until it was last gone, where that is known."""
+        until = at if finding.gone_at is None else finding.gone_at
+        over = replace(finding, recovered_at=until, acknowledged=None, gone_at=None, settles_at=None, unseen_since=None)
+        self._findings.insert(0, over)
         del self._findings[RECOVERED_KEPT:]
 
-    def drop(self, identity: str) -> None:
-        """It is so again."""
-        if any(finding.id == identity for finding in self._findings):
-            self._findings = [finding for finding in self._findings if finding.id != identity]
+    def drop(self, identity: str) -> tuple[Earlier, ...]:
+        """It is so again; when it was so before, oldest first."""
+        over = [finding for finding in self._findings if finding.id == identity]
+        if not over:
+            return ()
+        self._findings = [finding for finding in self._findings if finding.id != identity]
+        last = over[0]
+        return (*last.earlier, Earlier(last.begun_at, last.recovered_at or last.begun_at))[-EARLIER_KEPT:]
 
     def at(self, now: float) -> tuple[Finding, ...]:
         self._findings = [

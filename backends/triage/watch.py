@@ -14,12 +14,15 @@ from backends.feed import Clock, Topic, Unwatch, problem_of
 from backends.ownership import NOBODY, Ownership
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.engine import TIMED_SECONDS, Triager
+from backends.triage.inventory import Inventory
 from backends.triage.state import PlatformState
 
 QUIET_SECONDS = 1.0
 """At most one triage in this time: the nodes of a fleet send one after the other."""
 SLICE_SECONDS = 0.005
 """The event loop gets its turn after so much work."""
+CLOSE_SECONDS = 3.0
+"""A state directory that does not answer is waited for so long at the end."""
 
 
 class PlatformTopics(Protocol):
@@ -46,6 +49,7 @@ class TriageWatch:
         *,
         clock: Clock,
         acknowledgements: Acknowledgements,
+        inventory: Inventory | None = None,
         platform: PlatformTopics | None = None,
         unfinished: Callable[[], tuple[UnfinishedChange, ...]] | None = None,
     ) -> None:
@@ -55,7 +59,7 @@ class TriageWatch:
         self._events = events
         self._clock = clock
         self._acknowledgements = acknowledgements
-        self._triager = Triager(spec, acknowledgements)
+        self._triager = Triager(spec, acknowledgements, inventory=inventory)
         self._unfinished = unfinished
         self._read_journals = False
         self._changed = asyncio.Event()
@@ -81,6 +85,10 @@ class TriageWatch:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._triager.note_inventory()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._exchange_inventory()
 
     def watch_platform(self) -> None:
         """Wants the platform's topics from now on; once more changes nothing."""
@@ -140,8 +148,16 @@ class TriageWatch:
             if self._acknowledgements.file is not None:
                 # A home directory on a network may take its time.
                 self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
+            await self._exchange_inventory()
             await self._read_unfinished()
             self._changed.set()
+
+    async def _exchange_inventory(self) -> None:
+        inventory = self._triager.inventory
+        if inventory.file is None:
+            return
+        found = await asyncio.to_thread(inventory.exchange, inventory.pending)
+        self._triager.take_inventory(found, self._clock.now())
 
     async def _read_unfinished(self) -> None:
         if self._unfinished is None:

@@ -19,7 +19,7 @@ def findings_section(view: NodeView) -> Section:
     lines: list[Line] = []
     for each in own:
         state = state_of(each, view.glyphs)
-        since = units.clock_time(each.since, view.now)
+        since = units.clock_time(each.begun_at, view.now)
         whose = "node: " if each.subject.gpu_key is None and chosen is not None else ""
         lines.append(
             (Cell(fit(state.text, STATE_WIDTH), state.style), Cell(f"{since}  ", "dim"), Cell(f"{whose}{each.claim}"))

@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from backends.domain import NodeState
 from backends.nodes.topology import matrix
+from screens.fabric_section import fabric_section
 from screens.link_sections import gpudirect_section, links_section, matrix_rows, verdict
 from screens.node_pages.view import NodePage, NodeView
 from screens.wiring import wiring_section
@@ -67,7 +68,7 @@ class TopologyPage(NodePage):
             return
         stale = view.reading.state is not NodeState.LIVE
         chosen = None if view.gpu is None else f"GPU{view.gpu.index}"
-        gpus = tuple((gpu.key, gpu.links, gpu.lost, gpu.cpu_affinity, gpu.mig.enabled) for gpu in node.gpus)
+        gpus = tuple((gpu.key, gpu.links, gpu.fabric, gpu.lost, gpu.cpu_affinity, gpu.mig.enabled) for gpu in node.gpus)
         seen = (node.topology, node.host, gpus, stale, chosen, view.glyphs)
         if seen == self._drawn:
             return
@@ -76,7 +77,12 @@ class TopologyPage(NodePage):
         head.set_cells(verdict(node, glyphs, stale), separator="  ")
         links.glyphs = glyphs
         links.set_rows(matrix_rows(matrix(node), node, stale), chosen)
-        sections = [wiring_section(node, glyphs, stale), links_section(node, glyphs), gpudirect_section(node, glyphs)]
+        sections = (
+            fabric_section(node, glyphs),
+            wiring_section(node, glyphs, stale),
+            links_section(node, glyphs),
+            gpudirect_section(node, glyphs),
+        )
         self.query_one(Sheet).set_sections(sections)
 
     @property

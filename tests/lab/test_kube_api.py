@@ -86,7 +86,7 @@ async def test_lists_come_in_pages_and_by_selector() -> None:
 
 async def test_a_watch_tells_changes_bookmarks_and_objects_that_leave_the_selection() -> None:
     async with serving() as service, client(service) as api:
-        service.api.bookmark_seconds = 0.05
+        service.api.watches.bookmark_seconds = 0.05
         core = aio.client.CoreV1Api(api)
         name = (await core.list_node()).items[0].metadata.name
         listed = await core.list_node(label_selector="mark=1")

@@ -11,7 +11,8 @@ import pytest
 from backends.docker.checks import CHECKS
 from backends.domain import Finding, Hit, NextStep, Severity
 from backends.kubernetes.operands import BY_KEY
-from backends.triage.grouping import EXPLAINS, group, order
+from backends.triage.grouping import EXPLAINS, group
+from backends.triage.impact import Impacts
 from backends.triage.rules import RULES, rule_of
 from backends.triage.rules.recovery import DRIVER
 from tests.triage.makers import NOW, told
@@ -24,7 +25,10 @@ def grouped(*findings: Finding, held: Collection[str] = frozenset(), gpus: int =
     groups = group(
         findings, rule_of, held=held, gpus_of={str(name): count for name, count in names.items()}, nodes=nodes
     )
-    return sorted((each.finding for each in groups), key=order)
+    impacts = Impacts()
+    for each in groups:
+        impacts.note(each.finding, each.nodes, NOW)
+    return sorted((each.finding for each in groups), key=impacts.place)
 
 
 FOLDS = [
@@ -147,16 +151,6 @@ def test_something_grave_is_not_hidden_behind_something_light() -> None:
 def test_findings_that_explain_each_other_end_in_one() -> None:
     ring = [told("nvlink-node"), told("fabric-not-ready"), told("fabric-manager"), told("nvlink-down", gpu_index=1)]
     assert len(grouped(*ring)) == 1
-
-
-def test_the_worst_comes_first_and_of_those_the_newest() -> None:
-    findings = [
-        told("vbios-drift", "a", severity=INFO, since=NOW),
-        told("hw-thermal", "b", 0, severity=WARNING, since=NOW - 100),
-        told("pcie-width", "c", 0, severity=WARNING, since=NOW - 10),
-        told("gpu-lost", "d", 0, severity=CRITICAL, since=NOW - 1000),
-    ]
-    assert [finding.rule for finding in grouped(*findings)] == ["gpu-lost", "pcie-width", "hw-thermal", "vbios-drift"]
 
 
 def test_every_rule_named_in_the_table_is_in_the_registry() -> None:

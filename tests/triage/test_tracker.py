@@ -76,7 +76,8 @@ def test_it_goes_after_its_time_and_only_then() -> None:
     at(tracker, 0, slow())
     assert at(tracker, 5, slow())
     assert at(tracker, 6)
-    assert tracker.gone_at(slow().id) == NOW + 6
+    (fading,) = tracker.update([], NOW + 7)
+    assert (fading.gone_at, fading.settles_at) == (NOW + 6, NOW + 66)
     assert at(tracker, 65)
     assert at(tracker, 66) == []
 

@@ -18,6 +18,7 @@ from backends.feed.gpu_history import GpuHistory
 from backends.ownership import Ownership
 from backends.site import Site
 from screens.node import NodeScreen
+from tests.tui.findings import in_order
 from tests.tui.fleets import NOW
 from tui.app import Console, SiteFactory
 from tui.chrome.command_line import CommandLine
@@ -83,7 +84,7 @@ class ScriptedSite:
         self.find(
             replace(
                 triage,
-                findings=tuple(
+                findings=in_order(
                     replace(each, acknowledged=acknowledged) if each.id == finding_id else each
                     for each in triage.findings
                 ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from backends.domain import (
@@ -15,6 +16,7 @@ from backends.domain import (
     Subject,
     Triage,
 )
+from backends.triage.impact import Impacts
 from tests.tui.fleets import NOW
 
 CHECKS = (
@@ -106,7 +108,15 @@ RECOVERED = replace(
 
 def triage(*findings: Finding, recovered: tuple[Finding, ...] = (), seen: int = 6, total: int = 6) -> Triage:
     """All nodes were looked at, the oldest reading is three seconds old."""
-    return Triage(findings, recovered, CHECKS, seen, total, NOW - 3)
+    return Triage(in_order(findings), recovered, CHECKS, seen, total, NOW - 3)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """As triage gives them."""
+    listed, impacts = list(findings), Impacts()
+    for each in listed:
+        impacts.note(each, int(each.subject.gpu_key is None), NOW)
+    return tuple(sorted(listed, key=impacts.place))
 
 
 SEVERAL = triage(LOST, HOT, DISK, DRIFT)

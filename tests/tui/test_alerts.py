@@ -71,7 +71,7 @@ def test_many_at_once_and_many_in_a_row_are_told_together() -> None:
     alerts.hear(triage(LOST, OTHER), SETTLE_SECONDS + 1)
     alerts.hear(triage(LOST, OTHER, replace(LOST, id="third")), SETTLE_SECONDS + 2)
     assert told(alerts, SETTLE_SECONDS + 2) == [], "not so soon"
-    assert told(alerts, AGAIN) == ["other", "third"], "newest first"
+    assert told(alerts, AGAIN) == ["other", "third"], "in the order of triage"
 
 
 def test_what_is_over_or_acknowledged_before_its_turn_is_not_told() -> None:
@@ -95,7 +95,7 @@ def test_what_comes_and_goes_is_told_again_only_when_it_was_forgotten() -> None:
     assert told(alerts, AGAIN) == [LOST.id]
 
 
-def test_the_alert_names_the_newest_and_counts_the_others() -> None:
+def test_the_alert_names_the_first_and_counts_the_others() -> None:
     assert alert_text((LOST,), UNICODE) == "✖ dgx01 gpu2: lost from the bus (XID 79)"
     assert alert_text((LOST, OTHER), ASCII) == "X dgx01 gpu2: lost from the bus (XID 79), and 1 more critical finding"
     assert alert_text((LOST, OTHER, HOT), UNICODE).endswith(", and 2 more critical findings")

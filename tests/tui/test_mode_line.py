@@ -14,7 +14,7 @@ from screens.fleet import FleetScreen
 from screens.triage import TriageScreen
 from tests.tui.consoles import build_on, opened, to_node
 from tests.tui.findings import ACKED, DRIFT, HOT, LOST, SEVERAL, triage
-from tests.tui.fleets import HOSTILE, fleet
+from tests.tui.fleets import HOSTILE, NOW, fleet
 from tui.chrome.modes import Alarm, alarm_of, count_cells, mode_line
 from tui.widgets.glyphs import ASCII, UNICODE
 
@@ -41,6 +41,12 @@ def test_only_open_findings_are_counted() -> None:
     assert alarm_of(triage()) == Alarm()
     assert alarm_of(Triage(nodes_total=6)) is None, "nothing was looked at: nothing is said"
     assert alarm_of(triage(seen=4)) == Alarm(unread=2)
+
+
+def test_what_is_no_longer_so_is_named_after_what_is_and_as_clearing() -> None:
+    gone = replace(LOST, gone_at=NOW)
+    assert alarm_of(triage(gone, HOT)) == Alarm(1, 1, 0, ("warning", HOT.subject.label, HOT.claim))
+    assert alarm_of(triage(gone)) == Alarm(1, 0, 0, ("critical", "dgx01 gpu2", "clearing: lost from the bus (XID 79)"))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from screens.node_pages.values import ValuesPage
 from screens.node_pages.view import NodeView
 from screens.rows import row_key
 from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, settled
-from tests.tui.findings import ACKED, DISK, HOT, LOST, triage
+from tests.tui.findings import ACKED, DISK, HOT, LOST, in_order, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
 from tests.tui.sheets import lines_of
 from tui.app import Console
@@ -336,6 +336,6 @@ async def test_the_fleet_says_the_worst_finding_of_the_selected_row() -> None:
 
 def test_an_acknowledged_finding_comes_after_the_open_ones_of_a_row() -> None:
     acked = replace(ACKED, subject=Subject("dgx01", "GPU-dgx01-1", 1))
-    assert worst_of((acked, HOT, DISK), "dgx01", None) == HOT
+    assert worst_of(in_order((acked, HOT, DISK)), "dgx01", None) == HOT
     assert worst_of((acked,), "dgx01", None) == acked
     assert worst_of((HOT,), "dgx01", "GPU-other") is None

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from backends.domain import Gpu, Host, Link, Node, RdmaPort, Topology, clean
+from backends.domain import Fabric, Gpu, Host, Link, Node, RdmaPort, Service, Topology, clean
 from backends.lab.hardware import SimNode
 from backends.nodes.topology import matrix
+from screens.fabric_section import fabric_section
 from screens.link_sections import gpudirect_section, links_section, matrix_rows, verdict
 from screens.node_pages.topology import TopologyPage
 from screens.wiring import wiring_section
@@ -50,6 +51,60 @@ def test_a_sound_node_says_how_many_links_are_up() -> None:
 
 def test_a_link_that_is_down_comes_first_with_its_number() -> None:
     assert said(BROKEN) == "✖ GPU 4: link 7 down (17/18)  ▲ 1688 errors on GPU 4"
+
+
+def failed_fabric(node: SimNode) -> None:
+    node.host_faults = replace(node.host_faults, services_down=frozenset({"nvidia-fabricmanager"}))
+    for each in node.gpus:
+        each.faults.fabric_state = 1
+
+
+NO_MANAGER = simulated("hgx-h200-02", failed_fabric)
+
+
+def test_a_fabric_manager_that_failed_is_told_and_never_beside_an_all_clear() -> None:
+    assert said(NO_MANAGER) == "✖ Fabric Manager failed  ✖ GPU 0-7 not in the fabric"
+    text = text_of(fabric_section(NO_MANAGER, UNICODE))
+    assert "Fabric Manager  ✖ failed" in text
+    assert "GPU 0-7         ✖ not in the fabric" in text
+    joined = replace(NO_MANAGER, gpus=tuple(replace(each, fabric=Fabric("completed", 0)) for each in NO_MANAGER.gpus))
+    assert said(joined) == "✖ Fabric Manager failed", "links that are up are no all-clear"
+    assert "✓" not in said(joined)
+
+
+def test_a_sound_fabric_is_told_with_its_service() -> None:
+    text = text_of(fabric_section(DGX, UNICODE))
+    assert "Fabric Manager  ✓ active" in text
+    assert "GPU 0-7         ✓ in the fabric" in text
+
+
+def test_boards_that_differ_are_told_apart_the_worst_first() -> None:
+    fabrics = [Fabric("completed", 0, "healthy")] * 4 + [
+        Fabric("completed", 0, "unhealthy"),
+        Fabric("in_progress"),
+        Fabric("completed", 3),
+        Fabric(None),
+    ]
+    node = replace(
+        DGX,
+        host=Host(services=()),
+        gpus=tuple(replace(gpu, fabric=fabric) for gpu, fabric in zip(DGX.gpus, fabrics, strict=True)),
+    )
+    assert [line.strip() for line in text_of(fabric_section(node, UNICODE), width=90).splitlines()[1:]] == [
+        "Fabric Manager  n/a: its service could not be asked",
+        "GPU 4           ✖ in the fabric, unhealthy",
+        "GPU 6           ✖ failed to join the fabric (NVML status 3)",
+        "GPU 5           ▲ still joining the fabric",
+        "GPU 0-3         ✓ in the fabric, healthy",
+        "GPU 7           n/a: boards tell of it from Hopper on",
+    ]
+
+
+def test_a_machine_without_switches_says_nothing_of_a_fabric() -> None:
+    plain = simulated("l40s-01")
+    assert fabric_section(plain, UNICODE).lines == ()
+    down = replace(plain, host=Host(services=(Service("nvidia-fabricmanager.service", "failed"),)))
+    assert "Fabric Manager" not in said(down)
 
 
 def test_a_lost_gpu_is_named_and_its_links_are_not_counted() -> None:
@@ -269,6 +324,15 @@ async def test_a_missing_link_is_marked_without_colour() -> None:
     async with on_page("x", live(BROKEN)) as page:
         assert matrix_lines(page)[1].startswith("G0 ·  18 18 18 17!18")
         assert page.line("links-verdict").startswith("✖ GPU 4: link 7 down")
+
+
+async def test_the_state_of_the_fabric_is_on_the_page_and_follows_it() -> None:
+    async with on_page("x", live(NO_MANAGER), (200, 50)) as page:
+        assert page.line("links-verdict").startswith("✖ Fabric Manager failed")
+        assert "Fabric Manager  ✖ failed" in page.console.text
+        joined = tuple(replace(each, fabric=Fabric("completed", 0)) for each in NO_MANAGER.gpus)
+        await page.publish(live(replace(NO_MANAGER, gpus=joined)))
+        assert "GPU 0-7         ✓ in the fabric" in page.console.text
 
 
 async def test_columns_that_do_not_fit_are_scrolled_beside_their_labels() -> None:

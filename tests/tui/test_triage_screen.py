@@ -16,6 +16,7 @@ from backends.contract import GpudeckError
 from backends.domain import (
     Acknowledgement,
     Check,
+    Earlier,
     Evidence,
     Fleet,
     Gpu,
@@ -35,6 +36,7 @@ from screens.node import NodeScreen
 from screens.triage import TriageScreen, copied_to
 from screens.triage_body import BESIDE_FROM, EvidencePane
 from screens.triage_clear import clear_sections
+from screens.triage_evidence import finding_text
 from tests.triage.makers import told
 from tests.tui.consoles import Opened, build, build_on, grid, lines, node_names, opened
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SETTLED, SEVERAL, triage
@@ -164,7 +166,7 @@ async def test_the_evidence_tells_the_whole_finding(size: tuple[int, int]) -> No
         wanted: tuple[str, ...] = (
             "dgx01 gpu2 H100 80GB HBM3",
             "✖ critical lost from the bus (XID 79)",
-            "since 22:00:50, over 10 m ago",
+            "since 22:00:50, over 10 min ago",
             "alice: python train.py, 60.0 GiB, pid 4242",
             "container 0123456789ab",
             "cause likely the board lost power or its PCIe link",
@@ -261,6 +263,28 @@ async def test_the_evidence_of_what_is_acknowledged_says_who_and_why() -> None:
     async with triaged(SETTLED) as console:
         await select(console, ACKED.id)
         assert "acked 22:03:20 by carol: fan ordered, ticket 4711" in evidence(console)
+
+
+async def test_what_came_again_tells_which_time_it_is_and_when_it_was_so_before() -> None:
+    once, point = Earlier(NOW - 7200, NOW - 7000), Earlier(NOW - 3600, NOW - 3600)
+    async with triaged(triage(replace(LOST, again_at=NOW - 60, earlier=(once, point)))) as console:
+        assert "since 22:12:20, less than 10 min ago" in evidence(console)
+        assert "again third time; before: 20:13:20 to 20:16:40, 21:13:20" in evidence(console)
+        assert grid(console).rows[0].cells[1] == "22:12"
+        assert "so before from 2023" in finding_text(replace(LOST, earlier=(once,)))
+
+
+async def test_what_is_no_longer_so_is_clearing_until_it_counts_as_recovered() -> None:
+    clearing = replace(LOST, gone_at=NOW - 3, settles_at=NOW + 2)
+    async with triaged(triage(clearing)) as console:
+        assert "✖ clearing" in console.text
+        assert "now no longer so since 22:13:17; recovered if that holds until 22:13:22" in evidence(console)
+
+
+async def test_what_nobody_can_look_at_now_says_when_it_was_last_looked_at() -> None:
+    async with triaged(triage(replace(LOST, unseen_since=NOW - 600))) as console:
+        assert "✖ unseen" in console.text
+        assert "last look 22:03:20: it could not be looked at since" in evidence(console)
 
 
 async def test_the_evidence_is_folded_anew_for_another_size() -> None:

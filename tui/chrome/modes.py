@@ -12,7 +12,7 @@ from tui.widgets.columns import Cell
 from tui.widgets.glyphs import SEVERITIES
 
 if TYPE_CHECKING:
-    from backends.domain import Triage
+    from backends.domain import Finding, Triage
     from tui.widgets.glyphs import Glyphs
 
 Tabs = tuple[tuple[str, str, str, bool], ...]
@@ -47,8 +47,12 @@ def alarm_of(triage: Triage) -> Alarm | None:
         if finding.acknowledged is None:
             counts[finding.severity] += 1
     worst = triage.worst
-    told = None if worst is None else (str(worst.severity), worst.subject.label, worst.claim)
+    told = None if worst is None else (str(worst.severity), worst.subject.label, _claim(worst))
     return Alarm(**counts, worst=told, unread=max(0, triage.nodes_total - triage.nodes_seen))
+
+
+def _claim(finding: Finding) -> str:
+    return finding.claim if finding.gone_at is None else f"clearing: {finding.claim}"
 
 
 class Span(NamedTuple):

@@ -75,14 +75,20 @@ def coarse_age(seconds: float | None) -> str:
     return age(seconds)
 
 
-def rough_age(seconds: float) -> str:
-    """How long ago at least, in steps that keep a still screen still: `over 20 m`, `over 3 h`, `over 2 d`."""
+def ago(seconds: float) -> str:
+    """In steps that keep a still screen still: `less than 10 min ago`, `over 20 min ago`, `over 3 h ago`."""
     minutes = int(max(0.0, seconds) // 60)
     if minutes < 10:
-        return "under 10 m"
+        return "less than 10 min ago"
     if minutes < 60:
-        return f"over {minutes // 10 * 10} m"
-    return f"over {minutes // 60} h" if minutes < 2 * 24 * 60 else f"over {minutes // (24 * 60)} d"
+        return f"over {minutes // 10 * 10} min ago"
+    return f"over {minutes // 60} h ago" if minutes < 2 * 24 * 60 else f"over {minutes // (24 * 60)} days ago"
+
+
+def times(count: int) -> str:
+    """`second time`, `third time`, `4th time`, `21st time`."""
+    ending = "th" if 10 < count % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{ ({2: 'second', 3: 'third'}.get(count) or f'{count}{ending}') } time"
 
 
 def clock_time(at: float | None, now: float, seconds: bool = False) -> str:

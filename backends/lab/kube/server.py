@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from backends.feed import Clock
-from backends.lab.kube import discovery, patches, selectors
+from backends.lab.kube import discovery, patches
 from backends.lab.kube.access import Ask, User
 from backends.lab.kube.kinds import Kind
 from backends.lab.kube.logs import Container, LogBook, formatted
 from backends.lab.kube.paths import Target, parse
+from backends.lab.kube.requests import (
+    body_of,
+    container_of,
+    integer,
+    is_dry_run,
+    json_of,
+    match_of,
+    moment,
+    need_uid,
+    scope,
+    verb_of,
+)
 from backends.lab.kube.status import (
     Refusal,
     bad_request,
@@ -29,12 +38,8 @@ from backends.lab.kube.status import (
     two_budgets,
     unauthorized,
 )
-from backends.lab.kube.store import Change, Object, Store
-
-BOOKMARK_SECONDS = 15.0
-WATCH_SECONDS = 300.0
-"""The longest watch without `timeoutSeconds`."""
-
+from backends.lab.kube.store import Object, Store
+from backends.lab.kube.watches import Watches
 
 _SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
@@ -63,9 +68,8 @@ class KubeApi:
         self.store, self.kinds, self.logs, self.clock = store, kinds, logs, clock
         self.faults = Faults()
         self.url = ""
-        self.bookmark_seconds = BOOKMARK_SECONDS
+        self.watches = Watches(store)
         self._users = {user.token: user for user in users}
-        self._cut = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> None:
@@ -78,15 +82,10 @@ class KubeApi:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def close(self) -> None:
-        self.cut_watches()
+        self.watches.cut()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-    def cut_watches(self) -> None:
-        """Ends every watch that runs, as a restarted load balancer does."""
-        cut, self._cut = self._cut, asyncio.Event()
-        cut.set()
 
     # One request
 
@@ -103,8 +102,8 @@ class KubeApi:
         target = parse(request.path, self.kinds)
         if target is None:
             return await self._no_resource(request, user)
-        verb = _verb(request, target)
-        ask = Ask(verb, target.kind.group, target.resource, _scope(target))
+        verb = verb_of(request, target)
+        ask = Ask(verb, target.kind.group, target.resource, scope(target))
         if not user.may(ask):
             raise forbidden(user.name, verb, target.resource, target.kind.group, ask.namespace)
         if target.sub in _SUBRESOURCES:
@@ -134,7 +133,7 @@ class KubeApi:
     async def _no_resource(self, request: web.Request, user: User) -> web.StreamResponse:
         review = discovery.review_kind(request.path)
         if review is not None and request.method == "POST":
-            return web.json_response(_reviewed(await _body(request), user, self.kinds), status=201)
+            return web.json_response(_reviewed(await body_of(request), user, self.kinds), status=201)
         document = discovery.document(request.path, self.kinds)
         if document is None:
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
@@ -147,10 +146,10 @@ class KubeApi:
 
     async def list(self, request: web.Request, target: Target) -> Object:
         """A page of the objects that match; raises Refusal 410 for a page of a list that is too old."""
-        match = _match(request.query)
+        match = match_of(request.query)
         items = [each for each in self.store.select(target.kind, target.namespace) if match(each)]
         start, version = _continued(request.query.get("continue", ""), self.store)
-        limit = _integer(request.query, "limit") or 0
+        limit = integer(request.query, "limit") or 0
         page = items[start : start + limit] if limit else items[start:]
         left = len(items) - start - len(page)
         metadata: dict[str, Any] = {"resourceVersion": str(version)}
@@ -165,20 +164,20 @@ class KubeApi:
         }
 
     async def create(self, request: web.Request, target: Target) -> Object:
-        body = await _body(request)
+        body = await body_of(request)
         if target.kind.namespaced:
             body.setdefault("metadata", {})["namespace"] = target.namespace
-        return self.store.create(target.kind, body, dry_run=_dry_run(request, body))
+        return self.store.create(target.kind, body, dry_run=is_dry_run(request, body))
 
     async def update(self, request: web.Request, target: Target) -> Object:
-        body = await _body(request)
+        body = await body_of(request)
         body.setdefault("metadata", {})["name"] = target.name
         return self.store.replace(
             target.kind,
             body,
             status=target.sub == "status",
             expected=body["metadata"].get("resourceVersion"),
-            dry_run=_dry_run(request, {}),
+            dry_run=is_dry_run(request, {}),
         )
 
     async def patch(self, request: web.Request, target: Target) -> Object:
@@ -186,18 +185,18 @@ class KubeApi:
         if apply is None:
             raise Refusal(415, "UnsupportedMediaType", f"the body of the request was in {request.content_type}")
         old = self.store.get(target.kind, target.namespace, target.name or "")
-        change = await _json(request)
+        change = await json_of(request)
         fresh = apply(old, change)
         expected = change.get("metadata", {}).get("resourceVersion") if isinstance(change, dict) else None
         return self.store.replace(
-            target.kind, fresh, status=target.sub == "status", expected=expected, dry_run=_dry_run(request, {})
+            target.kind, fresh, status=target.sub == "status", expected=expected, dry_run=is_dry_run(request, {})
         )
 
     async def delete(self, request: web.Request, target: Target) -> Object:
-        options = await _body(request) if request.can_read_body else {}
-        _need_uid(self.store.get(target.kind, target.namespace, target.name or ""), target, options)
+        options = await body_of(request) if request.can_read_body else {}
+        need_uid(self.store.get(target.kind, target.namespace, target.name or ""), target, options)
         # As the real one: a body of DeleteOptions is all that counts, the query is not looked at then.
-        dry_run = options.get("dryRun") == ["All"] if options else _dry_run(request, {})
+        dry_run = options.get("dryRun") == ["All"] if options else is_dry_run(request, {})
         gone_object = self.store.delete(target.kind, target.namespace, target.name or "", dry_run=dry_run)
         return (
             gone_object if target.kind.plural == "pods" else {"kind": "Status", "apiVersion": "v1", "status": "Success"}
@@ -206,62 +205,29 @@ class KubeApi:
     # Streams
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        query, kind = request.query, target.kind
-        match = _match(query)
-        after = _integer(query, "resourceVersion") or 0
+        query = request.query
+        after = integer(query, "resourceVersion") or 0
         if after:
-            self.store.changes_after(after, kind)  # a stale version is an HTTP 410, before the first byte
+            self.store.changes_after(after, target.kind)  # a stale version is an HTTP 410, before the first byte
         response = web.StreamResponse(headers={"Content-Type": "application/json;stream=watch"})
         await response.prepare(request)
+        expired = self.faults.expired > 0
+        self.faults.expired -= expired
         with contextlib.suppress(ConnectionError):
-            async for line in self._events(query, target, match, after):
+            async for line in self.watches.events(query, target, match_of(query), expired=expired):
                 await response.write(line)
         return response
-
-    async def _events(
-        self, query: Mapping[str, str], target: Target, match: selectors.Match, after: int
-    ) -> AsyncIterator[bytes]:
-        kind, version = target.kind, after or self.store.version
-        if not after:
-            for each in [each for each in self.store.select(kind, target.namespace) if match(each)]:
-                yield _event("ADDED", each)
-        if self.faults.expired > 0:
-            self.faults.expired -= 1
-            yield _event("ERROR", gone(version, self.store.version).body)
-            return
-        ends = asyncio.get_running_loop().time() + float(_integer(query, "timeoutSeconds") or WATCH_SECONDS)
-        bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
-        cut = self._cut
-        while True:
-            try:
-                changes = self.store.changes_after(version, kind)
-            except Refusal as refusal:
-                yield _event("ERROR", refusal.body)
-                return
-            for change in changes:
-                version = change.version
-                if target.namespace is None or change.object["metadata"].get("namespace") == target.namespace:
-                    what = _as_seen(change, match)
-                    if what is not None:
-                        yield _event(what, change.object)
-            left = ends - asyncio.get_running_loop().time()
-            if left <= 0 or cut.is_set():
-                return
-            if not await _first(min(left, self.bookmark_seconds), self.store.wait(), cut.wait()):
-                version = max(version, self.store.version)
-                if bookmarks:
-                    yield _event("BOOKMARK", _bookmark(kind, version))
 
     async def log(self, request: web.Request, target: Target) -> web.StreamResponse:
         """`pods/NAME/log` with container, tailLines, since*, previous, timestamps, limitBytes and follow."""
         pod = self.store.get(target.kind, target.namespace, target.name or "")
         query = request.query
-        container = Container(target.namespace or "", target.name or "", _container(pod, query.get("container")))
-        since = _integer(query, "sinceSeconds")
-        begin = _moment(query.get("sinceTime")) if since is None else self.clock.now() - since
+        container = Container(target.namespace or "", target.name or "", container_of(pod, query.get("container")))
+        since = integer(query, "sinceSeconds")
+        begin = moment(query.get("sinceTime")) if since is None else self.clock.now() - since
         lines = self.logs.read(
             container,
-            tail=_integer(query, "tailLines"),
+            tail=integer(query, "tailLines"),
             since=begin,
             previous=query.get("previous") == "true",
         )
@@ -272,7 +238,7 @@ class KubeApi:
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
             said = b"".join(formatted(line, stamped) for line in lines)
-            await response.write(said[: _integer(query, "limitBytes") or len(said)])
+            await response.write(said[: integer(query, "limitBytes") or len(said)])
             if query.get("follow") == "true":
                 async for line in self.logs.follow(container, lines[-1][0] if lines else 0):
                     await response.write(formatted(line, stamped))
@@ -281,8 +247,8 @@ class KubeApi:
     async def evict(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Deletes the pod, unless its PodDisruptionBudget has no disruption left, or it has two: as the API server."""
         pod = self.store.get(target.kind, target.namespace, target.name or "")
-        body = await _body(request)
-        _need_uid(pod, target, body.get("deleteOptions") or {})
+        body = await body_of(request)
+        need_uid(pod, target, body.get("deleteOptions") or {})
         budgets = next(kind for kind in self.kinds if kind.plural == "poddisruptionbudgets")
         own = pod["metadata"].get("labels") or {}
         over = []
@@ -295,7 +261,7 @@ class KubeApi:
             status = budget.get("status", {})
             if not status.get("disruptionsAllowed"):
                 raise held(budget["metadata"]["name"], status)
-        dry_run = _dry_run(request, body.get("deleteOptions") or {})
+        dry_run = is_dry_run(request, body.get("deleteOptions") or {})
         self.store.delete(target.kind, target.namespace, target.name or "", dry_run=dry_run)
         return web.json_response(_SUCCESS, status=201)
 
@@ -321,68 +287,6 @@ _SUBRESOURCES: dict[str | None, Callable[[KubeApi, web.Request, Target], Awaitab
 }
 
 
-def _moment(stamp: str | None) -> float | None:
-    """Seconds since the epoch, whole ones as a kubelet takes them; raises Refusal for what is no time."""
-    if stamp is None:
-        return None
-    try:
-        return float(int(datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC).timestamp()))
-    except ValueError:
-        raise bad_request(f"sinceTime {stamp[:40]!r} is no time") from None
-
-
-def _verb(request: web.Request, target: Target) -> str:
-    if request.method == "GET":
-        if target.name is not None:
-            return "get"
-        return "watch" if request.query.get("watch") in ("true", "1") else "list"
-    verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(request.method)
-    if verb is None or (verb != "create" and target.name is None):
-        raise Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-    return verb
-
-
-def _scope(target: Target) -> str | None:
-    return target.namespace if target.kind.namespaced else None
-
-
-def _match(query: Mapping[str, str]) -> selectors.Match:
-    by_label = selectors.labels(query.get("labelSelector", ""))
-    by_field = selectors.fields(query.get("fieldSelector", ""))
-    return lambda each: by_label(each) and by_field(each)
-
-
-def _as_seen(change: Change, match: selectors.Match) -> str | None:
-    """What a change is to a watcher with a selector: an object that no longer matches is deleted for it."""
-    known = change.before is not None and match(change.before)
-    if change.what == "DELETED" or not match(change.object):
-        return "DELETED" if known else None
-    return "MODIFIED" if known else "ADDED"
-
-
-def _event(what: str, each: Object) -> bytes:
-    return json.dumps({"type": what, "object": each}, separators=(",", ":")).encode() + b"\n"
-
-
-def _bookmark(kind: Kind, version: int) -> Object:
-    return {
-        "apiVersion": kind.api_version,
-        "kind": kind.kind,
-        "metadata": {"resourceVersion": str(version), "creationTimestamp": None},
-    }
-
-
-async def _first(seconds: float, *waits: Any) -> bool:
-    """Whether one of `waits` was over within `seconds`."""
-    tasks = [asyncio.ensure_future(each) for each in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
 def _continued(token: str, store: Store) -> tuple[int, int]:
     """Where a list goes on, and the version it was begun at."""
     if not token:
@@ -394,55 +298,6 @@ def _continued(token: str, store: Store) -> tuple[int, int]:
     if version < store.oldest:
         raise gone(version, store.oldest)
     return start, version
-
-
-def _integer(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name, "")
-    return int(text) if text.isdecimal() and text.isascii() else None
-
-
-async def _json(request: web.Request) -> Any:
-    try:
-        return json.loads(await request.text() or "{}")
-    except ValueError:
-        raise bad_request("the body of the request is no JSON") from None
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    body = await _json(request)
-    if not isinstance(body, dict):
-        raise bad_request("the body of the request is no object")
-    return body
-
-
-def _need_uid(found: Object, target: Target, options: Mapping[str, Any]) -> None:
-    """`preconditions` of DeleteOptions; raises Refusal 409."""
-    wanted = (options.get("preconditions") or {}).get("uid")
-    if wanted is not None and wanted != found["metadata"]["uid"]:
-        said = (
-            f'Operation cannot be fulfilled on {target.kind.plural} "{target.name}": Precondition failed: UID in '
-            f"precondition: {wanted}, UID in object meta: {found['metadata']['uid']}"
-        )
-        raise Refusal(409, "Conflict", said)
-
-
-def _dry_run(request: web.Request, options: Mapping[str, Any]) -> bool:
-    return request.query.get("dryRun") == "All" or options.get("dryRun") == ["All"]
-
-
-def _container(pod: Object, named: str | None) -> str:
-    spec = pod.get("spec", {})
-    names = [each["name"] for each in (*spec.get("initContainers", ()), *spec.get("containers", ()))]
-    own = [each["name"] for each in spec.get("containers", ())]
-    if named is None:
-        if len(own) != 1:
-            raise bad_request(
-                f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {own}"
-            )
-        return str(own[0])
-    if named not in names:
-        raise bad_request(f"container {named} is not valid for pod {pod['metadata']['name']}")
-    return named
 
 
 def _reviewed(body: dict[str, Any], user: User, kinds: tuple[Kind, ...]) -> Object:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, NextStep, NodeState, Severity, Subject
+from backends.domain import Evidence, Finding, NextStep, NodeReading, NodeState, Severity, Subject
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import NodeView, SiteState
@@ -105,7 +105,7 @@ OTHER_TROUBLE = Trouble(
 def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
     """The finding of the node's present problem if that belongs to `rule`."""
     problem = view.reading.problem
-    if problem is None or view.reading.state not in (NodeState.DOWN, NodeState.STALE):
+    if problem is None or not is_cut(view.reading):
         return
     trouble = TROUBLES.get(problem.code, OTHER_TROUBLE)
     if trouble.rule != rule:
@@ -124,6 +124,16 @@ def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
         hits=hits.of_node(view.last),
         steps=_what_to_do(view, trouble, problem.hint),
     )
+
+
+def is_cut(reading: NodeReading) -> bool:
+    """Nothing comes from the node."""
+    return reading.problem is not None and reading.state in (NodeState.DOWN, NodeState.STALE)
+
+
+def is_unreachable(reading: NodeReading) -> bool:
+    problem = reading.problem if is_cut(reading) else None
+    return problem is not None and TROUBLES.get(problem.code, OTHER_TROUBLE).rule == _UNREACHABLE
 
 
 def across(told: Finding) -> str | None:
@@ -251,6 +261,11 @@ def slow(view: NodeView) -> Iterator[Finding]:
             cause="likely a GPU that answers late, or a node without CPU time to spare",
             steps=[steps.open_node(view), steps.kernel_log(view)],
         )
+
+
+def silent_across(told: Finding) -> str | None:
+    """Many silent nodes are one trouble; a slow NVML is each node's own."""
+    return "{count} of {total} nodes have sent nothing for a while" if told.severity is Severity.INFO else None
 
 
 def flapping(view: NodeView) -> Iterator[Finding]:

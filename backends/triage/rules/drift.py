@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, Gpu, Severity, Subject
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject
 from backends.triage import steps
+from backends.triage.boards import Boards
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import Machine, NodeView, SiteState, is_guest, machine_of
 from backends.triage.words import listed, plural, ranges
@@ -146,7 +148,7 @@ def gpu_missing(state: SiteState) -> Iterator[Finding]:
                 peers = _fewer(count, models[found.model])
             elif found.is_sure:
                 peers = _fewer(count, machines[found])
-        before = view.memory.most_gpus
+        before = 0 if view.memory.boards is None else view.memory.boards.count
         if peers is not None or count < before or count == 0:
             # A machine without switches may have been built with fewer, for all that it was not seen with more.
             sure = count < before or count not in MACHINE_SIZES or view.memory.was_switched
@@ -173,13 +175,18 @@ def _fewer(own: int, nodes: Counter[int]) -> _Peers | None:
 
 
 def _missing(view: NodeView, count: int, wanted: int, peers: _Peers | None, *, sure: bool) -> Finding:
-    before, before_at = view.memory.most_gpus, view.memory.most_gpus_at
+    known = view.memory.boards
+    before = 0 if known is None else known.count
     shows = "no GPU, though its driver works" if count == 0 else plural(count, "GPU")
     evidence = [Evidence(f"NVML and the driver list {plural(count, 'GPU')}", None, "nvml")]
     claim = f"shows {shows}"
-    if count < before:
+    since, on_purpose = view.now, list[NextStep]()
+    if known is not None and count < before:
         claim += f"; it had {before}"
-        evidence.append(Evidence(f"the last reading with {before} GPUs", before_at, "nvml"))
+        since = known.fewer_at or view.now
+        evidence += _vanished(view, known)
+        forget = f"gpudeck --site {shlex.quote(view.site.name)} inventory forget {shlex.quote(view.name)}"
+        on_purpose.append(steps.command("were they taken out on purpose? then let gpudeck forget them", forget))
     elif peers is not None:
         claim += f", its {plural(peers.count, 'peer')} {peers.usual}"
     if peers is not None:
@@ -191,7 +198,7 @@ def _missing(view: NodeView, count: int, wanted: int, peers: _Peers | None, *, s
         Severity.CRITICAL if sure else Severity.WARNING,
         of_node(view),
         claim,
-        view.now,
+        since,
         evidence=evidence,
         cause="likely a GPU that did not come up at boot"
         if count > 0
@@ -199,11 +206,23 @@ def _missing(view: NodeView, count: int, wanted: int, peers: _Peers | None, *, s
         steps=[
             steps.command(f"on {view.name}: what PCIe sees, and which driver has it", "lspci -k -d 10de:"),
             steps.kernel_log(view),
+            *on_purpose,
             steps.open_node(view),
         ],
         source=PEERS if peers is not None else GPUDECK,
         magnitude=float(wanted - count),
     )
+
+
+def _vanished(view: NodeView, known: Boards) -> Iterator[Evidence]:
+    """Between which readings they went, and which they are."""
+    yield Evidence(f"the last reading with {known.count} GPUs", known.at, "nvml")
+    if known.fewer_at is not None:
+        yield Evidence("the first with fewer: missing since then at the latest", known.fewer_at, "nvml")
+    gone = known.gone(view.node) if view.node is not None else ()
+    if gone:
+        names = listed((board.bus_id or "slot unknown") + f" ({board.key})" for board in gone)
+        yield Evidence(f"no longer listed: {names}", None, "nvml")
 
 
 def _listed(view: NodeView) -> tuple[Gpu, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject
+from backends.fabric import IN_USE, NOT_RUNNING, SERVICE, is_dark, is_switched, service_state
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
 from backends.triage.state import NodeView, is_guest
@@ -16,10 +17,6 @@ from backends.triage.words import duration, ranges
 
 BOOT_SECONDS = 600.0
 """After a boot Fabric Manager and the registration of 8 GPUs take minutes."""
-SERVICE = "nvidia-fabricmanager"
-_SXM = "SXM"
-"""In the name of a board that sits on a baseboard with NVLinks."""
-_IN_USE = ("not_started", "in_progress", "completed")
 _UNREADY = {
     "not_started": ("has not joined the NVSwitch fabric", "not in the NVSwitch fabric"),
     "in_progress": ("is still joining the NVSwitch fabric", "still joining the NVSwitch fabric"),
@@ -97,9 +94,11 @@ def unhealthy(view: NodeView) -> Iterator[Finding]:
 def manager_down(view: NodeView) -> Iterator[Finding]:
     """The unit is there, the machine has NVSwitches, and systemd says that it does not run."""
     service = _service(view)
-    if service not in ("failed", "inactive") or not _switched(view):
+    if service not in NOT_RUNNING or not _switched(view):
         return
-    ready = all(gpu.fabric.state in (None, "completed", "not_supported") for gpu in view.gpus) and not _all_dark(view)
+    ready = all(gpu.fabric.state in (None, "completed", "not_supported") for gpu in view.gpus) and not is_dark(
+        view.gpus
+    )
     yield finding(
         "fabric-manager",
         Severity.WARNING if ready else Severity.CRITICAL,
@@ -108,7 +107,11 @@ def manager_down(view: NodeView) -> Iterator[Finding]:
         view.now,
         evidence=[
             Evidence(f"{SERVICE}: {service}", None, "host"),
-            *([Evidence("no NVLink of any GPU is active: CUDA answers 802", None, "nvml")] if _all_dark(view) else ()),
+            *(
+                [Evidence("no NVLink of any GPU is active: CUDA answers 802", None, "nvml")]
+                if is_dark(view.gpus)
+                else ()
+            ),
             Evidence(f"the machine has NVSwitches; driver {view.node.driver if view.node else 'n/a'}", None, "nvml"),
         ],
         cause="likely its version is not the driver's, or it stopped after an error of a switch",
@@ -119,7 +122,7 @@ def manager_down(view: NodeView) -> Iterator[Finding]:
 
 
 def in_fabric(gpu: Gpu) -> bool:
-    return gpu.fabric.state in _IN_USE and not is_guest(gpu)
+    return gpu.fabric.state in IN_USE and not is_guest(gpu)
 
 
 def tells_health(gpu: Gpu) -> bool:
@@ -131,30 +134,11 @@ def has_service(view: NodeView) -> int:
 
 
 def _service(view: NodeView) -> str | None:
-    services = () if view.node is None else view.node.host.services or ()
-    return next((service.state for service in services if service.name.removesuffix(".service") == SERVICE), None)
+    return service_state(view.node)
 
 
 def _switched(view: NodeView) -> bool:
-    """NVML says so itself, now or before: a link that ends at a switch, or a fabric that a GPU joins.
-
-    Before Hopper there is no fabric state, and without Fabric Manager no link tells where it ends: SXM boards whose
-    links are all down are behind switches, for elsewhere their baseboard itself connects them.
-    """
-    return (
-        view.memory.was_switched
-        or any(
-            gpu.fabric.state in _IN_USE or any(link.remote_kind == "switch" for link in gpu.links or ())
-            for gpu in view.gpus
-        )
-        or (_all_dark(view) and all(_SXM in (gpu.name or "") and not is_guest(gpu) for gpu in view.gpus))
-    )
-
-
-def _all_dark(view: NodeView) -> bool:
-    """Several GPUs tell of links, and none is active."""
-    told = [gpu.links for gpu in view.gpus if gpu.links]
-    return len(told) > 1 and all(link.active is False for links in told for link in links)
+    return is_switched(view.gpus, was_switched=view.memory.was_switched)
 
 
 def _subject(view: NodeView, gpus: list[Gpu]) -> Subject:

@@ -57,12 +57,13 @@ def _uncorrected(view: NodeView, gpu: Gpu, count: int) -> Finding:
         evidence.append(Evidence(f"{plural(gpu.ecc.volatile.corrected, 'corrected error')} beside them", None, "nvml"))
     if gpu.ecc.aggregate.uncorrected:
         evidence.append(Evidence(f"{gpu.ecc.aggregate.uncorrected:,} over the board's life", None, "nvml"))
+    counted_at = None if grown is None else grown.began_at
     return finding(
         "ecc-uncorrected",
         Severity.CRITICAL if is_new and not contained else Severity.WARNING,
         of_gpu(view, gpu),
         f"has {plural(count, 'uncorrectable memory error')} (ECC)" + (", contained" if contained else ""),
-        told[0].at if told else view.now,
+        told[0].begun_at if told else counted_at or view.now,
         evidence=evidence,
         cause="likely memory cells that failed; "
         + (

@@ -120,7 +120,7 @@ def link_errors(view: NodeView) -> Iterator[Finding]:
             Severity.WARNING,
             of_gpu(view, gpu),
             "its NVLinks count errors",
-            view.now - grown.seconds,
+            view.now if grown.began_at is None else grown.began_at,
             evidence=[Evidence(f"{grown.count:,} new errors within {duration(grown.seconds)}{where}", None, "nvml")],
             cause="likely a link at the edge: bridge, cable, connector or switch port",
             hits=hits.of_gpu(gpu),

@@ -180,7 +180,7 @@ def replays(view: NodeView) -> Iterator[Finding]:
             Severity.WARNING,
             of_gpu(view, gpu),
             "repeats packets on its PCIe link",
-            view.now - grown.seconds,
+            view.now if grown.began_at is None else grown.began_at,
             evidence=_replay_evidence(view, gpu),
             cause="likely a link at the edge: seating, riser, cable or slot",
             hits=hits.of_gpu(gpu),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject
+from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject
 from backends.triage import hits, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
@@ -123,8 +123,7 @@ def _of_gpu(view: NodeView, gpu: Gpu | None, events: list[Event]) -> Iterator[Fi
 def _incidents(events: Sequence[Event]) -> list[list[Event]]:
     found: list[list[Event]] = []
     for event in events:
-        since = event.at if event.first_at is None else event.first_at
-        if found and since - found[-1][-1].at <= INCIDENT_SECONDS:
+        if found and event.begun_at - found[-1][-1].at <= INCIDENT_SECONDS:
             found[-1].append(event)
         else:
             found.append([event])
@@ -171,14 +170,15 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
         _claim(xid, _many(heads)),
-        heads[0].at,
+        heads[0].begun_at,
         evidence=_evidence(code, incidents),
         cause=_cause(xid, newest),
         hits=victims(view, gpu, heads) if xid.hits_one_process else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
         source=xids.CATALOGUE,
         magnitude=None if xid.is_app_fault else float(_many(heads)),
-        again_at=(newest[0].first_at or newest[0].at) if len(incidents) > 1 else None,
+        again_at=newest[0].begun_at if len(incidents) > 1 else None,
+        earlier=[Earlier(incident[0].begun_at, incident[-1].at) for incident in incidents[:-1]],
         more="" if gpu is not None else (heads[-1].pci_bus_id or ""),
     )
 
