@@ -6,24 +6,33 @@ from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
 from backends.domain import Gpu
+from backends.nodes.mig.cluster import LABEL
 from backends.nodes.mig.plan import Plan
 
 
 def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:
     """The change that carries `plan` out on `gpu`, the GPU it was made for.
 
-    Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs: it would
-    undo what is made by hand.
+    Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs, since it
+    would undo what is made by hand, and where it was not told how the GPU is divided now.
     """
     if plan.target.node is None:
         raise ConfigError("this plan is for a model and not for a GPU of a node", "")
     if not plan.possible:
         near = "; ".join(f"{each.why}: {each.plan.wish}" for each in plan.nearest)
         raise GpudeckError(plan.reason or "this layout is not possible", f"near: {near}" if near else "")
-    if plan.mig_parted is not None and plan.mig_parted.label:
+    if plan.target.on_operator:
+        told = plan.mig_parted.label[0] if plan.mig_parted is not None else f"{LABEL} of the node"
         raise ChangeRefused(
             f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand",
-            f"change its label instead: {plan.mig_parted.label[0]}",
+            f"change its label instead: {told}",
+        )
+    unnamed = [each for each in plan.target.standing if each.profile is None]
+    if unnamed:
+        named, where = ", ".join(each.name for each in unnamed), f"gpu{plan.target.index} of {plan.target.node}"
+        raise ChangeRefused(
+            f"of {named} on {where} no profile was told: it can be neither checked before nor made again by an undo",
+            "nvidia-smi tells none, nor does an old driver to others than root; the commands of the plan can be typed",
         )
     return mig_change(
         site=site, node=plan.target.node, gpu=gpu, lines=plan.commands, reason=reason, now=now, wish=plan.wish

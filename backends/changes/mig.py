@@ -124,7 +124,7 @@ class MigStep(Step):
         if not found.layout.is_like(self.before) or (found.pending is not None and not self.sets_mode):
             raise StepFailed(
                 f"{self.gpu.label} is not as planned: {found.told(self.gpu)}, expected {self.before.words}",
-                "somebody else has changed it: plan it again",
+                found.layout.hidden_words or "somebody else has changed it: plan it again",
                 untouched=True,
             )
         busy = await holders_in_the_way(reach, self.gpu, self.instances)

@@ -86,6 +86,15 @@ class MigLayout:
             places[key] = replace(place, computes=(*place.computes, part_of(named)))
         return cls(bool(mig.enabled), tuple(places.values()))
 
+    @property
+    def hidden_words(self) -> str:
+        """What to do about GPU instances that no reading of the node shows; empty where there are none."""
+        if all(place.computes for place in self.places):
+            return ""
+        return (
+            "GPU instances without a compute instance are there, which NVML does not list: end them (-dgi), or use them"
+        )
+
     def is_like(self, other: MigLayout) -> bool:
         """The same instances with the same in them, whatever their ids."""
         pairing = paired(self, other)

@@ -18,6 +18,7 @@ from backends.contract import GpudeckError
 from backends.domain import Gpu, NodeState
 from backends.nodes.mig.catalogue import UnknownBoard, board_for
 from backends.nodes.mig.picture import picture
+from backends.ownership import NOBODY
 from screens.node_pages.view import NodePage, NodeView
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
@@ -95,7 +96,7 @@ class MigPage(NodePage):
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What the plan on the page would have typed on the node; empty without one."""
+        """What the plan on the page would have typed, on the node and in its cluster; empty without one."""
         return self._plan.commands if self._plan is not None else ()
 
     def show_node(self, view: NodeView) -> None:
@@ -120,7 +121,8 @@ class MigPage(NodePage):
         if not self.commands:
             self.notify("No commands on this page.", timeout=2, markup=False)
             return
-        self.app.copy_to_clipboard("\n".join(self.commands) + "\n")
+        script = self._plan.script if self._plan is not None else ()
+        self.app.copy_to_clipboard("\n".join(script) + "\n")
         self.notify(f"{len(self.commands)} commands sent to the terminal's clipboard.", timeout=4, markup=False)
 
     def leave(self) -> None:
@@ -238,7 +240,7 @@ class MigPage(NodePage):
             gpu = view.gpu if wish.gpu_index is None else _numbered(node.gpus, wish.gpu_index)
             if gpu is None:
                 return None, (f"the node has no GPU {wish.gpu_index}", "")
-            made = plan(target_of(node, gpu, view.platform), wish)
+            made = plan(target_of(node, gpu, view.platform, view.ownership or NOBODY), wish)
             if view.reading.state is not NodeState.LIVE:
                 made = replace(made, notes=(STALE_NOTE, *made.notes))
             return made, None

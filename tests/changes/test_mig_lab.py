@@ -21,7 +21,7 @@ from backends.changes.mig import MigStep
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_commands import commands
 from backends.changes.mig_layout import MigLayout, parse_wanted
-from backends.changes.mig_state import Holder, MigGpu, in_the_way
+from backends.changes.mig_state import Holder, MigGpu, MigState, in_the_way
 from backends.changes.mig_undo import MigLayoutStep
 from backends.changes.radius import radius_of
 from backends.changes.record import Effect, Status, StepState
@@ -388,6 +388,25 @@ async def test_a_gpu_that_was_changed_meanwhile_is_left_alone(tmp_path: Path) ->
         record = await on.desk.run(change)
         assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
         assert "is not as planned" in record.why
+
+
+async def test_a_gpu_instance_that_nvml_does_not_list_is_named_as_what_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        change = on.change("7g.80gb")
+        first = change.steps[0]
+        assert isinstance(first, MigStep)
+        *seen, last = first.before.places
+        hidden = replace(first.before, places=(*seen, replace(last, computes=())))
+
+        async def told(*_: object) -> MigState:
+            return MigState(hidden)
+
+        monkeypatch.setattr(backends.changes.mig_driver, "state_of", told)
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
+        assert "without a compute instance are there, which NVML does not list" in record.why
 
 
 async def test_another_gpu_under_the_same_index_is_left_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from backends.changes.mig import MigStep
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
-from backends.domain import Fleet, Gpu, Node, NodeReading, NodeState
+from backends.domain import Fleet, Gpu, Mig, MigInstance, Node, NodeReading, NodeState
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
 from backends.nodes.mig.target import target_of, target_of_model
@@ -63,6 +63,28 @@ def test_mig_manager_is_not_worked_against() -> None:
     with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01") as caught:
         change(planned("7g.80gb", platform="kubernetes"))
     assert "nvidia.com/mig.config=" in caught.value.hint
+
+
+def test_mig_manager_is_not_worked_against_where_a_neighbour_tells_no_profile() -> None:
+    silent = replace(NODE.gpus[1], mig=Mig(True, True, 7, (MigInstance(1, 0),)))
+    made = planned("7g.80gb", node=replace(NODE, gpus=(GPU, silent)), platform="openshift")
+    assert made.mig_parted is None
+    with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01") as caught:
+        change(made)
+    assert "nvidia.com/mig.config" in caught.value.hint
+
+
+def test_what_nvidia_smi_does_not_name_is_not_changed() -> None:
+    read_by_smi = replace(GPU, mig=Mig(True, True, 7, (MigInstance(1, 0), MigInstance(5, 0))))
+    made = planned("7g.80gb", read_by_smi, replace(NODE, gpus=(read_by_smi,)))
+    assert made.possible
+    with pytest.raises(
+        ChangeRefused, match=r"of an instance \(gi 1\), an instance \(gi 5\) on gpu0 .* no profile"
+    ) as caught:
+        change(made)
+    assert "nvidia-smi" in caught.value.hint
+    added = planned("+1g.10gb", read_by_smi, replace(NODE, gpus=(read_by_smi,)))
+    assert "no profile was told of an instance (gi 1)" in (added.reason or "")
 
 
 def test_a_plan_for_a_model_is_no_change() -> None:

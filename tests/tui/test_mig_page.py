@@ -17,6 +17,7 @@ from tests.tui.consoles import Opened, ScriptedSite, build, build_on, opened, se
 from tests.tui.fleets import HOSTILE, NOW
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare, one_terminal
 from tests.unit.migs import mig_gpu, node, plain_gpu, process
+from tests.workloads import container_id, owned, pod
 from tui.app import Console
 from tui.widgets.grid import Grid
 from tui.widgets.mig_map import MigMap
@@ -309,6 +310,16 @@ async def test_a_cluster_is_drained() -> None:
         text = said(console)
         assert "kubectl drain dgx01 --ignore-daemonsets" in text
         assert "OR BY MIG MANAGER" in text
+
+
+async def test_the_pods_that_have_to_go_are_named() -> None:
+    held = process(9, 1, container_id=container_id("llama-0"))
+    gpu = mig_gpu("3g.40gb:0", processes=(held,))
+    async with opened(a_console(dgx(gpu), platform="kubernetes")) as console:
+        console.site.ownership.publish(owned(pod("llama-0")), NOW)
+        await to_mig(console)
+        await typed(console, "7g.80gb")
+        await console.until(lambda: "pod team-search/llama-0" in " ".join(said(console).split()), "the pod")
 
 
 async def test_a_gpu_without_mig_is_refused_in_words() -> None:

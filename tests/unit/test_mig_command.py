@@ -97,7 +97,7 @@ def test_every_board_of_the_table_is_answered_for(key: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("--gpu-model", "L40S", "--want", "3g.40gb"), "the MIG table has no GPU called 'L40S'", "A100-80GB"),
+        (("--gpu-model", "L41S", "--want", "3g.40gb"), "the MIG table has no GPU called 'L41S'", "A100-80GB"),
         (("--gpu-model", "A100", "--want", "3g.40gb"), "may mean A100-40GB or A100-80GB", ""),
         (("--gpu-model", "A100-SXM-80", "--want", "3g.40gb"), "no GPU called", "did you mean A100-SXM4-80GB"),
         (("--gpu-model", A100, "--want", "banana"), "cannot be read at 'banana'", "a wish is like"),
@@ -119,6 +119,26 @@ def test_wrong_usage_is_exit_2_with_words(arguments: tuple[str, ...], message: s
     assert message in done.stderr
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_two_gpus_in_one_wish_are_refused_before_anything_is_read(verb: str) -> None:
+    done = run("mig", verb, "--node", "a", "--gpu", "3", "--want", "3g.40gb on gpu 4")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--gpu says 3, the wish says on gpu 4" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["NVIDIA L40S", "L4", "Tesla V100-SXM2-32GB", "NVIDIA GeForce RTX 4090"])
+def test_a_model_without_mig_is_answered_like_a_gpu_without_it(model: str) -> None:
+    code, document = planned("--gpu-model", model, "--want", "1g.5gb")
+    assert code == 1
+    assert document["possible"] is False
+    assert document["reason"] == f"{model} has no MIG"
+    assert (document["commands"], document["profiles"], document["before"]["mig"]) == ([], [], None)
+    said = run("mig", "plan", "--gpu-model", model, "--want", "1g.5gb")
+    assert (said.returncode, said.stderr) == (1, "")
+    assert "not possible: 1g.5gb" in said.stdout
 
 
 def test_a_verb_is_needed() -> None:

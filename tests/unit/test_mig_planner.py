@@ -12,10 +12,11 @@ from backends.nodes.mig.catalogue import UnknownBoard
 from backends.nodes.mig.document import document
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
-from backends.nodes.mig.target import target_of
+from backends.nodes.mig.target import target_of, target_of_model
 from backends.nodes.mig.wish import parse
 from tests.unit.mig_table import PretendSmi, starts_text
 from tests.unit.migs import A100, H100, mig_gpu, node, plain_gpu, process
+from tests.workloads import container_id, owned, pod
 
 
 def planned(gpu: Gpu, wish: str, platform: str | None = None, **more: Any) -> Plan:
@@ -76,16 +77,6 @@ def test_a_wish_with_a_plus_keeps_everything_or_says_what_is_in_the_way() -> Non
     assert first.why == "without 3g.40gb", "what is asked for is in it"
     assert [each.name for each in first.plan.destroys] == ["3g.40gb (gi 1)"]
     assert [each.profile.name for each in first.plan.creates] == ["1g.10gb"]
-
-
-def test_adding_may_move_what_is_there_when_nothing_else_helps() -> None:
-    made = planned(mig_gpu("3g.40gb:0"), "+4x 1g.10gb")
-    assert made.possible
-    assert [each.name for each in made.destroys] == ["3g.40gb (gi 1)"]
-    assert {(each.profile.name, each.start) for each in made.creates} == {
-        ("3g.40gb", 4),
-        *(("1g.10gb", start) for start in range(4)),
-    }
 
 
 def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
@@ -211,6 +202,24 @@ def test_a_change_that_waits_for_a_reset_is_ended_by_it() -> None:
     assert back.steps[0].text == "takes back the change that waits for a reset"
 
 
+def test_taking_a_pending_mode_back_makes_nothing_that_an_exporter_could_see() -> None:
+    running = {"nvidia-dcgm": "active"}
+    gpu = replace(plain_gpu(), mig=Mig(enabled=False, pending=True, max_instances=7))
+    assert "exporter" not in codes(planned(gpu, "all-disabled", services=running))
+    assert "exporter" in codes(planned(mig_gpu("3g.40gb:0"), "+3g.40gb", services=running))
+    assert "exporter" in codes(planned(mig_gpu("3g.40gb:0"), "all-enabled", services=running))
+
+
+def test_more_compute_is_told_only_of_the_same_memory() -> None:
+    def told(wish: str) -> list[str]:
+        return [note for note in planned(mig_gpu(), wish).notes if "would compute" in note]
+
+    assert told("3g.40gb:0") == ["4g.40gb would compute with 4 slices"]
+    assert told("3g.40gb,3g.40gb") == ["4g.40gb + 3g.40gb would compute with 7 slices"]
+    assert told("3g.40gb") == []
+    assert told("1g.20gb:0") == ["2g.20gb would compute with 2 slices"]
+
+
 def test_mig_that_is_to_go_off_is_kept_on_by_a_wish() -> None:
     gpu = mig_gpu("3g.40gb:0")
     gpu = replace(gpu, mig=replace(gpu.mig, pending=False))
@@ -237,6 +246,24 @@ def test_mig_without_an_instance_runs_nothing() -> None:
     assert made.enabled
     assert "no-cuda-device" in codes(made)
     assert "no-cuda-device" not in codes(planned(plain_gpu(), "3g.40gb"))
+
+
+@pytest.mark.parametrize("wish", ["3g.40gb", "all-disabled"])
+def test_where_nvml_lists_no_instance_a_hidden_one_is_looked_for_first(wish: str) -> None:
+    made = planned(mig_gpu(), wish, services={})
+    assert (made.steps[0].kind, made.commands[0]) == ("look", "nvidia-smi mig -i 0 -lgi")
+    assert "must list nothing" in made.steps[0].text
+    assert any("without a compute instance" in note for note in made.notes)
+
+
+def test_a_step_that_takes_everything_takes_what_is_hidden_too() -> None:
+    made = planned(mig_gpu("3g.40gb:0"), "all-disabled")
+    assert "look" not in kinds(made)
+    assert not any("without a compute instance" in note for note in made.notes)
+    beside = planned(mig_gpu("3g.40gb:0"), "+3g.40gb")
+    assert "look" not in kinds(beside)
+    assert any("without a compute instance" in note for note in beside.notes)
+    assert planned(mig_gpu(), "all-enabled").notes == ()
 
 
 def test_never_every_gpu_of_the_node() -> None:
@@ -274,6 +301,44 @@ def test_a_driver_that_is_too_old_is_named_with_what_it_takes() -> None:
     assert planned(plain_gpu(model=H100), "3g.40gb", driver="r555-custom").possible
 
 
+def test_a_model_that_takes_a_newer_driver_than_its_board_says_so() -> None:
+    h20 = plain_gpu(model="NVIDIA H20")
+    assert "on the NVIDIA H20: it takes 535.161.07" in (planned(h20, "3g.48gb", driver="535.104.05").reason or "")
+    assert planned(h20, "3g.48gb", driver="535.161.07").possible
+    sibling = plain_gpu(model="NVIDIA GH200 480GB")
+    assert planned(sibling, "3g.48gb", driver="535.104.05").possible
+
+
+@pytest.mark.parametrize(
+    ("model", "needs"),
+    [
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "displaymodeselector) and VBIOS 98.02.55.00.00"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "displaymodeselector) and VBIOS 98.02.6A.00.00"),
+        ("NVIDIA GB300", "in a GB300 station driver 595.58.03"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", None),
+    ],
+)
+def test_what_a_board_takes_beside_the_driver_is_always_told(model: str, needs: str | None) -> None:
+    made = planned(plain_gpu(model=model), "all-balanced", driver="610.43.02")
+    told = [note for note in made.notes if note.startswith("MIG takes")]
+    assert len(told) == (needs is not None)
+    assert all((needs or "") in note for note in told)
+    assert planned(plain_gpu(model=model), "all-disabled", driver="610.43.02").notes == ()
+
+
+def test_without_a_driver_its_oldest_version_is_told_and_a_name_for_several_models_tells_of_each() -> None:
+    unnamed = replace(target_of_model("H20"), name="GPU of a board id")
+    told = [note for note in plan(unnamed, parse("3g.48gb")).notes if note.startswith("MIG takes")]
+    assert told == [
+        "MIG takes driver 525.85.12 or newer on the GPU of a board id",
+        "MIG takes driver 535.161.07 or newer on the H20",
+    ]
+    board = plan(target_of_model("RTX-PRO-6000-96GB"), parse("2g.48gb"))
+    assert sum("displaymodeselector" in note for note in board.notes) == 2
+    (only,) = [note for note in plan(target_of_model("H20"), parse("3g.48gb")).notes if note.startswith("MIG takes")]
+    assert only == "MIG takes driver 535.161.07 or newer on the H20"
+
+
 def test_a_board_with_mig_that_the_table_lacks_is_an_error() -> None:
     gpu = Gpu(name="NVIDIA X900", mig=Mig(enabled=False, pending=False))
     with pytest.raises(UnknownBoard, match="X900"):
@@ -293,14 +358,15 @@ def test_a_node_of_a_cluster_is_drained_and_its_mig_manager_named() -> None:
     other = mig_gpu("7g.80gb:0", index=2)
     machine = node(plain_gpu(0), gpu, other)
     made = plan(target_of(machine, gpu, "kubernetes"), parse("1g.10gb"))
-    assert kinds(made)[:2] == ["cordon", "drain"]
-    assert kinds(made)[-1] == "uncordon"
-    assert [step.command for step in made.steps if step.where == "cluster"] == [
-        "kubectl cordon dgx01",
-        "kubectl drain dgx01 --ignore-daemonsets",
-        "kubectl uncordon dgx01",
+    assert [(step.kind, step.where) for step in made.steps] == [
+        *((kind, "cluster") for kind in ("cordon", "drain", "pause-operands", "wait-operands")),
+        *((kind, "node") for kind in ("destroy-ci", "destroy-gi", "create", "verify", "verify")),
+        *((kind, "cluster") for kind in ("resume-operands", "uncordon")),
     ]
-    assert not any("kubectl" in command for command in made.commands), "not typed on the node"
+    assert made.commands == tuple(step.command for step in made.steps)
+    assert made.script[:1] == ("# in the cluster",)
+    assert [line for line in made.script if line.startswith("#")][1:] == ["# on dgx01", "# in the cluster"]
+    assert [line for line in made.script if not line.startswith("#")] == list(made.commands)
     assert {"drain", "device-plugin", "mig-manager"} <= codes(made)
     assert made.mig_parted is not None
     assert made.mig_parted.config == (
@@ -317,7 +383,36 @@ def test_a_node_of_a_cluster_is_drained_and_its_mig_manager_named() -> None:
         "    mig-enabled: true\n"
         '    mig-devices: {"7g.80gb": 1}\n'
     )
-    assert made.mig_parted.label[0] == "kubectl label node dgx01 nvidia.com/mig.config=gpu1-1x1g.10gb --overwrite"
+    assert [step.command for step in made.mig_parted.steps] == [
+        "kubectl cordon dgx01",
+        "kubectl drain dgx01 --ignore-daemonsets",
+        "kubectl label node dgx01 nvidia.com/mig.config=gpu1-1x1g.10gb --overwrite",
+        "kubectl get node dgx01 -L nvidia.com/mig.config.state",
+        "kubectl uncordon dgx01",
+    ]
+    written = document(made)["mig_parted"]
+    assert written["label"] == [each["command"] for each in written["steps"]][2:4]
+
+
+def test_what_a_drain_leaves_on_the_gpu_is_paused_as_mig_manager_does_it_and_comes_back() -> None:
+    gpu = plain_gpu()
+    for platform, tool in (("kubernetes", "kubectl"), ("openshift", "oc")):
+        made = plan(target_of(node(gpu), gpu, platform), parse("3g.40gb"))
+        commands = {step.kind: step.command for step in made.steps}
+        names = "device-plugin gpu-feature-discovery dcgm-exporter dcgm nvsm client"
+        label = f"{tool} label nodes --field-selector metadata.name=dgx01 -l nvidia.com/gpu.deploy.$each"
+        assert commands["pause-operands"] == (
+            f"for each in {names}; do {label}=true nvidia.com/gpu.deploy.$each=paused-for-mig-change --overwrite; done"
+        )
+        assert commands["resume-operands"] == (
+            f"for each in {names}; do {label}=paused-for-mig-change nvidia.com/gpu.deploy.$each=true --overwrite; done"
+        )
+        assert commands["wait-operands"] == (
+            f"{tool} wait pod -A --for=delete --timeout=300s --field-selector spec.nodeName=dgx01 "
+            "-l 'app in (nvidia-device-plugin-daemonset,gpu-feature-discovery,nvidia-dcgm-exporter,nvidia-dcgm)'"
+        )
+        order = kinds(made)
+        assert order.index("wait-operands") < order.index("mode-on") < order.index("resume-operands")
 
 
 def test_only_adding_drains_nobody() -> None:
@@ -352,6 +447,26 @@ def test_a_neighbour_whose_profile_is_not_told_gives_no_configuration() -> None:
 
 
 # The document
+
+
+def test_who_has_to_go_is_named_by_the_pod_where_the_platform_knows_it() -> None:
+    ours, theirs = container_id("llama-0"), container_id("elsewhere")
+    processes = (process(9, 1, container_id=ours), process(10, 1, container_id=theirs))
+    gpu = mig_gpu("3g.40gb:0", processes=processes)
+    known = owned(pod("llama-0"))
+    made = plan(target_of(node(gpu), gpu, "kubernetes", known), parse("7g.80gb"))
+    assert [each.text for each in made.blockers] == [
+        "pid 9 alice python train.py in 3g.40gb (gi 1), pod team-search/llama-0 (Deployment llama-70b)",
+        f"pid 10 alice python train.py in 3g.40gb (gi 1), container {theirs[:12]}",
+    ]
+    written = document(made)["blockers"]
+    assert [each["workload"] for each in written] == ["team-search/llama-0", None]
+    assert written[0]["owner"] == "Deployment llama-70b"
+    off = plain_gpu(processes=processes)
+    assert (
+        "pod team-search/llama-0"
+        in plan(target_of(node(off), off, "kubernetes", known), parse("7g.80gb")).blockers[0].text
+    )
 
 
 def test_the_document_says_everything() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backends.nodes.mig.plan import Plan
     from backends.nodes.mig.target import Target
     from backends.nodes.mig.wish import Wish
+    from backends.ownership import Ownership
 
 NARROWEST, WIDEST = 60, 100
 """Columns of the drawing."""
@@ -38,13 +39,13 @@ def mig(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.timeout <= 600:
         raise ConfigError("--timeout must be between 0 and 600 seconds", "")
     wish = parse(arguments.want)
-    made = plan(_target(arguments, _gpu_index(arguments, wish)), wish)
+    made = plan(_target(arguments, gpu_index(arguments, wish)), wish)
     print(json.dumps(document(made), indent=1, allow_nan=False) if arguments.json else _text(made, arguments.ascii))
     return 0 if made.possible else 1
 
 
-def _gpu_index(arguments: argparse.Namespace, wish: Wish) -> int | None:
-    """From --gpu or from the wish itself."""
+def gpu_index(arguments: argparse.Namespace, wish: Wish) -> int | None:
+    """From --gpu or from the wish itself; raises ConfigError where the two differ. None where neither says."""
     if arguments.gpu is not None and wish.gpu_index not in (None, arguments.gpu):
         raise ConfigError(f"--gpu says {arguments.gpu}, the wish says on gpu {wish.gpu_index}", "which is it?")
     index = arguments.gpu if arguments.gpu is not None else wish.gpu_index
@@ -55,11 +56,12 @@ def _gpu_index(arguments: argparse.Namespace, wish: Wish) -> int | None:
 
 def _target(arguments: argparse.Namespace, index: int | None) -> Target:
     from backends.nodes.mig.target import target_of, target_of_model
+    from backends.ownership import NOBODY
 
     if arguments.gpu_model is not None:
         return target_of_model(clean(arguments.gpu_model), index or 0)
     site = site_of(arguments)
-    reading = asyncio.run(_read(_only(site, arguments.node), arguments.timeout))
+    reading, ownership = asyncio.run(_read(_only(site, arguments.node), arguments.timeout))
     node = reading.node
     if node is None:
         problem = reading.problem
@@ -73,7 +75,7 @@ def _target(arguments: argparse.Namespace, index: int | None) -> Target:
         known = ", ".join(str(gpu.index) for gpu in node.gpus) or "none"
         said = f"which GPU of {reading.name}?" if index is None else f"{reading.name} has no GPU {index}"
         raise ConfigError(said, f"--gpu INDEX names one of {known}")
-    return target_of(node, gpu, site.platform)
+    return target_of(node, gpu, site.platform, ownership or NOBODY)
 
 
 def _only(site: SiteSpec, name: str) -> SiteSpec:
@@ -87,12 +89,14 @@ def _only(site: SiteSpec, name: str) -> SiteSpec:
     return replace(site, nodes=nodes)
 
 
-async def _read(site: SiteSpec, timeout: float) -> NodeReading:
+async def _read(site: SiteSpec, timeout: float) -> tuple[NodeReading, Ownership | None]:
+    """The node, and whose work the site's platform says is on it; None where it said nothing."""
     from backends.site import Site
 
     opened = Site(site)
     try:
-        return (await opened.read_once(timeout)).nodes[0]
+        (reading,) = (await opened.read_once(timeout)).nodes
+        return reading, opened.ownership.reading.value
     finally:
         await opened.close()
 

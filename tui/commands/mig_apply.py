@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backends.contract import ConfigError, Unreachable
 from backends.domain import clean
 from tui.commands.changes import change_site, site_named
+from tui.commands.mig import gpu_index
 
 if TYPE_CHECKING:
     from backends.changes.change import Change
@@ -27,6 +28,7 @@ def apply(arguments: argparse.Namespace) -> int:
     from backends.repartition import repartition
 
     wish = parse(arguments.want)
+    index = gpu_index(arguments, wish)
     spec = site_named(arguments, arguments.site)
     chosen = tuple(node for node in spec.nodes if node.name == arguments.node)
     if not chosen:
@@ -34,14 +36,14 @@ def apply(arguments: argparse.Namespace) -> int:
     spec = replace(spec, nodes=chosen)
 
     async def plan(site: Site) -> Change:
-        node, gpu = await _read(site, arguments.gpu)
+        node, gpu = await _read(site, index)
         made = planner.plan(target_of(node, gpu, spec.platform), wish)
         return repartition(made, gpu, site=spec.name, reason=arguments.reason or "", now=site.clock.now())
 
     return asyncio.run(change_site(arguments, spec, plan, None, "done"))
 
 
-async def _read(site: Site, index: int) -> tuple[Node, Gpu]:
+async def _read(site: Site, index: int | None) -> tuple[Node, Gpu]:
     """The node and the GPU as they are now; raises GpudeckError."""
     (reading,) = (await site.read_once(READ_SECONDS)).nodes
     if reading.node is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.geometry import Layout, Room, room
-from backends.nodes.mig.plan import MigParted, Near, Plan
+from backends.nodes.mig.plan import MigParted, Near, Plan, Step
 from backends.nodes.mig.target import GpuInstance
 from tui.widgets import units
 from tui.widgets.columns import Cell
@@ -56,6 +56,7 @@ def _verdict(plan: Plan, paper: Paper) -> Iterator[Line]:
     for word, instances in (("stays", plan.keeps), ("goes", plan.destroys)):
         yield from _told(word, ((each.profile or NOT_MEASURED, place_of(each)) for each in instances), paper)
     yield from _told("new", ((each.profile.name, each.label) for each in plan.creates), paper)
+    yield from _told("new", ((each.words, "where the driver finds a place") for each in plan.adds), paper)
     if plan.blocked_by:
         yield (Cell(f"{glyphs.warn} blocked now by {plan.blocked_by}: see below", "warn"),)
 
@@ -69,7 +70,7 @@ def _headed(head: str, style: str, text: str, paper: Paper) -> list[Line]:
 
 def _summary(plan: Plan) -> str:
     """1 stays, 2 go, 1 new"""
-    stay, go, new = len(plan.keeps), len(plan.destroys), len(plan.creates)
+    stay, go, new = len(plan.keeps), len(plan.destroys), len(plan.creates) + len(plan.adds)
     said = [
         f"{stay} {'stays' if stay == 1 else 'stay'}" if stay else "",
         f"{go} {'goes' if go == 1 else 'go'}" if go else "",
@@ -101,7 +102,8 @@ def drawings(plan: Plan, paper: Paper) -> list[Line]:
     if not plan.enabled:
         return [*lines, *paragraph("MIG off: one GPU", paper, "dim")]
     if plan.after is None or plan.room is None or target.board is None:
-        return [*lines, *paragraph("as before: nothing moves", paper, "dim")]
+        new = "".join(f", and {each.words}" for each in plan.adds)
+        return [*lines, *paragraph(f"as before, nothing moves{new}", paper, "dim")]
     return [*lines, *_after(plan, target.board, plan.after, plan.room, paper)]
 
 
@@ -152,12 +154,16 @@ def commands(plan: Plan, paper: Paper) -> list[Line]:
         return []
     lines: list[Line] = [title("COMMANDS (nothing is applied here)")]
     for step in plan.steps:
-        where = "in the cluster: " if step.where == "cluster" else ""
-        lines += paragraph(f"{where}{step.text}", paper, "dim", f"{paper.glyphs.dot} ")
-        lines += _command(step.command, paper)
-    if plan.mig_parted is not None and plan.mig_parted.label:
+        lines += _step(step, paper)
+    if plan.mig_parted is not None and plan.mig_parted.steps:
         lines += _by_mig_manager(plan.mig_parted, paper)
     return lines
+
+
+def _step(step: Step, paper: Paper) -> list[Line]:
+    where = "in the cluster: " if step.where == "cluster" else ""
+    text = paragraph(f"{where}{step.text}", paper, "dim", f"{paper.glyphs.dot} ")
+    return [*text, *_command(step.command, paper)]
 
 
 def _by_mig_manager(made: MigParted, paper: Paper) -> list[Line]:
@@ -165,8 +171,8 @@ def _by_mig_manager(made: MigParted, paper: Paper) -> list[Line]:
     said = f"with this configuration in the ConfigMap that it reads (key config.yaml), label {made.name}:"
     lines += paragraph(said, paper, "dim", f"{paper.glyphs.dot} ")
     lines += [(Cell(f"    {each}"),) for each in made.config.splitlines()]
-    for command in made.label:
-        lines += _command(command, paper)
+    for step in made.steps:
+        lines += _step(step, paper)
     return lines
 
 
@@ -183,8 +189,11 @@ def _nearest(nearest: Sequence[Near], paper: Paper) -> Iterator[Line]:
             yield from paragraph(f"blocked now by {each.plan.blocked_by}", paper, "bad", f"{paper.glyphs.bad} ", 4)
         for reason in each.plan.stranded.reasons:
             yield from paragraph(reason, paper, "warn", f"{paper.glyphs.warn} ", 4)
-        for command in each.plan.commands:
-            yield from _command(command, paper)
+        if any(step.where == "cluster" for step in each.plan.steps):
+            yield from paragraph("the cluster's part comes with the plan: take it first", paper, "dim", "", 4)
+        for step in each.plan.steps:
+            if step.where == "node":
+                yield from _command(step.command, paper)
 
 
 def _command(command: str, paper: Paper) -> list[Line]:

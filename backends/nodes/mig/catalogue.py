@@ -23,7 +23,23 @@ MEDIA = "+me"
 """In the name of a profile that takes the media engines; one such GPU instance fits on a GPU."""
 _SIGNIFICANT = re.compile(r"\d+gb?")
 _HARMLESS = frozenset(
-    ("sxm", "sxm4", "sxm5", "sxm6", "pcie", "hbm2", "hbm2e", "hbm3", "hbm3e", "ac", "lc", "edition", "superchip")
+    (
+        "sxm",
+        "sxm2",
+        "sxm3",
+        "sxm4",
+        "sxm5",
+        "sxm6",
+        "pcie",
+        "hbm2",
+        "hbm2e",
+        "hbm3",
+        "hbm3e",
+        "ac",
+        "lc",
+        "edition",
+        "superchip",
+    )
 )
 """Words of a model's name that change neither its memory nor its profiles."""
 
@@ -61,13 +77,30 @@ class Profile:
     @property
     def is_plain(self) -> bool:
         """Without an attribute: 1g.24gb, not 1g.24gb+me, +gfx or -me."""
-        return re.fullmatch(r"\d+g\.\d+gb", self.name) is not None
+        return not self.attribute
+
+    @property
+    def attribute(self) -> str:
+        """+me of 1g.24gb+me; empty for a plain one."""
+        return re.sub(r"^\d+g\.\d+gb", "", self.name)
 
     @property
     def memory_gb(self) -> int | None:
         """The figure in the name."""
         found = re.search(r"\.(\d+)gb", self.name)
         return int(found[1]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of a board that takes more for MIG than its siblings."""
+
+    name: str
+    """Without the vendor."""
+    min_driver: str | None = None
+    """None: as the board."""
+    needs: str | None = None
+    """What has to be set up before, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +127,23 @@ class Board:
     note: str
     """What is known and what is assumed, in sentences."""
     profiles: tuple[Profile, ...]
+    models: tuple[Model, ...] = ()
+    """Those with prerequisites of their own."""
+
+    def model(self, name: str | None) -> Model | None:
+        return next((each for each in self.models if _is_called(name, each.name)), None)
+
+    def least_driver(self, name: str | None) -> str:
+        """The oldest driver with MIG on the model called `name`."""
+        model = self.model(name)
+        return self.min_driver if model is None or model.min_driver is None else model.min_driver
+
+    def prerequisites(self, name: str | None) -> tuple[Model, ...]:
+        """What holds for the model called `name`; everything where it is the name of none, as the board's key."""
+        if any(_is_called(name, each) for each in self.names):
+            model = self.model(name)
+            return () if model is None else (model,)
+        return self.models
 
     @property
     def has_placements(self) -> bool:
@@ -123,6 +173,10 @@ class Board:
         return number if number < self.compute_slices else None
 
 
+def _is_called(name: str | None, known: str) -> bool:
+    return sorted(_words(name or "")) == sorted(_words(known))
+
+
 def attribute_form(name: str) -> str:
     """1g.10gb.me.all -> 1g.10gb+me.all: Kubernetes resources and mig-parted names cannot hold a plus sign."""
     return re.sub(r"^(\d+g\.\d+gb)\.(?=me|gfx)", r"\1+", name.strip().lower())
@@ -131,8 +185,21 @@ def attribute_form(name: str) -> str:
 @lru_cache(maxsize=1)
 def boards() -> tuple[Board, ...]:
     """Every board of the table, in its order."""
+    return tuple(_board(entry) for entry in _table()["boards"])
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Any]:
     text = resources.files(__package__).joinpath("profiles.json").read_text(encoding="utf-8")
-    return tuple(_board(entry) for entry in json.loads(text)["boards"])
+    table: Mapping[str, Any] = json.loads(text)
+    return table
+
+
+def has_no_mig(name: str) -> bool:
+    """Whether it is the name of a model that is known to have no MIG: "NVIDIA L40S", "Tesla V100-SXM2-32GB"."""
+    words = _words(name)
+    told = sorted(word for word in words if word not in _HARMLESS and not _SIGNIFICANT.fullmatch(word))
+    return "geforce" in words or any(told == sorted(_words(each)) for each in _table()["without_mig"])
 
 
 def _board(entry: Mapping[str, Any]) -> Board:
@@ -149,6 +216,7 @@ def _board(entry: Mapping[str, Any]) -> Board:
         ids_verified=entry["ids_verified"],
         note=entry["note"],
         profiles=tuple(_profile(each) for each in entry["profiles"]),
+        models=tuple(Model(**each) for each in entry.get("models", ())),
     )
 
 
@@ -192,7 +260,7 @@ def board_named(text: str) -> Board:
         return found[0]
     wanted = _words(text)
     for board in boards():
-        if any(sorted(wanted) == sorted(_words(name)) for name in (board.key, *board.names)):
+        if any(_is_called(text, name) for name in (board.key, *board.names)):
             return board
     candidates = [board for board in boards() if _may_mean(wanted, board)]
     if len(candidates) == 1:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.domain import GpuProcess, Service
-from backends.nodes.mig.geometry import Layout
+from backends.domain import GpuProcess, Service, clean
+from backends.domain.text import NAME_LIMIT
+from backends.nodes.mig.geometry import Layout, Wanted
 from backends.nodes.mig.plan import Blocker, Cost
 from backends.nodes.mig.target import GpuInstance, Target
+from backends.ownership import owner_words
 
-OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 CLIENTS = re.compile(r"(nvidia-)?(dcgm|nvsm|persistenced)|nv-hostengine", re.IGNORECASE)
 """Services and commands that keep a GPU open: MIG user guide, "In use by another client"."""
 
@@ -25,6 +26,16 @@ class Change:
     """MIG mode afterwards."""
     destroys: tuple[GpuInstance, ...] = ()
     creates: Layout = ()
+    adds: tuple[Wanted, ...] = ()
+    """Made where the driver finds a place."""
+
+    @property
+    def makes(self) -> bool:
+        return bool(self.creates or self.adds)
+
+    @property
+    def changes_instances(self) -> bool:
+        return self.makes or bool(self.destroys)
 
     @property
     def switches_mode(self) -> bool:
@@ -34,7 +45,15 @@ class Change:
     @property
     def anything(self) -> bool:
         takes_back = self.target.pending is not None and self.target.pending != self.enabled
-        return bool(self.switches_mode or takes_back or self.destroys or self.creates)
+        return bool(self.switches_mode or takes_back or self.changes_instances)
+
+    @property
+    def may_be_hidden(self) -> bool:
+        """A GPU instance without a compute instance would be in the way, and no step takes it: NVML lists none such."""
+        target = self.target
+        takes_all = bool(self.destroys) and len(self.destroys) == len(target.instances)
+        there = bool(target.enabled) and target.node is not None
+        return there and not takes_all and (self.makes or self.switches_mode)
 
     @property
     def disturbs(self) -> bool:
@@ -43,7 +62,7 @@ class Change:
 
     @property
     def on_operator(self) -> bool:
-        return self.target.platform in OPERATOR_PLATFORMS
+        return self.target.on_operator
 
     @property
     def resets(self) -> bool:
@@ -69,7 +88,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "instances-not-persistent",
-        lambda change: bool(change.creates),
+        lambda change: change.makes,
         (
             "the instances are gone after a reboot or a reset of the GPU: something must make them again, as "
             "nvidia-mig-manager.service or MIG Manager does"
@@ -90,7 +109,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "no-cuda-device",
-        lambda change: change.enabled and not change.creates and len(change.destroys) == len(change.target.instances),
+        lambda change: change.enabled and not change.makes and len(change.destroys) == len(change.target.instances),
         "without an instance the GPU runs no CUDA work",
     ),
     (
@@ -118,7 +137,7 @@ _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     ),
     (
         "exporter",
-        lambda change: change.anything and not change.switches_mode and bool(_clients(change.target.services)),
+        lambda change: change.changes_instances and not change.switches_mode and bool(_clients(change.target.services)),
         "DCGM and its exporter see the new instances after their restart",
     ),
     (
@@ -167,11 +186,11 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     if target.processes is None:
         found.append(Blocker("unknown", "the processes on this GPU could not be read: look before you change it"))
     elif change.switches_mode:
-        found += [_process(each, None) for each in target.processes]
+        found += [_process(target, each, None) for each in target.processes]
     else:
-        found += [_process(each, instance) for instance in change.destroys for each in instance.processes or ()]
+        found += [_process(target, each, instance) for instance in change.destroys for each in instance.processes or ()]
         # A process whose instance was not told may sit in one that goes.
-        found += [_process(each, None) for each in target.stray_processes]
+        found += [_process(target, each, None) for each in target.stray_processes]
     if target.processes_omitted:
         found.append(Blocker("unknown", f"and {target.processes_omitted} more processes that were not read"))
     found += [Blocker("monitoring", f"service {name} keeps the GPU open", service=name) for name in clients(change)]
@@ -182,19 +201,26 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
-def _process(process: GpuProcess, instance: GpuInstance | None) -> Blocker:
+def _process(target: Target, process: GpuProcess, instance: GpuInstance | None) -> Blocker:
     command = process.command or "n/a"
     kind = "display" if process.kind == "graphics" else "process"
     if CLIENTS.search(command.split(" ")[0]):
         kind = "monitoring"
     where = "" if instance is None else f" in {instance.name}"
-    container = f", container {process.container_id[:12]}" if process.container_id else ""
+    workload = target.owners.get(process.container_id or "")
+    owner = None if workload is None else owner_words(workload) or None
+    inside = f", container {process.container_id[:12]}" if process.container_id else ""
+    if workload is not None:
+        behind = f" ({owner})" if owner else ""
+        inside = f", {'pod' if target.on_operator else 'container'} {clean(workload.title, NAME_LIMIT)}{behind}"
     return Blocker(
         kind,
-        f"pid {process.pid} {process.user or 'n/a'} {command}{where}{container}",
+        f"pid {process.pid} {process.user or 'n/a'} {command}{where}{inside}",
         pid=process.pid,
         user=process.user,
         command=process.command,
         gi=process.gi,
         container_id=process.container_id,
+        workload=None if workload is None else workload.title,
+        owner=owner,
     )

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from backends.nodes.mig.catalogue import Board
-from backends.nodes.mig.geometry import Placement, Room, Stranded
-from backends.nodes.mig.plan import Plan
+from backends.nodes.mig.geometry import Placement, Room, Stranded, Wanted
+from backends.nodes.mig.plan import MigParted, Plan
 from backends.nodes.mig.target import GpuInstance, Target
 
 SCHEMA = "gpudeck/mig-plan/1"
@@ -49,8 +49,12 @@ def _body(plan: Plan) -> dict[str, Any]:
         "costs": [asdict(each) for each in plan.costs],
         "blockers": [asdict(each) for each in plan.blockers],
         "notes": list(plan.notes),
-        "mig_parted": None if plan.mig_parted is None else asdict(plan.mig_parted),
+        "mig_parted": None if plan.mig_parted is None else _mig_parted(plan.mig_parted),
     }
+
+
+def _mig_parted(made: MigParted) -> dict[str, Any]:
+    return {**asdict(made), "label": list(made.label)}
 
 
 def _gpu(target: Target) -> dict[str, Any]:
@@ -83,7 +87,7 @@ def _profiles(board: Board) -> list[dict[str, Any]]:
 def _placements(plan: Plan) -> list[dict[str, Any]]:
     """Everything that stands afterwards; of what stays at a place that was not read, start and size are null."""
     if plan.after is None:
-        return [{**_instance(each), "kept": True} for each in plan.keeps]
+        return [*({**_instance(each), "kept": True} for each in plan.keeps), *map(_added, plan.adds)]
     kept = {each.placement: each.gi for each in plan.keeps}
     return [
         {
@@ -93,6 +97,14 @@ def _placements(plan: Plan) -> list[dict[str, Any]]:
         }
         for each in plan.after
     ]
+
+
+def _added(each: Wanted) -> dict[str, Any]:
+    """A new instance whose place is the driver's choice, unless it was asked for."""
+    if each.start is not None:
+        return {**_placement(Placement(each.profile, each.start)), "kept": False, "gi": None}
+    unplaced = {"start": None, "size": each.profile.size, "placement": None}
+    return {"profile": each.profile.name, "id": each.profile.id, **unplaced, "kept": False, "gi": None}
 
 
 def _placement(each: Placement) -> dict[str, Any]:

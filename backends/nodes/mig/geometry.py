@@ -51,6 +51,11 @@ class Wanted:
     profile: Profile
     start: int | None = None
 
+    @property
+    def words(self) -> str:
+        """3g.40gb, or 3g.40gb:4 with its place."""
+        return self.profile.name if self.start is None else f"{self.profile.name}:{self.start}"
+
 
 @dataclass(frozen=True, slots=True)
 class Room:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
-from backends.nodes.mig.geometry import Layout, Room, Stranded
+from backends.nodes.mig.geometry import Layout, Room, Stranded, Wanted
 from backends.nodes.mig.target import GpuInstance, Target
 
 
@@ -13,8 +14,9 @@ class Step:
     """One thing to do, in order."""
 
     kind: str
-    """cordon, drain, stop-clients, mode-on, mode-off, check-mode, reset, destroy-ci, destroy-gi, create, verify,
-    start-clients, uncordon."""
+    """cordon, drain, pause-operands, wait-operands, stop-clients, look, mode-on, mode-off, check-mode, reset,
+    destroy-ci, destroy-gi, create, verify, start-clients, resume-operands, uncordon; with MIG Manager also label,
+    check-label."""
     command: str
     """The exact command line."""
     text: str
@@ -43,6 +45,10 @@ class Blocker:
     command: str | None = None
     gi: int | None = None
     container_id: str | None = None
+    workload: str | None = None
+    """The pod or container it belongs to, with its namespace; None where no platform knows it."""
+    owner: str | None = None
+    """`Deployment llama-70b`: what a person deployed."""
     service: str | None = None
 
 
@@ -54,8 +60,13 @@ class MigParted:
     """Of the configuration; also a valid value of the label nvidia.com/mig.config."""
     config: str
     """The YAML file. It names every GPU of the node that has MIG, so that none is changed by omission."""
-    label: tuple[str, ...] = ()
-    """Commands that have MIG Manager apply it, on a platform that has it."""
+    steps: tuple[Step, ...] = ()
+    """How MIG Manager is made to apply it, on a platform that has it."""
+
+    @property
+    def label(self) -> tuple[str, ...]:
+        """The command that tells MIG Manager, and the one that shows how far it is."""
+        return tuple(step.command for step in self.steps if step.kind in ("label", "check-label"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class Plan:
     destroys: tuple[GpuInstance, ...] = ()
     creates: Layout = ()
     """Largest first."""
+    adds: tuple[Wanted, ...] = ()
+    """Made where the driver finds a place: what is there stays, and where it stands could not be read."""
     after: Layout | None = None
     """Everything that stands afterwards, by place; None where the places of what stays are not known."""
     room: Room | None = None
@@ -96,8 +109,19 @@ class Plan:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What is typed on the node, in order."""
-        return tuple(step.command for step in self.steps if step.where == "node")
+        """What is typed, in order: on the node, and around it in the cluster."""
+        return tuple(step.command for step in self.steps)
+
+    @property
+    def script(self) -> tuple[str, ...]:
+        """`commands` with a comment where another machine begins, if there is more than one."""
+        if len({step.where for step in self.steps}) < 2:
+            return self.commands
+        lines: list[str] = []
+        for where, steps in groupby(self.steps, key=lambda step: step.where):
+            lines.append("# in the cluster" if where == "cluster" else f"# on {self.target.node or 'the node'}")
+            lines += [step.command for step in steps]
+        return tuple(lines)
 
     @property
     def blocked_by(self) -> int:

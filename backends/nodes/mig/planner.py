@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from backends.nodes.mig import refusal
-from backends.nodes.mig.catalogue import Board, Profile
+from backends.nodes.mig.catalogue import Profile
 from backends.nodes.mig.consequences import Change, blockers, costs
-from backends.nodes.mig.geometry import Layout, Stranded, Wanted, can_arrange, describe, room, stranded
+from backends.nodes.mig.geometry import Stranded, Wanted, can_arrange, describe, room, stranded
 from backends.nodes.mig.plan import Near, Plan
 from backends.nodes.mig.refusal import MOST_NEAR, Suggestion
-from backends.nodes.mig.solve import Solution, Standing, solve
 from backends.nodes.mig.steps import mig_parted, steps
-from backends.nodes.mig.target import UNPLACED_NOTE, GpuInstance, Target
-from backends.nodes.mig.wish import Resolved, Wish, resolve
+from backends.nodes.mig.target import Target
+from backends.nodes.mig.ways import Way, anew, beside
+from backends.nodes.mig.wish import Asked, Resolved, Wish, resolve
 
 ADDS_NOTE = "a wish is the whole layout: what it does not name goes; to add to what is there write +"
 
@@ -39,13 +39,17 @@ def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
         return _refused(target, text, reason, suggestions if near else ())
     stays = _standing_profiles(target) if wish.adds else []
     if stays is None:
-        return Plan(target, text, possible=False, reason="an instance that is there has a profile the table lacks")
+        return Plan(target, text, possible=False, reason=refusal.why_unknown(target))
     if any(count > each.profile.max_instances for each, count in resolved.counts.items()):
         return _does_not_fit(target, text, resolved, stays, near)
     wanted = (*resolved.wanted, *(Wanted(each) for each in stays))
     if not can_arrange(board, wanted):
         return _does_not_fit(target, text, resolved, stays, near)
-    return _possible(target, wish, text, resolved.enabled, wanted)
+    if stays:
+        return _beside(target, wish, text, resolved, near)
+    made = _possible(target, text, wish.config, resolved.enabled, anew(target, wanted))
+    noted = made.destroys and wish.config is None
+    return replace(made, notes=(ADDS_NOTE, *made.notes)) if noted else made
 
 
 def _text(wish: Wish, resolved: Resolved) -> str:
@@ -62,33 +66,37 @@ def _text(wish: Wish, resolved: Resolved) -> str:
 def _standing_profiles(target: Target) -> list[Profile] | None:
     """Of what stands, for a wish that adds to it; None where one of them is not in the table."""
     assert target.board is not None, "asked for only with a board"
-    found = [target.board.profile(each.profile or "") for each in target.instances]
+    found = [target.board.profile(each.profile or "") for each in target.standing]
     known = [each for each in found if each is not None]
     return known if len(known) == len(found) else None
 
 
-def _possible(target: Target, wish: Wish, text: str, enabled: bool, wanted: tuple[Wanted, ...]) -> Plan:
+def _beside(target: Target, wish: Wish, text: str, resolved: Resolved, near: bool) -> Plan:
+    """The plan of a wish that adds to what stands. It never takes anything away."""
+    way = beside(target, resolved.wanted)
+    if isinstance(way, Way):
+        return _possible(target, text, wish.config, resolved.enabled, way)
+    reason = f"what is there stays for a +: {way}"
+    if not near or target.layout is None:
+        # Without the places nothing is known to be near: every other layout would take away what runs.
+        return Plan(target, text, possible=False, reason=reason)
+    standing = tuple(Asked(each.profile or "", start=None) for each in target.standing)
+    others = (
+        ("the same at other places", Wish(tuple(replace(each, start=None) for each in wish.asked), adds=True)),
+        ("as a whole layout, in which what is there may move", Wish((*standing, *wish.asked))),
+    )
+    plans = [Near(why, plan(target, other, near=False)) for why, other in others]
+    possible = tuple(each for each in plans if each.plan.possible)
+    return Plan(target, text, possible=False, reason=reason, nearest=possible)
+
+
+def _possible(target: Target, text: str, config: str | None, enabled: bool, way: Way) -> Plan:
     assert target.board is not None, "asked for only with a board"
-    board, layout = target.board, target.layout
-    notes: list[str] = []
-    created: Layout = ()
-    after: Layout | None = None
-    standing = target.instances if target.enabled else ()
-    if layout is None and _same_profiles(board, standing, wanted):
-        keeps = standing
-    else:
-        if layout is None:
-            notes.append(UNPLACED_NOTE)
-        solution = _solve(board, layout, standing, wanted)
-        keeps = tuple(standing[position] for position in solution.kept)
-        created = solution.created
-        stays = tuple((layout or ())[position] for position in solution.kept)
-        after = tuple(sorted((*stays, *created), key=lambda each: each.start))
-    destroys = tuple(each for each in standing if each not in keeps)
-    change = Change(target, enabled, destroys, created)
+    board, after = target.board, way.after
+    notes = [] if way.note is None else [way.note]
+    destroys = tuple(each for each in target.standing if each not in way.keeps)
+    change = Change(target, enabled, destroys, way.created, way.adds)
     left = None if after is None else room(board, after)
-    if destroys and not wish.adds and wish.config is None:
-        notes.append(ADDS_NOTE)
     lost = Stranded() if left is None or not enabled else stranded(board, left)
     better = refusal.uses_more(board, [each.profile for each in after or ()]) if lost.compute_slices else None
     if better is not None:
@@ -98,50 +106,37 @@ def _possible(target: Target, wish: Wish, text: str, enabled: bool, wanted: tupl
         text,
         possible=True,
         enabled=enabled,
-        keeps=keeps,
+        keeps=way.keeps,
         destroys=destroys,
-        creates=created,
+        creates=way.created,
+        adds=way.adds,
         after=after,
         room=left,
         stranded=lost,
-        steps=steps(change, tuple(each for each in after or () if each not in created), keeps),
+        steps=steps(change, tuple(each for each in after or () if each not in way.created), way.keeps),
         costs=costs(change),
         blockers=blockers(change),
         notes=(*notes, *_notes(target, change)),
-        mig_parted=None if after is None else mig_parted(change, after, wish.config),
+        mig_parted=mig_parted(change, _profiles_after(way), config),
     )
 
 
-def _solve(
-    board: Board, layout: Layout | None, standing: tuple[GpuInstance, ...], wanted: tuple[Wanted, ...]
-) -> Solution:
-    movable = layout is not None and all(each.gi is not None for each in standing)
-    stands = (
-        [Standing(place, len(each.processes or ())) for place, each in zip(layout or (), standing, strict=True)]
-        if movable
-        else []
-    )
-    found = solve(board, stands, wanted)
-    assert found is not None, "without anything that stays it can be placed"
-    return found
-
-
-def _same_profiles(board: Board, standing: Iterable[GpuInstance], wanted: Iterable[Wanted]) -> bool:
-    """What stands is what is wanted, wherever it stands."""
-    pinned = any(each.start is not None for each in wanted)
-    profiles = [board.profile(each.profile or "") for each in standing]
-    return not pinned and Counter(profiles) == Counter(each.profile for each in wanted)
+def _profiles_after(way: Way) -> list[str | None]:
+    """The profiles of everything that stands afterwards, by place where the places are known."""
+    if way.after is not None:
+        return [each.profile.name for each in way.after]
+    return [*(each.profile for each in way.keeps), *(each.profile.name for each in way.adds)]
 
 
 def _notes(target: Target, change: Change) -> list[str]:
-    board, said = target.board, []
+    board, said = target.board, refusal.prerequisites(target) if change.enabled else []
     assert board is not None, "asked for only with a board"
     if change.anything and target.node is None:
         said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")
-    if change.creates and not (board.ids_verified and board.confidence == "high"):
+    if change.makes and not (board.ids_verified and board.confidence == "high"):
         said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.index} -lgipp")
-    if change.creates and target.enabled and target.node is not None and len(change.destroys) < len(target.instances):
-        said.append("a GPU instance without a compute instance is not listed by NVML: -lgi shows it")
+    if change.may_be_hidden:
+        said.append("a GPU instance without a compute instance is not listed by NVML, and in the way: -lgi shows it")
     return said
 
 
@@ -174,5 +169,5 @@ def _refused(target: Target, text: str, reason: str, suggestions: Iterable[Sugge
         key = tuple(sorted(each.name for each in profiles))
         if key not in found and len(found) < MOST_NEAR:
             wanted = tuple(Wanted(each) for each in profiles)
-            found[key] = Near(why, _possible(target, Wish(adds=True), describe(profiles), True, wanted))
+            found[key] = Near(why, _possible(target, describe(profiles), None, True, anew(target, wanted)))
     return Plan(target, text, possible=False, reason=reason, nearest=tuple(found.values()))

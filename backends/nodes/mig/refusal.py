@@ -8,7 +8,8 @@ Nearest is defined, so that the same wish always gets the same answer:
   board follow, two equal instances and two that use all compute slices;
 - pinned places that cannot be are given up;
 - of a set that does not fit: its largest part (most compute slices, then most memory, then most instances), and as many
-  instances of profiles no larger than asked for (the same measure, then the fewest changes).
+  instances of profiles no larger than asked for (the same measure, then the fewest changes); a profile with an
+  attribute (+me, -me, +gfx) only where one was asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 from backends.nodes.mig.catalogue import Board, Profile, profiles_called
@@ -43,9 +44,27 @@ def hindrance(target: Target) -> str | None:
         return f"{name} has no MIG"
     if target.enabled is None:
         return f"NVML tells no MIG mode of {name}: the board or its driver has no MIG"
-    if not target.enabled and _older(target.driver, target.board.min_driver):
-        return f"driver {target.driver} has no MIG on the {target.board.key}: it takes {target.board.min_driver}"
+    least = target.board.least_driver(target.name)
+    if not target.enabled and _older(target.driver, least):
+        return f"driver {target.driver} has no MIG on the {target.name or target.board.key}: it takes {least}"
     return None
+
+
+def prerequisites(target: Target) -> list[str]:
+    """What MIG takes on this board, a sentence each; nothing of what is known to be so, as where MIG is on."""
+    board = target.board
+    if board is None or target.enabled:
+        return []
+    name = target.name or board.key
+    said = []
+    if target.driver is None:
+        said.append(f"MIG takes driver {board.least_driver(name)} or newer on the {name}")
+    for model in board.prerequisites(name):
+        if model.needs is not None:
+            said.append(f"MIG takes {model.needs} on the {model.name}")
+        elif model.min_driver is not None and target.driver is None and board.model(name) is None:
+            said.append(f"MIG takes driver {model.min_driver} or newer on the {model.name}")
+    return said
 
 
 def _older(driver: str | None, least: str) -> bool:
@@ -54,6 +73,14 @@ def _older(driver: str | None, least: str) -> bool:
         return driver is not None and [int(part) for part in driver.split(".")] < [int(p) for p in least.split(".")]
     except ValueError:
         return False
+
+
+def why_unknown(target: Target) -> str:
+    """Why nothing can be put beside what stands: not every profile of it is known."""
+    unnamed = [each.name for each in target.standing if each.profile is None]
+    if unnamed:
+        return f"no profile was told of {', '.join(unnamed)}: nvidia-smi tells none, nor an old driver without root"
+    return "an instance that is there has a profile the table lacks"
 
 
 def why_not(board: Board, counts: Mapping[Wanted, int], beside: str = "") -> str:
@@ -92,27 +119,27 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def why_foreign(board: Board, foreign: Sequence[Asked]) -> str:
     """Each name the board does not have, where it belongs, and what this board has."""
-    said = [_why_foreign(board, each) for each in dict.fromkeys(foreign)]
+    said = [_why_foreign(board, name) for name in dict.fromkeys(each.name for each in foreign)]
     return f"{'; '.join(said)}. The {board.key} has {', '.join(profile.name for profile in board.profiles)}"
 
 
-def _why_foreign(board: Board, asked: Asked) -> str:
-    if asked.name.isdigit():
-        return f"no profile of the {board.key} has the number {asked.name}"
-    meant = [each.name for each in substitutes(board, asked.name)]
-    if "." not in asked.name:
-        exact = [each for each in board.profiles if each.is_plain and asked.name in each.name.split(".")]
-        return f"{asked.name} is a size and no profile: {_said(meant)} {'has' if len(meant) == 1 else 'have'} " + (
+def _why_foreign(board: Board, name: str) -> str:
+    if name.isdigit():
+        return f"no profile of the {board.key} has the number {name}"
+    meant = [each.name for each in substitutes(board, name)]
+    if "." not in name:
+        exact = [each for each in board.profiles if each.is_plain and name in each.name.split(".")]
+        return f"{name} is a size and no profile: {_said(meant)} {'has' if len(meant) == 1 else 'have'} " + (
             "it" if exact else "what is nearest"
         )
-    others = list(profiles_called(asked.name))
+    others = list(profiles_called(name))
     if not others:
-        return f"{asked.name} is no profile of any board in the table"
+        return f"{name} is no profile of any board in the table"
     owner, profile = others[0]
     share = f"the 1/{owner.compute_slices}" if profile.compute_slices == 1 else f"a {profile.compute_slices}-slice"
     here = f", which is {_said(meant)} here" if meant else ""
     return (
-        f"{asked.name} is no profile of the {board.key}: it is {share} profile of the "
+        f"{name} is no profile of the {board.key}: it is {share} profile of the "
         f"{_said([each.key for each, _ in others])}{here}"
     )
 
@@ -158,21 +185,45 @@ def _by_memory(profiles: Sequence[Profile], figure: int | None) -> list[Profile]
 
 def near_foreign(board: Board, known: Sequence[Profile], foreign: Sequence[Asked]) -> Iterator[Suggestion]:
     """The wish in this board's names where that can be placed, then the ways to halve the board."""
-    choices = [
-        list(combinations_with_replacement(substitutes(board, each.name), min(each.count, board.units)))
-        for each in foreign
-    ]
-    sets = [(*known, *(one for chosen in choice for one in chosen)) for choice in product(*choices)]
-    fitting = sorted((each for each in sets if _fits(board, each)), key=lambda each: len(set(each)))
+    asked: Counter[str] = Counter()
+    for each in foreign:
+        asked[each.name] += each.count
+    meant = {name: substitutes(board, name) for name in asked}
+    fitting = sorted(_translations(board, known, asked, meant), key=lambda each: len(set(each)))
     sizes = all("." not in each.name for each in foreign)
     for profiles in fitting:
         yield Suggestion(
             "of that size, or nearest to it" if sizes else "the same with the names of this board", profiles
         )
-    if sets and not fitting:
-        yield from near_set(board, Counter(sets[0]))
+    if not fitting and all(meant.values()):
+        first = Counter(known)
+        for name, count in asked.items():
+            first[meant[name][0]] += min(count, board.units)
+        yield from near_set(board, first)
     if any(True for each in foreign for _ in profiles_called(each.name)):
         yield from halves(board)
+
+
+def _translations(
+    board: Board, known: Sequence[Profile], asked: Mapping[str, int], meant: Mapping[str, Sequence[Profile]]
+) -> list[tuple[Profile, ...]]:
+    """`known` with something of `meant` for each name of `asked`, as often as it is asked for; those that fit.
+
+    Made one instance at a time: of what does not fit already nothing larger is tried, so that there are never more than
+    there are sets of profiles on the board.
+    """
+    if len(known) + sum(asked.values()) > board.units or not _fits(board, known):
+        return []
+    found = {_names(known): tuple(known)}
+    for name, count in asked.items():
+        for _ in range(count):
+            grown: dict[tuple[str, ...], tuple[Profile, ...]] = {}
+            for profiles in found.values():
+                for each in meant[name]:
+                    if _fits(board, (*profiles, each)):
+                        grown.setdefault(_names((*profiles, each)), (*profiles, each))
+            found = grown
+    return list(found.values())
 
 
 def halves(board: Board) -> Iterator[Suggestion]:
@@ -204,10 +255,13 @@ def near_set(board: Board, wanted: Mapping[Profile, int], must: Sequence[Profile
         yield Suggestion(f"without {counted(ordered)}", _profiles(board, best))
     if sum(asked.values()) <= board.units:
         everything: list[Profile] = [profile for profile, count in wanted.items() for _ in range(count)]
+        attributes = {"", *(each.attribute for each in everything)}
         smaller = [
             names
             for names in feasible(board)
-            if len(names) == len(everything) and no_larger(_profiles(board, names), everything)
+            if len(names) == len(everything)
+            and all(each.attribute in attributes for each in _profiles(board, names))
+            and no_larger(_profiles(board, names), everything)
         ]
         if smaller:
             best = max(smaller, key=lambda names: (_measure(board, names)[:2], _unchanged(names, asked), names))
@@ -219,13 +273,14 @@ def _unchanged(names: Sequence[str], asked: Counter[str]) -> int:
 
 
 def uses_more(board: Board, profiles: Sequence[Profile]) -> tuple[Profile, ...] | None:
-    """As many instances, none smaller, that compute with more slices than `profiles`; None where there are none."""
-    compute = sum(each.compute_slices for each in profiles)
+    """As many instances of the same memory that compute with more slices than `profiles`; None where there are none."""
+    compute, memory, _, _ = _measure(board, [each.name for each in profiles])
     larger = [
         names
         for names in feasible(board)
         if len(names) == len(profiles)
         and _measure(board, names)[0] > compute
+        and _measure(board, names)[1] == memory
         and no_larger(profiles, list(_profiles(board, names)))
         and all(each.is_plain for each in _profiles(board, names) if each not in profiles)
     ]
@@ -246,7 +301,11 @@ def _profiles(board: Board, names: Sequence[str]) -> tuple[Profile, ...]:
 
 
 def _fits(board: Board, profiles: Sequence[Profile]) -> bool:
-    return tuple(sorted(each.name for each in profiles)) in feasible(board)
+    return _names(profiles) in feasible(board)
+
+
+def _names(profiles: Sequence[Profile]) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in profiles))
 
 
 def no_larger(ours: Sequence[Profile], theirs: list[Profile]) -> bool:

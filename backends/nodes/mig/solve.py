@@ -43,12 +43,20 @@ def solve(board: Board, standing: Sequence[Standing], wanted: Sequence[Wanted]) 
             (cost(board, (*stays, *created)), kept, created)
             for kept in equals
             for stays in [tuple(standing[each].placement for each in kept)]
-            for created in arrangements(board, _rest(wanted, stays), beside=stays)
+            for created in [least_spoilt(board, stays, _rest(wanted, stays))]
+            if created is not None
         ]
         if found:
             _, kept, created = min(found, key=lambda each: each[:2])
-            return Solution(kept, tuple(sorted(created, key=lambda each: (-each.size, each.start))))
+            return Solution(kept, created)
     return None
+
+
+def least_spoilt(board: Board, stays: Layout, wanted: Sequence[Wanted]) -> Layout | None:
+    """The places for `wanted` beside `stays` that cost least, largest first; None where there are none."""
+    found = arrangements(board, wanted, beside=stays)
+    best = min(found, key=lambda created: cost(board, (*stays, *created)), default=None)
+    return None if best is None else tuple(sorted(best, key=lambda each: (-each.size, each.start)))
 
 
 def _subsets(standing: Sequence[Standing], wanted: Sequence[Wanted]) -> Iterator[tuple[int, ...]]:
@@ -87,18 +95,37 @@ def cost(board: Board, layout: Layout) -> tuple[object, ...]:
     return len(left.stranded_slices), len(left.stranded_units), -largest, starts
 
 
-def driver_ends_there(board: Board, stays: Sequence[Placement], created: Sequence[Placement]) -> bool:
-    """Whether the driver, taking any free place for each of `created` in that order, ends in that layout.
+def largest_first(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """In the order in which they are made: those with a place of their own before all others, then by size."""
+    return tuple(sorted(wanted, key=lambda each: (each.start is None, -each.profile.size, each.words)))
 
-    Where it places an instance without a start is not documented: what holds for every choice holds for its own.
+
+def driver_ends_there(board: Board, stays: Sequence[Placement], created: Sequence[Placement]) -> bool:
+    """Whether the driver, taking any free place for each of `created` in that order, ends in that layout."""
+    ends = _driver_ends(board, stays, [Wanted(each.profile) for each in created])
+    return ends == {frozenset((*stays, *created))}
+
+
+def always_fits(board: Board, stays: Sequence[Placement], wanted: Sequence[Wanted]) -> bool:
+    """Whether the driver finds a place for each of `wanted` in that order, whichever it takes for those before."""
+    return _driver_ends(board, stays, wanted) is not None
+
+
+def _driver_ends(
+    board: Board, stays: Sequence[Placement], wanted: Sequence[Wanted]
+) -> set[frozenset[Placement]] | None:
+    """Every layout it may end in; None where one of its choices leaves no place for a later instance.
+
+    Where the driver places an instance without a start is not documented: what holds for every choice holds for its
+    own.
     """
     states: set[frozenset[Placement]] = {frozenset(stays)}
-    for each in created:
+    for each in wanted:
         grown = set()
         for state in states:
-            found = places(board, tuple(state), each.profile)
+            found = [place for place in places(board, tuple(state), each.profile) if each.start in (None, place.start)]
             if not found:
-                return False
+                return None
             grown |= {state | {place} for place in found}
         states = grown
-    return states == {frozenset((*stays, *created))}
+    return states

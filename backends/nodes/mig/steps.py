@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from backends.nodes.mig import cluster
 from backends.nodes.mig.catalogue import Board
 from backends.nodes.mig.consequences import Change, clients
 from backends.nodes.mig.geometry import Layout, Placement
@@ -14,7 +15,6 @@ from backends.nodes.mig.solve import driver_ends_there
 from backends.nodes.mig.target import GpuInstance, Target
 from backends.nodes.mig.wish import attribute_config
 
-LABEL = "nvidia.com/mig.config"
 LABEL_LIMIT = 63
 LONG = 40
 """Characters of profile names in one command; numbers are shorter."""
@@ -30,43 +30,35 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
     drained = change.on_operator and change.disturbs and target.node is not None
     stopped = clients(change)
     if drained:
-        yield from _drain(target)
+        yield from cluster.before(target)
     if stopped:
         said = "they keep the GPU open; DCGM may also run as dcgm.service or in a container"
         yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), said)
+    if change.may_be_hidden and not target.instances:
+        said = "must list nothing: what it lists has no compute instance, and goes by -dgi -gi and its GPU instance ID"
+        yield Step("look", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), said)
     # Instances go before the mode does: while one is there, MIG cannot be switched off.
     yield from _destroy(change, keeps)
     yield from _mode(change)
-    if change.creates:
+    if change.makes:
         assert target.board is not None, "a layout was made from a board"
-        yield _create(target, target.board, stays, change.creates)
-        expected = ", ".join(f"{each.profile.name} {each.label}" for each in sorted(change.creates, key=_start))
+        yield _create(change, target.board, stays)
+        expected = ", ".join(
+            [
+                *(f"{each.profile.name} {each.label}" for each in sorted(change.creates, key=_start)),
+                *(each.words for each in change.adds),
+            ]
+        )
         yield Step("verify", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), f"must list {expected}")
         yield Step("verify", "nvidia-smi -L", "must list a MIG device for each")
     if stopped:
         yield Step("start-clients", _root(target, f"systemctl start {_words(stopped)}"), "monitoring goes on")
     if drained:
-        tool = _tool(target)
-        yield Step("uncordon", f"{tool} uncordon {shlex.quote(target.node or '')}", "pods may come again", "cluster")
+        yield from cluster.afterwards(target)
 
 
 def _start(placement: Placement) -> int:
     return placement.start
-
-
-def _drain(target: Target) -> Iterator[Step]:
-    tool, node = _tool(target), shlex.quote(target.node or "")
-    yield Step("cordon", f"{tool} cordon {node}", "no new pods; the node by its name in the cluster", "cluster")
-    yield Step(
-        "drain",
-        f"{tool} drain {node} --ignore-daemonsets",
-        "pods leave; those with emptyDir volumes also want --delete-emptydir-data, which deletes them",
-        "cluster",
-    )
-
-
-def _tool(target: Target) -> str:
-    return "oc adm" if target.platform == "openshift" else "kubectl"
 
 
 def _destroy(change: Change, keeps: Sequence[GpuInstance]) -> Iterator[Step]:
@@ -106,8 +98,11 @@ def _mode(change: Change) -> Iterator[Step]:
     )
 
 
-def _create(target: Target, board: Board, stays: Layout, creates: Layout) -> Step:
-    if driver_ends_there(board, stays, creates):
+def _create(change: Change, board: Board, stays: Layout) -> Step:
+    target, creates = change.target, change.creates
+    if change.adds:
+        entries, said = ",".join(each.words for each in change.adds), "each with its compute instance"
+    elif driver_ends_there(board, stays, creates):
         entries, said = ",".join(each.profile.name for each in creates), "each with its compute instance"
         if len(entries) > LONG:
             entries = ",".join(_called(board, each) for each in creates)
@@ -131,18 +126,18 @@ def _words(names: Sequence[str]) -> str:
     return " ".join(shlex.quote(name) for name in names)
 
 
-def mig_parted(change: Change, after: Layout, config: str | None) -> MigParted | None:
+def mig_parted(change: Change, after: Sequence[str | None], config: str | None) -> MigParted | None:
     """The node's layout after the change as a mig-parted file, and how MIG Manager is told to apply it.
 
-    None where an instance of another GPU has a profile that was not told.
+    `after` are the profiles of this GPU then. None where one of them was not told, or one of another GPU.
 
     `config` is the name of the configuration that was asked for: MIG Manager knows it, but applies it to every GPU of
     the node, so that it is used only where there is no other.
     """
     target = change.target
-    if any(each.profile is None for _, _, instances in target.neighbours for each in instances):
+    if None in after or any(each.profile is None for _, _, instances in target.neighbours for each in instances):
         return None
-    counts = Counter(each.profile.name for each in after)
+    counts = Counter(each or "" for each in after)
     name = f"gpu{target.index}-" + ("-".join(f"{n}x{profile}" for profile, n in counts.items()) or "none")
     if not change.enabled:
         name = f"gpu{target.index}-disabled"
@@ -159,15 +154,5 @@ def mig_parted(change: Change, after: Layout, config: str | None) -> MigParted |
         lines += [f"  - devices: [{index}]", f"    mig-enabled: {str(enabled).lower()}"]
         wanted = ", ".join(f'"{profile}": {count}' for profile, count in listed.items())
         lines.append(f"    mig-devices: {{{wanted}}}")
-    return MigParted(name, "\n".join(lines) + "\n", _label(change, name))
-
-
-def _label(change: Change, name: str) -> tuple[str, ...]:
-    target = change.target
-    if not change.on_operator or target.node is None:
-        return ()
-    tool, node = ("oc" if target.platform == "openshift" else "kubectl"), shlex.quote(target.node)
-    return (
-        f"{tool} label node {node} {LABEL}={shlex.quote(name)} --overwrite",
-        f"{tool} get node {node} -L {LABEL}.state",
-    )
+    told = cluster.by_mig_manager(target, name) if target.on_operator and target.node is not None else ()
+    return MigParted(name, "\n".join(lines) + "\n", told)

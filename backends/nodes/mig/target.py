@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service
-from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named
+from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service, Workload
+from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named, has_no_mig
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, faults
+from backends.ownership import NOBODY, Ownership
 
+OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 UNPLACED_NOTE = (
     "where the GPU instances stand could not be read (root only): unless all stay, all of them have to go; "
     "read as root, some might stay"
@@ -68,12 +70,25 @@ class Target:
     neighbours: tuple[tuple[int, bool, tuple[GpuInstance, ...]], ...] = ()
     """The node's other GPUs that have MIG: index, mode, instances."""
 
+    owners: Mapping[str, Workload] = field(default_factory=dict)
+    """Container id -> whose it is, of the processes that a platform knows."""
+
     @property
     def layout(self) -> Layout | None:
         """What stands where; None where a place is not known. An instance of an unknown profile keeps its place."""
         if self.board is None or any(each.placement is None for each in self.instances):
             return None
         return tuple(placed(self.board, each) for each in self.instances)
+
+    @property
+    def standing(self) -> tuple[GpuInstance, ...]:
+        """What stands: nothing while MIG is off."""
+        return self.instances if self.enabled else ()
+
+    @property
+    def on_operator(self) -> bool:
+        """The GPU Operator's MIG Manager divides the GPUs of such a platform."""
+        return self.platform in OPERATOR_PLATFORMS
 
     @property
     def stray_processes(self) -> tuple[GpuProcess, ...]:
@@ -99,12 +114,20 @@ def _foreign(name: str | None, start: int, size: int) -> Profile:
 
 
 def target_of_model(model: str, index: int = 0) -> Target:
-    """Any GPU of a model; raises `UnknownBoard`."""
-    return Target(board_named(model), index, model)
+    """Any GPU of a model, also of one that has no MIG; raises `UnknownBoard` for a name that nobody knows."""
+    try:
+        return Target(board_named(model), index, model)
+    except UnknownBoard:
+        if not has_no_mig(model):
+            raise
+        return Target(None, index, model, enabled=None, pending=None)
 
 
-def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
-    """A GPU as it was read; raises `UnknownBoard` for one that has MIG and is not in the table."""
+def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Ownership = NOBODY) -> Target:
+    """A GPU as it was read; raises `UnknownBoard` for one that has MIG and is not in the table.
+
+    `ownership` is what the site's platform tells of whose work runs where.
+    """
     try:
         board = board_for(gpu.name, gpu.pci_device_id)
     except UnknownBoard:
@@ -129,6 +152,11 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None) -> Target:
         virtualization=gpu.vgpu.mode,
         compute_mode=gpu.compute_mode,
         lost=gpu.lost,
+        owners={
+            each.container_id or "": workload
+            for each in gpu.processes or ()
+            if (workload := ownership.of(each)) is not None
+        },
         neighbours=tuple(
             (other.index, other.mig.enabled, gpu_instances(other.mig.instances, None))
             for other in node.gpus
@@ -166,7 +194,7 @@ def deduced(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstan
     """Places filled in where the table leaves only one: one 4g and one 3g can stand in one way only."""
     if all(each.placement is not None for each in instances):
         return instances
-    layouts = list(_possible(board, instances))
+    layouts = possible_layouts(board, instances)
     names = [each.profile for each in instances]
     if len(layouts) != 1 or len(set(names)) < len(names):
         return instances
@@ -176,7 +204,7 @@ def deduced(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstan
 
 def possible_layout(board: Board, instances: tuple[GpuInstance, ...]) -> tuple[GpuInstance, ...] | None:
     """The instances at places where they could stand, for drawing; None where the table allows none. Never a fact."""
-    first = next(iter(_possible(board, instances)), None)
+    first = next(iter(possible_layouts(board, instances)), None)
     if first is None:
         return None
     left = list(first)
@@ -193,8 +221,8 @@ def _name(board: Board, instance: GpuInstance) -> str:
     return "" if profile is None else profile.name
 
 
-def _possible(board: Board, instances: Sequence[GpuInstance]) -> Sequence[Layout]:
-    """Every layout that agrees with what is known."""
+def possible_layouts(board: Board, instances: Sequence[GpuInstance]) -> Sequence[Layout]:
+    """Every layout that agrees with what is known; none where a profile is not in the table."""
     wanted = []
     for each in instances:
         profile = board.profile(each.profile or "")
