@@ -524,6 +524,7 @@ def test_whom_it_hits_is_told_with_what_is_not_known() -> None:
     assert whole.radius.containers == ("c" * 12,)
     assert [each.what for each in whole.radius.undetermined] == [
         "the pods and owners of 1 container",
+        "containers that hold it and run nothing",
         "the models they serve",
     ]
     assert whole.typed_name == "a100 gpu0"
