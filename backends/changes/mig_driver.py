@@ -17,6 +17,7 @@ APPLY_SECONDS = 120.0
 VERIFY_SECONDS = 6.0
 """nvidia-smi returns when it is done: what is not there soon never comes."""
 END_FIRST = "end what runs there first: jobs, dcgm, dcgm-exporter, nvsm"
+_NO_MORE = "nvidia-smi tells processes alone"
 
 
 async def found_before(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigState:
@@ -47,16 +48,19 @@ async def holders_in_the_way(
 async def on_gpus(ending: Sequence[tuple[MigGpu, set[int] | None]], reach: Reach) -> BlastRadius:
     """Whose processes are in the GPU instances that steps end; None: of a whole GPU. Raises GpudeckError."""
     apps: list[Holder] = []
+    unknown: list[Undetermined] = []
     for gpu in dict.fromkeys(gpu for gpu, _ in ending):
         ends = [instances for each, instances in ending if each == gpu]
         ended = None if None in ends else {gi for instances in ends for gi in instances or ()}
         if ended != set():
             apps += in_the_way(await processes_on(reach, gpu), ended=ended)
-    unknown = Undetermined("their users, pods and models", "nvidia-smi tells processes alone")
+            unknown = [Undetermined("containers that hold it and run nothing", _NO_MORE)]
+    if apps:
+        unknown = [Undetermined("their users, pods and models", _NO_MORE), *unknown]
     return BlastRadius(
         processes=tuple(app.words for app in apps),
         gpus=tuple(dict.fromkeys(gpu.label for gpu, _ in ending)),
-        undetermined=(unknown,) if apps else (),
+        undetermined=tuple(unknown),
     )
 
 

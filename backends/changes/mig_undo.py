@@ -98,12 +98,17 @@ class MigLayoutStep(Step):
 
     async def preview(self, reach: Reach) -> Preview:
         """What it does when the steps before it have come to where they should."""
-        at = self._foreseen
+        at = self.seen
+        if at is None:
+            now = await state_of(reach, self.gpu, self.prefix)
+            at = self._foreseen if now.pending is None else now
         if at.pending is not None:
             return Preview((at.told(self.gpu),))
+        if self._is_there(at.layout):
+            return Preview((f"it is so already by then: {at.layout.words}",))
         effects = (f"{at.layout.words} -> {self.layout.words}",)
         obstacle = self._refusal(at.layout)
-        busy = await holders_in_the_way(reach, self.gpu, self.instances, self.stopped)
+        busy = await holders_in_the_way(reach, self.gpu, self._ended(at), self.stopped)
         obstacles = [obstacle] if obstacle else []
         obstacles += [f"{busy_words(self.gpu, busy)}; {END_FIRST}"] if busy else []
         makes = any("-cgi" in argv for argv in self._commands(at))

@@ -16,6 +16,7 @@ from backends.changes.mig_layout import (
     MigLayout,
     Place,
     not_made_again,
+    paired,
     parse_instances,
     parse_mode,
     parse_wanted,
@@ -214,7 +215,8 @@ def test_the_commands_lead_from_any_layout_to_any_other_and_back(wishes: list[li
     first = here = seen(node, gpu)
     for wish in wishes:
         wanted = MigLayout(enabled=True, places=tuple(Place(profile, computes=(FULL,)) for profile in wish))
-        before = here
+        before, spared = here, len(paired(here, wanted).both)
+        uuids = {mig.uuid for mig in node.hardware.gpus[gpu].mig}
         refused = False
         for argv in commands(str(gpu), here, wanted):
             expected = after(here, argv)
@@ -228,6 +230,7 @@ def test_the_commands_lead_from_any_layout_to_any_other_and_back(wishes: list[li
             assert expected is not None
             assert here.is_like(expected)
         assert refused or here.is_like(wanted)
+        assert len(uuids & {mig.uuid for mig in node.hardware.gpus[gpu].mig}) >= spared
         if refused:
             for argv in commands(str(gpu), here, before):
                 assert (answer(node, shlex.join(argv)) or (1, ""))[0] == 0
