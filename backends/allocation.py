@@ -145,8 +145,8 @@ def _on_host(seen: Watched) -> Iterator[Mismatch]:
 
 
 def _strangers(seen: Watched) -> Iterator[tuple[Gpu, GpuProcess, str]]:
-    """Processes that belong to no workload, with what they are called; none while not all workloads may be read."""
-    if not seen.ownership.complete:
+    """Processes that belong to no workload, with what they are called; none while not all workloads are read."""
+    if not seen.ownership.complete_on(seen.name):
         return
     for gpu in seen.node.gpus:
         for process in gpu.processes or ():

@@ -41,8 +41,13 @@ class Ownership:
 
     @property
     def complete(self) -> bool:
-        """Nothing was kept from the console: a container that is not here is not the platform's."""
-        return not self.workloads.not_permitted
+        """All that runs was read: a container that is not here is not the platform's."""
+        return not self.workloads.not_permitted and not any(each.running for each in self.workloads.unread)
+
+    def complete_on(self, node: str) -> bool:
+        """The same for one node: what was not read of another does not matter."""
+        unread = any(each.running and _short(each.node) == _short(node) for each in self.workloads.unread)
+        return not self.workloads.not_permitted and not unread
 
     def of(self, process: GpuProcess) -> Workload | None:
         """None outside of containers, or in one that the platform does not know."""

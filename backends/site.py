@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,7 +91,7 @@ class Site:
             self.clock,
             lambda node: self._ways[node.name],
             self._collect_fleet,
-            lambda: self.answered(ANSWER_SECONDS),
+            lambda: self.nodes_answered(ANSWER_SECONDS),
         )
         self.stack = self.platform.stack
         self.workloads = self.platform.workloads
@@ -176,25 +176,20 @@ class Site:
 
         A node that told neither in time is still `connecting` then.
         """
-        answered = asyncio.Event()
         topics: list[Topic[Any]] = [stream.topic for stream in self._streams]
         topics += (self.stack, self.ownership) if self.platform.configured else ()
-
-        def look(_reading: object) -> None:
-            if all(topic.reading.value is not None or topic.reading.error for topic in topics):
-                answered.set()
-
-        unwatches = [topic.watch(look) for topic in topics]
         self._triage.watch_platform()
-        look(None)
-        try:
-            await self.start()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await answered.wait()
-        finally:
-            for unwatch in unwatches:
-                unwatch()
+        await self.start()
+        await _told(topics, timeout)
+
+    async def nodes_answered(self, timeout: float) -> None:
+        """Has the nodes read, and waits until each of them gave a value or an error, at most `timeout` seconds.
+
+        Nothing else is started or waited for: the platform's own streams wait for this.
+        """
+        for stream in self._streams:
+            stream.start()
+        await _told([stream.topic for stream in self._streams], timeout)
 
     def _publish_now(self) -> None:
         self._events.publish_now()
@@ -266,6 +261,25 @@ def _unfinished(made: list[Any], state_dir: Path, site: str) -> tuple[Unfinished
         made.append(UnfinishedChanges(changes_directory(state_dir), site, platform.node()))
     found: tuple[UnfinishedChange, ...] = made[0]()
     return found
+
+
+async def _told(topics: Sequence[Topic[Any]], timeout: float) -> None:
+    """Until each of the topics has a value or an error, at most `timeout` seconds."""
+    told = asyncio.Event()
+
+    def look(_reading: object) -> None:
+        if all(topic.reading.value is not None or topic.reading.error for topic in topics):
+            told.set()
+
+    unwatches = [topic.watch(look) for topic in topics]
+    look(None)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await told.wait()
+    finally:
+        for unwatch in unwatches:
+            unwatch()
 
 
 def _state_of(reading: Reading[Node]) -> NodeState:

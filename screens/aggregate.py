@@ -217,9 +217,7 @@ class SiteTotals:
 
     def of(self, fleet: Fleet) -> list[NodeTotals]:
         """Those of the nodes that answer now."""
-        live = [
-            (each.name, each.node) for each in fleet.nodes if each.state is NodeState.LIVE and each.node is not None
-        ]
+        live = [(each.name, each.node) for each in fleet.nodes if each.is_current and each.node is not None]
         self._known = {name: self._counted(name, node) for name, node in live}
         return [totals for _, totals in self._known.values()]
 
@@ -231,7 +229,7 @@ class SiteTotals:
 def summary(fleet: Fleet, glyphs: Glyphs, site_totals: SiteTotals | None = None) -> tuple[Cell, ...]:
     """One line over the whole site. Sums and means are of the nodes that answer now."""
     live = (site_totals or SiteTotals()).of(fleet)
-    unread = sum(reading.state in (NodeState.STALE, NodeState.DOWN) for reading in fleet.nodes)
+    unread = sum(not each.is_current and each.state is not NodeState.CONNECTING for each in fleet.nodes)
     by_style = Counter(dict.fromkeys(("bad", "warn"), 0))
     lost = 0
     for totals in live:

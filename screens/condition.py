@@ -129,6 +129,8 @@ def state_words(gpu: Gpu, node_words: frozenset[str], around: Sequence[Gpu] = ()
 
 def node_state_words(reading: NodeReading) -> frozenset[str]:
     """stale or down for a node that cannot be read; ok for one without trouble of its own or its GPUs."""
+    if reading.node is not None and reading.node.stall is not None:
+        return frozenset({"stale"})
     if reading.state is NodeState.LIVE:
         return frozenset({"ok"}) if node_condition(reading) in (OK, FALLBACK) else frozenset()
     return frozenset({str(reading.state.value)})

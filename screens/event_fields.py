@@ -1,29 +1,15 @@
-"""What a filter may ask an event for, and how a kind of event is shown."""
+"""What a filter may ask an event for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from backends.domain import EVENT_KINDS
-from screens.condition import Condition
+from screens.event_words import what, word_of
 from tui.widgets.filter.fields import SECONDS, Field, FieldTable
 
 if TYPE_CHECKING:
     from backends.domain import Event
-
-SHOWN: dict[str, Condition] = {
-    "xid": Condition("warn", "xid"),
-    "sxid": Condition("warn", "sxid"),
-    "gpu_lost": Condition("bad", "lost"),
-    "gpu_back": Condition("good", "back"),
-    "ecc_double_bit": Condition("bad", "ecc"),
-    "connected": Condition("good", "live"),
-    "disconnected": Condition("stale", "stale"),
-    "down": Condition("bad", "down"),
-    "stalled": Condition("bad", "stall"),
-    "resumed": Condition("good", "resume"),
-}
-"""The words are those that the fleet has for the same state."""
 
 
 class EventItem(NamedTuple):
@@ -34,13 +20,9 @@ class EventItem(NamedTuple):
     """Seconds since the epoch."""
 
 
-def condition_of(kind: str) -> Condition:
-    return SHOWN.get(kind, Condition("", kind[:6]))
-
-
 def _kinds(item: EventItem) -> frozenset[str]:
     kind = item.event.kind
-    return frozenset({kind, condition_of(kind).word})
+    return frozenset({kind, word_of(kind)})
 
 
 EVENT_FIELDS = FieldTable(
@@ -103,9 +85,11 @@ EVENT_FIELDS = FieldTable(
 
 
 def event_text(event: Event) -> str:
-    """What words look for in an event's row."""
+    """What words look for: all that an event's row shows, and the text as it was told."""
     gpu = "" if event.gpu_index is None else f"gpu{event.gpu_index}"
     code = "" if event.code is None else f"{'sxid' if event.kind == 'sxid' else 'xid'}{event.code}"
-    word = condition_of(event.kind).word
-    parts = (event.node, gpu, event.kind, word, code, event.source or "", event.process or "", event.text)
+    said = what(event)
+    told = "" if event.text in said else event.text
+    source, process = event.source or "", event.process or ""
+    parts = (event.node, gpu, event.kind, word_of(event.kind), code, source, process, said, told)
     return " ".join(part for part in parts if part).lower()

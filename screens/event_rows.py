@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from backends.domain import short_bus_id
 from screens.cells import state_cell
-from screens.event_fields import EventItem, condition_of, event_text
+from screens.event_fields import EventItem, event_text
+from screens.event_words import condition_of, what
 from tui.widgets.columns import Cell, Column, LazyRows, Row
 from tui.widgets.filter import Filter, Subject, Verdicts
 from tui.widgets.glyphs import NOT_MEASURED
@@ -65,11 +65,7 @@ def gpu_key_of(event: Event, fleet: Fleet | None) -> str | None:
     """The key of the GPU as its node lists it now; None where it is of no GPU, or of one that is gone."""
     reading = fleet.get(event.node) if fleet else None
     gpus = reading.node.gpus if reading and reading.node else ()
-    if event.gpu_uuid is not None:
-        return next((gpu.key for gpu in gpus if gpu.uuid == event.gpu_uuid), None)
-    if event.pci_bus_id is not None:
-        return next((gpu.key for gpu in gpus if gpu.pci_bus_id == event.pci_bus_id), None)
-    return next((gpu.key for gpu in gpus if gpu.index == event.gpu_index), None)
+    return next((gpu.key for gpu in gpus if event.is_of(gpu)), None)
 
 
 def when(at: float, now: float) -> str:
@@ -106,20 +102,11 @@ def _row(key: str, event: Event, now: float, glyphs: Glyphs) -> Row:
     cells = (
         f"{when(event.at, now):>{TIME_WIDTH}}",
         Cell(short_age(now - event.at), "dim"),
-        state_cell(condition_of(event.kind), glyphs),
+        state_cell(condition_of(event), glyphs),
         event.node,
         "" if event.gpu_index is None else str(event.gpu_index),
         "" if event.code is None else str(event.code),
         Cell(event.source or "", "dim"),
-        _what(event),
+        what(event),
     )
     return Row(key, cells)
-
-
-def _what(event: Event) -> str:
-    """The text, before it how many the row stands for and what is not in it: whether and where a switch failed."""
-    switch = f"{short_bus_id(event.pci_bus_id)} " if event.kind == "sxid" and event.pci_bus_id else ""
-    fatal = {True: "fatal: ", False: "non-fatal: "}.get(event.fatal, "") if event.fatal is not None else ""
-    instance = "" if event.gi is None else f"GI {event.gi}{'' if event.ci is None else f' CI {event.ci}'}: "
-    times = f"{event.count:,} times: " if event.count > 1 else ""
-    return f"{times}{switch}{fatal}{instance}{event.text}"

@@ -12,6 +12,7 @@ from textual.widgets import Static
 from backends.domain import Fleet
 from screens.event_fields import EVENT_FIELDS
 from screens.event_rows import COLUMNS, EventCache, event_rows, gpu_key_of, shown_events, when
+from screens.event_words import what
 from tui.actions import Action
 from tui.live import LiveScreen
 from tui.widgets import units
@@ -183,7 +184,7 @@ class EventsScreen(LiveScreen):
             since = "" if event.first_at is None else f"{event.count:,} since {units.moment(event.first_at)}"
             known = [units.moment(event.at), where, event.gpu_uuid, event.pci_bus_id, event.source, since]
             text.append(inert("  ".join(each for each in known if each)) + "\n", "dim")
-            text.append(inert(event.text))
+            text.append(inert(what(event)))
         detail = self.query_one("#events-detail", Static)
         if detail.content != text:
             detail.update(text)

@@ -20,10 +20,11 @@ HELP_WIDTH = 49
 GRAMMAR = (
     ("a b   a & b", "both"),
     ("a | b", "either"),
-    ("!a   !(a b)", "not"),
+    ("!a   !(a b)", "not; and, or, not are words only in quotes"),
     ("dgx7", "part of the row, or close to a name: dgx-07"),
     ('"two words"', "this text as it stands in the row"),
     ("temp>85", "numbers, versions: = != < <= > >="),
+    ("mem>40 GiB", "with a unit, as the screens write it: 85 C, 10 m"),
     ("node~dgx*7", "texts: = whole, ~ part, != !~ not; * is anything"),
     ("temp=na", "not measured: nothing else holds for it"),
     ("@name", "a saved filter"),

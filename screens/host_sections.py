@@ -40,10 +40,16 @@ def host_sections(node: Node, now: float, glyphs: Glyphs) -> list[Section]:
         _services(host, glyphs),
         Section(
             "CONTAINER RUNTIMES",
-            _table("", [line(each.name, each.socket) for each in host.runtimes or ()], host.runtimes is None),
+            _table("", _runtimes(host), host.runtimes is None),
         ),
         _probe(node),
     ]
+
+
+def _runtimes(host: Host) -> list[Line]:
+    """The sockets, and what CDI has for their containers where it has anything."""
+    cdi = [line("CDI devices", ", ".join(host.cdi))] if host.cdi else []
+    return [*(line(each.name, each.socket) for each in host.runtimes or ()), *cdi]
 
 
 def _system(node: Node, now: float) -> Section:

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from backends.domain import Gpu, NodeReading, NodeState
+from backends.domain import Finding, Gpu, NodeReading, NodeState
 from backends.feed import Topic
 from screens.cells import MISSING, measured, state_cell
-from screens.condition import Condition, gpu_condition
+from screens.condition import Condition, gpu_condition, worse
 from screens.node_pages import PAGES, Page
 from screens.node_pages.view import NodePage, NodeView
-from screens.rows import problem_text
+from screens.rows import found_of, problem_of, row_key
 from screens.workloads import ownership_of, topics_of
 from tui.actions import Action
 from tui.chrome.footer import Footer
@@ -38,14 +38,20 @@ GPU_COLUMNS = (
 GONE = Condition("bad", "gone")
 
 
-def gpu_rows(reading: NodeReading, glyphs: Glyphs) -> list[Row]:
-    """The list at the left: one row per GPU, stale where the node no longer answers."""
-    rows, live = [], reading.state is NodeState.LIVE
+def gpu_rows(reading: NodeReading, glyphs: Glyphs, findings: Iterable[Finding] = ()) -> list[Row]:
+    """The list at the left: one row per GPU, stale where the node no longer answers; `findings` are those of it."""
+    found = found_of(findings)
+    rows, live = [], reading.is_current
     gpus = reading.node.gpus if reading.node else ()
     for gpu in gpus:
         cells = (
             str(gpu.index),
-            state_cell(gpu_condition(gpu, gpus) if live else Condition("stale", "stale"), glyphs),
+            state_cell(
+                worse(gpu_condition(gpu, gpus), found.get(row_key(reading.name, gpu)))
+                if live
+                else Condition("stale", "stale"),
+                glyphs,
+            ),
             measured(units.number(gpu.utilization.gpu_percent)),
             measured(units.number(gpu.temperature.gpu_celsius)),
         )
@@ -162,7 +168,7 @@ class NodeScreen(LiveScreen):
         if reading is None:
             return
         grid = self.query_one("#node-gpus", Grid)
-        rows = gpu_rows(reading, self.glyphs)
+        rows = gpu_rows(reading, self.glyphs, self._findings(reading.name))
         chosen = self.gpu_key
         if self.gpu is not None:
             self._gpu_name = str(self.gpu.index)
@@ -177,15 +183,19 @@ class NodeScreen(LiveScreen):
         if page is not None:
             page.show_node(self._node_view(reading))
 
+    def _findings(self, node: str) -> tuple[Finding, ...]:
+        """Of the node and its GPUs, worst first."""
+        triage = self.site.triage.reading.value if self.site is not None else None
+        return tuple(each for each in triage.findings if each.subject.node == node) if triage else ()
+
     def _node_view(self, reading: NodeReading) -> NodeView:
         assert self.site is not None, "a reading comes from a site"
-        triage = self.site.triage.reading.value
         return NodeView(
             reading=reading,
             gpu=self.gpu,
             now=self.clock.now(),
             events=tuple(event for event in self.site.events.reading.value or () if event.node == reading.name),
-            findings=tuple(each for each in triage.findings if each.subject.node == reading.name) if triage else (),
+            findings=self._findings(reading.name),
             history=self.site.history,
             glyphs=self.glyphs,
             platform=self.site.spec.platform,
@@ -269,9 +279,11 @@ class NodeScreen(LiveScreen):
     def _problem(self, reading: NodeReading | None) -> str:
         if reading is None:
             return f"{self.glyphs.stale} {self.node_name} is not in this site."
-        if reading.state is NodeState.LIVE:
+        if reading.is_current:
             return ""
-        glyph = self.glyphs.bad if reading.state is NodeState.DOWN else self.glyphs.stale
-        said = f"{glyph} {reading.state.value}: {problem_text(reading.problem, reading.age(self.clock.now()))}"
-        hint = reading.problem.hint if reading.problem else ""
+        stall = reading.node.stall if reading.node is not None and reading.state is NodeState.LIVE else None
+        glyph = self.glyphs.bad if stall is not None or reading.state is NodeState.DOWN else self.glyphs.stale
+        word = reading.state.value if stall is None else "stall"
+        said = f"{glyph} {word}: {problem_of(reading, self.clock.now())}"
+        hint = stall.hint if stall is not None else (reading.problem.hint if reading.problem else "")
         return f"{said}\n{hint}" if hint else said

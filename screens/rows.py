@@ -115,6 +115,14 @@ def problem_text(problem: Problem | None, age: float | None) -> str:
     return said if age is None else f"{units.coarse_age(age)} old: {said}"
 
 
+def problem_of(reading: NodeReading, now: float) -> str:
+    """`problem_text` of a node; of one whose driver hangs, that."""
+    stall, age = reading.node.stall if reading.node is not None else None, reading.age(now)
+    if reading.state is NodeState.LIVE and stall is not None:
+        return f"{units.coarse_age(age)} old: {stall.told}"
+    return problem_text(reading.problem, age)
+
+
 def without_name(said: str, name: str) -> str:
     """`said` without the node's name before it, for a place that has named the node."""
     return said.replace(f": {name} ", ": ", 1).removeprefix(f"{name} ")
@@ -231,8 +239,8 @@ class _Drawing:
         return words
 
     def _node_row(self, reading: NodeReading, expanded: bool | None) -> Row:
-        live = reading.state is NodeState.LIVE
-        note = "" if live else without_name(problem_text(reading.problem, reading.age(self.now)), reading.name)
+        live = reading.is_current
+        note = "" if live else without_name(problem_of(reading, self.now), reading.name)
         work = node_cell(reading.node.gpus if reading.node else (), self.view.ownership)
         # A new reading without a new node is a heartbeat: nothing to draw again.
         found = self.view.found.get(reading.name)
@@ -254,7 +262,7 @@ class _Drawing:
         key = row_key(reading.name, gpu)
         flat = self.view.layout == "flat"
         trend = self._trend(reading.name, gpu) if self.view.trends else ""
-        live = reading.state is NodeState.LIVE
+        live = reading.is_current
         work = gpu_cell(gpu, self.view.ownership)
         found = self.view.found.get(key)
         shown = (gpu, live, trend, flat, self.view.glyphs, work.text, found)
@@ -308,7 +316,7 @@ def _faded(cells: tuple[str | Cell, ...]) -> tuple[str | Cell, ...]:
 
 
 def _note_style(reading: NodeReading) -> str:
-    return "bad" if reading.state is NodeState.DOWN else "stale"
+    return "bad" if reading.state in (NodeState.DOWN, NodeState.LIVE) else "stale"
 
 
 def ordered(items: list[T], value: Callable[[T], float | str | None], reverse: bool) -> list[T]:

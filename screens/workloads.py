@@ -14,7 +14,7 @@ from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
 
 if TYPE_CHECKING:
-    from backends.domain import Gpu, GpuProcess, NotPermitted, Problem, Workload
+    from backends.domain import Gpu, GpuProcess, NotPermitted, Problem, Unread, Workload
     from backends.feed import Topic
     from backends.ownership import Ownership
     from backends.site import Site
@@ -66,9 +66,10 @@ def gpu_cell(gpu: Gpu, ownership: Ownership | None) -> Cell:
 
 def _nobody(processes: Iterable[GpuProcess], ownership: Ownership) -> Cell:
     """Processes that belong to nobody the platform knows."""
-    if not ownership.complete:
+    inside = any(process.container_id is not None for process in processes)
+    if ownership.workloads.not_permitted or (inside and not ownership.complete):
         return UNKNOWN
-    return STRANGE if any(process.container_id is not None for process in processes) else HOST
+    return STRANGE if inside else HOST
 
 
 def node_cell(gpus: Iterable[Gpu], ownership: Ownership | None) -> Cell:
@@ -102,7 +103,7 @@ def line(workload: Workload) -> list[Cell]:
 
 
 def missing(ownership: Ownership | None, problem: Problem | None, platform: str | None, glyphs: Glyphs) -> list[Cell]:
-    """Why not every workload is told: the platform does not answer, or may not be read; nothing when all is."""
+    """Why not every workload is told: the platform does not answer, may not be read or is read in part."""
     if platform is None:
         return []
     if problem is not None:
@@ -110,10 +111,14 @@ def missing(ownership: Ownership | None, problem: Problem | None, platform: str 
     if ownership is None:
         return [Cell("workloads: asking", "dim")]
     refused: tuple[NotPermitted, ...] = ownership.workloads.not_permitted
-    if not refused:
-        return []
-    more = f" and {len(refused) - REFUSED_TOLD} more" if len(refused) > REFUSED_TOLD else ""
-    return [Cell(f"{glyphs.warn} not permitted: {refused[0].permission}{more}", "warn")]
+    unread: tuple[Unread, ...] = ownership.workloads.unread
+    if refused:
+        more = f" and {len(refused) - REFUSED_TOLD} more" if len(refused) > REFUSED_TOLD else ""
+        return [Cell(f"{glyphs.warn} not permitted: {refused[0].permission}{more}", "warn")]
+    if unread:
+        more = f" and {len(unread) - REFUSED_TOLD} more" if len(unread) > REFUSED_TOLD else ""
+        return [Cell(f"{glyphs.warn} {unread[0].why}{more}", "warn")]
+    return []
 
 
 def words(workloads: Iterable[Workload]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from backends.domain import Container, GpuRequest, NotPermitted, Owner, Workload, Workloads
+from backends.domain import Container, GpuRequest, NotPermitted, Owner, Unread, Workload, Workloads
 from backends.ownership import Ownership
 
 ONE = (GpuRequest("nvidia.com/gpu", 1),)
@@ -43,5 +43,5 @@ def pod(
     )
 
 
-def owned(*workloads: Workload, denied: Iterable[NotPermitted] = ()) -> Ownership:
-    return Ownership(Workloads(workloads, tuple(denied)))
+def owned(*workloads: Workload, denied: Iterable[NotPermitted] = (), unread: Iterable[Unread] = ()) -> Ownership:
+    return Ownership(Workloads(workloads, tuple(denied), tuple(unread)))

@@ -1,4 +1,4 @@
-"""Changes that nobody brought to an end: read again and again, and only what was written since."""
+"""Changes that are not at their end, those that run now among them: read again and again, and only what is new."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ class UnfinishedChanges:
             return ()
         held = look(lock_path(self._directory, self._site), time.time(), self._host)
         at_it = held.owner.change if held.alive and held.owner is not None else None
-        return tuple(_unfinished(record) for record in left if record.id != at_it)
+        return tuple(_unfinished(record, running=record.id == at_it) for record in left)
 
 
-def _unfinished(record: ChangeRecord) -> UnfinishedChange:
+def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
     index = record.reached
     return UnfinishedChange(
         id=record.id,
         title=record.title,
         who=record.actor.label,
-        status=status_word(record, running=False),
+        status=status_word(record, running=running),
         place="" if index is None else f"step {index + 1} of {len(record.steps)}",
         step="" if index is None else record.steps[index].describe.split("\n")[0],
         updated_at=record.updated_at,
         touched=any(step.effect is not Effect.NONE for step in record.steps),
-        offers=record.offers,
+        offers=() if running else record.offers,
+        running=running,
         nodes=tuple(dict.fromkeys(_nodes(record))),
         stopped_services=stopped_services(record),
     )

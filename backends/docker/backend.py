@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator
+from typing import ClassVar, Self
 
-from backends.contract import GpudeckError, NotAllowed, SiteContext, Unreachable
+from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import checks, logs
-from backends.docker.changes import merged, to_inspect
+from backends.docker.about import About
+from backends.docker.checks import Facts
 from backends.docker.containers import workload
 from backends.docker.engine import Engine, Tls
+from backends.docker.followed import Followed
 from backends.domain import NodeReading, NodeSpec, NodeState, clean
-from backends.domain.access import NotPermitted, Permission
 from backends.domain.log import LogBatch, LogQuery, LogSource
 from backends.domain.stack import Stack
-from backends.domain.workload import Container, Workload, Workloads
+from backends.domain.workload import Container, Workloads
 
 STACK_SECONDS = 15.0
 SECOND_LOOK_SECONDS = 3.0
-RETRY_SECONDS = 10.0
-READING_SECONDS = 1.0
-"""Between two readings of a node's containers: a burst of events is one reading, the node pays for each."""
-READ_CONTAINERS = Permission("list", "containers")
-READ_ENGINE = Permission("get", "info")
 
 
 class DockerBackend:
@@ -36,6 +32,7 @@ class DockerBackend:
         self._engines = {node.name: self._engine(node) for node in context.site.nodes}
         self._silent: set[str] = set()
         """Nodes whose engine gave no answer when it was asked last."""
+        self._followed = {name: Followed(engine, context.clock) for name, engine in self._engines.items()}
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -58,7 +55,7 @@ class DockerBackend:
         async def forwarded() -> str:
             return f"unix://{await access.socket(spec.socket)}"
 
-        return Engine(node.name, forwarded)
+        return Engine(node.name, forwarded, unit="podman.socket" if "podman" in spec.socket else "docker")
 
     async def probe(self) -> str | None:
         """The version of the first engine that answers; raises the last error when none does."""
@@ -79,36 +76,19 @@ class DockerBackend:
 
     async def workloads(self) -> AsyncGenerator[Workloads, None]:
         """Once every engine has answered or failed, then whenever a container changed."""
-        kept: dict[str, dict[str, Workload]] = {name: {} for name in self._engines}
-        found: dict[str, tuple[Workload, ...]] = {}
-        refused: dict[str, NotPermitted] = {}
-        news = asyncio.Event()
-
-        async def follow(name: str, engine: Engine) -> None:
-            while True:
-                try:
-                    async with contextlib.aclosing(engine.changes()) as changes:
-                        async for changed in changes:
-                            kept[name] = await _read(engine, kept[name], changed)
-                            found[name] = tuple(kept[name].values())
-                            refused.pop(name, None)
-                            news.set()
-                            await self._context.clock.sleep(READING_SECONDS)
-                except NotAllowed as error:
-                    refused[name] = NotPermitted(f"the containers of {name}: {error.message}", READ_CONTAINERS)
-                except GpudeckError:
-                    pass  # the stack tells of an engine that does not answer; its last containers stay
-                found.setdefault(name, ())
-                news.set()
-                await self._context.clock.sleep(RETRY_SECONDS)
-
-        async with _running(follow(name, engine) for name, engine in self._engines.items()):
+        news, followed = asyncio.Event(), self._followed.values()
+        async with contextlib.AsyncExitStack() as reading:
+            for each in followed:
+                await reading.enter_async_context(each.read(news))
             while True:
                 await news.wait()
                 news.clear()
-                if len(found) == len(self._engines):
-                    items = tuple(item for name in self._engines for item in found[name])
-                    yield Workloads(items, tuple(refused.values()))
+                if all(each.told for each in followed):
+                    yield Workloads(
+                        tuple(item for each in followed for item in each.workloads),
+                        tuple(each.refused for each in followed if each.refused is not None),
+                        tuple(unread for each in followed for unread in each.unread),
+                    )
 
     # The stack
 
@@ -117,39 +97,41 @@ class DockerBackend:
         await self._context.answered()  # most of the checks are of what the nodes themselves say
         last: Stack | None = None
         while True:
-            facts = await asyncio.gather(*(self._facts(name, engine) for name, engine in self._engines.items()))
-            now = checks.stack(list(facts))
+            now = checks.stack(await asyncio.gather(*map(self._facts, self._engines)))
             if now != last:
                 last = now
                 yield now
             await self._context.clock.sleep(STACK_SECONDS)
 
-    async def _facts(self, name: str, engine: Engine) -> checks.Facts:
+    async def _facts(self, name: str) -> Facts:
         reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
         try:
-            info = await self._info(name, engine, patient=reading.state is NodeState.LIVE)
+            return Facts(reading, await self._about(name, patient=reading.state is NodeState.LIVE))
         except GpudeckError as error:
-            denied = NotPermitted(f"the engine of {name}", READ_ENGINE) if isinstance(error, NotAllowed) else None
-            return checks.Facts(reading, None, problem=error.message, hint=error.hint, denied=denied)
-        return checks.Facts(reading, info, version=clean(str(info.get("ServerVersion") or ""), 64) or None)
+            return Facts(reading, error)
+        except Exception as error:  # noqa: BLE001 - the other nodes are told of whatever this engine says
+            said = f"the container engine of {name} cannot be read: {type(error).__name__}"
+            return Facts(reading, GpudeckError(said, ""))
 
-    async def _info(self, name: str, engine: Engine, *, patient: bool) -> Mapping[str, Any]:
-        """The engine's /info; one that answered before, or was never asked, is asked twice before it counts as dead.
+    async def _about(self, name: str, *, patient: bool) -> About:
+        """What the engine tells of itself; one that answered before, or was never asked, is asked twice before it
+        counts as dead.
 
         A node under load may let one question pass. One that is not `patient`, as its node does not answer either, is
         asked once.
         """
+        engine = self._engines[name]
         try:
-            info = await engine.info()
+            told = await engine.about()
         except Unreachable:
             again = patient and name not in self._silent
             self._silent.add(name)
             if not again:
                 raise
             await self._context.clock.sleep(SECOND_LOOK_SECONDS)
-            info = await engine.info()
+            told = await engine.about()
         self._silent.discard(name)
-        return info
+        return told
 
     # Logs
 
@@ -174,23 +156,3 @@ class DockerBackend:
         if engine is None:
             raise GpudeckError(f"no node {clean(source.node or '', 64)!r} in this site", "name one with --node")
         return engine
-
-
-async def _read(engine: Engine, kept: Mapping[str, Workload], changed: frozenset[str] | None) -> dict[str, Workload]:
-    """The engine's containers by id; only those that changed or are new are inspected. Raises `GpudeckError`."""
-    listed = await engine.ids()
-    asked = to_inspect(listed, kept, changed)
-    documents = await engine.inspect(asked)
-    return merged(listed, kept, asked, {each: workload(found, engine.node) for each, found in documents.items()})
-
-
-@contextlib.asynccontextmanager
-async def _running(works: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Tasks that end with the block."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

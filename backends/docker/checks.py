@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from backends.domain import Node, NodeReading, NotPermitted, clean
+from backends.contract import GpudeckError, NotAllowed
+from backends.docker import fabric
+from backends.docker.about import About
+from backends.domain import Node, NodeReading, NotPermitted, Permission, clean
 from backends.domain.stack import (
     Blocker,
     NodeGpuCapacity,
@@ -18,24 +20,31 @@ from backends.domain.stack import (
     StackNode,
 )
 
+CDI_KIND = "nvidia.com/gpu"
+READ_ENGINE = Permission("get", "info")
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one node."""
 
     reading: NodeReading
-    info: Mapping[str, Any] | None
-    """The engine's /info; None when it could not be asked."""
-    version: str | None = None
-    problem: str | None = None
-    """Why it could not."""
-    hint: str = ""
-    denied: NotPermitted | None = None
-    """What the engine refuses to this user."""
+    answer: About | GpudeckError
+    """What the engine tells of itself, or why it does not."""
 
     @property
     def node(self) -> Node | None:
         return self.reading.node
+
+    @property
+    def engine(self) -> About | None:
+        return self.answer if isinstance(self.answer, About) else None
+
+    @property
+    def denied(self) -> NotPermitted | None:
+        """What the engine refuses to this user."""
+        refused = isinstance(self.answer, NotAllowed)
+        return NotPermitted(f"the engine of {self.reading.name}", READ_ENGINE) if refused else None
 
 
 Verdict = tuple[OperandPhase, str | None, str | None]
@@ -54,19 +63,24 @@ def _driver(facts: Facts) -> Verdict:
 
 
 def _engine(facts: Facts) -> Verdict:
-    if facts.info is None and facts.denied is not None:
-        return OperandPhase.UNKNOWN, f"not permitted: {facts.denied.permission}", facts.problem
-    return READY if facts.info is not None else (OperandPhase.FAILING, "unreachable", facts.problem)
+    if isinstance(facts.answer, About):
+        return READY
+    if facts.denied is not None:
+        return OperandPhase.UNKNOWN, f"not permitted: {facts.denied.permission}", facts.answer.message
+    return OperandPhase.FAILING, "unreachable", facts.answer.message
 
 
 def _toolkit(facts: Facts) -> Verdict:
     """The NVIDIA runtime in the engine's configuration, or CDI devices: either lets containers have GPUs."""
-    if facts.info is None:
+    engine = facts.engine
+    if engine is None:
         return UNKNOWN
-    runtimes = facts.info.get("Runtimes")
-    if isinstance(runtimes, Mapping) and any("nvidia" in str(name) for name in runtimes):
+    if engine.nvidia_runtime:
         return READY
-    if _cdi_devices(facts):
+    by_cdi = _has_cdi(facts)
+    if by_cdi is None:
+        return OperandPhase.UNKNOWN, None, _UNTOLD[engine.name]
+    if by_cdi:
         return OperandPhase.READY, None, "by CDI alone: `--gpus` and the nvidia runtime are not configured"
     said = (
         "the engine knows no nvidia runtime and no CDI device of NVIDIA: nvidia-ctk runtime configure, then restart it"
@@ -74,19 +88,32 @@ def _toolkit(facts: Facts) -> Verdict:
     return OperandPhase.MISSING, "no-runtime", said
 
 
+_UNTOLD = {
+    "docker": "no nvidia runtime, and this version does not tell its CDI devices: nvidia-ctk cdi list on the node does",
+    "podman": "Podman does not tell its CDI devices: nvidia-ctk cdi list on the node does; where there is none, "
+    "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+}
+"""By the engine's name."""
+
+
+def _has_cdi(facts: Facts) -> bool | None:
+    """Whether containers can have NVIDIA's CDI devices; None: not known.
+
+    An engine that does not tell has those of the usual directories; it may be told to look in others.
+    """
+    if facts.engine is None:
+        return None
+    if facts.engine.cdi is not None:
+        return bool(facts.engine.cdi)
+    kinds = facts.node.host.cdi if facts.node is not None else None
+    return True if CDI_KIND in (kinds or ()) else None
+
+
 def _cdi(facts: Facts) -> Verdict:
-    if facts.info is None or "DiscoveredDevices" not in facts.info:
-        return UNKNOWN  # engines before 28 do not tell
-    found = _cdi_devices(facts)
-    return READY if found else (OperandPhase.OFF, None, "no CDI specification of NVIDIA: nvidia-ctk cdi generate")
-
-
-def _cdi_devices(facts: Facts) -> list[str]:
-    listed = (facts.info or {}).get("DiscoveredDevices")
-    names = (
-        [str(each.get("ID") or "") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    )
-    return [name for name in names if name.startswith("nvidia.com/gpu=")]
+    by_cdi = _has_cdi(facts)
+    if by_cdi is None:
+        return UNKNOWN
+    return READY if by_cdi else (OperandPhase.OFF, None, "no CDI device of NVIDIA: nvidia-ctk cdi generate")
 
 
 def _service(*names: str) -> Callable[[Facts], Verdict]:
@@ -110,14 +137,30 @@ _SERVICE_PHASES = {
 
 
 def _fabric(facts: Facts) -> Verdict:
-    """Needed only where the GPUs hang on NVSwitches."""
+    """Fabric Manager, needed where the GPUs hang on NVSwitches; where they do not, its unit may well have failed."""
     node = facts.node
-    switched = node is not None and any(
-        link.remote_kind == "switch" for gpu in node.gpus for link in gpu.links or () if link.active is not False
-    )
-    if node is not None and not switched:
+    if node is None:
+        return UNKNOWN
+    service = _service("nvidia-fabricmanager")(facts)
+    absent = service[0] in (OperandPhase.OFF, OperandPhase.UNKNOWN)
+    switched = fabric.switched(node)
+    if switched is False:
         return OperandPhase.OFF, None, "no NVSwitch here"
-    return _service("nvidia-fabricmanager")(facts)
+    if absent and fabric.is_guest(node):
+        return OperandPhase.OFF, None, "this is a virtual machine: its host configures the fabric"
+    if switched is None and absent:
+        return OperandPhase.UNKNOWN, None, "the links were not read: whether there are NVSwitches is not known"
+    if any(gpu.fabric.state in fabric.JOINING for gpu in node.gpus) or fabric.dark(node):
+        return _unjoined(service)
+    return service
+
+
+def _unjoined(service: Verdict) -> Verdict:
+    said = "GPUs have not joined the NVSwitch fabric: CUDA answers 802"
+    phase, reason, _ = service
+    if phase is OperandPhase.OFF:
+        return OperandPhase.MISSING, "not installed", said
+    return (phase, reason, said) if phase.blocks else (OperandPhase.STARTING, "fabric not ready", said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +204,8 @@ def stack_node(facts: Facts) -> StackNode:
         states.append(state)
         if check.needed and phase.blocks:
             blocked[check.operand.key] = check.operand.key
-            blocker = blocker or Blocker(state, check.operand.title, log_problem=facts.hint or None)
+            hint = facts.answer.hint if isinstance(facts.answer, GpudeckError) else ""
+            blocker = blocker or Blocker(state, check.operand.title, log_problem=hint or None)
         elif phase is OperandPhase.WAITING and cause is not None:
             blocked[check.operand.key] = cause
     node = facts.node
@@ -174,14 +218,19 @@ def stack_node(facts: Facts) -> StackNode:
         driver_version=None if node is None else node.driver,
         kernel=None if node is None else node.kernel,
         os=None if node is None else node.os,
-        runtime=None if facts.version is None else f"docker {facts.version}",
+        runtime=_runtime(facts.engine),
     )
+
+
+def _runtime(engine: About | None) -> str | None:
+    """`podman 5.2.0`"""
+    return None if engine is None or engine.version is None else f"{engine.name} {engine.version}"
 
 
 def _version(key: str, facts: Facts) -> str | None:
     if key == "driver":
         return facts.node.driver if facts.node is not None else None
-    return facts.version if key == "engine" else None
+    return facts.engine.version if key == "engine" and facts.engine is not None else None
 
 
 def _health(states: list[OperandState], blocker: Blocker | None) -> StackHealth:
@@ -194,8 +243,9 @@ def _health(states: list[OperandState], blocker: Blocker | None) -> StackHealth:
     return StackHealth.UNKNOWN if any(state.phase is OperandPhase.UNKNOWN for state in needed) else StackHealth.READY
 
 
-def stack(facts: list[Facts]) -> Stack:
+def stack(facts: Sequence[Facts]) -> Stack:
     nodes = tuple(sorted((stack_node(each) for each in facts), key=lambda node: node.name))
     operands = tuple(check.operand for check in CHECKS)
     denied = tuple(each.denied for each in facts if each.denied is not None)
-    return Stack(platform="docker", operands=operands, nodes=nodes, not_permitted=denied)
+    answered = not facts or any(each.engine is not None or each.denied is not None for each in facts)
+    return Stack(platform="docker", operands=operands, nodes=nodes, not_permitted=denied, answered=answered)

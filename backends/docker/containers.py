@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,8 @@ from backends.domain import clean
 from backends.domain.workload import Container, GpuRequest, Owner, Workload
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-USER_LABELS = ("gpudeck.user", "user", "owner", "maintainer")
-"""Labels in which sites name the person; the first that is there."""
+USER_LABELS = ("gpudeck.user", "user", "owner")
+"""Labels in which sites name the person; the first that is there. `maintainer` names who built the image."""
 LABELS_KEPT = 32
 PHASES: dict[str, str] = {
     "created": "Pending",
@@ -22,6 +23,8 @@ PHASES: dict[str, str] = {
     "dead": "Failed",
 }
 """State.Status -> phase; `exited` is told by its exit code."""
+_NODE = re.compile(r"/dev/nvidia\d+")
+"""The device node of a GPU; the others (nvidiactl, nvidia-uvm, nvidia-caps) come with every one."""
 NOTHING = frozenset({"", "none", "void"})
 """NVIDIA_VISIBLE_DEVICES that gives no GPU."""
 
@@ -32,7 +35,7 @@ def workload(inspected: Mapping[str, Any], node: str) -> Workload:
     labels = {clean(str(key), 128): clean(str(value)) for key, value in _table(config, "Labels").items()}
     status = str(state.get("Status") or "unknown")
     exit_code = state.get("ExitCode")
-    requests = tuple(gpu_requests(inspected))
+    requests = gpu_requests(inspected)
     name = clean(str(inspected.get("Name") or "").removeprefix("/"), 128)
     identity = str(inspected.get("Id") or "")
     reason = _reason(state, status, exit_code)
@@ -64,19 +67,21 @@ def workload(inspected: Mapping[str, Any], node: str) -> Workload:
     )
 
 
-def gpu_requests(inspected: Mapping[str, Any]) -> Iterable[GpuRequest]:
-    """How a container asked for GPUs: `--gpus`, a CDI device, or the environment of the NVIDIA runtime.
+def gpu_requests(inspected: Mapping[str, Any]) -> tuple[GpuRequest, ...]:
+    """How a container asked for GPUs: `--gpus`, a CDI device, the environment of the NVIDIA runtime, or device nodes.
 
-    The environment counts only where nothing else was asked for: `--gpus` sets it too.
+    Each way counts only where none before it was used: `--gpus` sets the environment too. Podman tells a CDI device
+    as the device nodes that it became.
     """
     host, config = _table(inspected, "HostConfig"), _table(inspected, "Config")
-    found = [request for entry in _list(host, "DeviceRequests") if (request := _device_request(entry)) is not None]
-    if found:
-        return found
-    runtime = str(host.get("Runtime") or "")
+    found = tuple(request for entry in _list(host, "DeviceRequests") if (request := _device_request(entry)) is not None)
+    return found or _by_environment(host, config) or _by_nodes(host)
+
+
+def _by_environment(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[GpuRequest, ...]:
     environment = dict(str(entry).partition("=")[::2] for entry in _list(config, "Env"))
     visible = environment.get("NVIDIA_VISIBLE_DEVICES")
-    if visible is None or visible in NOTHING or "nvidia" not in runtime:
+    if visible is None or visible in NOTHING or "nvidia" not in str(host.get("Runtime") or ""):
         return ()
     if visible == "all":
         return (GpuRequest("environment"),)
@@ -84,16 +89,22 @@ def gpu_requests(inspected: Mapping[str, Any]) -> Iterable[GpuRequest]:
     return (GpuRequest("environment", len(devices), devices),)
 
 
+def _by_nodes(host: Mapping[str, Any]) -> tuple[GpuRequest, ...]:
+    paths = [str(entry.get("PathOnHost")) for entry in _list(host, "Devices") if isinstance(entry, Mapping)]
+    nodes = tuple(sorted({path for path in paths if _NODE.fullmatch(path)}))
+    return (GpuRequest("device", len(nodes), nodes),) if nodes else ()
+
+
 def _device_request(entry: Any) -> GpuRequest | None:
     if not isinstance(entry, Mapping):
         return None
     driver = str(entry.get("Driver") or "")
-    devices = tuple(clean(str(device), 128) for device in entry.get("DeviceIDs") or ())
+    devices = tuple(clean(str(device), 128) for device in _list(entry, "DeviceIDs"))
     if driver == "cdi":
         wanted = tuple(device for device in devices if "nvidia.com/gpu" in device)
         every = any(device.endswith("=all") for device in wanted)
         return GpuRequest("cdi", None if every else len(wanted), wanted) if wanted else None
-    able = {word for words in entry.get("Capabilities") or () for word in words}
+    able = [word for words in _list(entry, "Capabilities") if isinstance(words, list) for word in words]
     if "gpu" not in able and driver != "nvidia":
         return None
     if devices:

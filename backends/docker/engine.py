@@ -6,15 +6,19 @@ aiodocker is loaded when the first question is put. Every answer is bounded in t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from backends.contract import GpudeckError, NotAllowed, Unreachable
+from backends.contract import Gone, GpudeckError, NotAllowed, Unreachable
+from backends.docker.about import About, about
 from backends.docker.changes import FILTERS, Gathered
 from backends.docker.containers import moment
+from backends.docker.listing import Listing, listing
 from backends.docker.multiplex import Demultiplexer
 from backends.domain import clean
 
@@ -23,10 +27,11 @@ if TYPE_CHECKING:
     from aiohttp import BaseConnector
 
 ANSWER_SECONDS = 10.0
-CONTAINERS_LIMIT = 512
-"""Of one node; a GPU server runs some dozens."""
+NO_CONNECTION = 900
+"""aiodocker's status of a DockerError that is no answer of the engine."""
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+"""What aiodocker raises of an answer that is not what the API promises: HTML, null, JSON that is cut or too deep."""
 
-T = TypeVar("T")
 Locate = Callable[[], Awaitable[str]]
 """The engine's address as aiodocker takes it, unix://... or https://...; raises `GpudeckError`."""
 
@@ -54,8 +59,10 @@ class Tls:
 class Engine:
     """The engine of one node. The connection is made for the first question and anew after a failure."""
 
-    def __init__(self, node: str, locate: Locate, tls: Tls | None = None) -> None:
+    def __init__(self, node: str, locate: Locate, tls: Tls | None = None, unit: str = "docker") -> None:
+        """`unit` is the systemd unit that serves the API."""
         self.node = node
+        self._unit = f"on the node: systemctl status {unit}"
         self._locate = locate
         self._tls = tls
         self._docker: Docker | None = None
@@ -63,42 +70,38 @@ class Engine:
         self._closed = False
 
     async def version(self) -> dict[str, Any]:
-        async def ask(docker: Docker) -> dict[str, Any]:
-            return dict(await docker.version())
-
-        return await self._ask(ask)
+        async with self._asking("/version") as docker:
+            return _document(await docker.version())
 
     async def info(self) -> dict[str, Any]:
-        return dict(await self._ask(lambda docker: docker.system.info()))
+        async with self._asking("/info") as docker:
+            return _document(await docker.system.info())
 
-    async def ids(self) -> list[str]:
-        """Of all containers, stopped ones too; the first `CONTAINERS_LIMIT` that the engine lists."""
-        listed = await self._ask(lambda docker: docker.containers.list(all=True))
-        return [each.id for each in listed[:CONTAINERS_LIMIT]]
+    async def about(self) -> About:
+        """What it is, and how its containers can have GPUs."""
+        return about(await self.info(), await self.version())
+
+    async def ids(self) -> Listing:
+        """Of all containers, stopped ones too."""
+        async with self._asking("/containers/json") as docker:
+            return listing([(each.id, _state(each)) for each in await docker.containers.list(all=True)])
 
     async def inspect(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Their inspect documents by id; one that went away meanwhile is left out."""
-        docker, asked = await self._connect(), list(ids)
-        found = await asyncio.gather(*(self._inspect(docker.containers.container(each)) for each in asked))
+        asked = list(ids)
+        found = await asyncio.gather(*(self._inspect(each) for each in asked))
         return {each: document for each, document in zip(asked, found, strict=True) if document is not None}
 
     async def containers(self) -> list[dict[str, Any]]:
         """The inspect documents of all containers."""
-        return list((await self.inspect(await self.ids())).values())
+        return list((await self.inspect((await self.ids()).ids)).values())
 
-    async def _inspect(self, container: Any) -> dict[str, Any] | None:
-        from aiodocker.exceptions import DockerError
-
+    async def _inspect(self, identity: str) -> dict[str, Any] | None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                document = await container.show()
-        except DockerError as error:
-            if error.status == 404:
-                return None
-            raise self._explain(error) from None
-        except (TimeoutError, OSError) as error:
-            raise self._explain(error) from None
-        return document if isinstance(document, dict) else None
+            async with self._asking(f"/containers/{identity[:12]}/json") as docker:
+                return _document(await docker.containers.container(identity).show())
+        except Gone:
+            return None
 
     async def changes(self) -> AsyncGenerator[frozenset[str] | None, None]:
         """None at the start, then the ids of containers that came, went or changed since the last that were taken.
@@ -124,7 +127,8 @@ class Engine:
                 await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():
                     waiting.cancel()
-                    raise self._explain(running.exception() or ConnectionResetError("the stream of events ended"))
+                    ended = ConnectionResetError("the stream of events ended")
+                    raise self._explain(running.exception() or ended, "/events")
                 yield gathered.take()
         finally:
             running.cancel()
@@ -144,12 +148,9 @@ class Engine:
 
     async def state(self, name: str) -> str:
         """running, restarting, exited, ...; raises `GpudeckError`, also for a container that is not there."""
-
-        async def ask(docker: Docker) -> str:
-            document = await (await docker.containers.get(name)).show()
-            return clean(str(document.get("State", {}).get("Status") or ""), 32)
-
-        return await self._ask(ask)
+        async with self._asking(f"/containers/{clean(name, 64)}/json") as docker:
+            state = _document(await docker.containers.container(name).show()).get("State")
+            return clean(str(_document(state).get("Status") or ""), 32)
 
     async def log(self, name: str, parameters: Mapping[str, str]) -> AsyncGenerator[list[bytes], None]:
         """Lines of a container's log as they arrive, each with its RFC 3339 time before it; raises `GpudeckError`.
@@ -157,29 +158,29 @@ class Engine:
         `parameters` are those of the API's `/containers/NAME/logs`. The request is made here: aiodocker leaves the
         connection of a log open that its reader leaves.
         """
-        docker = await self._connect()
-        import aiohttp
-        from aiodocker.exceptions import DockerError
-
+        asked = f"/containers/{clean(name, 64)}/logs"
+        async with self._asking(asked) as docker:
+            container = _document(await docker.containers.container(name).show())
+            identity, config = container["Id"], _document(container.get("Config") or {})
         wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", **parameters}
+        import aiohttp
+
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                container = await (await docker.containers.get(name)).show()
-            demultiplexer = Demultiplexer(terminal=bool(container.get("Config", {}).get("Tty")))
+            demultiplexer = Demultiplexer(terminal=bool(config.get("Tty")))
             address, connector = self._session_of(await self._locate())
             async with (
                 aiohttp.ClientSession(
                     connector=connector, timeout=aiohttp.ClientTimeout(connect=ANSWER_SECONDS)
                 ) as session,
-                session.get(f"{address}/containers/{container['Id']}/logs", params=wanted) as response,
+                session.get(f"{address}/containers/{identity}/logs", params=wanted) as response,
             ):
                 if response.status >= 400:
                     raise GpudeckError(f"the log of {clean(name, 64)}: {clean(await response.text(), 200)}", "")
                 async for received in response.content.iter_any():
                     yield demultiplexer.feed(received)
                 yield demultiplexer.rest()
-        except (DockerError, TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:
-            raise self._explain(error) from None
+        except (OSError, ValueError, aiohttp.ClientError) as error:
+            raise self._explain(error, asked) from None
 
     def _session_of(self, url: str) -> tuple[str, BaseConnector]:
         """The address and the connector of plain HTTP requests to the engine."""
@@ -194,23 +195,29 @@ class Engine:
     async def close(self) -> None:
         """For good."""
         self._closed = True
-        await self._leave()
+        if self._docker is not None:
+            await self._leave(self._docker)
 
-    async def _leave(self) -> None:
-        docker, self._docker = self._docker, None
-        if docker is not None:
-            await docker.close()
+    async def _leave(self, docker: Docker) -> None:
+        """The next question makes a new connection: the way to the node may be another by then."""
+        if self._docker is docker:
+            self._docker = None
+        await docker.close()
 
-    async def _ask(self, question: Callable[[Docker], Awaitable[T]]) -> T:
+    @contextlib.asynccontextmanager
+    async def _asking(self, asked: str) -> AsyncIterator[Docker]:
+        """The client for one question, a path of the API: it and its answer in time, or `GpudeckError`."""
         docker = await self._connect()
+        import aiohttp
         from aiodocker.exceptions import DockerError
 
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await question(docker)
-        except (DockerError, TimeoutError, OSError) as error:
-            await self._leave()
-            raise self._explain(error) from None
+                yield docker
+        except (DockerError, OSError, aiohttp.ClientError, *UNREADABLE) as error:
+            if getattr(error, "status", NO_CONNECTION) == NO_CONNECTION and not _is_unreadable(error):
+                await self._leave(docker)
+            raise self._explain(error, asked) from None
 
     async def _connect(self) -> Docker:
         async with self._lock:
@@ -225,18 +232,54 @@ class Engine:
             assert self._docker is not None
             return self._docker
 
-    def _explain(self, error: BaseException) -> GpudeckError:
-        """`error` in a sentence, with what to do."""
+    def _explain(self, error: BaseException, asked: str) -> GpudeckError:
+        """`error` in a sentence that names the node and what was `asked`, with what to do."""
         where = f"the container engine of {self.node}"
         status = getattr(error, "status", None)
-        said = clean(str(getattr(error, "message", "") or error), 200)
+        said = clean(_message(str(getattr(error, "message", "") or error)), 200)
         if status in (401, 403):
             return NotAllowed(f"{where} refuses this user: {said}", "")
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{where} gave no answer in {ANSWER_SECONDS:.0f} s", "systemctl status docker")
+            return Unreachable(f"{where} gave no answer to {asked} in {ANSWER_SECONDS:.0f} s", self._unit)
         if status == 404:
-            return GpudeckError(f"{where}: {said}", "")
-        return Unreachable(f"{where} cannot be asked: {said or type(error).__name__}", "is dockerd running there?")
+            return Gone(f"{where}: {said}", "")
+        if _is_unreadable(error):
+            return GpudeckError(
+                f"{where} gave an answer to {asked} that cannot be read: {said or type(error).__name__}",
+                "does a container engine answer there, or something before it?",
+            )
+        return Unreachable(f"{where} cannot be asked for {asked}: {said or type(error).__name__}", self._unit)
+
+
+def _state(listed: Any) -> Any:
+    """running, exited, ... of a container in the list; None where it is not told."""
+    try:
+        return listed["State"]
+    except KeyError:
+        return None
+
+
+def _message(text: str) -> str:
+    """What the engine says of a refusal: aiodocker leaves it in its JSON where the content type names a charset."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return str(document["message"]) if isinstance(document, dict) and "message" in document else text
+
+
+def _is_unreadable(error: BaseException) -> bool:
+    """The engine answered, with something else; an error of a certificate is a ValueError too."""
+    import aiohttp
+
+    return isinstance(error, UNREADABLE) and not isinstance(error, OSError | aiohttp.ClientError)
+
+
+def _document(value: Any) -> dict[str, Any]:
+    """Raises ValueError for what is no JSON object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{type(value).__name__} in place of an object")
+    return value
 
 
 def _load() -> Any:

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from backends.domain.text import clean
     from backends.domain.topology import PCIE_LEVELS, Topology
     from backends.domain.unfinished import UnfinishedChange
-    from backends.domain.workload import Container, GpuRequest, Owner, Workload, Workloads, by_container
+    from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads, by_container
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
@@ -169,6 +169,7 @@ __all__ = [
     "Topology",
     "Triage",
     "UnfinishedChange",
+    "Unread",
     "UpgradePolicy",
     "Utilization",
     "Verb",

@@ -45,6 +45,11 @@ class NodeReading:
     """When `node` was received, seconds since the epoch."""
     problem: Problem | None
 
+    @property
+    def is_current(self) -> bool:
+        """Whether `node` is what is so now: the node answers, and no call on it hangs."""
+        return self.state is NodeState.LIVE and self.node is not None and self.node.stall is None
+
     def age(self, now: float) -> float | None:
         """Seconds since the value was received; None without a value."""
         return None if self.at is None else max(0.0, now - self.at)

@@ -20,6 +20,8 @@ class Limit(NamedTuple):
     """The board stops there; else it slows down or is held back."""
     below: bool = False
     """Trouble lies under it, as with headroom."""
+    in_bounds: bool = False
+    """To be there is no trouble: a busy board draws what its power limit allows."""
 
 
 Measure = Callable[[Gpu], float | None]
@@ -68,7 +70,7 @@ def _power_top(gpu: Gpu) -> float | None:
 
 def _power_limits(gpu: Gpu) -> tuple[Limit, ...]:
     watts = gpu.power.limit_watts
-    return () if watts is None else (Limit(watts, "limit"),)
+    return () if watts is None else (Limit(watts, "limit", in_bounds=True),)
 
 
 def _heat_limits(gpu: Gpu) -> tuple[Limit, ...]:

@@ -70,6 +70,8 @@ class Host:
     rdma: tuple[RdmaPort, ...] | None = None
     services: tuple[Service, ...] | None = None
     runtimes: tuple[ContainerRuntime, ...] | None = None
+    cdi: tuple[str, ...] | None = None
+    """Kinds of the CDI specifications in /etc/cdi and /run/cdi: nvidia.com/gpu."""
     kernel_modules: str | None = None
     """open or proprietary: the flavour of the loaded NVIDIA kernel module (/proc/driver/nvidia/version)."""
     peermem: bool | None = None

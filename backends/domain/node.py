@@ -26,6 +26,11 @@ class Stall:
         where = "" if self.gpu_index is None else f" of GPU {self.gpu_index}"
         return f"NVML hangs in {self.call or 'a call'}{where}"
 
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        return "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps"
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeCost:
@@ -145,6 +150,14 @@ class Event:
         """Identity within its site: what happened to what at which time; a site keeps one event of a key."""
         more = "".join(f" {each}" for each in (self.pid, self.link) if each is not None)
         return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}{more}"
+
+    def is_of(self, gpu: Gpu) -> bool:
+        """Whether it is about `gpu`: by UUID, else by slot, else by index, whichever both are known by."""
+        if self.gpu_uuid is not None and gpu.uuid is not None:
+            return self.gpu_uuid == gpu.uuid
+        if self.pci_bus_id is not None and gpu.pci_bus_id is not None:
+            return short_bus_id(self.pci_bus_id) == short_bus_id(gpu.pci_bus_id)
+        return self.gpu_index is not None and self.gpu_index == gpu.index
 
 
 def short_bus_id(bus_id: str) -> str:

@@ -364,6 +364,8 @@ class Stack:
     """Operators installed by OLM."""
     notes: tuple[str, ...] = ()
     not_permitted: tuple[NotPermitted, ...] = ()
+    answered: bool = True
+    """False: no part of the platform does; what is told is what the nodes themselves say."""
 
     def get(self, name: str) -> StackNode | None:
         """The node called `name`; see `node_named`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedChange:
-    """No console is at it."""
+    """It has no end yet: some console is at it, or none any more."""
 
     id: str
     """What `gpudeck changes undo` takes."""
@@ -15,7 +15,7 @@ class UnfinishedChange:
     who: str
     """alice@head01"""
     status: str
-    """interrupted, undo-interrupted, stopped, failed, undo-failed."""
+    """running, undoing; interrupted, undo-interrupted, stopped, failed, undo-failed."""
     place: str
     """`step 2 of 4`; empty before the first step."""
     step: str
@@ -25,7 +25,9 @@ class UnfinishedChange:
     touched: bool
     """Something that it did stands, or may stand."""
     offers: tuple[str, ...]
-    """What can be done about it: resume, undo, abandon."""
+    """What can be done about it: resume, undo, abandon; nothing while it runs."""
+    running: bool = False
+    """A console, or a command, is at it now."""
     nodes: tuple[str, ...] = ()
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()

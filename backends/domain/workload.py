@@ -26,11 +26,11 @@ class GpuRequest:
 
     resource: str
     """The extended resource: nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-3g.40gb; on Docker the way they
-    were asked for: device-request, environment, cdi."""
+    were asked for: device-request, environment, cdi, device."""
     count: int | None = None
     """None: all of them."""
     devices: tuple[str, ...] = ()
-    """Indices, UUIDs or CDI names, where they were asked for by name."""
+    """Indices, UUIDs, CDI names or device nodes, where they were asked for by name."""
 
     @property
     def mig_profile(self) -> str | None:
@@ -108,11 +108,23 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """What runs on a node and is not told, though it may be read."""
+
+    node: str
+    why: str
+    """One sentence that names the node."""
+    running: bool = True
+    """False: only what has ended is left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Workloads:
     """What uses or asks for GPUs, or runs on a node that has some."""
 
     items: tuple[Workload, ...] = ()
     not_permitted: tuple[NotPermitted, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     def of_node(self, node: str) -> tuple[Workload, ...]:
         return tuple(item for item in self.items if item.node == node)

@@ -21,7 +21,7 @@ from backends.lab.hardware import SimNode
 from backends.lab.jobs import Job, jobs
 from backends.lab.kube.store import rfc3339
 
-API_VERSION, MIN_API_VERSION, ENGINE_VERSION = "1.47", "1.24", "27.5.1"
+API_VERSION, MIN_API_VERSION, ENGINE_VERSION = "1.51", "1.24", "28.5.1"
 IMAGE = "registry.example/llm/runtime:26.07"
 IMAGE_ID = "sha256:" + "5e" * 32
 TICK_SECONDS = 1.0
@@ -182,9 +182,7 @@ class DockerApi:
                 "DefaultRuntime": "runc" if bare else "nvidia",
                 "Runtimes": {"runc": {"path": "runc"}, **_nvidia_runtime(bare)},
                 "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"],
-                "DiscoveredDevices": [
-                    {"Source": "cdi", "ID": f"nvidia.com/gpu={gpu.index}"} for gpu in self.node.gpus if not bare
-                ],
+                **({} if bare else {"DiscoveredDevices": _discovered(self.node)}),
                 "Warnings": None,
             }
         )
@@ -351,6 +349,11 @@ class DockerApi:
 
 def _nvidia_runtime(missing: bool) -> Object:
     return {} if missing else {"nvidia": {"path": "nvidia-container-runtime"}}
+
+
+def _discovered(node: SimNode) -> list[Object]:
+    """Left out of `/info` where there is none."""
+    return [{"Source": "cdi", "ID": f"nvidia.com/gpu={gpu.index}"} for gpu in node.gpus]
 
 
 def labels(job: Job) -> dict[str, str]:

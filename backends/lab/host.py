@@ -121,7 +121,14 @@ class SimHost:
         window = int(self._jobs_clock.now() // FACTS_SECONDS)
         faults = self._node.host_faults
         stopped = frozenset(self._node.stopped)
-        state = (window, faults.services_down, faults.ports_down, faults.scratch_used_percent, stopped)
+        state = (
+            window,
+            faults.no_gpu_runtime,
+            faults.services_down,
+            faults.ports_down,
+            faults.scratch_used_percent,
+            stopped,
+        )
         if self._facts is None or self._facts[0] != state:
             self._facts = (state, self._read_facts(window))
         return self._facts[1]
@@ -135,6 +142,7 @@ class SimHost:
             "rdma": [self._port(nic) for nic in equipment.nics],
             "services": [{"name": name, "state": state_of(self._node, name)} for name in SERVICES],
             "runtimes": [{"name": name, "socket": path} for name, path in equipment.runtimes],
+            "cdi": [] if self._node.host_faults.no_gpu_runtime else ["nvidia.com/gpu"],
             "kernel_modules": equipment.kernel_modules,
             "peermem": equipment.peermem,
             "dma_buf": equipment.kernel_modules == "open" and modern,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack
+from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack, Unreachable
 from backends.domain import LogSource, NotPermitted, Stack, Workload, Workloads, clean, node_named
 from backends.platform import closing
 from backends.rights import not_seen
@@ -40,16 +40,23 @@ def of_operand(stack: Stack, name: str, node: str | None) -> LogSource | None:
 
 
 def of_workload(workloads: Workloads, name: str, node: str | None) -> LogSource | None:
-    """Raises GpudeckError for a name that several have."""
-    found = [each for each in workloads.items if each.name == name and node in (None, each.node)]
+    """By its name or its title, PROJECT/NAME; raises GpudeckError for a name that several have."""
+    found = [each for each in workloads.items if name in (each.name, each.title) and node in (None, each.node)]
     if len(found) > 1:
         where = ", ".join(sorted(f"{each.title} on {each.node}" for each in found)[:5])
-        raise GpudeckError(f"several are called {clean(name, 64)}: {where}", "name one as NAMESPACE/POD, or its --node")
+        engines = all(each.platform in ENGINES for each in found)
+        hint = "name its --node" if engines else "name one as NAMESPACE/POD, or its --node"
+        raise GpudeckError(f"several are called {clean(name, 64)}: {where}", hint)
     return source_of(found[0]) if found else None
 
 
 async def find(backend: Backend, name: str, node: str | None) -> LogSource:
-    """What `name` means on this platform; NAMESPACE/POD is taken as it is. Raises `GpudeckError`."""
+    """What `name` means on this platform. Raises `GpudeckError`.
+
+    NAMESPACE/POD is taken as it is, and so is a container of a node's engine: operands there are no containers.
+    """
+    if backend.name in ENGINES:
+        return await _of_engines(backend, name, node)
     namespace, slash, pod = name.partition("/")
     if slash:
         return LogSource(pod, namespace)
@@ -61,15 +68,39 @@ async def find(backend: Backend, name: str, node: str | None) -> LogSource:
         refused += stack.not_permitted
         if source is not None:
             return source
-    if isinstance(backend, ListsWorkloads):
-        async with closing(backend.workloads()) as values:
-            workloads = await anext(values)
-        source = of_workload(workloads, name, node)
-        refused += workloads.not_permitted
-        if source is not None:
-            return source
+    workloads = await _workloads(backend)
+    source = of_workload(workloads, name, node)
+    refused += workloads.not_permitted
+    if source is not None:
+        return source
     called = f"called {clean(name, 64)!r}" + (f" on {clean(node, 64)}" if node is not None else "")
     hidden = not_seen(f"no operand, pod or container {called}", refused, "nodes", "pods")
     if hidden is not None:
         raise hidden
     raise GpudeckError(f"no operand, pod or container is {called}", "NAMESPACE/POD names any other pod")
+
+
+async def _of_engines(backend: Backend, name: str, node: str | None) -> LogSource:
+    if node is not None:
+        return LogSource(name.rpartition("/")[2], node=node)
+    workloads = await _workloads(backend)
+    found = of_workload(workloads, name, node)
+    if found is not None:
+        return found
+    called = f"called {clean(name, 64)!r}"
+    hidden = not_seen(f"no container {called}", workloads.not_permitted, "containers")
+    if hidden is not None:
+        raise hidden
+    said = f"no container is {called}"
+    if not workloads.unread:
+        raise GpudeckError(said, "docker ps -a on the node tells their names")
+    first, *more = workloads.unread
+    others = f" (and {len(more)} more)" if more else ""
+    raise Unreachable(f"{said} where that could be looked for: {first.why}{others}", "name its node with --node")
+
+
+async def _workloads(backend: Backend) -> Workloads:
+    if not isinstance(backend, ListsWorkloads):
+        return Workloads()
+    async with closing(backend.workloads()) as values:
+        return await anext(values)

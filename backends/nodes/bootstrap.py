@@ -17,7 +17,7 @@ from pathlib import Path
 PROTOCOL = 1
 """Version of the probe's messages; the probe refuses another one."""
 
-PROBE_MODULES = ("probe_tree", "probe_disks", "probe_facts", "probe_kernel", "probe_host")
+PROBE_MODULES = ("probe_tree", "probe_disks", "probe_containers", "probe_facts", "probe_kernel", "probe_host")
 """Sent behind the probe; each imports only those before it."""
 
 _BOOTSTRAP = (

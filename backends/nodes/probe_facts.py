@@ -9,11 +9,11 @@ in a thread of their own; a step that does not come back is named and left out, 
 
 import os
 import re
-import stat
 import subprocess
 import threading
 import time
 
+from backends.nodes.probe_containers import cdi_kinds, runtimes
 from backends.nodes.probe_disks import block_device, block_kind, is_remote, local_mounts, mounts
 from backends.nodes.probe_tree import Tree, measured, whole
 
@@ -41,14 +41,6 @@ SERVICES = (
 """Name, its systemd units (the first that is installed counts), and the process as /proc/PID/comm cuts its name."""
 ABSENT = (None, "missing", "inactive", "failed")
 ACTIVE_STATES = frozenset(("active", "inactive", "failed", "activating", "deactivating", "reloading", "maintenance"))
-
-RUNTIMES = (
-    ("docker", "/run/docker.sock"),
-    ("containerd", "/run/containerd/containerd.sock"),
-    ("containerd", "/run/k3s/containerd/containerd.sock"),
-    ("crio", "/run/crio/crio.sock"),
-    ("podman", "/run/podman/podman.sock"),
-)
 
 PEERMEM = frozenset(("nvidia_peermem", "nv_peer_mem"))
 """The kernel module, and the one it took the place of."""
@@ -134,7 +126,7 @@ def numa_node(tree, bus_id):
     return node if node is not None and node >= 0 else None
 
 
-# Services, runtimes, modules
+# Services, modules
 
 
 def run_command(words):
@@ -159,19 +151,6 @@ def unit_states(said, units):
         if state == "missing" or state in ACTIVE_STATES:
             states[unit] = state
     return states
-
-
-def runtimes(tree):
-    """The container runtimes whose sockets are there."""
-    found = []
-    for name, path in RUNTIMES:
-        try:
-            there = stat.S_ISSOCK(os.stat(tree.root + path).st_mode)
-        except OSError:
-            continue
-        if there:
-            found.append({"name": name, "socket": path})
-    return found
 
 
 def kernel_modules(tree):
@@ -295,6 +274,7 @@ class Facts(object):
             "rdma": self.rdma(going),
             "services": going.step("services", self.services),
             "runtimes": going.step("container runtimes", lambda: runtimes(tree)),
+            "cdi": going.step("CDI", lambda: cdi_kinds(tree)),
             "kernel_modules": going.step("kernel modules", lambda: kernel_modules(tree)),
             "peermem": going.step("peermem", lambda: peermem(tree)),
             "dma_buf": going.step("DMA-BUF", lambda: dma_buf(tree)),

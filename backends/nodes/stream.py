@@ -246,9 +246,7 @@ class NodeStream:
             self.topic.amend(dataclasses.replace(node, stall=stall))
             return
         self._measure_skew(message, at_once=True)
-        self._failed(
-            DriverHangs(stall.told, "does nvidia-smi hang there too? look at dmesg; a reboot may be all that helps")
-        )
+        self._failed(DriverHangs(stall.told, stall.hint))
         # No state will say which GPUs there are; what the kernel log tells is why.
         self._hangs = True
         self._tell_held()

@@ -256,6 +256,7 @@ class Counter:
     """In `backends.triage.memory.COUNTERS`."""
     least: int
     cause: str
+    since: str = "the driver was loaded"
 
     def value(self, view: NodeView, gpu: Gpu) -> int | None:
         return view.memory.latest(gpu.key, self.name)
@@ -272,10 +273,10 @@ COUNTERS: tuple[Counter, ...] = (
     ),
     Counter(
         "radar-link-errors", "NVLink errors", "link_errors", 1000,
-        "likely an NVLink at the edge: bridge, cable, connector or switch port",
+        "likely an NVLink at the edge: bridge, cable, connector or switch port", "the links came up",
     ),
 )  # fmt: skip
-"""Totals since the driver was loaded: a note, because nobody knows when they came."""
+"""Totals since the driver was loaded or the links came up: a note, because nobody knows when they came."""
 
 
 def judge_count(counter: Counter) -> Callable[[SiteState], Iterator[Finding]]:
@@ -305,7 +306,7 @@ def _count_outliers(counter: Counter, members: Sequence[tuple[Peer, int]]) -> It
                 counter.rule,
                 peer,
                 f"counts {value:,} {counter.label}; 9 of 10 peers at most {usual:,}",
-                f"{value:,} {counter.label} since the driver was loaded",
+                f"{value:,} {counter.label} since {counter.since}",
                 f"{plural(len(members) - 1, 'peer')}: 9 of 10 at most {usual:,}, the worst {ordered[-1]:,}",
                 counter.cause,
                 Severity.INFO,

@@ -19,7 +19,6 @@ from backends.domain import (
     Node,
     NodeReading,
     NodeSpec,
-    NodeState,
     Problem,
     SiteSpec,
     Stack,
@@ -82,16 +81,7 @@ class NodeView:
     def gpu_of(self, event: Event) -> Gpu | None:
         """The GPU that `event` is about, as it was last seen."""
         gpus = () if self.last is None else self.last.gpus
-        for gpu in gpus:
-            if event.gpu_uuid is not None and gpu.uuid is not None:
-                if event.gpu_uuid == gpu.uuid:
-                    return gpu
-            elif event.pci_bus_id is not None and gpu.pci_bus_id is not None:
-                if slot(event.pci_bus_id) == slot(gpu.pci_bus_id):
-                    return gpu
-            elif event.gpu_index is not None and event.gpu_index == gpu.index:
-                return gpu
-        return None
+        return next((gpu for gpu in gpus if event.is_of(gpu)), None)
 
 
 @lru_cache(maxsize=8192)
@@ -173,7 +163,7 @@ class SiteState:
 
 def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:
     """Whether the values of `reading` may be judged as what is so now."""
-    if reading.state is not NodeState.LIVE or reading.node is None or reading.node.stall is not None:
+    if not reading.is_current:
         return False
     age = reading.age(now)
     return age is not None and age <= max(CURRENT_SECONDS, CURRENT_BEATS * fast_seconds)

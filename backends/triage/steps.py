@@ -66,10 +66,14 @@ def drain(view: NodeView) -> NextStep:
     return change(f"drain {view.name}", f"gpudeck stack drain --node {shlex.quote(view.name)}")
 
 
+def reset_together(gpu: Gpu) -> bool:
+    """Whether its board knows no reset but that of all GPUs of its node."""
+    return gpu.architecture == RESET_ALL_TOGETHER and any(link.remote_kind == "switch" for link in gpu.links or ())
+
+
 def reset_gpu(view: NodeView, gpu: Gpu) -> NextStep:
     """The reset of one GPU, or of all of the node where the board knows no other."""
-    switched = any(link.remote_kind == "switch" for link in gpu.links or ())
-    if gpu.architecture == RESET_ALL_TOGETHER and switched:
+    if reset_together(gpu):
         return command(f"on {view.name}, with all its GPUs idle: reset them together", "nvidia-smi --gpu-reset")
     return command(f"on {view.name}, with GPU {gpu.index} idle: reset it", f"nvidia-smi --gpu-reset -i {gpu.index}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.domain import Gpu, NodeState
+from backends.domain import Gpu
 from screens.gpu_values.errors import ecc, happened, remapping
 from screens.gpu_values.identity import identity, licence, modes
 from screens.gpu_values.lines import Build, Group, faded, folded
@@ -49,7 +49,7 @@ def gpu_sections(view: NodeView, gpu: Gpu) -> list[Section]:
     silent = [group.name for group in groups if not group.measured]
     known_why = [name for name in silent if explained(gpu, name)]
     others = [name for name in silent if name not in known_why]
-    old = gpu.lost or view.reading.state is not NodeState.LIVE
+    old = view.is_old(gpu)
     sections = [
         faded(folded(group.section)) if old and not group.lasting else folded(group.section)
         for group in groups
@@ -57,5 +57,5 @@ def gpu_sections(view: NodeView, gpu: Gpu) -> list[Section]:
     ]
     if others:
         sections.append(Section("NOT MEASURED", (Prose(f"{NOT_MEASURED}: {', '.join(others)}", "dim"),)))
-    anything = any(group.measured for group in groups if group.name)
+    anything = any(group.measured for group in groups if group.name and not group.lasting)
     return [state(view, gpu, known_why, anything=anything), *sections]

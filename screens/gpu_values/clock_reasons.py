@@ -17,7 +17,7 @@ class Reason:
     style: str
     meaning: str
     action: str = ""
-    """What to do about it; empty where there is nothing to do."""
+    """What to do about it, of the GPU `{index}`; empty where there is nothing to do."""
 
 
 REASONS: dict[str, Reason] = {
@@ -60,7 +60,7 @@ REASONS: dict[str, Reason] = {
         "Applications clocks",
         "",
         "Somebody has set applications clocks, and the GPU keeps to them.",
-        "If nobody wants them: nvidia-smi -rac takes them off.",
+        "If nobody wants them: nvidia-smi -rac -i {index} takes them off.",
     ),
     "display_clock_setting": Reason("Display clocks", "", "Kept at the clocks that a display needs."),
     "gpu_idle": Reason("Idle", "", "Nothing runs, and the clocks rest."),

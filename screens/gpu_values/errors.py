@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, series_key
-from screens.gpu_values.lines import LABEL_WIDTH, Group, told, words
+from screens.event_words import runs
+from screens.gpu_values.lines import LABEL_WIDTH, Group, reset_line, told, words
 from screens.node_pages.view import NodeView
+from screens.node_sections import event_lines
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -79,7 +81,11 @@ def _ecc_meaning(view: NodeView, gpu: Gpu) -> list[Prose]:
     signs, recent, life = view.glyphs, gpu.ecc.volatile, gpu.ecc.aggregate
     if gpu.ecc.enabled is False:
         return [
-            told(signs.warn, "ECC is off: memory errors go unseen. nvidia-smi -e 1 and a reset turn it on.", "warn")
+            told(
+                signs.warn,
+                f"ECC is off: memory errors go unseen. nvidia-smi -e 1 -i {gpu.index} and a reset turn it on.",
+                "warn",
+            )
         ]
     if recent.uncorrected:
         lost = "Memory held wrong values that could not be repaired since the driver was loaded."
@@ -127,7 +133,7 @@ def remapping(view: NodeView, gpu: Gpu) -> Group:
         lines += [told(signs.bad, said, "bad"), Prose(CATALOGUE, "dim")]
     elif rows.pending:
         said = "A row waits to be replaced, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" nvidia-smi --gpu-reset -i {gpu.index}."
+        said += f" {reset_line(gpu)}."
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif rows.uncorrected or rows.corrected:
         lines.append(told(signs.dot, "Spare rows have taken their place: nothing to do.", "dim"))
@@ -144,7 +150,7 @@ def _retirement(view: NodeView, gpu: Gpu) -> Group:
     ]
     if pages.pending:
         said = "A page waits to be retired, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" nvidia-smi --gpu-reset -i {gpu.index}."
+        said += f" {reset_line(gpu)}."
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif pages.double_bit or pages.single_bit:
         lines.append(told(signs.dot, "Retired pages are no longer used: nothing to do.", "dim"))
@@ -173,21 +179,13 @@ def risen(view: NodeView, gpu: Gpu, counters: tuple[str, ...]) -> list[str]:
 
 def of_gpu(view: NodeView, gpu: Gpu) -> list[Event]:
     """The node's events that are this GPU's, oldest first."""
-    return [
-        event
-        for event in view.events
-        if (event.gpu_uuid == gpu.uuid if event.gpu_uuid and gpu.uuid else event.gpu_index == gpu.index)
-    ]
+    return [event for event in view.events if event.is_of(gpu)]
 
 
 def happened(view: NodeView, gpu: Gpu) -> Group:
-    """The newest first."""
+    """The newest first, a run of one once."""
     lines: list[Line | Prose] = []
-    for event in of_gpu(view, gpu)[::-1][:EVENTS_SHOWN]:
-        kind = f"XID {units.number(event.code)}" if event.kind == "xid" else event.kind.replace("_", " ")
-        if event.count > 1:
-            kind += f", {event.count:,} times"
-        lines.append((Cell(f"{units.moment(event.at)}  ", "dim"), Cell(f"{view.glyphs.bad} {kind}", "bad")))
-        lines.append(Prose(event.text, "", indent=2))
+    for event in runs(of_gpu(view, gpu))[::-1][:EVENTS_SHOWN]:
+        lines += event_lines(event, view.glyphs)
     nothing = (Cell("none since the console started", "dim"),)
     return Group(Section("EVENTS OF THIS GPU", tuple(lines) or (nothing,)), lasting=True)

@@ -54,8 +54,9 @@ def modes(view: NodeView, gpu: Gpu) -> Group:
     ]
     if gpu.persistence is False:
         said = (
-            "Without a client the driver drops the GPU's state: the next start is slow, and from Hopper on MIG is lost."
+            "Without a client the driver drops the GPU's state: the next start is slow. Where that unloads its modules"
         )
+        said += " too, MIG is lost from Hopper on."
         lines.insert(1, told(view.glyphs.warn, said, "warn"))
     known = (gpu.persistence, gpu.compute_mode, gpu.vgpu.mode)
     return Group(Section("MODES", tuple(lines)), any(value is not None for value in known), "modes")

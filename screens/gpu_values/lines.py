@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from backends.domain import Gpu
 from backends.domain.gpu_series import GPU_SERIES, series_key
+from backends.triage.steps import reset_together
 from screens.node_pages.view import NodeView
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -83,6 +84,13 @@ def trend(view: NodeView, gpu: Gpu, series_id: str) -> str:
 
 def degrees(view: NodeView) -> str:
     return "C" if view.glyphs.ascii else "°C"
+
+
+def reset_line(gpu: Gpu) -> str:
+    """The command that resets `gpu`, and whom else."""
+    if reset_together(gpu):
+        return "nvidia-smi --gpu-reset, of all GPUs of the node together"
+    return f"nvidia-smi --gpu-reset -i {gpu.index}"
 
 
 def told(sign: str, text: str, style: str) -> Prose:

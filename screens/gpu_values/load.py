@@ -138,7 +138,10 @@ def _held_back(view: NodeView, gpu: Gpu) -> list[Line | Prose]:
     lines: list[Line | Prose] = [words("held back by", "")]
     for reason in reasons:
         sign = view.glyphs.of(reason.style) if reason.style else view.glyphs.dot
-        lines += [told(sign, reason.title, reason.style), Prose(f"{reason.meaning} {reason.action}", indent=2)]
+        lines += [
+            told(sign, reason.title, reason.style),
+            Prose(f"{reason.meaning} {reason.action.format(index=gpu.index)}", indent=2),
+        ]
     note = power_cap_note(gpu)
     return [*lines, Prose(note, "warn", indent=2)] if note else lines
 

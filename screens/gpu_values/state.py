@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.domain import Gpu, NodeState
-from screens.condition import HOT_REASONS, gpu_condition
-from screens.gpu_values.lines import told, words
+from backends.domain import Gpu, NodeReading
+from screens.condition import HOT_REASONS, gpu_condition, worse
+from screens.gpu_values.lines import reset_line, told, words
 from screens.node_pages.view import NodeView
+from screens.rows import found_of, row_key
 from tui.widgets import units
 from tui.widgets.sheet import Line, Prose, Section
 
 RECOVERY: dict[str, tuple[str, str]] = {
     "none": ("", "nothing"),
-    "gpu_reset": ("warn", "a reset of this GPU: drain its work, then nvidia-smi --gpu-reset -i {index}"),
+    "gpu_reset": ("warn", "a reset of this GPU: drain its work, then {reset}"),
     "node_reboot": ("bad", "a reboot of the node: drain it first"),
     "drain_p2p": ("warn", "to end the work that reaches this GPU from its peers (NVLink, PCIe), then look again"),
-    "drain_and_reset": ("warn", "its work drained, then a reset: nvidia-smi --gpu-reset -i {index}"),
+    "drain_and_reset": ("warn", "its work drained, then a reset: {reset}"),
     "recover_imex_domain": ("bad", "its IMEX domain recovered: look at nvidia-imex on the nodes of the domain"),
     "bus_reset": ("bad", "a reset of its bus: drain the node first"),
     "system_reboot": ("bad", "a reboot of the whole system: drain it first"),
@@ -33,6 +34,7 @@ WORDS: dict[str, str] = {
     "pcie": "it runs with fewer PCIe lanes than it could",
     "mig": "a change of its MIG mode waits for a reset",
     "reset": "the driver asks for something",
+    "triage": "no value is out of bounds; what was found stands above",
 }
 """What a word of the STATE column says; `hot` and `remap` have two sentences."""
 
@@ -44,14 +46,16 @@ GUEST_WHY = "The board's are told to the host alone."
 
 def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) -> Section:
     """`silent` are the groups that say nothing and whose silence is explained here; `anything`: some group speaks."""
-    condition, signs = gpu_condition(gpu, view.reading.node.gpus if view.reading.node else ()), view.glyphs
+    around, signs = view.reading.node.gpus if view.reading.node else (), view.glyphs
+    condition = worse(gpu_condition(gpu, around), found_of(view.findings).get(row_key(view.reading.name, gpu)))
     lines: list[Line | Prose] = []
     if gpu.lost:
         reason = gpu.lost_reason or "no reason given"
-        lines.append(told(signs.bad, f"LOST: {reason}. The values below are its last ones.", "bad"))
-    elif view.reading.state is not NodeState.LIVE:
+        known = "The values below are its last ones." if anything else "No value of it is known."
+        lines.append(told(signs.bad, f"LOST: {reason}. {known}", "bad"))
+    elif not view.reading.is_current:
         age = units.coarse_age(view.reading.age(view.now))
-        lines.append(told(signs.stale, f"stale: the node does not answer; these values are {age} old.", "stale"))
+        lines.append(told(signs.stale, f"stale: {_why_old(view.reading)}; these values are {age} old.", "stale"))
     elif not anything:
         lines.append(told(signs.stale, "nothing was measured.", "stale"))
     else:
@@ -59,18 +63,26 @@ def state(view: NodeView, gpu: Gpu, silent: Sequence[str], *, anything: bool) ->
             told(signs.of(condition.style), f"{condition.word}: {_sentence(gpu, condition.word)}.", condition.style)
         )
     if gpu.recovery_action is not None:
-        lines.append(_asked(view, gpu, gpu.recovery_action))
+        lines += _asked(view, gpu, gpu.recovery_action)
     lines += [Prose(text, "dim") for text in _cannot_know(view, gpu, silent)]
     return Section(f"GPU {gpu.index}  {units.model(gpu.name)}", tuple(lines))
 
 
-def _asked(view: NodeView, gpu: Gpu, action: str) -> Line | Prose:
-    if action not in RECOVERY:
-        return told(view.glyphs.warn, f"The driver asks for {action}.", "warn")
-    style, asked = RECOVERY[action]
+def _why_old(reading: NodeReading) -> str:
+    stall = reading.node.stall if reading.node is not None else None
+    return stall.told if stall is not None else "the node does not answer"
+
+
+def _asked(view: NodeView, gpu: Gpu, action: str) -> list[Line | Prose]:
+    """What the driver asks for; of a GPU whose values are old what it asked for last, and nothing where that was
+    nothing: nobody knows whether it still asks for nothing."""
+    style, template = RECOVERY.get(action, ("warn", ""))
+    asked = template.format(reset=reset_line(gpu)) if template else action
+    if view.is_old(gpu):
+        return [told(view.glyphs.stale, f"The driver last asked for {asked}.", "stale")] if style else []
     if not style:
-        return words("driver asks", asked)
-    return told(view.glyphs.of(style), f"The driver asks for {asked.format(index=gpu.index)}.", style)
+        return [words("driver asks", asked)]
+    return [told(view.glyphs.of(style), f"The driver asks for {asked}.", style)]
 
 
 def _sentence(gpu: Gpu, word: str) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from backends.domain import Event, Gpu, NodeState
+from backends.domain import Event, Gpu
 from backends.domain.gpu_series import GPU_COUNTERS, GPU_SERIES, GpuSeries, Limit, series_key
 from backends.feed import History, Point
+from screens.event_words import condition_of, name_of, what
 from screens.node_pages.view import NodeView
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
 from tui.widgets.plot import Mark, Plot, Threshold, figure, nice_top, summary
 
-_MARKED = {
-    "xid": "bad",
-    "gpu_lost": "bad",
-    "ecc_double_bit": "bad",
-    "disconnected": "stale",
-    "connected": "good",
-}
-"""Kinds of events that stand on the time axis, and their style."""
+_MARKED_OF_GPU = frozenset(("xid", "gpu_lost", "gpu_back", "ecc_double_bit"))
+_MARKED_OF_NODE = frozenset(("disconnected", "connected", "stalled", "resumed"))
+"""Kinds of events that stand on the time axis: of the GPU alone, and of its whole node."""
 
 
 def shown_series(view: NodeView) -> tuple[GpuSeries, ...]:
@@ -64,7 +60,8 @@ def unit_of(series: GpuSeries, ascii_only: bool) -> str:
 
 
 def threshold(limit: Limit) -> Threshold:
-    return Threshold(limit.value, limit.word, "bad" if limit.severe else "warn", limit.below)
+    style = "accent" if limit.in_bounds else ("bad" if limit.severe else "warn")
+    return Threshold(limit.value, limit.word, style, limit.below)
 
 
 def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
@@ -72,12 +69,12 @@ def latest(view: NodeView, gpu: Gpu, series: GpuSeries) -> Cell:
     value = series.value(gpu)
     text = NOT_MEASURED if value is None else f"{figure(value)} {unit_of(series, view.glyphs.ascii)}"
     if gpu.lost:
-        return Cell(f"{view.glyphs.bad} lost, last {text}", "bad")
-    if view.reading.state is not NodeState.LIVE:
+        return Cell(f"{view.glyphs.bad} lost" + ("" if value is None else f", last {text}"), "bad")
+    if not view.reading.is_current:
         return Cell(f"{view.glyphs.stale} stale, last {text}", "stale")
     if value is None:
         return Cell(text, "dim")
-    passed = [limit for limit in series.limits(gpu) if threshold(limit).passed(value)]
+    passed = [limit for limit in series.limits(gpu) if not limit.in_bounds and threshold(limit).passed(value)]
     if not passed:
         return Cell(text)
     style = "bad" if any(limit.severe for limit in passed) else "warn"
@@ -92,6 +89,8 @@ def _top_of(points: tuple[Point | None, ...], value: float | None) -> float:
 def _note(gpu: Gpu, series: GpuSeries, *, kept: bool) -> str:
     if not kept and series is GPU_SERIES[0] and gpu.mig.enabled:
         return "cannot be measured while MIG is on"
+    if not kept and gpu.lost and series.value(gpu) is None:
+        return "nothing was read of it before it was lost"
     if not kept and series.value(gpu) is None:
         return "not measured on this GPU"
     return "no sample in this time" if kept else "no sample yet: what is read from now on is kept"
@@ -106,19 +105,14 @@ def marks(view: NodeView, gpu: Gpu) -> tuple[Mark, ...]:
 
 
 def _concerns(event: Event, gpu: Gpu) -> bool:
-    if event.kind not in _MARKED:
-        return False
-    if event.gpu_uuid is not None and gpu.uuid is not None:
-        return event.gpu_uuid == gpu.uuid
-    return event.gpu_index in (None, gpu.index)
+    return event.kind in _MARKED_OF_NODE or (event.kind in _MARKED_OF_GPU and event.is_of(gpu))
 
 
 def _event_mark(view: NodeView, event: Event) -> Mark:
-    style = _MARKED[event.kind]
+    style = condition_of(event).style
     code = "" if event.code is None else str(event.code)
-    words = f"XID {code}" if event.kind == "xid" else event.kind.replace("_", " ")
     sign = view.glyphs.of(style)
-    return Mark(event.at, sign, style, code, f"{sign} {words}: {event.text}")
+    return Mark(event.at, sign, style, code, f"{sign} {name_of(event)}: {what(event)}")
 
 
 def _counter_marks(view: NodeView, history: History, gpu: Gpu) -> list[Mark]:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from backends.contract import GpudeckError
-from backends.domain import Gpu, NodeState
+from backends.domain import Gpu
 from backends.nodes.mig.catalogue import UnknownBoard, board_for
 from backends.nodes.mig.picture import picture
 from backends.ownership import NOBODY
@@ -186,7 +186,7 @@ class MigPage(NodePage):
         if self._plan is None or node is None or shell.site is None:
             self.notify("There is no plan on this page: i asks for a layout.", timeout=3, markup=False)
             return
-        if self._view is not None and self._view.reading.state is not NodeState.LIVE:
+        if self._view is not None and not self._view.reading.is_current:
             self.notify("The node does not answer now: whom a change hits is not known.", timeout=4, markup=False)
             return
         gpu = _numbered(node.gpus, self._plan.target.index)
@@ -217,7 +217,7 @@ class MigPage(NodePage):
     def _draw(self, drawn: MigMap, view: NodeView) -> None:
         gpus = view.reading.node.gpus if view.reading.node is not None else ()
         maps = [picture(gpu) for gpu in sorted(gpus, key=lambda gpu: (gpu is not view.gpu, gpu.index))]
-        if view.reading.state is not NodeState.LIVE:
+        if not view.reading.is_current:
             maps = [replace(each, style="stale") for each in maps]
         self._plan, error = self._planned(view) if self.is_asking else (None, None)
         self._say()
@@ -249,7 +249,7 @@ class MigPage(NodePage):
             if gpu is None:
                 return None, (f"the node has no GPU {wish.gpu_index}", "")
             made = plan(target_of(node, gpu, view.platform, view.ownership or NOBODY), wish)
-            if view.reading.state is not NodeState.LIVE:
+            if not view.reading.is_current:
                 made = replace(made, notes=(STALE_NOTE, *made.notes))
             return made, None
         except GpudeckError as wrong:

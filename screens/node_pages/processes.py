@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
-from backends.domain import NodeState
 from screens.node_pages.view import NodePage, NodeView
 from screens.process_rows import (
     ALONE_COLUMNS,
@@ -109,7 +108,7 @@ class ProcessesPage(NodePage):
         view = self._view
         if view is None:
             return
-        node, stale = view.reading.node, view.reading.state is not NodeState.LIVE
+        node, stale = view.reading.node, not view.reading.is_current
         every = [] if node is None else listed(node, self.order, view.ownership)
         # Ages are counted on the clock that told the starts, and stand still with the last reading.
         at = view.reading.at if stale and view.reading.at is not None else view.now

@@ -9,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
-from backends.domain import NodeState
 from backends.nodes.topology import matrix
 from screens.fabric_section import fabric_section
 from screens.link_sections import gpudirect_section, links_section, matrix_rows, verdict
@@ -66,7 +65,7 @@ class TopologyPage(NodePage):
             self.query_one(Sheet).set_sections(())
             self._drawn = None
             return
-        stale = view.reading.state is not NodeState.LIVE
+        stale = not view.reading.is_current
         chosen = None if view.gpu is None else f"GPU{view.gpu.index}"
         gpus = tuple((gpu.key, gpu.links, gpu.fabric, gpu.lost, gpu.cpu_affinity, gpu.mig.enabled) for gpu in node.gpus)
         seen = (node.topology, node.host, gpus, stale, chosen, view.glyphs)

@@ -37,6 +37,10 @@ class NodeView:
     ownership_problem: Problem | None = None
     """Why the platform tells nothing newer."""
 
+    def is_old(self, gpu: Gpu) -> bool:
+        """Whether what is known of `gpu` is what it was: it is lost, or its node's values are not of now."""
+        return gpu.lost or not self.reading.is_current
+
     @property
     def no_gpu(self) -> str:
         """Why there is no chosen GPU, in a sentence."""

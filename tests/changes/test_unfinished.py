@@ -72,14 +72,21 @@ def test_services_that_were_started_again_are_not_told(tmp_path: Path) -> None:
     assert left.stopped_services == ()
 
 
-def test_a_running_change_and_one_of_another_site_are_none_of_it(tmp_path: Path) -> None:
+def hold(state: Path) -> SiteLock:
+    """Somebody is at the change that `leave` leaves."""
+    owner = Owner(1, platform.node(), "bob", "20260101T000000.000-aaaa", "x", "step 2", since=NOW, beat=NOW)
+    return SiteLock.acquire(lock_path(state / "changes", SITE), owner, NOW)
+
+
+def test_a_running_change_says_so_and_offers_nothing_and_one_of_another_site_is_none_of_it(tmp_path: Path) -> None:
     leave(tmp_path, *CUT_OFF).close()
     assert UnfinishedChanges(tmp_path / "changes", "other", platform.node())() == ()
-    owner = Owner(1, platform.node(), "bob", "20260101T000000.000-aaaa", "x", "step 2", since=NOW, beat=NOW)
-    lock = SiteLock.acquire(lock_path(tmp_path / "changes", SITE), owner, NOW)
-    assert reader(tmp_path)() == ()
+    lock = hold(tmp_path)
+    (runs,) = reader(tmp_path)()
+    assert (runs.running, runs.status, runs.place, runs.offers) == (True, "running", "step 2 of 4", ())
     lock.release()
-    assert len(reader(tmp_path)()) == 1
+    (left,) = reader(tmp_path)()
+    assert (left.running, left.status) == (False, "interrupted")
 
 
 def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +131,18 @@ async def test_it_is_a_finding_until_it_is_ended(tmp_path: Path) -> None:
     assert told.steps[0].target == "changes/20260101T000000.000-aaaa"
     assert any(step.target.startswith("gpudeck changes ") for step in told.steps)
     assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 1
+
+
+async def test_one_that_runs_is_told_to_every_console_and_is_no_unfinished_one(tmp_path: Path) -> None:
+    leave(tmp_path, *CUT_OFF).close()
+    lock = hold(tmp_path)
+    found = await triaged(tmp_path)
+    lock.release()
+    (told,) = [finding for finding in found.findings if finding.rule.startswith("change-")]
+    assert (told.rule, told.severity, told.subject.node) == ("change-running", Severity.INFO, "dgx01")
+    assert told.claim.startswith(f"a change of {ACTOR.label} runs: ")
+    assert told.claim.endswith(", step 2 of 4")
+    assert [step.kind for step in told.steps] == ["screen"]
 
 
 async def test_without_a_state_directory_nothing_is_judged(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds a real kube-apiserver from Debian's source package into a cache outside the checkout, and installs etcd.
+# Builds a real kube-apiserver from Debian's source package into a cache outside the checkout, and installs etcd, and
+# kubectl where there is none.
 #
 # Debian 12 ships etcd, and the complete Kubernetes tree as the source package `kubernetes`, but no server binary. The
 # archive that this machine's apt already uses is asked for the source: its deb-src line is made for this run only.
@@ -85,6 +86,7 @@ build_server() {
   echo "$recipe" >"$cache/kube-apiserver.recipe"
 }
 
+command -v kubectl >/dev/null || install_packages kubernetes-client
 if usable && installed etcd-server; then
   say "everything is there ($cache/kube-apiserver, etcd)"
   exit 0

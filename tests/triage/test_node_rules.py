@@ -321,15 +321,21 @@ def test_memory_clocks_are_compared_under_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "changes"),
+    ("rule", "changes", "since"),
     [
-        ("radar-ecc-count", {"ecc": Ecc(True, True, EccCounts(4200, 0))}),
-        ("radar-replays", {"pcie": Pcie(5, 16, 5, 16, 4200)}),
-        ("radar-link-errors", {"links": tuple(dataclasses.replace(link, replay_errors=300) for link in links())}),
+        ("radar-ecc-count", {"ecc": Ecc(True, True, EccCounts(4200, 0))}, "the driver was loaded"),
+        ("radar-replays", {"pcie": Pcie(5, 16, 5, 16, 4200)}, "the driver was loaded"),
+        (
+            "radar-link-errors",
+            {"links": tuple(dataclasses.replace(link, replay_errors=300) for link in links())},
+            "the links came up",
+        ),
     ],
 )
-def test_a_counter_far_above_that_of_the_peers_is_a_note(rule: str, changes: dict[str, Any]) -> None:
-    assert only(state(*among(24, **changes)), rule).severity is INFO
+def test_a_counter_far_above_that_of_the_peers_is_a_note(rule: str, changes: dict[str, Any], since: str) -> None:
+    found = only(state(*among(24, **changes)), rule)
+    assert found.severity is INFO
+    assert found.evidence[0].text.endswith(f"since {since}")
     assert findings(state(*among(7, **changes)), rule) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backends.domain import (
     Clocks,
     Ecc,
@@ -20,6 +22,7 @@ from backends.domain import (
     Power,
     Problem,
     RemappedRows,
+    Stall,
     Temperature,
     Utilization,
 )
@@ -73,6 +76,13 @@ def refused(name: str, *gpus: Gpu, at: float = NOW - 240) -> NodeReading:
     if not gpus:
         return NodeReading(name, NodeState.DOWN, None, None, problem)
     return NodeReading(name, NodeState.STALE, Node(name=name, gpus=gpus), at, problem)
+
+
+def hanging(*gpus: Gpu) -> NodeReading:
+    """A node that answers, where a call of NVML has not come back for four minutes."""
+    each = reading("dgx01", *gpus, at=NOW - 240)
+    assert each.node is not None
+    return replace(each, node=replace(each.node, stall=Stall(3, "nvmlDeviceGetPowerUsage", 240.0)))
 
 
 def fleet() -> Fleet:

@@ -91,6 +91,14 @@ def test_panning_ends_at_the_present_and_at_what_can_be_known() -> None:
     assert view.end == NOW - REACH_SECONDS + 900
 
 
+def test_a_span_of_all_that_can_be_known_goes_on_following_the_present() -> None:
+    longest = TimeView(len(ZOOMS) - 1)
+    assert longest.seconds == REACH_SECONDS
+    assert longest.panned(-1, NOW) == longest
+    assert longest.pointed(-1, longest.span(NOW, 98, 49), NOW).zoomed(1, NOW).end is None
+    assert TimeView(1, end=NOW - 3 * 3600).zoomed(9, NOW).end is None
+
+
 def test_the_cursor_appears_at_the_end_and_takes_the_view_with_it() -> None:
     view = TimeView(zoom=0)
     span = view.span(NOW, 98, 49)

@@ -25,9 +25,12 @@ from backends.domain import (
     Temperature,
     Utilization,
 )
+from backends.domain.gpu_series import GPU_SERIES
 from backends.feed import Point
 from screens.node import NodeScreen
+from screens.node_pages.chart_plots import latest, marks, plot
 from screens.node_pages.charts import ChartsPage
+from screens.node_pages.view import NodeView
 from tests.tui.consoles import Opened, ScriptedSite, build_on, grid, opened, settled
 from tests.tui.fleets import GIB, NOW, h100, mig_gpu, reading
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare
@@ -107,6 +110,57 @@ async def charts(
 def shown(page: ChartsPage) -> dict[str, str]:
     """The title of each chart in sight, by series."""
     return {name: chart.text_lines[0].strip() for name, chart in page.charts.items() if chart.display}
+
+
+def marked(gpu: Gpu, *events: Event) -> list[str]:
+    """What stands on the time axis of its charts."""
+    view = NodeView(reading("dgx01", gpu, h100(1)), gpu, NOW, events)
+    return [mark.label for mark in marks(view, gpu)]
+
+
+def test_an_event_is_marked_on_the_charts_of_the_gpu_it_is_about() -> None:
+    gpu = replace(hot(), pci_bus_id="00000000:1B:00.0")
+    assert gpu.index == 0
+    unlisted = replace(XID, gpu_index=None, gpu_uuid=None, pci_bus_id="0000:9b:00")
+    assert marked(gpu, unlisted) == [], "of a GPU that NVML does not list"
+    assert marked(gpu, replace(unlisted, pci_bus_id=None)) == [], "nobody knows of which"
+    assert marked(gpu, replace(unlisted, pci_bus_id="0000:1b:00")) == ["79"]
+    assert marked(gpu, replace(XID, gpu_index=0, gpu_uuid="GPU-gone")) == [], "of a board that was there before"
+    assert marked(gpu, replace(XID, gpu_index=0, gpu_uuid=None)) == ["79"]
+    assert marked(gpu, Event(NOW - 5, "dgx01", "disconnected", "refused"), Event(NOW, "dgx01", "stalled", "hangs")) == [
+        "",
+        "",
+    ]
+
+
+def test_a_mark_is_as_grave_as_its_event() -> None:
+    gpu = hot()
+    own = replace(XID, gpu_index=0, gpu_uuid=gpu.uuid)
+    view = NodeView(reading("dgx01", gpu), gpu, NOW, (own, replace(own, at=NOW, code=43)))
+    assert [mark.style for mark in marks(view, gpu)] == ["bad", "accent"]
+
+
+async def test_left_at_the_longest_span_does_not_freeze_the_charts() -> None:
+    async with charts() as (console, page, _):
+        await console.press("minus", "minus", "minus", "left")
+        assert (page.time.words, page.time.end) == ("6 h", None)
+
+
+def test_a_gpu_that_was_lost_before_it_was_read_has_no_last_value() -> None:
+    never = Gpu(index=3, uuid="GPU-x", lost=True)
+    view = NodeView(reading("dgx01", never), never, NOW)
+    assert latest(view, never, GPU_SERIES[0]).text == "✖ lost"
+    assert "before it was lost" in plot(view, never, GPU_SERIES[0], NOW, 300, 60).note
+
+
+def test_a_board_at_its_power_limit_is_no_alarm() -> None:
+    series = next(each for each in GPU_SERIES if each.id == "power")
+    for draw in (700.0, 712.0):
+        gpu = replace(h100(0), power=Power(draw, 700.0, 700.0))
+        view = NodeView(reading("dgx01", gpu), gpu, NOW)
+        assert latest(view, gpu, series).style == ""
+        limit = next(iter(plot(view, gpu, series, NOW, 300, 60).thresholds))
+        assert (limit.word, limit.style) == ("limit", "accent")
 
 
 # What they show

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from backends.domain import EVENT_KINDS, Event, Fleet, clean
-from screens.event_fields import EVENT_FIELDS, SHOWN, event_text
+from screens.event_fields import EVENT_FIELDS, event_text
 from screens.event_rows import (
     COLUMNS,
     EventCache,
@@ -20,6 +20,8 @@ from screens.event_rows import (
     shown_events,
     when,
 )
+from screens.event_words import SHOWN, condition_of
+from screens.node_sections import event_lines
 from tests.tui.events import CONNECTED, DOWN, FELL, LOST, NIGHT, STALE, YESTERDAY
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading
 from tui.widgets.columns import Cell, Row, place
@@ -54,7 +56,7 @@ def test_a_row_says_what_happened_where_and_when() -> None:
     assert [told(row, column.key) for column in COLUMNS] == [
         "      22:08:30",
         "4 m",
-        "▲ xid",
+        "✖ xid",
         "dgx01",
         "2",
         "79",
@@ -90,14 +92,55 @@ def test_a_row_says_what_its_text_does_not(changes: dict[str, Any], expected: st
 def test_every_kind_has_a_sign_and_a_word(kind: str) -> None:
     assert kind in SHOWN
     assert len(SHOWN[kind].word) <= 6
-    row = row_of(replace(FELL, kind=kind))
+    row = row_of(replace(FELL, kind=kind, code=None))
     assert told(row, "kind") == f"{UNICODE.of(SHOWN[kind].style)} {SHOWN[kind].word}"
-    plain = event_rows({"k": replace(FELL, kind=kind)}, NOW, ASCII)[0]
+    plain = event_rows({"k": replace(FELL, kind=kind, code=None)}, NOW, ASCII)[0]
     assert told(plain, "kind").isascii()
+
+
+@pytest.mark.parametrize(
+    ("changes", "style"),
+    [
+        ({"code": 79}, "bad"),
+        ({"code": 94}, "warn"),
+        ({"code": 43}, "accent"),
+        ({"code": 45}, "accent"),
+        ({"kind": "sxid", "code": 20034, "fatal": True}, "bad"),
+        ({"kind": "sxid", "code": 20034, "fatal": False}, "warn"),
+        ({"kind": "sxid", "code": 12345, "fatal": None}, "accent"),
+        ({"kind": "gpu_back", "code": None}, "good"),
+    ],
+)
+def test_every_list_tells_an_event_as_grave_as_its_code(changes: dict[str, Any], style: str) -> None:
+    event = replace(FELL, **changes)
+    assert condition_of(event).style == style
+    assert told(row_of(event), "kind").startswith(UNICODE.of(style))
+    head, _ = event_lines(event, UNICODE)
+    assert head[1].style == style
+
+
+def test_a_page_says_of_an_event_what_its_row_says() -> None:
+    many = replace(FELL, count=500, first_at=NOW - 400)
+    head, body = event_lines(many, UNICODE, "GPU 2")
+    assert "".join(cell.text for cell in head) == "2023-11-14 22:08:30  ✖ GPU 2 XID 79"
+    assert body.text == told(row_of(many), "text") == "500 times: GPU has fallen off the bus"
+    switch = replace(FELL, kind="sxid", code=20034, gpu_index=None, fatal=True, pci_bus_id="0000:c1:00.0", text="Fault")
+    head, body = event_lines(switch, UNICODE)
+    assert (head[1].text, body.text) == ("✖ SXID 20034", "0000:c1:00 fatal: Fault")
+    assert event_lines(LOST, UNICODE, "GPU 2")[0][1].text == "✖ GPU 2 lost"
+    assert event_lines(LOST, UNICODE)[0][1].text == "✖ gpu lost"
+
+
+def test_what_an_xid_means_is_in_sight_at_eighty_columns() -> None:
+    line = drawn(row_of(YESTERDAY), 80)
+    assert "GPU memory page fault" in line
+    assert "pid=" not in line
+    assert told(row_of(YESTERDAY), "text").endswith("MMU Fault: ENGINE GRAPHICS (python, pid 4242)")
 
 
 def test_a_kind_of_a_later_version_is_told_by_its_name() -> None:
     assert told(row_of(replace(FELL, kind="thermal_trip")), "kind") == "● therma"
+    assert event_lines(replace(FELL, kind="thermal_trip"), UNICODE)[0][1].text == "● thermal trip"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +162,8 @@ def test_a_kind_of_a_later_version_is_told_by_its_name() -> None:
         ("age<5m", [DOWN, STALE, FELL]),
         ("age>=1d", [YESTERDAY]),
         ("fallen | mmu", [FELL, YESTERDAY]),
+        ('"page fault"', [YESTERDAY]),
+        ('"name=python"', [YESTERDAY]),
         ("pid=4242 process~pyth", [YESTERDAY]),
         ("fatal=na & count=1 & gi=na & link=na & kind=xid", [FELL, YESTERDAY]),
         ("xid79", [FELL]),

@@ -63,7 +63,7 @@ async def test_it_lists_what_happened_newest_first(size: tuple[int, int]) -> Non
     async with opened(build_on(fleet()), size) as console:
         await to_events(console, *NIGHT)
         assert keys(console) == [event.key for event in reversed(NIGHT)]
-        assert ["22:08:30", "4", "m", "▲", "xid", "dgx01", "2", "79"] in [line.split()[:8] for line in console.lines]
+        assert ["22:08:30", "4", "m", "✖", "xid", "dgx01", "2", "79"] in [line.split()[:8] for line in console.lines]
         assert "11-13 21:13:20" in console.text
         assert "6 events  since 22:13:20  follows the newest" in console.text
         assert all(cell_len(line) == size[0] for line in console.lines)

@@ -165,6 +165,23 @@ def test_a_part_of_the_text_always_counts(word: str, before: str, after: str) ->
         ("clock<1.5ghz", {"clock": 1400}, True),
         ("age<10m", {"age": 599.0}, True),
         ("age<1h", {"age": 3600}, False),
+        ("temp>60 C", {"temp": 67}, True),
+        ("temp > 60 °C", {"temp": 60}, False),
+        ("mem>40 GiB", {"mem": 58 * GIB}, True),
+        ("mem>40 GiB", {"mem": 39 * GIB}, False),
+        ("mem>900 MiB", {"mem": GIB}, True),
+        ("power>300 W", {"power": 301.0}, True),
+        ("power>0.3 kW", {"power": 300.0}, False),
+        ("util<50 %", {"util": 49}, True),
+        ("clock<1 GHz temp>60 C", {"clock": 900, "temp": 61}, True),
+        ("(temp>60 C)", {"temp": 67}, True),
+        ("age<10 min", {"age": 599.0}, True),
+        ("age<10 m", {"age": 601.0}, False),
+        ("age<1 h 04 m", {"age": 3839.0}, True),
+        ("age<1 h 04 m", {"age": 3840.0}, False),
+        ("age<1h 04m", {"age": 3839.0}, True),
+        ("age>=3 d 04 h", {"age": 3 * 86400.0 + 4 * 3600}, True),
+        ("age<2 y", {"age": 400 * 86400.0}, True),
         ("xid=79", {"xid": (48, 79)}, True),
         ("xid=79", {"xid": (48,)}, False),
         ("xid!=79", {"xid": (48, 79)}, False),
@@ -252,6 +269,17 @@ def test_a_row_of_text_alone_has_no_field_measured() -> None:
         ("pending=TRUE", "pending=yes"),
         ("temp!=n/a", "temp!=na"),
         ("LOST Foo", "lost & foo"),
+        ("temp>60 C x", "temp>60c & x"),
+        ("temp>60 & c", "temp>60 & c"),
+        ('temp>60 "c"', 'temp>60 & "c"'),
+        ("temp>60 cx", "temp>60 & cx"),
+        ("xid=79 x1", "xid=79 & x1"),
+        ("age>1 h 04", "age>1h & 04"),
+        ("age>1 h 04 d", "age>1h & 04 & d"),
+        ("age>1h temp>3", "age>1h & temp>3"),
+        ('lost "and" found', 'lost & "and" & found'),
+        ("android or1 x-not", "android & or1 & x-not"),
+        ("user=and", "user=and"),
         ("", ""),
     ],
 )
@@ -299,6 +327,12 @@ def test_blank_matches_all(text: str, row: str) -> None:
         ('"temp">3', 0, "the name of a field has no quotes"),
         ("temp>(3)", 5, "temp> needs a number: as in temp>85"),
         ("node=!x", 5, "node= needs a text"),
+        ("temp>60 W lost", 8, "60 W is no number in C: as in temp>85"),
+        ("xid=79 m x", 7, "79 m is no number: as in xid=79"),
+        ("mem>40 and user=root", 7, '"and" means nothing here: write & | !'),
+        ("lost OR hot", 5, '"or" means nothing here: write & | !'),
+        ("not lost", 0, '"not" means nothing here: write & | !'),
+        ("(user=or) (or x)", 11, '"or" means nothing here'),
         ("x" * (MOST_CHARACTERS + 1), MOST_CHARACTERS, "at most 1000 characters"),
         ("(" * 60 + "a" + ")" * 60, 40, "more than 40 levels"),
         ("!" * 100 + "a", 40, "more than 40 levels"),
@@ -323,6 +357,8 @@ def test_what_is_wrong_is_said_with_its_place(text: str, at: int, said: str) -> 
         ("(a", 0, "this ( is not closed"),
         ('a "b', 2, "this quote is not closed"),
         ("@", 0, "the name of a saved filter follows @"),
+        ("temp>60 d", 8, "60 d is no number in C"),
+        ("lost or ", 5, '"or" means nothing here'),
     ],
 )
 def test_what_may_only_be_unfinished_says_so(text: str, at: int, said: str) -> None:
@@ -336,6 +372,7 @@ def test_in_a_list_of_texts_every_text_is_a_filter() -> None:
     assert not parse("temp>85 dgx07").matches(ROW)
     assert parse("gpu3) dgx07").matches(Subject("gpu3) dgx07"))
     assert parse("(dgx07 | dgx08) !bob").matches(ROW), "but what is an expression is one"
+    assert parse("not found").matches(Subject("file not found")), "a text may hold these words"
     error = error_of("temp>85", FieldTable())
     assert error.sentence == "this list has words only, no fields: quote it to look for it"
 
@@ -384,7 +421,18 @@ WORDS = st.text(alphabet="abz07-*!.@é", min_size=1, max_size=6)
 TERMS = st.one_of(
     WORDS,
     st.sampled_from(
-        [*STATE_WORDS, "temp>85", "temp=na", "mem<=0.5g", "node!~x*7", 'node="a b"', "pending=on", "@saved"]
+        [
+            *STATE_WORDS,
+            "temp>85",
+            "temp=na",
+            "mem<=0.5g",
+            "node!~x*7",
+            'node="a b"',
+            "pending=on",
+            "@saved",
+            "mem<=1 GiB",
+            "temp>6 c",
+        ]
     ),
     st.text(max_size=5).map(lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'),
 )

@@ -49,7 +49,7 @@ TYPED = {
     "empty": "",
     "field": "temp>40 & us",
     "wrong": "temp>40 & usr=alice",
-    "wrong-at-the-end": "a & long & filter & that & goes & on & and & on & and & temp>hot",
+    "wrong-at-the-end": "a & long & filter & that & goes & on & one & on & one & temp>hot",
     "unfinished": "temp>40 & (",
 }
 

@@ -293,8 +293,17 @@ def test_the_summary_counts_what_answers() -> None:
 def test_a_stalled_nvml_call_shows_on_the_node() -> None:
     from backends.domain import Stall
 
-    stuck = NodeReading("n", NodeState.LIVE, Node(name="n", gpus=(h100(0),), stall=Stall(0, "x", 9.0)), NOW, None)
+    stuck = NodeReading("n", NodeState.LIVE, Node(name="n", gpus=(h100(0),), stall=Stall(0, "nvmlX", 9.0)), NOW, None)
     assert node_condition(stuck) == ("bad", "stall")
+    row, gpu = fleet_rows(Fleet((stuck,)), None, NOW + 240, TREE)
+    assert "4 m old: NVML hangs in nvmlX of GPU 0" in drawn(row, 100)
+    assert row.dim
+    assert (text(gpu, "state"), style(gpu, "utilization")) == ("◌ stale", "stale")
+    told = "  ".join(cell.text for cell in summary(Fleet((stuck, reading("m", h100(0, 30)))), UNICODE))
+    assert "◌ 1 unread" in told
+    assert "mean util 30 %" in told, "what a GPU did before is not in the mean of now"
+    for asked, found in (("stale", 2), ("ok", 0)):
+        assert len(fleet_rows(Fleet((stuck,)), None, NOW, replace(TREE, match=parse(asked)))) == found
 
 
 def test_spark_and_meter() -> None:

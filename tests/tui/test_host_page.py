@@ -159,6 +159,13 @@ def test_columns_line_up() -> None:
     assert len({each.index("%") for each in disks}) == 1
 
 
+def test_what_cdi_can_give_containers_is_told_where_there_is_any() -> None:
+    runtimes = (ContainerRuntime("podman", "/run/podman/podman.sock"),)
+    node = replace(DGX, host=Host(runtimes=runtimes, cdi=("nvidia.com/gpu", "vendor.com/nic")))
+    assert line(node, "CDI devices").split()[-2:] == ["nvidia.com/gpu,", "vendor.com/nic"]
+    assert "CDI" not in "".join(lines(replace(DGX, host=Host(runtimes=runtimes, cdi=()))))
+
+
 def test_hostile_names_stay_in_their_columns() -> None:
     for text in HOSTILE:
         said = clean(text)
@@ -167,6 +174,7 @@ def test_hostile_names_stay_in_their_columns() -> None:
             rdma=(RdmaPort(said, 1, said, said, 1.0, said, said),),
             services=(Service(said, said),),
             runtimes=(ContainerRuntime(said, said),),
+            cdi=(said,),
             unread=(said,),
         )
         assert all(each.isprintable() for each in lines(Node(host=host, os=said), 140))

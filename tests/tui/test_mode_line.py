@@ -96,6 +96,28 @@ def test_crumbs_shorten_the_other_modes_before_they_are_cut() -> None:
     assert said.endswith("✖1 ▲2")
 
 
+@pytest.mark.parametrize("count", [3, 7])
+@pytest.mark.parametrize("name", ["dgx01", "hgx-h200-01", "rack12-gpu-node-0117.cluster.example"])
+def test_the_worst_is_told_beside_any_node(count: int, name: str) -> None:
+    said = text(count, (name, "GPU 3"), Alarm(12, 34, worst=WORST), current=2)
+    assert "✖ dgx01 gpu2: lost f" in said
+    assert said.endswith("✖12 ▲34")
+    assert "GPU 3" in said
+    assert f"{name[-7:]} › GPU 3" in said or name in said, "the end of a name tells nodes apart"
+
+
+def test_without_findings_crumbs_take_what_they_need() -> None:
+    assert " 1 Triage [2 Fleet] 3 Stack  › hgx-h200-01 › GPU 3 " in text(
+        3, ("hgx-h200-01", "GPU 3"), Alarm(), current=2
+    )
+
+
+def test_a_few_cells_are_enough_to_begin() -> None:
+    assert text(3, alarm=ALARM, width=60).endswith("✖ dgx01 gpu2: lost f…  ✖1 ▲2")
+    assert text(3, alarm=ALARM, width=54).endswith("✖ dgx01 gpu2: …  ✖1 ▲2")
+    assert "dgx01" not in text(3, alarm=ALARM, width=48)
+
+
 @given(
     count=st.integers(1, 7),
     crumbs=st.lists(st.text(max_size=60), max_size=4).map(tuple),
@@ -124,6 +146,7 @@ async def test_every_screen_says_what_is_worst() -> None:
         console.site.find(SEVERAL)
         await console.until(lambda: "✖ dgx01 gpu2: lost from the bus" in console.lines[1], "the worst")
         await to_node(console)
+        assert "✖ dgx01 gpu2: lost from" in console.lines[1]
         assert "✖1 ▲2" in console.lines[1]
         console.site.find(triage(HOT))
         await console.until(lambda: "✖1" not in console.lines[1] and "▲1" in console.lines[1], "the change")

@@ -38,10 +38,11 @@ from screens.node_pages.view import NodeView
 from screens.rows import row_key
 from tests.tui.consoles import PATIENCE_SECONDS, ScriptedSite, settled
 from tests.tui.findings import ACKED, DISK, HOT, LOST, in_order, triage
-from tests.tui.fleets import HOSTILE, NOW, fleet, h100, mig_gpu, reading, refused
+from tests.tui.fleets import HOSTILE, NOW, fleet, h100, hanging, mig_gpu, reading, refused
 from tests.tui.sheets import lines_of
 from tui.app import Console
 from tui.config import Settings
+from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -148,6 +149,19 @@ def test_hostile_text_keeps_two_columns_in_line() -> None:
         assert cell_len(next(lines(node_sections(reading("n", gpu), gpu, ()), 140))) < 140
 
 
+def test_events_of_the_node_keep_their_count_and_how_grave_they_are() -> None:
+    fatal = Event(
+        NOW - 40, "dgx01", "sxid", "Link 30 LTSSM Fault Up", code=20034, fatal=True, pci_bus_id="0000:c1:00.0"
+    )
+    back = Event(NOW - 30, "dgx01", "gpu_back", "answers again", gpu_index=2, source="nvml")
+    storm = replace(EVENT, count=500, first_at=NOW - 90)
+    each = reading("dgx01", h100(0))
+    text = " ".join("\n".join(lines(node_sections(each, None, (storm, fatal, back)))).split())
+    assert "✖ GPU 2 XID 79 500 times: GPU has fallen off the bus" in text
+    assert "✖ SXID 20034 0000:c1:00 fatal: Link 30 LTSSM Fault Up" in text
+    assert "✓ GPU 2 back answers again" in text
+
+
 def test_every_field_of_a_gpu_has_its_place() -> None:
     """A new field of the domain must be shown, or named here with the reason."""
     source = "".join(path.read_text() for path in Path(screens.gpu_values.__path__[0]).glob("*.py"))
@@ -158,6 +172,12 @@ def test_every_field_of_a_gpu_has_its_place() -> None:
 def test_the_list_of_gpus_is_stale_with_its_node() -> None:
     rows = gpu_rows(refused("n", h100(0)), UNICODE)
     assert rows[0].dim
+    found = replace(HOT, subject=Subject("n", h100(0).key, 0))
+    told = gpu_rows(reading("n", h100(0)), UNICODE, (found,))
+    assert cast(Cell, told[0].cells[1]).text == "▲ triage", "as in the fleet"
+    hung = gpu_rows(hanging(h100(0)), UNICODE)
+    assert hung[0].dim
+    assert cast(Cell, hung[0].cells[1]).text == "◌ stale"
     assert gpu_rows(NodeReading("n", NodeState.CONNECTING, None, None, None), UNICODE) == []
 
 
@@ -257,6 +277,19 @@ async def test_a_dead_node_shows_a_banner_with_age_and_hint() -> None:
         text = str(pilot.app.screen.query_one("#node-problem").render())
         assert "stale: 4 m old: connection refused by 192.0.2.7" in text
         assert "is sshd running there?" in text
+
+
+async def test_a_driver_that_hangs_shows_a_banner_with_age_and_hint() -> None:
+    async with console(Fleet((hanging(h100(0)),))) as (pilot, site):
+        await pilot.press("enter")
+        await pilot.pause()
+        banner = pilot.app.screen.query_one("#node-problem")
+        assert "stall: 4 m old: NVML hangs in nvmlDeviceGetPowerUsage of GPU 3" in str(banner.render())
+        assert "does nvidia-smi hang there too?" in str(banner.render())
+        site.publish(Fleet((reading("dgx01", h100(0)),)))
+        cast(NodeScreen, pilot.app.screen).redraw()
+        await pilot.pause()
+        assert not banner.display
 
 
 async def test_a_large_site_starts_folded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -26,6 +27,7 @@ from backends.domain import (
     Power,
     RemappedRows,
     RetiredPages,
+    Subject,
     Temperature,
     Utilization,
     Vgpu,
@@ -37,7 +39,8 @@ from screens.gpu_values.clock_reasons import REASONS
 from screens.gpu_values.state import RECOVERY
 from screens.node_pages.view import NodeView
 from tests.tui.consoles import ScriptedSite, build_on, settled
-from tests.tui.fleets import GIB, HOSTILE, NOW, h100, mig_gpu, reading
+from tests.tui.findings import ACKED, HOT
+from tests.tui.fleets import GIB, HOSTILE, NOW, h100, hanging, mig_gpu, reading
 from tests.tui.test_charts_page import hot, remember, stale
 from tests.tui.test_snapshots import LARGE, SIZES, SMALL, SnapCompare
 from tui.widgets.columns import Cell
@@ -157,8 +160,15 @@ def test_a_stale_node_says_how_old_its_values_are() -> None:
     assert each.state is NodeState.STALE
 
 
+def test_values_from_before_a_call_that_hangs_are_not_told_as_current() -> None:
+    text = sentence(text_of(gpu_sections(NodeView(hanging(hot()), hot(), NOW), hot())))
+    assert "◌ stale: NVML hangs in nvmlDeviceGetPowerUsage of GPU 3; these values are 4 m old." in text
+    assert "ok" not in text
+
+
 def test_last_values_look_stale_and_what_happened_does_not() -> None:
-    for each, gpu in ((stale(hot()), hot()), (reading("dgx01", hot(lost=True)), hot(lost=True))):
+    lost = hot(lost=True)
+    for each, gpu in ((stale(hot()), hot()), (hanging(hot()), hot()), (reading("dgx01", lost), lost)):
         sections = gpu_sections(NodeView(each, gpu, NOW, (xid(79),)), gpu)
         for section in sections[1:]:
             styles = {cell.style for line in arrange([section], WIDTH)[1:] for cell in line if cell.text.strip()}
@@ -178,8 +188,65 @@ def test_what_the_driver_asks_for_is_said_in_words(action: str) -> None:
         assert "nvidia-smi --gpu-reset -i 3" in text
 
 
+def test_a_gpu_that_was_lost_before_it_was_read_has_no_last_values() -> None:
+    never = Gpu(index=3, uuid="GPU-x", lost=True, lost_reason="NVML: GPU is lost")
+    text = sentence(said(never))
+    assert "LOST: NVML: GPU is lost. No value of it is known." in text
+    assert "last ones" not in text
+
+
+def test_a_gpu_that_shows_nothing_of_what_was_found_is_not_called_ok() -> None:
+    gpu = h100(0)
+    each = reading("dgx01", gpu)
+    found = replace(HOT, subject=Subject("dgx01", gpu.key, 0))
+    text = sentence(text_of(gpu_sections(NodeView(each, gpu, NOW, findings=(found,)), gpu)))
+    assert "▲ triage: no value is out of bounds; what was found stands above." in text
+    acknowledged = replace(ACKED, subject=found.subject)
+    assert "✓ ok" in text_of(gpu_sections(NodeView(each, gpu, NOW, findings=(acknowledged,)), gpu))
+
+
+def advised(gpu: Gpu) -> list[str]:
+    """The commands on its page that change something."""
+    return re.findall(r"nvidia-smi (?:-e 1|-rac|--gpu-reset)[^.,]*", sentence(said(gpu)))
+
+
+def test_advice_acts_on_this_gpu_alone() -> None:
+    trouble = replace(
+        h100(3),
+        ecc=Ecc(False, False),
+        clocks=Clocks(event_reasons=("applications_clocks_setting",)),
+        remapped_rows=RemappedRows(0, 1, True, False),
+        recovery_action="gpu_reset",
+    )
+    pages = replace(h100(3), remapped_rows=RemappedRows(), retired_pages=RetiredPages(2, 1, True))
+    found = [*advised(trouble), *advised(pages)]
+    assert len(found) == 5
+    assert all("-i 3" in command for command in found), found
+
+
+def test_gpus_that_are_reset_together_are_not_advised_to_be_reset_alone() -> None:
+    gpu = replace(h100(3), architecture="Ampere", recovery_action="gpu_reset", remapped_rows=RemappedRows(0, 1, True))
+    assert gpu.links
+    assert all(link.remote_kind == "switch" for link in gpu.links)
+    assert [command for command in advised(gpu) if "-i" in command] == []
+    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in sentence(said(gpu))
+
+
 def test_a_recovery_action_of_a_newer_driver_is_shown_as_it_is() -> None:
     assert "The driver asks for code_42." in said(replace(h100(0), recovery_action="code_42"))
+
+
+@pytest.mark.parametrize("action", [*RECOVERY, "code_42"])
+def test_what_the_driver_asked_for_before_is_not_told_as_what_it_asks_for(action: str) -> None:
+    gpu = replace(h100(3), recovery_action=action)
+    lost, hung = replace(gpu, lost=True, lost_reason="NVML: GPU is lost"), hanging(gpu)
+    for each, of in ((reading("dgx01", lost), lost), (stale(gpu), gpu), (hung, gpu)):
+        section = gpu_sections(NodeView(each, of, NOW), of)[0]
+        text = sentence(text_of([section]))
+        assert "asks" not in text
+        assert ("The driver last asked for" in text) == (action != "none")
+        asked = [line for line in section.lines if isinstance(line, Prose) and "asked for" in line.text]
+        assert all(line.style == "stale" for line in asked)
 
 
 # Clocks
@@ -190,7 +257,7 @@ def test_each_reason_says_what_it_means(name: str) -> None:
     text = sentence(said(replace(h100(0), clocks=Clocks(event_reasons=(name,)))))
     reason = REASONS[name]
     assert f"{reason.title} {reason.meaning}" in text
-    assert reason.action in text
+    assert reason.action.format(index=0) in text
     assert (f"{UNICODE.of(reason.style)} {reason.title}" in text) == bool(reason.style)
 
 
@@ -303,6 +370,24 @@ def test_events_of_this_gpu_carry_their_code_and_whole_text() -> None:
     assert "XID 31" not in text
 
 
+def test_a_run_of_one_xid_is_told_once_and_hides_no_other() -> None:
+    storm = [xid(45, f"pid='<unknown>', name=<unknown>, Ch {ago}", ago=ago) for ago in range(40, 0, -1)]
+    text = said(h100(0), xid(79, ago=60), *storm[:30], xid(48, ago=9.5), *storm[31:])
+    assert text.count("XID 45") == 2
+    assert "30 times: Preemptive cleanup: Ch 11" in sentence(text)
+    assert text.index("XID 48") < text.index("XID 79")
+    apart = said(h100(0), replace(xid(31), pid=1), replace(xid(31, ago=50), pid=2))
+    assert apart.count("XID 31") == 2, "two processes"
+
+
+def test_events_of_this_gpu_are_as_grave_as_they_are_and_keep_their_count() -> None:
+    back = Event(NOW - 30, "dgx01", "gpu_back", "answers again", gpu_index=0, source="nvml")
+    text = said(h100(0), replace(xid(43, "pid=7, name=python, Ch 8"), count=500), back)
+    assert "● XID 43" in text
+    assert "500 times: GPU stopped processing: Ch 8" in sentence(text)
+    assert "✓ gpu back" in text
+
+
 # Links
 
 
@@ -375,6 +460,7 @@ def test_a_node_read_by_nvidia_smi_says_that_it_tells_less() -> None:
 def test_persistence_and_compute_mode_warn() -> None:
     text = sentence(said(replace(h100(0), persistence=False, compute_mode="prohibited")))
     assert "the next start is slow" in text
+    assert "unloads its modules too, MIG is lost from Hopper on" in text
     assert "PROHIBITED: no CUDA work can start" in text
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, clean
+from backends.domain import Fleet, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, Unread, clean
 from backends.ownership import Ownership
 from screens.cells import CELL_INDEX
 from screens.finding_fields import FINDING_FIELDS
 from screens.node import NodeScreen
 from screens.triage_evidence import hit_text
 from screens.triage_rows import hits_text, subject_of
-from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, node_cell, process_cells
+from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, missing, node_cell, process_cells
 from tests.tui.consoles import Opened, build, grid, opened, settled, spec_of, to_node
 from tests.tui.findings import LOST
 from tests.tui.fleets import GIB, HOSTILE, NOW, h100, reading
@@ -24,6 +24,7 @@ from tests.workloads import container_id, owned, pod
 from tui.app import Console
 from tui.widgets.columns import Cell
 from tui.widgets.filter import parse
+from tui.widgets.glyphs import UNICODE
 from tui.widgets.line import StyledLine
 
 DENIED = NotPermitted("pods of the cluster", Permission("list", "pods"))
@@ -112,6 +113,16 @@ def test_not_told_and_not_permitted_are_not_nobody() -> None:
     assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
     assert process_cells(process("gone", 1), PODS) == (STRANGE, Cell(""))
     assert process_cells(process("tokenizer", 1), PODS)[1] == Cell("none", "dim")
+
+
+def test_what_was_left_out_is_told_and_makes_no_container_a_stranger() -> None:
+    cut = [Unread("dgx01", "7 containers of dgx01 are left out"), Unread("dgx02", "dgx02 does not answer")]
+    partly = owned(unread=cut)
+    assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
+    assert process_cells(process(None, 1), partly)[0] is HOST
+    (cell,) = missing(partly, None, "docker", UNICODE)
+    assert cell.text.endswith("7 containers of dgx01 are left out and 1 more")
+    assert missing(owned(), None, "docker", UNICODE) == []
 
 
 def test_a_pod_without_an_owner_is_called_by_its_own_name() -> None:

@@ -24,6 +24,7 @@ from backends.domain import (
     Stack,
     StackHealth,
     StackNode,
+    Unread,
     Workload,
     Workloads,
 )
@@ -157,6 +158,14 @@ def test_without_all_pods_no_container_is_called_unknown() -> None:
     seen = fleet((process("a"), process("hidden", pid=2)))
     denied = (NotPermitted("pods of the cluster", Permission("list", "pods")),)
     assert mismatches(seen, stack(), Ownership(Workloads((workload("a"),), denied)), NOW) == ()
+
+
+def test_a_container_is_called_unknown_only_where_all_that_run_were_read() -> None:
+    seen = fleet((process("a"), process("left-out", pid=2)))
+    here, elsewhere = Unread("dgx01", "its engine does not answer"), Unread("dgx02", "its engine does not answer")
+    assert mismatches(seen, stack(), Ownership(Workloads((workload("a"),), unread=(here,))), NOW) == ()
+    told = mismatches(seen, stack(), Ownership(Workloads((workload("a"),), unread=(elsewhere,))), NOW)
+    assert [each.kind for each in told] == [MismatchKind.ORPHAN]
 
 
 def test_a_node_that_does_not_answer_is_not_judged() -> None:

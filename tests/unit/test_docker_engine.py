@@ -12,7 +12,7 @@ from backends.docker import DockerBackend
 from backends.docker.backend import SECOND_LOOK_SECONDS
 from backends.domain import Fleet, Node, NodeReading, NodeSpec, NodeState, OperandPhase, SiteSpec, Stack, StackNode
 from backends.platform import closing
-from tests.unit.test_docker_values import NVIDIA
+from tests.unit.test_docker_values import ENGINE
 
 GONE = Unreachable("the container engine of dgx01 gave no answer in 10 s", "systemctl status docker")
 
@@ -40,7 +40,7 @@ class Answers:
         self.answers = list(answers)
         self.asked = 0
 
-    async def info(self) -> Any:
+    async def about(self) -> Any:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, GpudeckError):
@@ -70,7 +70,7 @@ def engine_of(node: StackNode) -> OperandPhase:
 
 
 async def test_one_question_without_an_answer_is_no_dead_engine() -> None:
-    engine = Answers(GONE, NVIDIA)
+    engine = Answers(GONE, ENGINE)
     backend, clock = opened(engine)
     (node,) = await looks(backend.stack(), 1)
     assert engine_of(node) is OperandPhase.READY
@@ -78,7 +78,7 @@ async def test_one_question_without_an_answer_is_no_dead_engine() -> None:
 
 
 async def test_an_engine_that_gives_no_answer_twice_is_dead_and_is_asked_once_from_then_on() -> None:
-    engine = Answers(GONE, GONE, GONE, GONE, NVIDIA)
+    engine = Answers(GONE, GONE, GONE, GONE, ENGINE)
     backend, clock = opened(engine)
     dead, well = await looks(backend.stack(), 2)
     assert (engine_of(dead), engine_of(well)) == (OperandPhase.FAILING, OperandPhase.READY)

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.docker.checks import Facts, stack_node
+from backends.contract import GpudeckError, NotAllowed, Unreachable
+from backends.docker.about import About, about
+from backends.docker.checks import Facts, stack, stack_node
 from backends.docker.containers import gpu_requests, moment, workload
+from backends.docker.listing import CONTAINERS_LIMIT, listing
 from backends.docker.multiplex import Demultiplexer
-from backends.domain import Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service
+from backends.domain import Fabric, Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service, Vgpu
 from backends.domain.stack import OperandPhase, StackHealth
-from backends.domain.workload import GpuRequest, Owner
-
-NVIDIA = {"Runtimes": {"nvidia": {}, "runc": {}}, "ServerVersion": "27.5.1"}
+from backends.domain.workload import GpuRequest, Owner, Unread
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,12 @@ NVIDIA = {"Runtimes": {"nvidia": {}, "runc": {}}, "ServerVersion": "27.5.1"}
         ({"Runtime": "nvidia"}, ["NVIDIA_VISIBLE_DEVICES=0,3"], (GpuRequest("environment", 2, ("0", "3")),)),
         ({"Runtime": "nvidia"}, ["NVIDIA_VISIBLE_DEVICES=void"], ()),
         ({"Runtime": "runc"}, ["NVIDIA_VISIBLE_DEVICES=all"], ()),
+        (
+            {"Runtime": "oci", "Devices": [{"PathOnHost": f"/dev/nvidia{each}"} for each in ("1", "0", "ctl", "-uvm")]},
+            [],
+            (GpuRequest("device", 2, ("/dev/nvidia0", "/dev/nvidia1")),),
+        ),
+        ({"DeviceRequests": [{"DeviceIDs": 5, "Capabilities": [5]}, 5], "Devices": [5, {"PathOnHost": 5}]}, [], ()),
         ({}, [], ()),
     ],
 )
@@ -62,7 +69,17 @@ def test_a_container_that_was_killed_for_memory_failed() -> None:
     assert found.started_at == pytest.approx(1767323045.123456)
 
 
-KEYS = ["Id", "Name", "State", "Config", "HostConfig", "Labels", "Env", "Status", "DeviceRequests", "x"]
+def test_who_built_the_image_is_not_who_runs_it() -> None:
+    labels = {"maintainer": "NVIDIA CORPORATION <cudatools@nvidia.com>"}
+    assert workload({"Config": {"Labels": labels}}, "n").user is None
+
+
+KEYS = [
+    *("Id", "Name", "Created", "State", "Config", "HostConfig", "RestartCount", "x"),
+    *("Labels", "Env", "Image", "Status", "ExitCode", "OOMKilled", "StartedAt", "Error"),
+    *("DeviceRequests", "DeviceIDs", "Capabilities", "Driver", "Count", "Runtime", "Devices", "PathOnHost"),
+    *("Runtimes", "DiscoveredDevices", "CDISpecDirs", "ServerVersion", "Components", "ApiVersion", "ID"),
+]
 JSON = st.recursive(
     st.none() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
@@ -73,6 +90,17 @@ JSON = st.recursive(
 def test_whatever_an_engine_says_is_no_crash(said: Any) -> None:
     document = said if isinstance(said, dict) else {"HostConfig": said, "Config": said, "State": said}
     assert workload(document, "n").platform == "docker"
+    assert about(document, document).name == "docker"
+    for key in ("DeviceRequests", "Devices"):
+        for entries in (said, [said]):
+            assert workload({"HostConfig": {key: entries}}, "n").platform == "docker"
+
+
+@given(JSON, JSON)
+def test_whatever_is_said_of_a_device_request_is_no_crash(ids: Any, capabilities: Any) -> None:
+    for driver in ("", "cdi", "nvidia"):
+        entry = {"Driver": driver, "DeviceIDs": ids, "Capabilities": capabilities, "Count": ids}
+        assert isinstance(gpu_requests({"HostConfig": {"DeviceRequests": [entry]}}), tuple)
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "", None, "yesterday", 7])
@@ -80,14 +108,50 @@ def test_what_is_no_moment(text: Any) -> None:
     assert moment(text) is None
 
 
+# What an engine is
+
+PODMAN = {"Components": [{"Name": "Podman Engine", "Version": "5.2.0"}, {"Name": "Conmon"}], "ApiVersion": "1.41"}
+RUNC: dict[str, Any] = {"Runtimes": {"runc": {}, "io.containerd.runc.v2": {}}}
+GPU0 = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}, {"Source": "cdi", "ID": "x.com/nic=0"}]}
+
+
+@pytest.mark.parametrize(
+    ("info", "version", "cdi"),
+    [
+        (RUNC | GPU0, {"ApiVersion": "1.51"}, ("nvidia.com/gpu=0",)),
+        (RUNC | {"CDISpecDirs": ["/etc/cdi"]}, {"ApiVersion": "1.51"}, ()),
+        (RUNC | {"CDISpecDirs": ["/etc/cdi"]}, {"ApiVersion": "1.47"}, None),
+        (RUNC | {"CDISpecDirs": None}, {"ApiVersion": "1.47"}, ()),
+        (RUNC, {"ApiVersion": "1.41"}, ()),
+        (RUNC | {"CDISpecDirs": None}, PODMAN, None),
+    ],
+    ids=["listed", "none-listed", "not-told", "off", "before-25", "podman"],
+)
+def test_which_cdi_devices_an_engine_has(
+    info: dict[str, Any], version: dict[str, Any], cdi: tuple[str, ...] | None
+) -> None:
+    assert about(info, version).cdi == cdi
+
+
 # The checks
 
+ENGINE = about({"Runtimes": {"nvidia": {}, "runc": {}}, "ServerVersion": "28.5.1"}, {"ApiVersion": "1.51"})
+DEAD = Unreachable("refused", "")
+SWITCH = (Link(0, True, remote_kind="switch"),)
+DARK = (Link(0, False), Link(1, False))
+A100 = "NVIDIA A100-SXM4-80GB"
 
-def facts(info: dict[str, Any] | None = None, problem: Problem | None = None, **host: str) -> Facts:
-    services = tuple(Service(name.replace("_", "-"), state) for name, state in host.items())
-    switched = (Link(0, True, remote_kind="switch"),)
-    node = Node(name="dgx01", driver="580.65.06", gpus=(Gpu(links=switched),), host=Host(services=services))
-    return Facts(NodeReading("dgx01", NodeState.LIVE, node, 1.0, problem), info, version="27.5.1", problem="refused")
+
+def facts(
+    answer: About | GpudeckError = ENGINE,
+    problem: Problem | None = None,
+    gpus: tuple[Gpu, ...] = (Gpu(links=SWITCH),),
+    cdi: tuple[str, ...] | None = None,
+    **services: str,
+) -> Facts:
+    host = Host(services=tuple(Service(name.replace("_", "-"), state) for name, state in services.items()), cdi=cdi)
+    node = Node(name="dgx01", driver="580.65.06", gpus=gpus, host=host)
+    return Facts(NodeReading("dgx01", NodeState.LIVE, node, 1.0, problem), answer)
 
 
 def phases(given_facts: Facts) -> dict[str, OperandPhase]:
@@ -95,14 +159,15 @@ def phases(given_facts: Facts) -> dict[str, OperandPhase]:
 
 
 def test_a_well_node() -> None:
-    node = stack_node(facts(NVIDIA, nvidia_fabricmanager="active", nvidia_persistenced="active"))
+    node = stack_node(facts(nvidia_fabricmanager="active", nvidia_persistenced="active"))
     assert node.blocker is None
     assert node.health is StackHealth.READY
     assert node.driver_version == "580.65.06"
+    assert node.runtime == "docker 28.5.1"
 
 
 def test_a_dead_engine_is_the_blocker_and_the_toolkit_waits_for_it() -> None:
-    node = stack_node(facts(None, nvidia_fabricmanager="active"))
+    node = stack_node(facts(DEAD, nvidia_fabricmanager="active"))
     assert node.blocker is not None
     assert (node.blocker.state.operand, node.health) == ("engine", StackHealth.BLOCKED)
     toolkit = node.get("toolkit")
@@ -110,23 +175,83 @@ def test_a_dead_engine_is_the_blocker_and_the_toolkit_waits_for_it() -> None:
     assert (toolkit.phase, toolkit.waits_for) == (OperandPhase.WAITING, "engine")
 
 
-def test_fabric_manager_matters_only_where_there_are_switches() -> None:
-    failed = facts(NVIDIA, nvidia_fabricmanager="failed")
-    assert phases(failed)["fabric-manager"] is OperandPhase.FAILING
-    reading = NodeReading("l40s", NodeState.LIVE, Node(name="l40s", driver="1", gpus=(Gpu(links=None),)), 1.0, None)
-    assert phases(Facts(reading, NVIDIA))["fabric-manager"] is OperandPhase.OFF
+def test_engines_that_all_fail_are_a_platform_that_does_not_answer() -> None:
+    assert not stack([facts(DEAD), facts(DEAD)]).answered
+    assert stack([facts(DEAD), facts()]).answered
+    assert stack([facts(NotAllowed("no", ""))]).answered
+    assert stack([]).answered
+
+
+@pytest.mark.parametrize(
+    ("gpu", "service", "phase"),
+    [
+        (Gpu(links=SWITCH), "failed", OperandPhase.FAILING),
+        (Gpu(name=A100, links=DARK), "failed", OperandPhase.FAILING),
+        (Gpu(name=A100, links=DARK), "inactive", OperandPhase.MISSING),
+        (Gpu(name=A100, links=DARK), "missing", OperandPhase.MISSING),
+        (Gpu(name=A100, links=None), "failed", OperandPhase.FAILING),
+        (Gpu(name=A100, links=None), "active", OperandPhase.READY),
+        (Gpu(name=A100, links=None), "missing", OperandPhase.UNKNOWN),
+        (Gpu(name="NVIDIA H100 80GB HBM3", fabric=Fabric("in_progress")), "failed", OperandPhase.FAILING),
+        (Gpu(name="NVIDIA H100 80GB HBM3", fabric=Fabric("in_progress")), "active", OperandPhase.STARTING),
+        (Gpu(name="NVIDIA H100 80GB HBM3", fabric=Fabric("completed")), "active", OperandPhase.READY),
+        (Gpu(name="NVIDIA GB200", fabric=Fabric("completed")), "missing", OperandPhase.OFF),
+        (Gpu(links=None), "missing", OperandPhase.UNKNOWN),
+        (Gpu(name="NVIDIA L40S", links=None), "failed", OperandPhase.OFF),
+        (Gpu(name="NVIDIA H100 PCIe", links=DARK, fabric=Fabric("not_supported")), "failed", OperandPhase.OFF),
+        (Gpu(name="NVIDIA H200 NVL", links=None), "missing", OperandPhase.OFF),
+        (Gpu(name=A100, links=None, vgpu=Vgpu(mode="passthrough")), "missing", OperandPhase.OFF),
+    ],
+)
+def test_fabric_manager_is_judged_where_there_are_switches(gpu: Gpu, service: str, phase: OperandPhase) -> None:
+    assert phases(facts(gpus=(gpu, gpu), nvidia_fabricmanager=service))["fabric-manager"] is phase
+
+
+def test_a_fabric_manager_that_failed_is_what_blocks() -> None:
+    node = stack_node(facts(gpus=(Gpu(name=A100, links=None),) * 8, nvidia_fabricmanager="failed"))
+    assert node.blocker is not None
+    assert (node.blocker.state.operand, node.health) == ("fabric-manager", StackHealth.BLOCKED)
 
 
 def test_no_runtime_and_no_cdi_is_said_with_what_to_do() -> None:
-    node = stack_node(facts({"Runtimes": {"runc": {}}}, nvidia_fabricmanager="active"))
+    node = stack_node(facts(about(RUNC, {"ApiVersion": "1.51"}), nvidia_fabricmanager="active"))
     assert node.blocker is not None
-    assert "nvidia-ctk" in (node.blocker.state.message or "")
-    by_cdi = {"Runtimes": {"runc": {}}, "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}
-    assert phases(facts(by_cdi))["toolkit"] is OperandPhase.READY
+    assert "nvidia-ctk runtime configure" in (node.blocker.state.message or "")
+    assert phases(facts(about(RUNC | GPU0, {})))["toolkit"] is OperandPhase.READY
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (about(RUNC | {"CDISpecDirs": ["/etc/cdi"]}, {"ApiVersion": "1.47"}), "this version does not tell"),
+        (about(RUNC | {"ServerVersion": "5.2.0"}, PODMAN), "nvidia-ctk cdi generate"),
+    ],
+)
+def test_an_engine_that_does_not_tell_its_cdi_devices_is_not_held_to_have_none(answer: About, said: str) -> None:
+    node = stack_node(facts(answer, nvidia_fabricmanager="active"))
+    assert (node.blocker, node.health) == (None, StackHealth.UNKNOWN)
+    toolkit = node.get("toolkit")
+    assert toolkit is not None
+    assert toolkit.phase is OperandPhase.UNKNOWN
+    assert said in (toolkit.message or "")
+
+
+def test_the_specifications_on_the_node_tell_what_the_engine_does_not() -> None:
+    podman = about(RUNC, PODMAN)
+    found = phases(facts(podman, cdi=("nvidia.com/gpu", "vendor.com/nic")))
+    assert (found["toolkit"], found["cdi"]) == (OperandPhase.READY, OperandPhase.READY)
+    elsewhere = phases(facts(podman, cdi=("vendor.com/nic",)))
+    assert (elsewhere["toolkit"], elsewhere["cdi"]) == (OperandPhase.UNKNOWN, OperandPhase.UNKNOWN)
+    off = about(RUNC, {"ApiVersion": "1.51"})
+    assert phases(facts(off, cdi=("nvidia.com/gpu",)))["toolkit"] is OperandPhase.MISSING, "this engine does tell"
+
+
+def test_podman_is_called_podman() -> None:
+    assert stack_node(facts(about({"ServerVersion": "5.2.0"}, PODMAN))).runtime == "podman 5.2.0"
 
 
 def test_what_is_not_known_is_unknown_and_never_well() -> None:
-    blank = Facts(NodeReading("n", NodeState.CONNECTING, None, None, None), NVIDIA)
+    blank = Facts(NodeReading("n", NodeState.CONNECTING, None, None, None), ENGINE)
     assert phases(blank)["driver"] is OperandPhase.UNKNOWN
     assert stack_node(blank).health is StackHealth.UNKNOWN
 
@@ -134,9 +259,29 @@ def test_what_is_not_known_is_unknown_and_never_well() -> None:
 def test_a_driver_that_does_not_load_blocks() -> None:
     problem = Problem("no-driver", "NVML does not start", "modprobe nvidia", 1.0)
     reading = NodeReading("n", NodeState.DOWN, None, None, problem)
-    node = stack_node(Facts(reading, NVIDIA))
+    node = stack_node(Facts(reading, ENGINE))
     assert node.blocker is not None
     assert node.blocker.state.operand == "driver"
+
+
+# Which containers are read
+
+
+def test_what_runs_is_read_before_what_has_ended() -> None:
+    states = [*((str(each), "exited") for each in range(600)), ("a", "running"), ("b", "paused"), ("c", None)]
+    found = listing(states)
+    assert found.ids[:4] == ("a", "b", "c", "0")
+    assert len(found.ids) == CONTAINERS_LIMIT
+    (left,) = found.left_out("dgx01")
+    assert left == Unread("dgx01", "91 containers of dgx01 that are stopped are left out, 512 are read", running=False)
+
+
+def test_what_runs_and_is_left_out_is_told() -> None:
+    found = listing([(str(each), "running") for each in range(CONTAINERS_LIMIT + 7)])
+    assert [(left.running, left.why) for left in found.left_out("n")] == [
+        (True, "7 containers of n that run are left out, 512 are read")
+    ]
+    assert listing([("a", "running")]).left_out("n") == ()
 
 
 # The log stream

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import ClassVar, Self
 
 import pytest
 
-from backends.contract import GpudeckError
-from backends.domain import LogSource, Workload, Workloads
-from backends.logs.find import of_operand, of_workload, source_of
+from backends.contract import GpudeckError, NotAllowed, SiteContext, Unreachable
+from backends.domain import LogSource, NotPermitted, Permission, Stack, Unread, Workload, Workloads
+from backends.logs.find import find, of_operand, of_workload, source_of
 from tests.tui.stacks import blocked, stack, well
 
 DRIVER = LogSource("nvidia-driver-daemonset-7k2fp", "gpu-operator", ("nvidia-driver-ctr",))
@@ -45,3 +47,65 @@ def test_a_workload_is_a_pod_or_a_container_of_its_node() -> None:
     assert of_workload(both, "absent", None) is None
     with pytest.raises(GpudeckError, match="several are called llama"):
         of_workload(both, "llama", None)
+
+
+class Engines:
+    """The backend of a site of engines; its stack is not to be asked."""
+
+    name: ClassVar[str] = "docker"
+    summary: ClassVar[str] = ""
+
+    def __init__(
+        self, *items: Workload, denied: tuple[NotPermitted, ...] = (), unread: tuple[Unread, ...] = ()
+    ) -> None:
+        self._workloads = Workloads(items, denied, unread)
+
+    @classmethod
+    def open(cls, context: SiteContext) -> Self:
+        raise NotImplementedError
+
+    async def probe(self) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        return
+
+    def stack(self) -> AsyncIterator[Stack]:
+        raise AssertionError("operands of a node without an operator have no log")
+
+    async def workloads(self) -> AsyncIterator[Workloads]:
+        yield self._workloads
+
+
+LLAMA = Workload("docker", "llama", "2", namespace="search", node="dgx01")
+
+
+async def test_on_engines_a_container_is_looked_for_and_the_stack_is_not_asked() -> None:
+    backend = Engines(LLAMA)
+    assert await find(backend, "llama", None) == LogSource("llama", node="dgx01")
+    assert await find(backend, "search/llama", None) == LogSource("llama", node="dgx01")
+
+
+async def test_on_engines_a_container_of_a_named_node_is_taken_as_it_is() -> None:
+    assert await find(Engines(), "stopped-long-ago", "dgx02") == LogSource("stopped-long-ago", node="dgx02")
+
+
+async def test_on_engines_no_hint_speaks_of_pods() -> None:
+    with pytest.raises(GpudeckError) as absent:
+        await find(Engines(LLAMA), "absent", None)
+    with pytest.raises(GpudeckError) as several:
+        await find(Engines(LLAMA, replace(LLAMA, node="dgx02")), "llama", None)
+    for caught in (absent.value, several.value):
+        assert "pod" not in f"{caught.message} {caught.hint}".lower()
+    assert several.value.hint == "name its --node"
+
+
+async def test_a_container_is_not_said_to_be_absent_where_no_engine_was_asked() -> None:
+    with pytest.raises(Unreachable, match="could be looked for: dgx02 does not answer"):
+        await find(Engines(LLAMA, unread=(Unread("dgx02", "dgx02 does not answer"),)), "absent", None)
+
+
+async def test_a_container_is_not_said_to_be_absent_where_an_engine_refuses_the_list() -> None:
+    denied = NotPermitted("the containers of dgx02", Permission("list", "containers"))
+    with pytest.raises(NotAllowed, match="no container called 'absent' is seen; not permitted: list containers"):
+        await find(Engines(LLAMA, denied=(denied,)), "absent", None)

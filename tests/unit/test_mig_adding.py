@@ -69,6 +69,12 @@ def test_what_may_not_fit_is_refused_and_root_is_asked_for() -> None:
     assert (made.commands, made.nearest) == ((), ())
 
 
+def test_without_the_places_no_other_layout_is_offered_that_would_take_everything_away() -> None:
+    made = unplaced("2g.20gb", "2g.20gb", "3g.40gb", wish="+1g.10gb")
+    assert "beside what is there" in (made.reason or "")
+    assert (made.possible, made.nearest) == (False, ())
+
+
 def test_a_place_that_may_be_taken_is_not_tried() -> None:
     assert not unplaced("3g.40gb", wish="+1g.10gb:4").possible
     beside = unplaced("4g.40gb", wish="+1g.10gb:4")

@@ -264,6 +264,8 @@ def test_a_step_that_takes_everything_takes_what_is_hidden_too() -> None:
     assert "look" not in kinds(beside)
     assert any("without a compute instance" in note for note in beside.notes)
     assert planned(mig_gpu(), "all-enabled").notes == ()
+    waits = planned(replace(mig_gpu(), mig=Mig(True, False, 7)), "all-disabled", services={})
+    assert kinds(waits) == ["reset", "check-mode"], "a reset takes it too"
 
 
 def test_never_every_gpu_of_the_node() -> None:

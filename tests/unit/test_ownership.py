@@ -23,6 +23,7 @@ from backends.domain import (
     Stack,
     StackHealth,
     StackNode,
+    Unread,
     Workload,
 )
 from backends.ownership import NOBODY, Ownership, asked_words, owner_words, owners
@@ -99,6 +100,12 @@ def test_what_may_not_be_read_is_known() -> None:
     denied = NotPermitted("the pods of team-a", Permission("list", "pods", "team-a"))
     assert owned(pod("a")).complete
     assert not owned(pod("a"), denied=[denied]).complete
+    cut, ended = Unread("dgx01", "7 are left out"), Unread("dgx01", "7 are left out", running=False)
+    assert not owned(pod("a"), unread=[cut]).complete
+    assert not owned(pod("a"), unread=[cut]).complete_on("dgx01.example.com")
+    assert owned(pod("a"), unread=[cut]).complete_on("dgx02")
+    assert not owned(pod("a"), denied=[denied]).complete_on("dgx02")
+    assert owned(pod("a"), unread=[ended]).complete
     assert (NOBODY.platform, owned(pod("a")).platform) == (None, "kubernetes")
 
 

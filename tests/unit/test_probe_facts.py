@@ -42,7 +42,7 @@ def facts_of(machine: Machine, **options: Any) -> Host:
 def test_an_empty_machine_has_none_of_it_and_nothing_is_invented(machine: Machine) -> None:
     host = facts_of(machine)
     assert (host.disks, host.rdma, host.runtimes, host.unread) == (None, (), (), ())
-    assert (host.kernel_modules, host.peermem, host.dma_buf) == (None, None, None)
+    assert (host.kernel_modules, host.peermem, host.dma_buf, host.cdi) == (None, None, None, ())
     assert host.services is not None
     assert {service.state for service in host.services} == {None}
 
@@ -326,6 +326,16 @@ def test_runtimes_are_the_sockets_that_are_there(machine: Machine) -> None:
         ("docker", "/run/docker.sock"),
         ("containerd", "/run/k3s/containerd/containerd.sock"),
     ]
+
+
+def test_cdi_is_the_kinds_of_the_specifications_wherever_in_the_file_they_stand(machine: Machine) -> None:
+    devices = "devices:\n" + "- name: GPU-1\n  containerEdits: {}\n" * 2000
+    machine.file("/etc/cdi/nvidia.yaml", f"cdiVersion: 0.5.0\n{devices}kind: nvidia.com/gpu\n")
+    machine.file("/run/cdi/nic.json", '{"cdiVersion": "0.5.0", "kind":"vendor.com/nic", "devices": []}')
+    machine.file("/etc/cdi/notes.txt", "kind: nvidia.com/none")
+    machine.file("/etc/cdi/broken.json", '{"kind": 5')
+    machine.file("/etc/cdi/inner.yaml", "kind: 'a.com/b'\nannotations:\n  kind: c.com/d\n")
+    assert facts_of(machine).cdi == ("a.com/b", "nvidia.com/gpu", "vendor.com/nic")
 
 
 OPEN = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from backends.contract import Unreachable
 from backends.domain import NodeSpec, NodeState, SiteSpec
 from backends.feed import ManualClock
-from backends.site import Site
+from backends.site import ANSWER_SECONDS, Site
 from tests.scripted import ScriptedChannel, ScriptedTransports
 from tests.unit.test_stream import HELLO, STATE, XID
 
@@ -125,6 +126,21 @@ async def test_read_once_does_not_wait_for_ever(wired: Wired) -> None:
     wired.script("a", channel())
     fleet = await wired.site.read_once(timeout=0.05)
     assert [node.state for node in fleet.nodes] == [NodeState.LIVE, NodeState.CONNECTING, NodeState.CONNECTING]
+
+
+async def test_the_first_stack_of_the_engines_waits_for_the_nodes_alone() -> None:
+    spec = replace(SPEC, platform="docker")
+    transports = ScriptedTransports(spec)
+    for name in "abc":
+        transports.of[name].channels.append(channel())
+    site = Site(spec, clock=ManualClock(), transport_factory=lambda _spec: transports)
+    try:
+        stack = await site.platform.read_stack(ANSWER_SECONDS - 5)
+        assert [node.driver_version for node in stack.nodes] == [STATE["node"]["driver"]] * 3
+        assert site.stack.reading.value is None, "the topic is a stream of its own: nobody wanted it"
+        assert site.workloads.reading.value is None
+    finally:
+        await site.close()
 
 
 async def test_a_site_without_nodes_is_an_empty_fleet() -> None:

@@ -20,8 +20,12 @@ Tabs = tuple[tuple[str, str, str, bool], ...]
 
 MOST_COUNTED = 99
 """More are told as 99+, so that the counts take at most nine cells."""
-WORST_FROM = 24
-"""The worst finding is told in words where it gets at least so many cells."""
+WORST_FROM = 14
+"""The worst finding is told in words where it gets at least so many cells: a name, and that something is said of it."""
+WORST_WISH = 24
+"""So many cells crumbs leave it, where that can be had by shortening the modes and then the crumbs."""
+LEAST_NAME = 8
+"""A crumb is shortened to no less, so that it can be told from its like."""
 NAME_WIDTH = 40
 
 
@@ -68,14 +72,16 @@ def mode_line(
 ) -> tuple[list[Cell], list[Span]]:
     """The line, and where it can be clicked: a tab opens its mode, what is wrong opens the first one.
 
-    Too narrow a line shortens the other modes to their keys, then cuts the crumbs; the counts stay.
+    Crumbs that leave no room for the worst finding shorten the other modes to their keys, then each other, and are cut
+    where the line ends; the counts stay.
     """
     counts = count_cells(alarm, glyphs)
-    trail = _trail(crumbs, glyphs)
     room = width - _length(counts) - 2
+    left = room - (WORST_WISH + 3 if crumbs and alarm is not None and alarm.worst is not None else 0)
     words = [f"[{key} {label}]" if current else f" {key} {label} " for _, key, label, current in tabs]
-    if 1 + sum(map(len, words)) + _length(trail) > room:
+    if 1 + sum(map(len, words)) + _length(_trail(crumbs, width, glyphs)) > left:
         words = [text if tab[3] else f" {tab[1]} " for text, tab in zip(words, tabs, strict=True)]
+    trail = _trail(crumbs, left - 1 - sum(map(len, words)), glyphs)
     cells, spans = [Cell(" ")], []
     at = 1
     for (mode, _, _, current), text in zip(tabs, words, strict=True):
@@ -122,12 +128,28 @@ def _right(alarm: Alarm | None, counts: list[Cell], room: int, glyphs: Glyphs) -
     return [Cell(_shortened(said, left, glyphs), style), Cell("  "), *counts]
 
 
-def _trail(crumbs: tuple[str, ...], glyphs: Glyphs) -> list[Cell]:
-    cells: list[Cell] = []
-    for crumb in crumbs:
-        arrow = Cell(" > " if glyphs.ascii else " › ", "dim")
-        cells += [arrow, Cell(_shortened(crumb, NAME_WIDTH, glyphs), "name")]
-    return cells
+def _trail(crumbs: tuple[str, ...], room: int, glyphs: Glyphs) -> list[Cell]:
+    """The crumbs, the longest shortened first while they take more than `room` cells."""
+    arrow = Cell(" > " if glyphs.ascii else " › ", "dim")
+    names = [_shortened(crumb, NAME_WIDTH, glyphs) for crumb in crumbs]
+    widths = [cell_len(name) for name in names]
+    while sum(widths) + 3 * len(widths) > room and max(widths, default=0) > LEAST_NAME:
+        widths[widths.index(max(widths))] -= 1
+    return [
+        cell
+        for name, width in zip(names, widths, strict=True)
+        for cell in (arrow, Cell(_end_of(name, width, glyphs), "name"))
+    ]
+
+
+def _end_of(name: str, width: int, glyphs: Glyphs) -> str:
+    """The end of `name` in at most `width` cells: nodes of one make differ there."""
+    if cell_len(name) <= width:
+        return name
+    kept = name
+    while cell_len(kept) >= width:
+        kept = kept[1:]
+    return glyphs.ellipsis + kept
 
 
 def _shortened(text: str, width: int, glyphs: Glyphs) -> str:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 
-from backends.contract import ConfigError
+from backends.contract import ConfigError, Unreachable
 from backends.domain import SiteSpec, Stack
 from tui import cli
 
@@ -30,7 +30,7 @@ def stack(arguments: argparse.Namespace) -> int:
         print(json.dumps(stack_report.document(spec, found, now), indent=1, allow_nan=False))
     else:
         print(stack_report.render(spec, found, now))
-    return int(stack_report.is_blocked(found))
+    return int(stack_report.is_blocked(found)) if found.answered else Unreachable.exit_code
 
 
 def platform_site(arguments: argparse.Namespace) -> SiteSpec:

@@ -115,9 +115,9 @@ class TimeView:
         return TimeView(self.zoom)
 
     def ending(self, end: float, now: float) -> TimeView:
-        """Up to `end`, within what can be known."""
-        earliest = min(now, now - REACH_SECONDS + self.seconds)
-        return replace(self, end=None if end >= now else max(end, earliest))
+        """Up to `end`, within what can be known; where that ends now, it goes on following the present."""
+        within = max(end, now - REACH_SECONDS + self.seconds)
+        return replace(self, end=None if within >= now else within)
 
 
 def clock_time(at: float) -> str:

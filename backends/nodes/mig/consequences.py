@@ -53,7 +53,7 @@ class Change:
         target = self.target
         takes_all = bool(self.destroys) and len(self.destroys) == len(target.instances)
         there = bool(target.enabled) and target.node is not None
-        return there and not takes_all and (self.makes or self.switches_mode)
+        return there and not takes_all and not self.waits_for_reset and (self.makes or self.switches_mode)
 
     @property
     def disturbs(self) -> bool:

@@ -72,13 +72,12 @@ def _standing_profiles(target: Target) -> list[Profile] | None:
 
 
 def _beside(target: Target, wish: Wish, text: str, resolved: Resolved, near: bool) -> Plan:
-    """The plan of a wish that adds to what stands. It never takes anything away."""
+    """The plan of a wish that adds to what stands. It never takes anything away; near as for `_does_not_fit`."""
     way = beside(target, resolved.wanted)
     if isinstance(way, Way):
         return _possible(target, text, wish.config, resolved.enabled, way)
     reason = f"what is there stays for a +: {way}"
     if not near or target.layout is None:
-        # Without the places nothing is known to be near: every other layout would take away what runs.
         return Plan(target, text, possible=False, reason=reason)
     standing = tuple(Asked(each.profile or "", start=None) for each in target.standing)
     others = (
@@ -141,13 +140,17 @@ def _notes(target: Target, change: Change) -> list[str]:
 
 
 def _does_not_fit(target: Target, text: str, resolved: Resolved, stays: list[Profile], near: bool) -> Plan:
+    """Refused, with what is near: nothing for a wish that adds where the places are not known.
+
+    Every other layout would take away all that runs there.
+    """
     assert target.board is not None, "asked for only with a board"
     board, counts = target.board, dict(resolved.counts)
     for profile in stays:
         counts[Wanted(profile)] = counts.get(Wanted(profile), 0) + 1
     beside = f"beside what is there ({describe(stays)}): " if stays else ""
     reason = refusal.why_not(board, counts, beside)
-    if not near:
+    if not near or (stays and target.layout is None):
         return Plan(target, text, possible=False, reason=reason)
     asked = dict.fromkeys(board.profiles, 0)
     for each, count in counts.items():

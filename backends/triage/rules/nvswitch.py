@@ -12,6 +12,7 @@ from backends.domain import Event, Evidence, Finding, NextStep, Severity
 from backends.triage import hits, steps
 from backends.triage.rule import finding, of_node
 from backends.triage.state import NodeView, slot
+from backends.triage.sxids import MEANINGS, OTHER
 from backends.triage.words import plural, ranges
 
 FATAL_SECONDS = 86_400.0
@@ -19,14 +20,6 @@ NON_FATAL_SECONDS = 3600.0
 """What ended nothing is news for this long."""
 EVIDENCE_KEPT = 8
 SOURCE = "NVIDIA Fabric Manager user guide"
-
-MEANINGS: dict[int, tuple[str, Severity]] = {
-    10004: ("it gets too hot", Severity.WARNING),
-    11001: ("it met an invalid command", Severity.WARNING),
-    20034: ("a link of it went down", Severity.WARNING),
-}
-"""SXID -> what it means, and how grave it is where the line does not call it fatal (Fabric Manager user guide)."""
-OTHER = ("see the lines", Severity.INFO)
 
 
 def told(view: NodeView) -> Iterator[Finding]:

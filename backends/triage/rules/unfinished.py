@@ -1,4 +1,4 @@
-"""Changes that nobody brought to an end: what they stopped stays stopped until somebody does."""
+"""Changes that run now, and those that nobody brought to an end: what these stopped stays so until somebody does."""
 
 from __future__ import annotations
 
@@ -25,14 +25,32 @@ WORDS: dict[str, str] = {
 }
 
 
-def left_open(state: SiteState) -> Iterator[Finding]:
-    known = {view.name for view in state.views}
+def running(state: SiteState) -> Iterator[Finding]:
+    """What a colleague, or another console, is at: it explains what is seen, and nobody begins beside it."""
     for change in state.unfinished or ():
-        nodes = [node for node in change.nodes if node in known]
+        if change.running:
+            doing = "is being taken back" if change.status == "undoing" else "runs"
+            place = f", {change.place}" if change.place else ""
+            yield finding(
+                "change-running",
+                Severity.INFO,
+                _subject(state, change),
+                f"a change of {change.who} {doing}: {change.title}{place}",
+                change.updated_at,
+                evidence=_evidence(change),
+                steps=[NextStep("screen", "look at the change", f"{SCREEN}/{change.id}")],
+                more=change.id,
+            )
+
+
+def left_open(state: SiteState) -> Iterator[Finding]:
+    for change in state.unfinished or ():
+        if change.running:
+            continue
         yield finding(
             "change-unfinished",
             Severity.WARNING if change.touched else Severity.INFO,
-            Subject(nodes[0]) if len(nodes) == 1 else Subject(),
+            _subject(state, change),
             _claim(change),
             change.updated_at,
             evidence=_evidence(change),
@@ -47,6 +65,12 @@ def left_open(state: SiteState) -> Iterator[Finding]:
             ],
             more=change.id,
         )
+
+
+def _subject(state: SiteState, change: UnfinishedChange) -> Subject:
+    known = {view.name for view in state.views}
+    nodes = [node for node in change.nodes if node in known]
+    return Subject(nodes[0]) if len(nodes) == 1 else Subject()
 
 
 def _claim(change: UnfinishedChange) -> str:

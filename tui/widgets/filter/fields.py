@@ -41,7 +41,7 @@ CELSIUS = Unit("C", {"": 1.0, "c": 1.0, "°c": 1.0})
 WATTS = Unit("W", {"": 1.0, "w": 1.0, "kw": 1000.0})
 PERCENT = Unit("%", {"": 1.0, "%": 1.0})
 MEGAHERTZ = Unit("MHz", {"": 1.0, "mhz": 1.0, "ghz": 1000.0})
-SECONDS = Unit("s", {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+SECONDS = Unit("s", {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365 * 86400.0})
 BYTES = Unit(
     "GiB",
     {
@@ -54,6 +54,10 @@ BYTES = Unit(
     },
 )
 """The getter counts bytes, people GiB."""
+UNIT_WORDS = frozenset(
+    suffix for unit in (CELSIUS, WATTS, PERCENT, MEGAHERTZ, SECONDS, BYTES) for suffix in unit.suffixes if suffix
+)
+"""Words that a number before them makes a unit: `67 °C`, `58.2 GiB`."""
 
 
 @dataclass(frozen=True, slots=True)

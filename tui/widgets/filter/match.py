@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 STATE_MEANINGS: dict[str, str] = {
     "lost": "fell off the bus",
-    "stale": "the node has stopped answering",
+    "stale": "the node, or its driver, has stopped answering",
     "down": "the node has never answered",
     "mig": "MIG is on",
     "hot": "slowed down by heat, or at the board's limit",

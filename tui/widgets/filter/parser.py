@@ -2,7 +2,9 @@
 
 filter := all ("|" all)*
 all    := term ("&"? term)*
-term   := "!" term | "(" filter ")" | field operator value | "@" name | word | "string"
+term   := "!" term | "(" filter ")" | field operator value unit? | "@" name | word | "string"
+
+A unit may stand behind a blank, as the screens write it (`67 °C`); `and`, `or` and `not` are no words unless quoted.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from tui.widgets.filter.expression import (
     StateWord,
     Word,
 )
-from tui.widgets.filter.fields import OPERATORS_OF, Field, FieldTable, Kind
+from tui.widgets.filter.fields import OPERATORS_OF, SECONDS, UNIT_WORDS, Field, FieldTable, Kind
 from tui.widgets.filter.lexer import NOT_MEASURED, Token, tokens_of
 
 MOST_CHARACTERS = 1000
@@ -38,6 +40,7 @@ MOST_TERMS = 200
 
 _BEGINS_A_TERM = frozenset(("word", "string", "saved", "!", "("))
 _DIGITS = frozenset("0123456789")
+_WORDS_FOR_SIGNS = frozenset(("and", "or", "not"))
 _FLAGS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
@@ -138,6 +141,9 @@ class Parser:
         if self._next_is({"operator"}):
             return self._comparison(token)
         text = token.text.lower()
+        if text in _WORDS_FOR_SIGNS and self._fields.fields:
+            said, hint = f'"{text}" means nothing here', "write & | !, or quote it to look for it"
+            raise FilterError(said, token.at, hint, incomplete=token.end == self._end)
         return StateWord(text) if text in self._fields.words else Word(text)
 
     def _reference(self, token: Token) -> Expression:
@@ -182,7 +188,42 @@ class Parser:
             if operator.text not in ("=", "!="):
                 raise FilterError("what was not measured has no order", value.at, f"write {field.name}=na")
             return Missing(field.name, operator.text == "=")
-        return Comparison(field.name, operator.text, _OPERANDS[field.kind](field, operator, value, text))
+        operand = _OPERANDS[field.kind](field, operator, value, text)
+        if isinstance(operand, Number):
+            operand = self._with_parts(field, self._with_unit(field, operand))
+        return Comparison(field.name, operator.text, operand)
+
+    def _with_unit(self, field: Field, number: Number) -> Number:
+        """With the unit that stands behind a blank; of another field's unit, FilterError."""
+        word = None if number.suffix else self._peek()
+        suffix = "" if word is None else word.text.lower()
+        if word is None or word.kind != "word" or suffix not in UNIT_WORDS or self._is_a_field(self._at):
+            return number
+        if suffix not in field.unit.suffixes:
+            said, unfinished = f"{number} {clean(word.text, 24)} is no number", word.end == self._end
+            raise FilterError(said + _in_unit(field), word.at, f"as in {field.example}", incomplete=unfinished)
+        self._at += 1
+        return Number(number.value, suffix)
+
+    def _with_parts(self, field: Field, number: Number) -> Number:
+        """An age as the screens write it, `1 h 04 m`, is one number of its last unit."""
+        while field.unit is SECONDS and number.suffix:
+            word, factors = self._peek(), field.unit.suffixes
+            digits, suffix = _cut(word.text) if word is not None and word.kind == "word" else ("", "")
+            if not digits.isdecimal() or len(digits) > 2 or self._is_a_field(self._at):
+                break
+            behind = self._tokens[self._at + 1] if self._at + 1 < len(self._tokens) else None
+            apart = not suffix and behind is not None and behind.kind == "word" and not self._is_a_field(self._at + 1)
+            suffix = behind.text.lower() if apart and behind is not None else suffix
+            if not suffix or suffix not in factors or factors[suffix] >= factors[number.suffix]:
+                break
+            self._at += 2 if apart else 1
+            number = Number(number.value * factors[number.suffix] / factors[suffix] + int(digits), suffix)
+        return number
+
+    def _is_a_field(self, at: int) -> bool:
+        """Whether the word at that place begins a comparison."""
+        return at + 1 < len(self._tokens) and self._tokens[at + 1].kind == "operator"
 
     # Tokens
 
@@ -206,17 +247,25 @@ class Parser:
 
 
 def _number(field: Field, _operator: Token, token: Token, text: str) -> Operand:
+    digits, suffix = _cut(text)
+    whole, _, decimals = digits.lstrip("-").partition(".")
+    if not whole + decimals or len(whole) > 15 or len(decimals) > 6 or suffix not in field.unit.suffixes:
+        raise FilterError(f"{clean(text, 24)} is no number{_in_unit(field)}", token.at, f"as in {field.example}")
+    return Number(float(digits), suffix)
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """The number that `text` begins with, and what stands behind it in lower case."""
     digits = text[:1] if text[:1] == "-" else ""
     for character in text[len(digits) :]:
         if character not in _DIGITS and (character != "." or "." in digits):
             break
         digits += character
-    whole, _, decimals = digits.lstrip("-").partition(".")
-    suffix = text[len(digits) :].lower()
-    if not whole + decimals or len(whole) > 15 or len(decimals) > 6 or suffix not in field.unit.suffixes:
-        unit = f" in {field.unit.symbol}" if field.unit.symbol else ""
-        raise FilterError(f"{clean(text, 24)} is no number{unit}", token.at, f"as in {field.example}")
-    return Number(float(digits), suffix)
+    return digits, text[len(digits) :].lower()
+
+
+def _in_unit(field: Field) -> str:
+    return f" in {field.unit.symbol}" if field.unit.symbol else ""
 
 
 def _pattern(_field: Field, _operator: Token, token: Token, text: str) -> Operand:
