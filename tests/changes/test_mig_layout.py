@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from backends.changes.mig_layout import (
     parse_mode,
     parse_wanted,
 )
+from backends.changes.mig_state import Holder, parse_holders
 from backends.contract import ConfigError
 from backends.domain import Mig, MigInstance
 from backends.feed import ManualClock
@@ -69,6 +71,19 @@ def test_what_nvidia_smi_lists_is_read() -> None:
     assert parse_mode("Enabled, Disabled\n") == (True, False)
     assert parse_mode("[N/A], [N/A]") is None
     assert parse_mode("GPU is lost") is None
+
+
+def test_processes_are_read_with_their_instances() -> None:
+    recorded = (Path(__file__).parents[1] / "data" / "nvidia_smi" / "tesla-t4.xml").read_text()
+    t4 = "GPU-d37e67a5-91dd-3774-a5cb-99096249601a"
+    assert parse_holders(recorded, t4) == [Holder(675, "/usr/lib/xorg/Xorg"), Holder(5762, "python")]
+    cut = recorded.replace("<gpu_instance_id>N/A", "<gpu_instance_id>7").replace("python<", "a &lt;b&gt;\x1b[31m<")
+    assert [(each.gi, each.words) for each in parse_holders(cut, t4) or ()][1] == (7, "5762 a <b>")
+    assert parse_holders(recorded, "GPU-another") is None
+    assert parse_holders("", t4) is None
+    untold = f"<gpu id='0'><uuid>{t4}</uuid><processes>N/A</processes></gpu>"
+    assert parse_holders(untold, t4) is None
+    assert parse_holders(untold.replace("N/A", "\n"), t4) == []
 
 
 def test_a_reading_is_a_layout() -> None:
