@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
+from backends.changes.mig_holders import NOT_ASKED
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
-from backends.domain import Gpu
+from backends.domain import Gpu, Problem
 from backends.nodes.mig.cluster import LABEL
 from backends.nodes.mig.plan import Plan
+from backends.ownership import Ownership
 
 
-def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> Change:
+def repartition(
+    plan: Plan,
+    gpu: Gpu,
+    *,
+    site: str,
+    reason: str,
+    now: float,
+    ownership: Ownership | None = None,
+    unasked: str = NOT_ASKED,
+) -> Change:
     """The change that carries `plan` out on `gpu`, the GPU it was made for.
+
+    `ownership` is what the site's platform tells, None with the reason why it tells nothing.
 
     Raises GpudeckError where the plan is not possible, and ChangeRefused where MIG Manager divides the GPUs, since it
     would undo what is made by hand, and where it was not told how the GPU is divided now.
@@ -35,5 +48,20 @@ def repartition(plan: Plan, gpu: Gpu, *, site: str, reason: str, now: float) -> 
             "nvidia-smi tells none, nor does an old driver to others than root; the commands of the plan can be typed",
         )
     return mig_change(
-        site=site, node=plan.target.node, gpu=gpu, lines=plan.commands, reason=reason, now=now, wish=plan.wish
+        site=site,
+        node=plan.target.node,
+        gpu=gpu,
+        lines=plan.commands,
+        reason=reason,
+        now=now,
+        wish=plan.wish,
+        ownership=ownership,
+        unasked=unasked,
     )
+
+
+def why_unasked(platform: str | None, problem: Problem | None) -> str:
+    """Why a site's platform tells nothing of whose work is on a GPU."""
+    if platform is None:
+        return "the site has no platform"
+    return f"{platform} has not answered yet" if problem is None else problem.message

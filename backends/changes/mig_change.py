@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from backends.changes.change import BlastRadius, Change, Target, Undetermined, counted, new_id
+from backends.changes.change import Change, Target, new_id
 from backends.changes.command import SUDO, Check, CommandStep
 from backends.changes.mig import MigStep
-from backends.changes.mig_layout import MigLayout, after, hits, option
+from backends.changes.mig_commands import after, option
+from backends.changes.mig_holders import NOT_ASKED, radius
+from backends.changes.mig_layout import MigLayout, Place
 from backends.changes.mig_state import MigGpu
 from backends.changes.step import Step
 from backends.contract import ConfigError
 from backends.domain import Gpu
+from backends.ownership import Ownership
 
 _LOOKS = frozenset({"-L", "-lgi", "-lci", "-lgip", "-lgipp", "--query-gpu", "-q"})
 """nvidia-smi options that only look: each step does that by itself."""
@@ -30,14 +33,16 @@ def mig_change(
     sudo: bool = False,
     old: MigLayout | None = None,
     wish: str | None = None,
+    ownership: Ownership | None = None,
+    unasked: str = NOT_ASKED,
 ) -> Change:
     """The change that runs `lines`, a planner's commands in order, on a GPU.
 
     Besides nvidia-smi's MIG commands these may be `nvidia-smi --gpu-reset` and `systemctl stop|start` of what holds the
     GPU open; lines that only look are left out. `old` is the layout to start from, by default the one of `gpu`'s
-    reading; `wish` is what the title says; `sudo` puts `sudo -n` before each, as
-    a line does that begins with sudo itself. Raises ConfigError for any other command, and for one that does not name
-    this GPU alone.
+    reading; `wish` is what the title says; `sudo` puts `sudo -n` before each, as a line does that begins with sudo
+    itself; `ownership` is what the site's platform tells of the node, None where it told nothing, for the reason
+    `unasked`. Raises ConfigError for any other command, and for one that does not name this GPU alone.
     """
     if gpu.uuid is None:
         raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
@@ -45,12 +50,15 @@ def mig_change(
     layout = old or MigLayout.of(gpu.mig)
     steps: list[Step] = []
     stopped: list[str] = []
+    taken: dict[Place, Place] = {}
+    """GPU instance without its compute instances -> as it was."""
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
         step, layout = _step(place, gpu, words, layout, SUDO if by_root else ())
         if isinstance(step, MigStep):
-            step = replace(step, stopped=tuple(stopped))
+            step = replace(step, stopped=tuple(stopped), restores=_restored(step, taken))
+            taken |= {replace(place, computes=()): place for place in step.before.places if place.computes}
         elif words[:2] == ("systemctl", "stop"):
             stopped += words[2:]
         elif words[:2] == ("systemctl", "start"):
@@ -67,9 +75,18 @@ def mig_change(
         site=site,
         targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
         steps=tuple(steps),
-        radius=radius(place.label, gpu, [step.instances for step in cuts]),
+        radius=radius(
+            place.label, gpu, [step.instances for step in cuts], node=node, ownership=ownership, unasked=unasked
+        ),
         disruptive=any(step.instances != set() for step in cuts if step.before.places),
     )
+
+
+def _restored(step: MigStep, taken: Mapping[Place, Place]) -> MigLayout | None:
+    """What its undo makes, where it destroys GPU instances that steps before it have emptied."""
+    whole = (place if place in step.after.places else taken.get(place, place) for place in step.before.places)
+    layout = replace(step.before, places=tuple(whole))
+    return None if layout == step.before else layout
 
 
 def _step(
@@ -94,9 +111,7 @@ def _step(
         raise ConfigError(
             f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"
         )
-    ends = hits(words) or set()
-    held_by = tuple(each.pid for each in reading.processes or () if each.gi in ends)
-    return MigStep(gpu, (*prefix, *words), layout, left, reading.architecture, held_by=held_by), left
+    return MigStep(gpu, (*prefix, *words), layout, left, reading.architecture), left
 
 
 def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> CommandStep:
@@ -121,32 +136,3 @@ def _service(node: str, words: tuple[str, ...], prefix: tuple[str, ...]) -> Comm
 
 def _must(units: Sequence[str], be: str) -> str:
     return f"{'each ' if len(units) > 1 else ''}must {be}"
-
-
-def radius(label: str, gpu: Gpu, ended: Sequence[set[int] | None]) -> BlastRadius:
-    """Whose work is ended in these GPU instances, None for the whole GPU, as far as a reading of the node tells."""
-    whole = any(each is None for each in ended)
-    instances = {gi for each in ended if each is not None for gi in each}
-    processes = [each for each in gpu.processes or () if whole or each.gi in instances]
-    containers = dict.fromkeys(each.container_id for each in processes if each.container_id)
-    unknown = []
-    if gpu.processes is None and (whole or instances):
-        unknown.append(Undetermined("the processes on the GPU", "they could not be read", uncounted=True))
-    if gpu.processes_omitted:
-        unknown.append(
-            Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
-        )
-    if containers:
-        inside = counted(len(containers), "container")
-        unknown.append(Undetermined(f"the pods and owners of {inside}", "no platform was asked"))
-    if processes:
-        unknown.append(Undetermined("the models they serve", "no platform was asked"))
-    return BlastRadius(
-        containers=tuple(name[:12] for name in containers if name),
-        processes=tuple(
-            f"{each.pid} {each.user or 'n/a'} {each.command or 'n/a'}" for each in processes if not each.container_id
-        ),
-        users=tuple(dict.fromkeys(each.user for each in processes if each.user)),
-        gpus=(label,),
-        undetermined=tuple(unknown),
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from backends.changes.change import BlastRadius, Change, Undetermined, together
@@ -33,8 +34,24 @@ TOLD = 4
 
 
 async def with_radius(change: Change, reach: Reach) -> Change:
-    """`change` with the blast radius of its steps at this moment."""
-    return replace(change, radius=await radius_of(change.steps, reach))
+    """A former change with its steps as they will find things, and whom they hit, at this moment."""
+    steps, radius = await asyncio.gather(_foreseen(change.steps, reach), radius_of(change.steps, reach))
+    return replace(change, steps=steps, radius=radius)
+
+
+async def _foreseen(steps: Sequence[Step], reach: Reach) -> tuple[Step, ...]:
+    """Steps that cannot be looked at are told as they were planned."""
+    looked = list(steps)
+    kinds: list[type[Step]] = list(dict.fromkeys(map(type, steps)))
+    for kind in kinds:
+        places = [index for index, step in enumerate(steps) if type(step) is kind]
+        of_kind: Sequence[Step] = [steps[index] for index in places]
+        with contextlib.suppress(Exception):  # a step of anybody's that cannot look is never a crash
+            async with asyncio.timeout(LOOK_SECONDS):
+                of_kind = await kind.foreseen(of_kind, reach)
+        for index, step in zip(places, of_kind, strict=True):
+            looked[index] = step
+    return tuple(looked)
 
 
 async def radius_of(steps: Iterable[Step], reach: Reach) -> BlastRadius:

@@ -129,6 +129,15 @@ class Step(ABC):
         del steps, reach
         return BlastRadius(undetermined=(Undetermined("whom it hits now", f"a step {cls.kind} cannot tell"),))
 
+    @classmethod
+    async def foreseen(cls, steps: Sequence[Self], reach: Reach) -> Sequence[Self]:
+        """These steps, all of this class and in order, as they will find things when those before them are done.
+
+        For those whose commands follow from that. Changes nothing; raises GpudeckError when it cannot look.
+        """
+        del reach
+        return steps
+
     async def preview(self, reach: Reach) -> Preview:
         """A dry run where the API has one, else a look at what is there; changes nothing."""
         del reach
@@ -176,7 +185,7 @@ async def _looked(step: Step, reach: Reach) -> Verdict:
 KINDS: dict[str, str] = {
     "command": "backends.changes.command:CommandStep",
     "mig": "backends.changes.mig:MigStep",
-    "mig-layout": "backends.changes.mig:MigLayoutStep",
+    "mig-layout": "backends.changes.mig_undo:MigLayoutStep",
     "restart-pod": "backends.changes.pod_steps:RestartStep",
     "evict-pod": "backends.changes.pod_steps:EvictStep",
     "drained": "backends.changes.pod_steps:DrainedStep",

@@ -367,9 +367,10 @@ def labels(job: Job) -> dict[str, str]:
 
 def device_ids(node: SimNode, job: Job) -> list[str]:
     """What the container was given: UUIDs of GPUs, or of its MIG instance."""
-    if job.profile is None:
+    if job.profile is None or job.instance is None:
         return [node.gpus[index].uuid for index in job.gpus]
-    return [mig.uuid for gpu in node.gpus for mig in gpu.mig if mig.profile.name == job.profile][:1]
+    index, gi = job.instance
+    return [mig.uuid for mig in node.gpus[index].mig if mig.gi == gi]
 
 
 def _filter_values(text: str) -> Callable[[str], list[str]]:

@@ -180,7 +180,7 @@ class MigPage(NodePage):
 
     def action_apply(self) -> None:
         """Asks about the plan on the page as a change."""
-        from backends.repartition import repartition
+        from backends.repartition import repartition, why_unasked
 
         node, shell = self._view.reading.node if self._view is not None else None, cast(MigApp, self.app)
         if self._plan is None or node is None or shell.site is None:
@@ -192,7 +192,15 @@ class MigPage(NodePage):
         gpu = _numbered(node.gpus, self._plan.target.index)
         assert gpu is not None, "the plan was made for a GPU of this node"
         try:
-            change = repartition(self._plan, gpu, site=shell.site.spec.name, reason="", now=shell.clock.now())
+            change = repartition(
+                self._plan,
+                gpu,
+                site=shell.site.spec.name,
+                reason="",
+                now=shell.clock.now(),
+                ownership=self._view.ownership if self._view is not None else None,
+                unasked=why_unasked(shell.site.spec.platform, self._view.ownership_problem if self._view else None),
+            )
         except GpudeckError as wrong:
             self.notify(inert(f"{wrong.message} {wrong.hint}".strip()), severity="warning", markup=False)
             return

@@ -11,28 +11,31 @@ from typing import Any
 
 import pytest
 
-import backends.changes.mig
+import backends.changes.mig_driver
 import backends.changes.mig_state
 from backends.changes.change import Change
 from backends.changes.command import CommandStep
 from backends.changes.desk import ChangeDesk
 from backends.changes.former import undoing
-from backends.changes.mig import MigLayoutStep, MigStep
+from backends.changes.mig import MigStep
 from backends.changes.mig_change import mig_change
-from backends.changes.mig_layout import MigLayout, commands, parse_wanted
-from backends.changes.mig_state import MigState, in_the_way
+from backends.changes.mig_commands import commands
+from backends.changes.mig_layout import MigLayout, parse_wanted
+from backends.changes.mig_state import Holder, MigGpu, MigState, in_the_way
+from backends.changes.mig_undo import MigLayoutStep
 from backends.changes.radius import radius_of
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
-from backends.contract import ChangeRefused, ConfigError
+from backends.contract import ChangeRefused, ConfigError, StepFailed
 from backends.domain import Gpu, GpuProcess
 from backends.feed import ManualClock
 from backends.lab import smi_mig
 from backends.lab.hardware import SimGpu, SimNode, fleet
+from backends.lab.mig import create, find_profile
 from backends.lab.server import Lab, LabSpec
 from backends.nodes.transport import Completed
 from backends.site import Site
-from tests.changes.labs import busy_time, idle_time
+from tests.changes.labs import busy_time, idle_time, time_with_work_in
 from tests.tui.fleets import NOW, mig_gpu
 from tui.config import load
 
@@ -58,6 +61,14 @@ class Bench:
         return _node(self.lab.nodes, self.node).gpus[self.gpu.index]
 
     @property
+    def uuids(self) -> dict[int, str]:
+        """Placement start -> UUID of the MIG device there."""
+        return {mig.start: mig.uuid for mig in self.simulated.mig if mig.compute}
+
+    def planned(self, *lines: str) -> Change:
+        return mig_change(site="lab", node=self.node, gpu=self.gpu, lines=lines, reason="INC-1", now=NOW)
+
+    @property
     def layout(self) -> list[tuple[str, int]]:
         return sorted((mig.profile.name, mig.start) for mig in self.simulated.mig)
 
@@ -74,9 +85,14 @@ def _node(nodes: tuple[SimNode, ...], name: str) -> SimNode:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path, node: str, gpu: int, *, busy: bool = False) -> AsyncIterator[Bench]:
-    """A lab at a time when the GPU is idle or busy, a site on it, and a desk with an open write window."""
-    when = (busy_time if busy else idle_time)(_node(fleet(12, 7), node), gpu)
+async def bench(
+    tmp_path: Path, node: str, gpu: int, *, busy: bool = False, work_in: int | None = None
+) -> AsyncIterator[Bench]:
+    """A lab at a time when the GPU is idle, busy, or has work in one GPU instance alone, and a desk on it."""
+    there = _node(fleet(12, 7), node)
+    when = (busy_time if busy else idle_time)(there, gpu)
+    if work_in is not None:
+        when = time_with_work_in(there, gpu, work_in)
     async with Lab(LabSpec(tmp_path / "lab", clock=ManualClock(when))) as lab:
         spec = load(lab.site_file).site(None)
         site = Site(replace(spec, nodes=tuple(each for each in spec.nodes if each.name == node)))
@@ -94,19 +110,19 @@ async def bench(tmp_path: Path, node: str, gpu: int, *, busy: bool = False) -> A
 async def test_a_gpu_is_cut_up_anew_and_put_back(tmp_path: Path) -> None:
     async with bench(tmp_path, A100, 1) as on:
         before = on.layout
-        change = on.change("3g.40gb:4,4g.40gb")
+        change = on.change("2g.20gb:4,4g.40gb")
         found = await on.desk.preflight(change)
         assert found.obstacles == ()
         assert [(each.what, each.granted) for each in found.permissions] == [(f"root on {A100}", True)]
         assert [step.describe() for step in change.steps] == [
             f"on {A100}: nvidia-smi mig -i 1 -dci",
             f"on {A100}: nvidia-smi mig -i 1 -dgi",
-            f"on {A100}: nvidia-smi mig -i 1 -cgi 4g.40gb,3g.40gb:4 -C",
+            f"on {A100}: nvidia-smi mig -i 1 -cgi 4g.40gb,2g.20gb:4 -C",
         ]
         record = await on.desk.run(change)
         assert record.status is Status.DONE, record
-        assert on.layout == [("3g.40gb", 4), ("4g.40gb", 0)]
-        assert record.steps[2].said == "MIG on: 4g.40gb:0 3g.40gb:4"
+        assert on.layout == [("2g.20gb", 4), ("4g.40gb", 0)]
+        assert record.steps[2].said == "MIG on: 4g.40gb:0 2g.20gb:4"
         undone = await on.desk.undo(record.id)
         assert undone.status is Status.UNDONE, undone
         assert on.layout == before
@@ -162,7 +178,7 @@ async def test_work_that_comes_after_the_question_stops_the_step_before_it_does_
 ) -> None:
     async with bench(tmp_path, H100, 0, busy=True) as on:
         change = on.change("on")
-        monkeypatch.setattr(backends.changes.mig, "processes_on", _first_blind(1))
+        monkeypatch.setattr(backends.changes.mig_driver, "processes_on", _first_blind(1))
         record = await on.desk.run(change)
         assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
         assert "the driver refuses while there is any" in record.why
@@ -174,7 +190,7 @@ async def test_a_mode_that_stays_pending_is_told_and_taken_back(
 ) -> None:
     async with bench(tmp_path, H100, 0, busy=True) as on:
         # A client that nvidia-smi lists nowhere, as a display is.
-        monkeypatch.setattr(backends.changes.mig, "processes_on", _first_blind(99))
+        monkeypatch.setattr(backends.changes.mig_driver, "processes_on", _first_blind(99))
         change = on.change("on")
         fast = replace(change, steps=tuple(_impatient(step) for step in change.steps))
         record = await on.desk.run(fast)
@@ -220,18 +236,119 @@ def _first_blind(count: int) -> Any:
     """`processes_on` that sees nothing the first `count` times."""
     known, left = backends.changes.mig_state.processes_on, [None] * count
 
-    async def processes_on(reach: Any, gpu: Any) -> list[str]:
+    async def processes_on(reach: Any, gpu: Any) -> list[Holder]:
         return [] if left and left.pop() is None else await known(reach, gpu)
 
     return processes_on
 
 
 def test_processes_of_services_that_the_plan_stops_are_not_in_the_way() -> None:
-    processes = ["1 /usr/bin/nv-hostengine", "2 python", "3 nvidia-persistenced"]
-    assert in_the_way(processes, pids=None, stopped=["nvidia-dcgm"]) == processes[1:]
-    assert in_the_way(processes, pids=None, stopped=["nvidia-persistenced", "dcgm.service"]) == ["2 python"]
-    assert in_the_way(processes, pids=[2, 7], stopped=[]) == ["2 python"]
-    assert in_the_way(processes, pids=[], stopped=[]) == []
+    engine, python, daemon = (
+        Holder(1, "/usr/bin/nv-hostengine -n"),
+        Holder(2, "python", 5),
+        Holder(3, "nvidia-persistenced", 6),
+    )
+    processes = [engine, python, daemon]
+    assert in_the_way(processes, ended=None, stopped=["nvidia-dcgm"]) == [python, daemon]
+    assert in_the_way(processes, ended=None, stopped=["nvidia-persistenced", "dcgm.service"]) == [python]
+    assert in_the_way(processes, ended={5, 7}) == [engine, python]  # where the first one is, nobody knows
+    assert in_the_way(processes, ended=set()) == []
+
+
+SPARING = (
+    "nvidia-smi mig -i 1 -dci -gi 1",
+    "nvidia-smi mig -i 1 -dgi -gi 1",
+    "nvidia-smi mig -i 1 -cgi 2g.20gb:0 -C",
+)
+"""Of the two 3g.40gb of the A100's GPU 1, the one at 4 stays."""
+
+
+async def test_an_undo_leaves_alone_what_the_change_has_spared_and_the_work_in_it(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1, work_in=2) as on:
+        before, spared = on.layout, on.uuids[4]
+        record = await on.desk.run(on.planned(*SPARING))
+        assert record.status is Status.DONE, record
+        assert on.layout == [("2g.20gb", 0), ("3g.40gb", 4)]
+        undone = await on.desk.undo(record.id)
+        assert undone.status is Status.UNDONE, undone
+        assert [step.state for step in undone.steps] == [StepState.UNDONE] * 3
+        assert (on.layout, on.uuids[4]) == (before, spared)
+        assert all(mig.compute for mig in on.simulated.mig)
+
+
+@pytest.mark.parametrize("lines", [SPARING, ("nvidia-smi mig -i 1 -dci", "nvidia-smi mig -i 1 -dgi")])
+async def test_what_an_undo_shows_is_what_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...]
+) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        record = await on.desk.run(on.planned(*lines))
+        shown = await on.desk.with_radius(undoing(record))
+        told = [line.partition(": ")[2] for step in shown.steps for line in step.describe().split("\n")]
+        ran = _commands_of(monkeypatch)
+        assert (await on.desk.undo(record.id)).status is Status.UNDONE
+        assert [line for line in told if line.startswith("nvidia-smi")] == ran != []
+        assert (await on.desk.preflight(shown)).obstacles == ()
+
+
+def _commands_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The changing MIG commands that nodes are given from now on."""
+    ran: list[str] = []
+    answer = smi_mig.answer
+
+    def noted(node: Any, line: str) -> Any:
+        if smi_mig.changes(line):
+            ran.append(line)
+        return answer(node, line)
+
+    monkeypatch.setattr(smi_mig, "answer", noted)
+    return ran
+
+
+async def test_an_undo_looks_for_work_before_its_first_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench(tmp_path, A100, 1, work_in=2) as on:
+        undo = MigLayoutStep(_mig_gpu(on), parse_wanted("off"), MigLayout.of(on.gpu.mig))
+        assert "the driver refuses while there is any" in (await undo.preview(on.site)).obstacles[0]
+        ran = _commands_of(monkeypatch)
+        with pytest.raises(StepFailed, match="1 process on dgx-a100-01 gpu1") as caught:
+            await undo.apply(on.site, print)
+        assert (caught.value.untouched, ran) == (True, [])
+
+
+def _mig_gpu(on: Bench) -> MigGpu:
+    assert on.gpu.uuid is not None
+    return MigGpu(on.node, on.gpu.index, on.gpu.uuid)
+
+
+async def test_an_undo_destroys_nothing_that_the_change_has_not_made(tmp_path: Path) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        record = await on.desk.run(on.planned(*SPARING))
+        # By somebody's hand the 3g.40gb at 4 went, and a 1g.10gb came.
+        on.simulated.mig = tuple(mig for mig in on.simulated.mig if mig.start != 4)
+        create(on.simulated, find_profile(on.simulated.board, "1g.10gb"), 6, NOW, compute=True)
+        here = on.layout
+        with pytest.raises(ChangeRefused, match=r"1g\.10gb:6, which this change did not make"):
+            await on.desk.undo(record.id)
+        assert on.layout == here
+
+
+@pytest.mark.parametrize("what", ["resume", "undo"])
+async def test_a_step_that_the_driver_refused_has_changed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with bench(tmp_path, A100, 1, work_in=2) as on:
+        before, spared = on.layout, on.uuids[4]
+        with monkeypatch.context() as patched:
+            answer = smi_mig.answer
+            patched.setattr(
+                smi_mig, "answer", lambda node, line: (19, "In use\n") if " -dgi " in line else answer(node, line)
+            )
+            record = await on.desk.run(on.planned(*SPARING))
+        assert (record.status, record.reached, record.steps[1].effect) == (Status.FAILED, 1, Effect.NONE)
+        again = await (on.desk.resume(record.id) if what == "resume" else on.desk.undo(record.id))
+        assert again.status is (Status.DONE if what == "resume" else Status.UNDONE), again
+        assert on.layout == ([("2g.20gb", 0), ("3g.40gb", 4)] if what == "resume" else before)
+        assert on.uuids[4] == spared
+        assert all(mig.compute for mig in on.simulated.mig)
 
 
 @pytest.mark.parametrize(
@@ -280,12 +397,13 @@ async def test_a_gpu_instance_that_nvml_does_not_list_is_named_as_what_is_in_the
         change = on.change("7g.80gb")
         first = change.steps[0]
         assert isinstance(first, MigStep)
-        hidden = replace(first.before, computes=first.before.computes - 1)
+        *seen, last = first.before.places
+        hidden = replace(first.before, places=(*seen, replace(last, computes=())))
 
         async def told(*_: object) -> MigState:
             return MigState(hidden)
 
-        monkeypatch.setattr(backends.changes.mig, "state_of", told)
+        monkeypatch.setattr(backends.changes.mig_driver, "state_of", told)
         record = await on.desk.run(change)
         assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE)
         assert "without a compute instance are there, which NVML does not list" in record.why
@@ -406,6 +524,7 @@ def test_whom_it_hits_is_told_with_what_is_not_known() -> None:
     assert whole.radius.containers == ("c" * 12,)
     assert [each.what for each in whole.radius.undetermined] == [
         "the pods and owners of 1 container",
+        "containers that hold it and run nothing",
         "the models they serve",
     ]
     assert whole.typed_name == "a100 gpu0"

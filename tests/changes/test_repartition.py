@@ -98,8 +98,9 @@ class Answers:
     async def run(self, command: str, *, timeout: float, limit: int) -> Completed:
         answers = {
             "id -u": b"0\n",
-            "uuid": GPU.uuid.encode() + b"\n" if GPU.uuid else b"",
+            "=uuid": GPU.uuid.encode() + b"\n" if GPU.uuid else b"",
             "mode": b"Disabled, Disabled",
+            "-q -x": f"<gpu id='0'><uuid>{GPU.uuid}</uuid><processes></processes></gpu>".encode(),
         }
         return Completed(next((said for words, said in answers.items() if words in command), b""), "", 0)
 

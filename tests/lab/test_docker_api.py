@@ -13,12 +13,15 @@ import pytest
 
 from backends.domain import StackHealth
 from backends.feed import ManualClock
-from backends.lab.docker import DockerApi
+from backends.lab.docker import DockerApi, device_ids
+from backends.lab.dynamics import Meter
 from backends.lab.hardware import fleet
+from backends.lab.jobs import jobs
 from backends.lab.listener import NodeListener
 from backends.lab.server import Lab, LabSpec
 from backends.lab.session import Node
 from backends.site import Site
+from tests.changes.labs import time_with_work_in
 from tests.lab.client import busy_moment
 from tui.config import load
 
@@ -63,6 +66,14 @@ async def test_containers_are_those_of_the_jobs_with_their_gpus(tmp_path: Path) 
         (request,) = seen["HostConfig"]["DeviceRequests"]
         assert set(request["DeviceIDs"]) <= uuids
         assert seen["Config"]["Labels"]["com.docker.compose.service"]
+
+
+def test_a_container_in_an_instance_was_given_that_very_instance() -> None:
+    node = next(node for node in fleet(12, 7) if node.name == "dgx-a100-02")
+    (gpu,) = [gpu for gpu in node.gpus if len(gpu.mig) == 7]  # seven of one profile, and another one on GPU 1
+    at = time_with_work_in(node, gpu.index, *(mig.gi for mig in gpu.mig))
+    inside = [job for job in jobs(node, Meter(node), at) if job.instance and job.instance[0] == gpu.index]
+    assert {uuid for job in inside for uuid in device_ids(node, job)} == {mig.uuid for mig in gpu.mig}
 
 
 async def test_logs_stop_start_and_events(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.changes import mig, pod_steps, upgrade_steps
+from backends.changes import mig_driver, pod_steps, upgrade_steps
 from backends.changes.node_steps import MIG_SECONDS, CordonStep
 from backends.changes.platform_actions import OTHER_SECONDS, STARTING_SECONDS
 from backends.changes.platform_step import PlatformStep
@@ -35,7 +35,7 @@ def verified(step: type[PlatformStep]) -> float:
         ("the end of a drain", pod_steps.DRAINED_SECONDS),
         ("MIG layout through Kubernetes", MIG_SECONDS),
         ("driver upgrade |", upgrade_steps.UPGRADE_SECONDS),
-        ("MIG layout over SSH", mig.VERIFY_SECONDS),
+        ("MIG layout over SSH", mig_driver.VERIFY_SECONDS),
     ],
 )
 def test_each_time_is_the_one_that_is_waited_for(step: str, seconds: float) -> None:

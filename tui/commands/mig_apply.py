@@ -25,7 +25,8 @@ def apply(arguments: argparse.Namespace) -> int:
     from backends.nodes.mig import planner
     from backends.nodes.mig.target import target_of
     from backends.nodes.mig.wish import parse
-    from backends.repartition import repartition
+    from backends.ownership import NOBODY
+    from backends.repartition import repartition, why_unasked
 
     wish = parse(arguments.want)
     index = gpu_index(arguments, wish)
@@ -37,8 +38,17 @@ def apply(arguments: argparse.Namespace) -> int:
 
     async def plan(site: Site) -> Change:
         node, gpu = await _read(site, index)
-        made = planner.plan(target_of(node, gpu, spec.platform), wish)
-        return repartition(made, gpu, site=spec.name, reason=arguments.reason or "", now=site.clock.now())
+        whose = site.ownership.reading
+        made = planner.plan(target_of(node, gpu, spec.platform, whose.value or NOBODY), wish)
+        return repartition(
+            made,
+            gpu,
+            site=spec.name,
+            reason=arguments.reason or "",
+            now=site.clock.now(),
+            ownership=whose.value,
+            unasked=why_unasked(spec.platform, whose.error),
+        )
 
     return asyncio.run(change_site(arguments, spec, plan, None, "done"))
 
