@@ -15,7 +15,6 @@ from backends.domain import (
     MismatchKind,
     Node,
     NodeReading,
-    NodeState,
     Stack,
     StackNode,
     Workload,
@@ -65,7 +64,7 @@ def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str
 def in_use(reading: NodeReading, stack: Stack, ownership: Ownership) -> InUse | None:
     """None where it is not known: the node does not answer, or not all of its processes can be joined to their work."""
     node = reading.node
-    if reading.state is not NodeState.LIVE or node is None or not ownership.complete:
+    if node is None or not reading.is_current or not ownership.complete:
         return None
     there = [gpu for gpu in node.gpus if not gpu.lost]
     # nvidia-smi tells no process's container: nothing there is known to be nobody's.
@@ -96,7 +95,7 @@ def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: flo
     """
     found: list[Mismatch] = []
     for reading in fleet.nodes:
-        if reading.state is NodeState.LIVE and reading.node is not None:
+        if reading.is_current and reading.node is not None:
             known = None if stack is None else stack.get(reading.name)
             seen = Watched(reading.name, reading.node, known, stack, ownership, now)
             found += (each for kind in MismatchKind for each in of_kind(kind, seen))

@@ -51,9 +51,9 @@ def summarize(spec: SiteSpec, fleet: Fleet, now: float) -> Summary:
         site=spec.name,
         platform=spec.platform,
         demo=spec.demo,
-        live=fleet.live_count,
+        live=sum(reading.is_current for reading in fleet.nodes),
         total=len(fleet.nodes),
-        failed=sum(reading.state in (NodeState.DOWN, NodeState.STALE) for reading in fleet.nodes),
+        failed=sum(not reading.is_current and reading.state is not NodeState.CONNECTING for reading in fleet.nodes),
         oldest=(oldest[1], int(oldest[0] // 10) * 10) if oldest is not None else None,
         connecting=sum(reading.state is NodeState.CONNECTING for reading in fleet.nodes),
     )
