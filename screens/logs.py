@@ -137,6 +137,7 @@ class LogsScreen(LiveScreen):
     def on_unmount(self) -> None:
         if self._tail is not None:
             self._tail.stop()
+        self._tail = self._search = None  # a closed screen lives on until its cycles are looked for
 
     # Reading
 

@@ -99,7 +99,7 @@ class Console(ChangingConsole):
         self.summary: Summary | None = None
         self.alarm: Alarm | None = None
         """What the header says of the findings; None before the first."""
-        self._garbage = Garbage(self.clock)
+        self.garbage = Garbage(self.clock)
         self.glyphs: Glyphs = ASCII if ascii_only else glyphs_for_environment(os.environ)
         self.read_only = read_only
         self.changing = Changing(self)
@@ -128,7 +128,7 @@ class Console(ChangingConsole):
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
-            self._garbage.note_input()
+            self.garbage.note_input()
         await super().on_event(event)
 
     # The site
@@ -146,8 +146,8 @@ class Console(ChangingConsole):
         self.screen.call_after_refresh(self._first_painted)
 
     def _first_painted(self) -> None:
-        self._garbage.start()
-        self.set_interval(LOOK_SECONDS, self._garbage.look)
+        self.garbage.start()
+        self.set_interval(LOOK_SECONDS, self.garbage.look)
         self.set_interval(AGE_SECONDS, self._grow_old)
         self.run_worker(self.filters.load(), group="saved-filters")
         if self._sites:
@@ -197,10 +197,11 @@ class Console(ChangingConsole):
         self._unwatches, self.alarm, self._alerts = [], None, Alerts()
         if site is not None:
             await site.close()
+            self.garbage.note_gone()
 
     async def on_unmount(self) -> None:
         await self._close_site()
-        self._garbage.stop()
+        self.garbage.stop()
 
     def _fleet_changed(self, _reading: object) -> None:
         if self.site is None or self.site.fleet.reading.value is None:

@@ -21,6 +21,9 @@ MIDDLE_SECONDS = 60.0
 MIDDLE_IDLE_SECONDS = 5.0
 FULL_SECONDS = 3600.0
 FULL_IDLE_SECONDS = 60.0
+GONE_SECONDS = 300.0
+GONE_IDLE_SECONDS = 10.0
+"""Of a screen or a site that was closed: each is a cycle, and old by then."""
 
 
 class Garbage:
@@ -29,6 +32,8 @@ class Garbage:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._typed_at = self._young_at = self._middle_at = self._full_at = clock.monotonic()
+        self._is_gone = False
+        """Something large was closed since the last full look."""
 
     def start(self) -> None:
         """From now on; what lives already, classes and style sheets, is walked by a full look only."""
@@ -44,12 +49,18 @@ class Garbage:
         """Somebody typed or clicked."""
         self._typed_at = self._clock.monotonic()
 
+    def note_gone(self) -> None:
+        """A screen or a site was closed."""
+        self._is_gone = True
+
     def look(self) -> None:
         """Collects what is due now."""
         now = self._clock.monotonic()
         idle = now - self._typed_at
-        if now - self._full_at >= FULL_SECONDS and idle >= FULL_IDLE_SECONDS:
+        wait, calm = (GONE_SECONDS, GONE_IDLE_SECONDS) if self._is_gone else (FULL_SECONDS, FULL_IDLE_SECONDS)
+        if now - self._full_at >= wait and idle >= calm:
             self._full_at = self._middle_at = self._young_at = now
+            self._is_gone = False
             gc.unfreeze()
             gc.collect()
             gc.freeze()

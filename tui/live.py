@@ -17,6 +17,7 @@ from tui.widgets.glyphs import UNICODE, Glyphs
 if TYPE_CHECKING:
     from backends.site import Site
     from tui.chrome.command_line import CommandLine
+    from tui.garbage import Garbage
 
 SHOW_SECONDS = 0.25
 """Shortest time between two repaints: a burst of readings costs one."""
@@ -33,6 +34,9 @@ class LiveApp(Protocol):
 
     @property
     def saved_filters(self) -> Mapping[str, str]: ...
+
+    @property
+    def garbage(self) -> Garbage: ...
 
 
 class LiveScreen(Screen[None]):
@@ -109,6 +113,7 @@ class LiveScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         self._stop_watching()
+        cast(LiveApp, self.app).garbage.note_gone()
 
     def watch_again(self) -> None:
         """Watches the topics of the site as it is now, and draws at once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -103,6 +105,19 @@ async def test_the_end_is_followed_until_somebody_scrolls_up() -> None:
         assert shown(on)[-1] == "line 102"
         await say(on, scripted, batch("line 103"))
         assert shown(on)[-1] == "line 103"
+
+
+async def test_a_closed_log_leaves_its_lines_at_once_however_old_the_screen_was() -> None:
+    async with log_of(*numbered(0, 100)) as (on, _):
+        tail = logs_screen(on).tail
+        assert tail is not None
+        store = weakref.ref(tail.store)
+        tail = None
+        gc.collect(0)
+        gc.collect(1)
+        await on.press("escape")
+        await on.until(lambda: not any(isinstance(each, LogsScreen) for each in on.app.screen_stack), "the way back")
+        await on.until(lambda: gc.collect(1) is not None and store() is None, "the lines to go")
 
 
 async def test_scrolling_down_to_the_end_follows_again() -> None:

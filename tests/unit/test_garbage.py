@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from backends.feed import ManualClock
-from tui.garbage import FULL_SECONDS, MOST_SECONDS, Garbage
+from tui.garbage import FULL_SECONDS, GONE_SECONDS, MOST_SECONDS, Garbage
 
 
 class Ring:
@@ -68,6 +68,19 @@ async def test_what_lived_long_before_it_became_a_cycle_is_found_by_the_full_loo
     garbage.look()
     assert ring() is not None
     await clock.advance(FULL_SECONDS)
+    garbage.look()
+    assert ring() is None
+
+
+async def test_what_was_closed_is_not_kept_for_an_hour(garbage: Garbage, clock: ManualClock) -> None:
+    kept = Ring()
+    ring = weakref.ref(kept)
+    for _ in range(3):
+        await clock.advance(70.0)
+        garbage.look()
+    garbage.note_gone()
+    del kept
+    await clock.advance(GONE_SECONDS)
     garbage.look()
     assert ring() is None
 

@@ -113,6 +113,9 @@ class LogView(Widget, can_focus=True):
         place = self._places()
         return place[-1][0] + 1 if place else self._top[0]
 
+    def on_unmount(self) -> None:
+        self._store, self._search, self._marks = LogStore(), None, {}
+
     # What it is told
 
     def show(self, store: LogStore) -> None:
