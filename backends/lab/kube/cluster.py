@@ -103,41 +103,9 @@ class Cluster:
             ),
         )
         if self.platform == "openshift":
-            self._build_openshift(created)
+            for plural, each in openshift.cluster(self.space, created, waiting=self.faults.install_plan_waits):
+                self.store.create(KINDS[plural], each)
         self.tick()
-
-    def _build_openshift(self, created: str) -> None:
-        create = self.store.create
-        create(KINDS["clusterversions"], openshift.cluster_version(created))
-        for space in ("openshift-nfd", "openshift-monitoring"):
-            create(KINDS["namespaces"], objects.namespace(space))
-        for name, team in sorted((team, user) for user, team in TEAMS.items()):
-            if self.store.find(KINDS["projects"], None, name) is None:
-                create(KINDS["projects"], openshift.project(name, f"{name} ({team})"))
-        waiting = self.faults.install_plan_waits
-        installed = openshift.PREVIOUS_CSV if waiting else openshift.CSV
-        create(
-            KINDS["subscriptions"],
-            openshift.subscription(
-                "gpu-operator-certified", self.space, openshift.CHANNEL, installed, openshift.CSV, waiting=waiting
-            ),
-        )
-        create(KINDS["installplans"], openshift.install_plan(self.space, openshift.CSV, approved=not waiting))
-        create(KINDS["clusterserviceversions"], openshift.csv(installed, self.space, created, "NVIDIA GPU Operator"))
-        create(
-            KINDS["subscriptions"],
-            openshift.subscription(
-                "nfd", "openshift-nfd", "stable", openshift.NFD_CSV, openshift.NFD_CSV, waiting=False
-            ),
-        )
-        create(
-            KINDS["clusterserviceversions"],
-            openshift.csv(openshift.NFD_CSV, "openshift-nfd", created, "Node Feature Discovery Operator"),
-        )
-        create(
-            KINDS["routes"],
-            openshift.route("thanos-querier", "openshift-monitoring", "thanos.apps.lab.example", "thanos-querier"),
-        )
 
     def _operands(self, hardware: SimNode) -> tuple[Operand, ...]:
         return tuple(operand for operand in OPERANDS if hardware.machine.board.mig or not operand.needs_mig)

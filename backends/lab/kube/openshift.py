@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from backends.lab.jobs import TEAMS
+from backends.lab.kube.objects import namespace
 
 Object = dict[str, Any]
 CHANNEL, CSV, PREVIOUS_CSV = "v26.3", "gpu-operator-certified.v26.3.1", "gpu-operator-certified.v26.3.0"
 NFD_CSV = "nfd.4.20.0-202510211040"
+
+
+def cluster(space: str, at: str, *, waiting: bool) -> Iterator[tuple[str, Object]]:
+    """Plural and object of all of it; `space` is the GPU Operator's, `waiting` leaves its upgrade unapproved."""
+    yield "clusterversions", cluster_version(at)
+    for each in ("openshift-nfd", "openshift-monitoring"):
+        yield "namespaces", namespace(each)
+    for name, team in {team: user for user, team in sorted(TEAMS.items(), reverse=True)}.items():
+        yield "projects", project(name, f"{name} ({team})")
+    installed = PREVIOUS_CSV if waiting else CSV
+    yield "subscriptions", subscription("gpu-operator-certified", space, CHANNEL, installed, CSV, waiting=waiting)
+    yield "installplans", install_plan(space, CSV, approved=not waiting)
+    yield "clusterserviceversions", csv(installed, space, at, "NVIDIA GPU Operator")
+    yield "subscriptions", subscription("nfd", "openshift-nfd", "stable", NFD_CSV, NFD_CSV, waiting=False)
+    yield "clusterserviceversions", csv(NFD_CSV, "openshift-nfd", at, "Node Feature Discovery Operator")
+    yield "routes", route("thanos-querier", "openshift-monitoring", "thanos.apps.lab.example", "thanos-querier")
 
 
 def cluster_version(at: str) -> Object:
