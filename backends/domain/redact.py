@@ -32,7 +32,7 @@ _NAMES_SECRET = re.compile(
 """NGC_API_KEY, registry-password, clientSecret: a name that ends in the name of a secret."""
 _NAME_END = 64
 """Characters of a name's end that are looked at; longer than any of `_NAMES_SECRET`."""
-_ENVIRONMENT_KEY = re.compile(r"[A-Z0-9_]++(?<=_KEY)")
+_ENVIRONMENT_KEY = re.compile(r"[A-Z0-9_]*[A-Z0-9]_KEY")
 """WANDB_KEY, COMET_KEY: a variable of the environment."""
 _OPEN_KEYS = frozenset(
     {"CACHE", "FOREIGN", "GROUP", "HOST", "INDEX", "PARTITION", "PRIMARY", "PUBLIC", "ROUTING", "SORT"}
