@@ -167,8 +167,10 @@ def plan_lines(change: Change, found: Preflight) -> list[str]:
         lines += _numbered(number, step.describe())
         lines += [f"     effect  {effect}" for effect in preview.effects]
         lines.append(f"     verify  {step.verified_by()}")
-        told = step.undo_note if undo is None else undo.describe()
-        lines += [f"     undo    {line}" for line in told.split("\n") if line]
+        told = [] if undo is None else undo.describe().split("\n")
+        if undo is None or step.undo_note:
+            told += (step.undo_note or "there is none").split("\n")
+        lines += [f"     {'undo' if n == 0 else '':<8}{line}" for n, line in enumerate(told)]
     lines += ["", "hits", *(f"  {line}" for line in change.radius.lines)]
     for permission in found.permissions:
         word = {True: "granted", False: "not granted", None: "not known"}[permission.granted]

@@ -33,9 +33,7 @@ NOTHING = frozenset({"", "none", "void"})
 def workload(inspected: Mapping[str, Any], node: str) -> Workload:
     """One container of `node`. What the engine leaves out or says in another shape is None."""
     config, state = _table(inspected, "Config"), _table(inspected, "State")
-    labels = {
-        clean(str(key), 128): label_value(str(key), str(value)) for key, value in _table(config, "Labels").items()
-    }
+    labels = _labels(_table(config, "Labels"))
     status = str(state.get("Status") or "unknown")
     exit_code = state.get("ExitCode")
     requests = gpu_requests(inspected)
@@ -62,12 +60,19 @@ def workload(inspected: Mapping[str, Any], node: str) -> Workload:
         message=clean(str(state.get("Error") or ""), 256) or None,
         owners=(Owner("compose", labels[SERVICE]),) if SERVICE in labels else (),
         user=next((labels[key] for key in USER_LABELS if labels.get(key)), None),
-        labels=tuple(sorted(labels.items()))[:LABELS_KEPT],
+        labels=tuple(sorted(labels.items())[:LABELS_KEPT]),
         gpus=requests,
         containers=(container,),
         created_at=moment(inspected.get("Created")),
         started_at=moment(state.get("StartedAt")),
     )
+
+
+def _labels(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The first labels by name and those that are asked for. The rest is not looked at: an image has any number."""
+    keys = {clean(str(key), 128): str(key) for key in raw}
+    kept = {*sorted(keys)[:LABELS_KEPT], *(key for key in (PROJECT, SERVICE, *USER_LABELS) if key in keys)}
+    return {key: label_value(keys[key], str(raw[keys[key]])) for key in kept}
 
 
 def gpu_requests(inspected: Mapping[str, Any]) -> tuple[GpuRequest, ...]:

@@ -7,15 +7,14 @@ out and told once; a file that cannot be written costs the memory beyond this pr
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backends.domain import Acknowledgement, Finding, Severity, clean
+from backends.triage.stored import maybe, moment, number, write_whole
 
 FILE_NAME = "acknowledgements.jsonl"
 KEPT = 500
@@ -171,17 +170,11 @@ class Acknowledgements:
 
     def _rewrite(self, file: Path) -> None:
         """The same without what is superseded; moved into place, so that a reader sees the old one or the new one."""
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
         lines = [json.dumps(_line(site, identity, record)) for (site, identity), record in self._records.items()]
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-                opened.write("".join(f"{line}\n" for line in lines))
-            draft.replace(file)
+            write_whole(file, "".join(f"{line}\n" for line in lines).encode("ascii"))
         except OSError as error:
             self.warning = f"{file} cannot be rewritten: {error.strerror or error}"
-            with contextlib.suppress(OSError):
-                draft.unlink()
         else:
             self._signature = self._sign()
 
@@ -191,7 +184,8 @@ def _read(file: Path, signature: tuple[int, int, int], writes: int) -> Look:
         with file.open("rb") as opened:
             content = opened.read(SIZE_LIMIT + 1)
     except OSError as error:
-        return Look(signature, writes, warning=f"{file} cannot be read: {error.strerror or error}")
+        # Without a signature it is tried again: rights that are given back change none.
+        return Look(None, writes, warning=f"{file} cannot be read: {error.strerror or error}")
     lines = content[:SIZE_LIMIT].splitlines()
     records: dict[tuple[str, str], _Record] = {}
     broken = 0
@@ -207,6 +201,8 @@ def _read(file: Path, signature: tuple[int, int, int], writes: int) -> Look:
         if record is not None:
             records[key] = record
     told = f"{broken} of {len(lines)} lines of {file} cannot be read: they are left out" if broken else None
+    if len(content) > SIZE_LIMIT:
+        told = f"{file} is longer than {SIZE_LIMIT >> 20} MiB: what stands beyond, the newest, is left out"
     return Look(signature, writes, dict(list(records.items())[-KEPT:]), told, len(lines))
 
 
@@ -232,17 +228,6 @@ def _parsed(line: bytes) -> tuple[tuple[str, str], _Record | None]:
     if raw.get("open") is True:
         return (site, identity), None
     magnitude = raw.get("magnitude")
-    said = Acknowledgement(clean(str(raw["who"]), WHO_LIMIT), clean(str(raw["why"]), WHY_LIMIT), _number(raw["at"]))
+    said = Acknowledgement(clean(str(raw["who"]), WHO_LIMIT), clean(str(raw["why"]), WHY_LIMIT), moment(raw["at"]))
     severity, over = Severity(raw["severity"]), raw.get("over")
-    return (site, identity), _Record(said, severity, _maybe(magnitude), _maybe(over))
-
-
-def _maybe(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("no number")
-    return number
+    return (site, identity), _Record(said, severity, maybe(number, magnitude), maybe(moment, over))

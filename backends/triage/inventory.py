@@ -3,7 +3,8 @@
 `gpus.json` of the state directory (0600) holds all sites. A write takes a lock, reads what is there, adds what is new
 and moves a synced copy into place, so that consoles and a `gpudeck check` in cron never undo each other: more GPUs and
 later times win, whoever writes last. What was seen of a node before it was forgotten counts no more. A file that cannot
-be read or written costs the memory beyond this process, nothing else.
+be read or written costs the memory beyond this process, nothing else: a damaged one is kept aside before another is
+written, and one of another version of gpudeck is left as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from backends.domain import clean
 from backends.triage.boards import Board, Boards, forgotten, merged
+from backends.triage.stored import maybe, moment, write_whole
 
 FILE_NAME = "gpus.json"
 LOCK_NAME = ".gpus.lock"
@@ -42,10 +43,14 @@ class Exchange:
     """What the file holds after a look at it, and what was written."""
 
     records: Mapping[Key, Boards] | None = None
-    """None where there is nothing new, or where another writer was at it."""
+    """None where there is nothing new, where another writer was at it, or where the file cannot be read."""
     signature: Signature | None = None
     written: Mapping[Key, Boards] = field(default_factory=dict)
     warning: str | None = None
+    damaged: bool = False
+    """Something in the file cannot be read."""
+    aside: Path | None = None
+    """Where a damaged file was put before another was written."""
 
 
 class Inventory:
@@ -59,6 +64,7 @@ class Inventory:
         self._kept: Mapping[Key, Boards] = {}
         """As the file held it last."""
         self._pending: dict[Key, Boards] = {}
+        self._aside: Path | None = None
         self._signature: Signature | None = None
         self.take(self.exchange({}))
 
@@ -100,11 +106,15 @@ class Inventory:
         try:
             with _locked(self.file):
                 found = _read(self.file, None)
-                records = dict(found.records or {})
+                if found.records is None and not found.damaged:
+                    return found
+                # What a damaged file no longer tells is known here, unless this process has just begun.
+                records = {**(self._kept if found.damaged else {}), **(found.records or {})}
                 for key, boards in pending.items():
                     records[key] = merged(records.get(key), boards)
+                aside = _put_aside(self.file) if found.damaged else None
                 _write(self.file, records)
-                return Exchange(records, _sign(self.file), pending)
+                return Exchange(records, _sign(self.file), pending, aside=aside)
         except BlockingIOError:
             return Exchange()  # another one writes just now: with the next look
         except OSError as error:
@@ -115,8 +125,12 @@ class Inventory:
 
     def take(self, found: Exchange) -> frozenset[str]:
         """Makes `found` count; the nodes of which others know something else than was known here."""
-        self.warning = found.warning if found.warning or found.records is not None else self.warning
+        self._aside = found.aside or self._aside
+        if found.warning is not None or found.records is not None:
+            damaged = None if self._aside is None else f"{self.file} was damaged: it is kept as {self._aside.name}"
+            self.warning = found.warning or damaged
         if found.records is None:
+            self._signature = found.signature or self._signature
             return frozenset()
         before = self.nodes
         for key, boards in found.written.items():
@@ -131,11 +145,14 @@ class Inventory:
         if self.file is None or not self.file.exists():
             return False
         with _locked(self.file, wait=True):
-            records = dict(_read(self.file, None).records or {})
+            found = _read(self.file, None)
+            records = dict(found.records or {})
             known = records.get((self.site, node))
             if known is None or not known.count:
                 return False
             records[self.site, node] = forgotten(now)
+            if found.damaged:
+                self._aside = _put_aside(self.file)
             _write(self.file, records)
         self.take(self.exchange({}))
         return True
@@ -167,23 +184,14 @@ def _write(file: Path, records: Mapping[Key, Boards]) -> None:
     newest = sorted(records, key=lambda key: -records[key].at)[:KEPT]
     nodes = [{"site": site, "node": node, **_told(records[site, node])} for site, node in sorted(newest)]
     content = json.dumps({"schema": SCHEMA, "nodes": nodes}, allow_nan=False).encode("ascii")
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        draft.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
-    descriptor = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(file, content)
+
+
+def _put_aside(file: Path) -> Path:
+    """Moves a damaged file out of the way, named for when it was written; raises OSError."""
+    aside = file.with_name(f"{file.name}.damaged-{file.stat().st_mtime_ns}")
+    file.replace(aside)
+    return aside
 
 
 def _told(known: Boards) -> dict[str, Any]:
@@ -192,27 +200,41 @@ def _told(known: Boards) -> dict[str, Any]:
 
 
 def _read(file: Path, signature: Signature | None) -> Exchange:
-    """What the file holds; nothing, with a warning, where it cannot be read."""
+    """What the file holds; with a warning where not everything can be read, and None for records where nothing can."""
     try:
         with file.open("rb") as opened:
             content = opened.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
         return Exchange({}, signature)
     except OSError as error:
-        return Exchange({}, signature, warning=f"{file} cannot be read: {error.strerror or error}")
+        return Exchange(warning=f"{file} cannot be read: {error.strerror or error}; nothing is written there")
     try:
         raw = json.loads(content)
-        if raw["schema"] != SCHEMA:
-            raise ValueError(raw["schema"])
-        return Exchange(dict(map(_parsed, raw["nodes"][:KEPT])), signature)
+        schema, nodes = raw["schema"], raw["nodes"] if raw["schema"] == SCHEMA else []
+        if not isinstance(nodes, list):
+            raise TypeError("no list")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Exchange({}, signature, warning=f"{file} cannot be read: which GPUs there were is not known")
+        told = f"{file} cannot be read: which GPUs there were is not known"
+        return Exchange(None, signature, warning=told, damaged=True)
+    if schema != SCHEMA:
+        told = f"{file} is of another version of gpudeck ({clean(str(schema), 40)}): it is left as it is"
+        return Exchange(None, signature, warning=told)
+    records, broken = {}, 0
+    for each in nodes[:KEPT]:
+        try:
+            key, boards = _parsed(each)
+        except (ValueError, TypeError, KeyError):
+            broken += 1
+        else:
+            records[key] = boards
+    told = f"{broken} of {len(nodes)} nodes in {file} cannot be read: which GPUs they had is not known"
+    return Exchange(records, signature, warning=told if broken else None, damaged=bool(broken))
 
 
 def _parsed(raw: Any) -> tuple[Key, Boards]:
     """Raises ValueError, TypeError or KeyError."""
     boards = tuple(Board(_text(key), None if bus is None else _text(bus)) for key, bus in raw["gpus"][:BOARDS_KEPT])
-    known = Boards(boards, _number(raw["at"]), _maybe(raw["fewer_at"]), _maybe(raw["forgotten_at"]))
+    known = Boards(boards, moment(raw["at"]), maybe(moment, raw["fewer_at"]), maybe(moment, raw["forgotten_at"]))
     return (_text(raw["site"]), _text(raw["node"])), known
 
 
@@ -220,14 +242,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("names are texts")
     return clean(value, NAME_LIMIT)
-
-
-def _maybe(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("no number")
-    return number

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backends.contract import GpudeckError
-from backends.domain import Event, Fleet, SiteSpec, Stack, Triage, UnfinishedChange
+from backends.domain import Event, Fleet, Problem, SiteSpec, Stack, Triage, UnfinishedChange
 from backends.feed import Clock, Topic, Unwatch, problem_of
 from backends.ownership import NOBODY, Ownership
 from backends.triage.acknowledgements import Acknowledgements
@@ -62,6 +62,8 @@ class TriageWatch:
         self._triager = Triager(spec, acknowledgements, inventory=inventory)
         self._unfinished = unfinished
         self._read_journals = False
+        self._tick_problem: Problem | None = None
+        """Why the last look at the state directory failed."""
         self._changed = asyncio.Event()
         self._running = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,10 +87,12 @@ class TriageWatch:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._triager.note_inventory()
-        with contextlib.suppress(TimeoutError):
+        try:
+            self._triager.note_inventory()
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._exchange_inventory()
+        except Exception as error:  # noqa: BLE001 - the rest of the site is closed all the same
+            self._fail(error)
 
     def watch_platform(self) -> None:
         """Wants the platform's topics from now on; once more changes nothing."""
@@ -137,20 +141,34 @@ class TriageWatch:
             try:
                 await self._run()
             except Exception as error:  # noqa: BLE001 - a triage that fails is told, and tried again
-                self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))
-            # Not before the first look at the nodes: loading the platform's client must not delay the first paint.
-            self.watch_platform()
+                self._fail(error)
+            try:
+                # Not before the first look at the nodes: loading the platform's client must not delay the first paint.
+                self.watch_platform()
+            except Exception as error:  # noqa: BLE001 - the nodes are judged without it
+                self._fail(error)
             await self._clock.sleep(QUIET_SECONDS)
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TIMED_SECONDS)
-            if self._acknowledgements.file is not None:
-                # A home directory on a network may take its time.
-                self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
-            await self._exchange_inventory()
-            await self._read_unfinished()
+            try:
+                await self._read_state()
+            except Exception as error:  # noqa: BLE001 - told beside the triage, which goes on without
+                self._tick_problem = problem_of(error, self._clock.now(), self._tick_problem)
+            else:
+                self._tick_problem = None
             self._changed.set()
+
+    async def _read_state(self) -> None:
+        if self._acknowledgements.file is not None:
+            # A home directory on a network may take its time.
+            self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
+        await self._exchange_inventory()
+        await self._read_unfinished()
+
+    def _fail(self, error: Exception) -> None:
+        self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))
 
     async def _exchange_inventory(self) -> None:
         inventory = self._triager.inventory
@@ -191,4 +209,6 @@ class TriageWatch:
                     await asyncio.sleep(0)
                     began = time.perf_counter()
             self.topic.publish(triage, self._clock.now())
+            if self._tick_problem is not None:
+                self.topic.fail(self._tick_problem)
             return triage

@@ -134,6 +134,27 @@ SECRETS = (
     ('{{"clientSecret": "{}", "a": 1}}', '{{"clientSecret": [redacted], "a": 1}}'),
     ("Authorization: Bearer {}", "Authorization: [redacted]"),
     ("authorization: Basic {}", "authorization: [redacted]"),
+    ("Authorization: Token {}", "Authorization: [redacted]"),
+    ("Proxy-Authorization: ApiKey {}", "Proxy-Authorization: [redacted]"),
+    ('curl -H "Authorization: Token {}" https://x', 'curl -H "Authorization: [redacted]" https://x'),
+    ("-H 'Authorization: Custom a={}, b={}' https://x", "-H 'Authorization: [redacted]' https://x"),
+    ('authorization: Digest username="joe", response="{}"', "authorization: [redacted]"),
+    ('{{"Authorization": "Token {}", "a": 1}}', '{{"Authorization": [redacted], "a": 1}}'),
+    ("run --secret-key {} --verbose", "run --secret-key [redacted] --verbose"),
+    ("SECRET_KEY={} run", "SECRET_KEY=[redacted] run"),
+    ("encryption_key: {}", "encryption_key: [redacted]"),
+    ("WANDB_KEY={} COMET_KEY={} run", "WANDB_KEY=[redacted] COMET_KEY=[redacted] run"),
+    ("env A=PASSWORD={} run", "env A=PASSWORD=[redacted] run"),
+    ('run --password "{} and a line that was cut', "run --password [redacted]"),
+    ("curl -u joe:{} https://x", "curl -u joe:[redacted] https://x"),
+    ("/usr/bin/curl -sku 'joe:{}' https://x", "/usr/bin/curl -sku 'joe:[redacted]' https://x"),
+    ("curl --proxy-user=joe:{} https://x", "curl --proxy-user=joe:[redacted] https://x"),
+    ("sshpass -p {} ssh -p 22 root@dgx01", "sshpass -p [redacted] ssh -p 22 root@dgx01"),
+    ("ipmitool -H bmc1 -U admin -P {} power status", "ipmitool -H bmc1 -U admin -P [redacted] power status"),
+    ("docker login nvcr.io -u $oauthtoken -p {}", "docker login nvcr.io -u $oauthtoken -p [redacted]"),
+    ("run --mirror-https://robot:{}@nvcr.io", "run --mirror-https://robot:[redacted]@nvcr.io"),
+    ("git clone https://{}@git.example/a.git", "git clone https://[redacted]@git.example/a.git"),
+    ("git clone https://{}:x-oauth-basic@git.example/a", "git clone https://[redacted]@git.example/a"),
     ("401 for bearer {} at /v2", "401 for bearer [redacted] at /v2"),
     ("https://robot:{}@nvcr.io/v2/", "https://robot:[redacted]@nvcr.io/v2/"),
     ("passwd = {}", "passwd = [redacted]"),
@@ -148,9 +169,10 @@ VALUES = st.text(alphabet="abcdefghijkmnpqrstuvwxyzABCDEF0123456789+/_.~", min_s
 @given(secret=VALUES)
 def test_a_secret_is_taken_out_and_the_rest_stays(template: str, wanted: str, secret: str) -> None:
     secret = secret.replace("/", "_") if "://" in template else secret  # a URL has it percent-encoded
-    assert redact(template.format(secret)) == wanted.format()
+    line = template.format(secret, secret)
+    assert redact(line) == wanted.format()
     assert redact(wanted.format()) == wanted.format()
-    assert first_secret({"argv": template.format(secret).split(" ")}) is not None
+    assert first_secret({"argv": line.split(" ")}) is not None
 
 
 @pytest.mark.parametrize(
@@ -182,6 +204,11 @@ def test_keys_that_tell_themselves_are_taken_out_anywhere(secret: str) -> None:
         "https://grafana.example/d/abc?x=1",
         "max_tokens=4096 tokenizer=llama compass: north",
         "user@host:port",
+        "vllm serve --tokenizer /models/llama --max-tokens 100 --num-tokens=5 num_tokens=5",
+        "kubelet --key-file /etc/x --tls-private-key-file=/etc/y --api-server=10.0.0.1 --authorization-mode=RBAC",
+        "--pass-through 1 PRIMARY_KEY=id topologyKey: zone key=value KEY=value",
+        "ssh -p 22 -u login root@login-node ssh://git@host/a docker run -p 80:80 -u app:app",
+        "docker run -u 1000:1000 curl -p https://host.example/x?mail=joe@example.com",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -12,7 +12,9 @@ import pytest
 from backends.changes.change import Permission, Preview
 from backends.changes.former import undoing
 from backends.changes.journals import read_all
+from backends.changes.preflight import Preflight
 from backends.changes.record import Status, StepState
+from backends.changes.report import plan_lines
 from backends.changes.step import KINDS, Reach, Step
 from backends.contract import ChangeRefused
 from tests.changes.steps import FileStep, GoneStep, change_of, open_desk
@@ -122,3 +124,18 @@ async def test_a_resume_is_looked_at_beforehand_as_well(tmp_path: Path) -> None:
         await desk.resume(record.id)
     assert read_all(tmp_path / "state" / "changes")[0][0].events == record.events
     await desk.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (FinalStep("/tmp/a"), ["     undo    remove /tmp/a", "             what is written stays"]),
+        (FileStep("/tmp/a"), ["     undo    remove /tmp/a"]),
+        (FinalStep("/tmp/a", undoable=False), ["     undo    what is written stays"]),
+        (FileStep("/tmp/a", undoable=False), ["     undo    there is none"]),
+    ],
+)
+def test_a_plan_tells_what_an_undo_does_and_what_it_does_not_bring_back(step: FileStep, told: list[str]) -> None:
+    lines = plan_lines(change_of(step), Preflight((Preview(),), (), ()))
+    first = next(number for number, line in enumerate(lines) if line.startswith("     undo"))
+    assert lines[first : lines.index("", first)] == told

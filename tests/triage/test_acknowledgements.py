@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from backends.domain import Severity
+from backends.triage import acknowledgements
 from backends.triage.acknowledgements import FILE_NAME, KEPT, LINES_BEFORE_REWRITE, OVER_SECONDS, Acknowledgements
 from tests.triage.makers import NOW, told
 
@@ -89,6 +92,8 @@ def test_what_began_after_the_acknowledgement_is_another_where_its_evidence_tell
         b"[1, 2]\n",
         b'{"site": 1, "id": 2, "who": "a", "why": "b", "at": 1, "severity": "warning"}\n',
         b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": NaN, "severity": "warning"}\n',
+        b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": 1%s, "severity": "warning"}\n' % (b"0" * 309),
+        b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": 1e300, "severity": "warning"}\n',
         b'{"site": "prod", "id": "x", "who": "a", "why": "b", "at": 1, "severity": "dreadful"}\n',
         b"[" * 100_000 + b"\n",
     ],
@@ -173,3 +178,29 @@ def test_a_line_of_somebody_else_between_look_and_write_is_read_later(
     monkeypatch.undo()
     assert one.refresh()
     assert one.of(other) is not None
+
+
+def test_a_file_that_is_too_long_is_told_and_not_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Acknowledgements("prod", tmp_path)
+    first.add(FOUND, "alice", "", NOW)
+    before = (tmp_path / FILE_NAME).read_bytes() * 2
+    (tmp_path / FILE_NAME).write_bytes(before)
+    monkeypatch.setattr(acknowledgements, "SIZE_LIMIT", len(before) // 2)
+    monkeypatch.setattr(acknowledgements, "LINES_BEFORE_REWRITE", 0)
+    assert "the newest, is left out" in (Acknowledgements("prod", tmp_path).warning or "")
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+def test_a_file_that_may_be_read_again_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Acknowledgements("prod", tmp_path).add(FOUND, "alice", "", NOW)
+
+    def refused(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refused)
+    kept = Acknowledgements("prod", tmp_path)
+    assert "Permission denied" in (kept.warning or "")
+    monkeypatch.undo()
+    kept.refresh()
+    assert kept.warning is None
+    assert kept.of(FOUND) is not None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.domain import Finding, Fleet, NodeReading
 from backends.triage.boards import Board, Boards, forgotten, merged, shown
 from backends.triage.engine import Triager
-from backends.triage.inventory import FILE_NAME, KEPT, LOCK_NAME, RENEW_SECONDS, Inventory, _locked
+from backends.triage.inventory import FILE_NAME, KEPT, LOCK_NAME, RENEW_SECONDS, SCHEMA, Inventory, _locked
 from tests.triage.makers import NOW, bus, gpu, live, node
 from tests.triage.test_engine import SPEC, lasting
 
@@ -174,13 +177,107 @@ def test_a_node_that_is_well_is_written_once_an_hour(tmp_path: Path) -> None:
     assert inventory.pending
 
 
-def test_a_file_that_cannot_be_read_is_told_and_written_anew(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text('{"schema": "gpudeck/gpus/1", "nodes": [{"site": 1}]}')
+OTHERS = {"site": "other", "node": "n9", "gpus": [["GPU-a", None]], "at": NOW, "fewer_at": None, "forgotten_at": None}
+
+
+def document(*nodes: dict[str, object], schema: object = SCHEMA) -> bytes:
+    return json.dumps({"schema": schema, "nodes": nodes}).encode()
+
+
+def noted(directory: Path) -> Inventory:
+    inventory = Inventory("site", directory)
+    inventory.note("n1", boards(8, NOW))
+    written(inventory)
+    return inventory
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut off": b"{",
+    "a list": b"[1]",
+    "a text": b'"x"',
+    "no list of nodes": b'{"schema": "gpudeck/gpus/1", "nodes": {}}',
+    "too deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_file_is_told_and_kept_aside(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(damaged)
     triager = Triager(SPEC, inventory=Inventory("site", tmp_path))
     triage = lasting(triager, Fleet((readings(8),)), NOW, 1)
     assert [each.rule for each in triage.findings] == ["inventory"]
     written(triager.inventory)
     assert json.loads((tmp_path / FILE_NAME).read_text())["nodes"][0]["node"] == "n1"
+    (aside,) = tmp_path.glob(f"{FILE_NAME}.damaged-*")
+    assert aside.read_bytes() == damaged
+    assert aside.name in (triager.inventory.warning or ""), "told as long as this process lasts"
+    triager.inventory.note("n2", boards(8, NOW))
+    written(triager.inventory)
+    assert aside.name in (triager.inventory.warning or "")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"site": 1}, {**OTHERS, "at": 10**400}, {**OTHERS, "at": 1e300}, {**OTHERS, "at": True}, {**OTHERS, "gpus": 1}],
+)
+def test_a_node_that_cannot_be_read_costs_itself(tmp_path: Path, broken: dict[str, object]) -> None:
+    (tmp_path / FILE_NAME).write_bytes(document(broken, OTHERS))
+    assert "1 of 2 nodes" in (Inventory("other", tmp_path).warning or "")
+    noted(tmp_path)
+    assert set(Inventory("other", tmp_path).nodes) == {"n9"}
+    assert set(Inventory("site", tmp_path).nodes) == {"n1"}
+    (aside,) = tmp_path.glob(f"{FILE_NAME}.damaged-*")
+    assert aside.read_bytes() == document(broken, OTHERS)
+
+
+def test_forgetting_a_node_keeps_a_damaged_file_aside_too(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(document({"site": 1}, OTHERS))
+    assert Inventory("other", tmp_path).forget("n9", NOW + 1)
+    (aside,) = tmp_path.glob(f"{FILE_NAME}.damaged-*")
+    assert aside.read_bytes() == document({"site": 1}, OTHERS)
+
+
+def test_what_is_known_outlasts_a_file_that_is_damaged_under_it(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(document(OTHERS))
+    inventory = noted(tmp_path)
+    (tmp_path / FILE_NAME).write_bytes(b"{")
+    inventory.take(inventory.exchange({}))
+    assert inventory.of("n1") is not None
+    inventory.note("n2", boards(8, NOW))
+    written(inventory)
+    assert set(Inventory("site", tmp_path).nodes) == {"n1", "n2"}
+    assert set(Inventory("other", tmp_path).nodes) == {"n9"}
+
+
+def test_a_file_of_another_version_is_left_as_it_is(tmp_path: Path) -> None:
+    newer = document(OTHERS, schema="gpudeck/gpus/2")
+    (tmp_path / FILE_NAME).write_bytes(newer)
+    inventory = noted(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == newer
+    assert "another version of gpudeck" in (inventory.warning or "")
+    assert inventory.of("n1") is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK_NAME, FILE_NAME]
+
+
+def test_a_file_that_may_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = document(OTHERS)
+    (tmp_path / FILE_NAME).write_bytes(before)
+    opened = Path.open
+
+    def refused(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == FILE_NAME:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    inventory = noted(tmp_path)
+    assert "Permission denied" in (inventory.warning or "")
+    monkeypatch.undo()
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+    written(inventory)
+    assert inventory.warning is None, "the rights are back"
+    assert set(Inventory("other", tmp_path).nodes) == {"n9"}
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:

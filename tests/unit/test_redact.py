@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
 
-from backends.docker.containers import workload
+from backends.docker import containers
+from backends.docker.containers import LABELS_KEPT, PROJECT, SERVICE, workload
 from backends.domain import Node
+from backends.domain import redact as redact_module
 from backends.domain.redact import HIDDEN, label_value, shown
 from backends.domain.text import NAME_LIMIT
 from backends.kubernetes.keeping import pod_of
@@ -77,3 +82,71 @@ def test_a_label_that_is_named_after_a_secret_has_none(key: str) -> None:
 def test_other_labels_stay(key: str) -> None:
     assert label_value(key, "llama-70b") == "llama-70b"
     assert label_value("registry-token", "") == ""
+
+
+@pytest.mark.parametrize("key", ["secret-key", "app.example.com/encryptionKey", "COMET_KEY", "Authorization"])
+def test_a_label_that_is_named_after_a_key_has_none(key: str) -> None:
+    assert label_value(key, "abc") == HIDDEN
+
+
+def container(labels: dict[str, str]) -> dict[str, Any]:
+    return {"Id": "a" * 64, "Name": "/n", "State": {"Status": "running"}, "Config": {"Labels": labels}}
+
+
+def test_of_many_labels_only_those_that_are_kept_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    def counted(key: str, value: str) -> str:
+        looked_at.append(key)
+        return label_value(key, value)
+
+    monkeypatch.setattr(containers, "label_value", counted)
+    many = {f"a{number:04}": "pass" + " a-a-a" * 300 for number in range(1000)}
+    found = workload(container({**many, PROJECT: "train", SERVICE: "worker", "owner": "ada"}), "dgx01")
+    assert [key for key, _ in found.labels] == sorted(many)[:LABELS_KEPT]
+    assert (found.namespace, found.owners[0].name, found.user) == ("train", "worker", "ada")
+    assert len(looked_at) == LABELS_KEPT + 3
+
+
+@pytest.mark.parametrize("text", ["pass=" + "a-" * 1000 + "=", "token " + "a_" * 1000 + ":", "key: " + "a=" * 1000])
+def test_a_name_is_looked_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    names_secret = redact_module.names_secret
+
+    def counted(name: str) -> bool:
+        looked_at.append(name)
+        return names_secret(name)
+
+    monkeypatch.setattr(redact_module, "names_secret", counted)
+    redact_module.redact(text)
+    assert sum(map(len, looked_at)) <= len(text)
+
+
+def patterns() -> list[str]:
+    rules = [*redact_module._RULES, *redact_module._FORMS, *(rule for _, rule in redact_module._OPTIONS)]
+    return [pattern.pattern for pattern, _ in rules] + [
+        each.pattern for each in vars(redact_module).values() if isinstance(each, re.Pattern)
+    ]
+
+
+def repeats(parsed: Any) -> Iterator[tuple[Any, int, Any]]:
+    """(operation, most times, what is repeated) of every repetition, those inside of others too."""
+    for operation, argument in parsed:
+        if operation in (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT):
+            yield operation, argument[1], argument[2]
+        for inside in argument if isinstance(argument, list | tuple) else ():
+            if isinstance(inside, _parser.SubPattern):
+                yield from repeats(inside)
+            elif isinstance(inside, list):
+                for branch in inside:
+                    yield from repeats(branch) if isinstance(branch, _parser.SubPattern) else ()
+
+
+@pytest.mark.parametrize("pattern", patterns())
+def test_no_pattern_tries_a_text_in_more_ways_than_one(pattern: str) -> None:
+    """A repetition inside of one that gives back what it took costs a power of the length."""
+    for operation, most, inside in repeats(_parser.parse(pattern)):
+        if most > 1 and operation is not _constants.POSSESSIVE_REPEAT:
+            assert not any(times > 1 for _, times, _ in repeats(inside))
+        if operation is _constants.MIN_REPEAT:
+            assert pattern.startswith("-----BEGIN"), "a key goes to its end, or to that of the text"

@@ -289,3 +289,48 @@ async def test_a_triage_that_fails_is_told_beside_the_last_one_and_tried_again(
     monkeypatch.setattr(Triager, "steps", works)
     await wired.clock.advance(6)
     assert wired.site.triage.reading.error is None
+
+
+async def test_what_time_alone_changes_is_judged_though_the_state_directory_fails(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backends.triage.watch import TriageWatch
+
+    async def fails(_watch: TriageWatch) -> None:
+        raise ValueError("no such thing")
+
+    wired.script("a", channel())
+    await wired.site.start()
+    await wired.clock.advance(3)
+    exchange = TriageWatch._exchange_inventory
+    monkeypatch.setattr(TriageWatch, "_exchange_inventory", fails)
+    await wired.clock.advance(6)
+    first = wired.site.triage.reading
+    await wired.clock.advance(12)
+    reading = wired.site.triage.reading
+    assert (first.error and first.error.code, reading.error and reading.error.code) == ("internal", "internal")
+    assert first.at is not None
+    assert reading.at is not None
+    assert reading.at > first.at, "the timed triage goes on"
+    monkeypatch.setattr(TriageWatch, "_exchange_inventory", exchange)
+    await wired.clock.advance(12)
+    assert wired.site.triage.reading.error is None
+    monkeypatch.setattr(TriageWatch, "_exchange_inventory", fails)
+    await wired.site.close()
+
+
+async def test_a_platform_that_cannot_be_watched_ends_no_triage(wired: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends.triage.watch import TriageWatch
+
+    def fails(_watch: TriageWatch) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(TriageWatch, "watch_platform", fails)
+    wired.script("a", channel())
+    await wired.site.start()
+    await wired.clock.advance(3)
+    reading = wired.site.triage.reading
+    assert reading.error is not None
+    await wired.clock.advance(12)
+    assert wired.site.triage.reading.at != reading.at
+    await wired.site.close()
