@@ -18,6 +18,7 @@ from backends.domain import (
     NotPermitted,
     Owner,
     Permission,
+    Unread,
     Workload,
     Workloads,
 )
@@ -150,3 +151,18 @@ def test_what_is_not_known_is_said() -> None:
         site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(Workloads((), (refused,)))
     )
     assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (refused.what, True)
+    silent = Unread(NODE, "the Docker engine of a100 does not answer")
+    for unread, told in (
+        (silent, (silent.why, True)),
+        (replace(silent, node="b200"), ("the platform tells of none on the node", False)),
+    ):
+        half = mig_change(
+            site="lab",
+            node=NODE,
+            gpu=GPU,
+            lines=lines,
+            reason="x",
+            now=NOW,
+            ownership=Ownership(Workloads((), (), (unread,))),
+        )
+        assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == told
