@@ -468,6 +468,21 @@ async def test_a_gpu_instance_that_nvml_does_not_list_is_named_as_what_is_in_the
         assert "without a compute instance are there, which NVML does not list" in record.why
 
 
+async def test_an_instance_whose_id_is_another_by_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        change = on.planned(*SPARING)
+        first, second = sorted(on.simulated.mig, key=lambda mig: mig.start)
+        assert (first.gi, first.start, second.gi, second.start) == (1, 0, 2, 4)
+        # Both were made anew meanwhile, the one at 4 before the one at 0.
+        on.simulated.mig = (replace(first, gi=2), replace(second, gi=1))
+        ran = _commands_of(monkeypatch)
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect, ran) == (Status.FAILED, Effect.NONE, [])
+        assert f"GPU instance id 1 of {A100} gpu1 is not the instance that was planned" in record.why
+
+
 async def test_another_gpu_under_the_same_index_is_left_alone(tmp_path: Path) -> None:
     async with bench(tmp_path, A100, 1) as on:
         change = on.change("7g.80gb")
