@@ -49,6 +49,14 @@ class Ownership:
         unread = any(each.running and _short(each.node) == _short(node) for each in self.workloads.unread)
         return not self.workloads.not_permitted and not unread
 
+    def unread_on(self, node: str) -> str:
+        """Why not all that runs on a node was read, one sentence; empty where it was."""
+        if self.complete_on(node):
+            return ""
+        if self.workloads.not_permitted:
+            return self.workloads.not_permitted[0].what
+        return next(each.why for each in self.workloads.unread if each.running and _short(each.node) == _short(node))
+
     def of(self, process: GpuProcess) -> Workload | None:
         """None outside of containers, or in one that the platform does not know."""
         found = self._by_container.get(process.container_id or "")

@@ -56,13 +56,20 @@ class ConfirmScreen(ModalScreen[bool]):
             sheet.can_focus = False  # the answers and the name take turns with tab; the screen's keys scroll
             yield sheet
             if self._change.typed_name is not None:
-                yield StyledLine(id="confirm-typing")
-                yield Input(id="confirm-name", select_on_focus=False, placeholder=EMPTY)
+                yield from self.name_entry()
             yield StyledLine(id="confirm-state")
             with Horizontal(id="confirm-choices"):
                 yield Choice("Cancel", id="confirm-cancel")
                 yield Choice(self._verb, id="confirm-apply", danger=True, disabled=True)
                 yield StyledLine(id="confirm-keys")
+
+    @staticmethod
+    def name_entry() -> tuple[StyledLine, Input]:
+        """Where the name is typed."""
+        return (
+            StyledLine(id="confirm-typing"),
+            Input(id="confirm-name", select_on_focus=False, placeholder=EMPTY),
+        )
 
     async def on_mount(self) -> None:
         self.query_one("#confirm-title", StyledLine).set_cells([Cell(self._change.title, "accent")])
@@ -72,15 +79,24 @@ class ConfirmScreen(ModalScreen[bool]):
 
     async def _ask(self) -> None:
         try:
-            self._found = await self._look()
+            found = await self._look()
         except GpudeckError as error:
             self._failed = f"{error.message} {error.hint}".strip()
+        else:
+            if found.typed_name(self._change) is not None and not self.query(Input):
+                await self.query_one("#confirm-body").mount(*self.name_entry(), after="#confirm-sheet")
+            self._found = found
         self._draw()
 
     @property
     def found(self) -> Preflight | None:
         """What the answer rests on; None while it is still asked for."""
         return self._found
+
+    @property
+    def wanted_name(self) -> str | None:
+        """What must be typed; None: nothing, as far as is known."""
+        return self._change.typed_name if self._found is None else self._found.typed_name(self._change)
 
     @property
     def glyphs(self) -> Glyphs:
@@ -106,7 +122,7 @@ class ConfirmScreen(ModalScreen[bool]):
         self.query_one("#confirm-apply", Choice).disabled = not self._may_apply
 
     def _asking(self) -> list[Cell]:
-        return [Cell("It can end work. To go on type  "), Cell(self._change.typed_name or "", "bad")]
+        return [Cell("It can end work. To go on type  "), Cell(self.wanted_name or "", "bad")]
 
     def on_key(self, event: events.Key) -> None:
         """What is typed while the entry is empty goes into it, although Cancel has the keys: the name was asked for.
@@ -126,7 +142,7 @@ class ConfirmScreen(ModalScreen[bool]):
 
     @property
     def _typed(self) -> bool:
-        wanted = self._change.typed_name
+        wanted = self.wanted_name
         return wanted is None or self.query_one(Input).value.strip() == inert(wanted)
 
     @property

@@ -204,9 +204,10 @@ class Changing:
             if what == "abandon":
                 await self._abandon(desk, record)
                 return
-            change = await desk.with_radius(undoing(record) if what == "undo" else remaining(record))
             again = desk.undo if what == "undo" else desk.resume
+            former = undoing(record) if what == "undo" else remaining(record)
             if await self._window_open(desk):
+                change = await desk.with_radius(former)  # the window took its time
                 await self._offer(desk, change, what.capitalize(), lambda _change, seen: again(record.id, seen))
 
         self._work(ask, what)

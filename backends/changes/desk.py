@@ -13,7 +13,7 @@ from typing import Any
 
 from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
-from backends.changes.change import BlastRadius, Change
+from backends.changes.change import BlastRadius, Change, together
 from backends.changes.engine import ChangeRun
 from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
@@ -193,7 +193,7 @@ class ChangeDesk:
     async def refuse(self, change: Change, found: Preflight) -> None:
         """Writes a refused attempt into the audit log; raises ChangeRefused with what is in the way."""
         refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
-        await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+        raise await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
     async def run(self, change: Change, seen: BlastRadius | None = None) -> ChangeRecord:
         """Does a whole change; returns how it ended.
@@ -201,7 +201,9 @@ class ChangeDesk:
         `seen` is the radius of the preflight that somebody said yes to: raises HitsMore when it is more by now. None:
         nobody was asked in between.
         """
-        await self._allowed(change, seen)
+        found = await self._allowed(change, seen)
+        if found.news(change):
+            change = replace(change, radius=together((change.radius, found.radius)))
         async with self._locked(change.id, change.title):
             journal = await self._begun(change)
             return await self._pass(change.steps, journal, backward=False)
@@ -297,7 +299,7 @@ class ChangeDesk:
         refusal = self.window.refusal()
         return None if refusal is None else refusal.message
 
-    async def _allowed(self, change: Change, seen: BlastRadius | None) -> None:
+    async def _allowed(self, change: Change, seen: BlastRadius | None) -> Preflight:
         refusal = self.window.refusal()
         if refusal is None:
             found = await self.preflight(change)
@@ -307,12 +309,12 @@ class ChangeDesk:
             elif news:
                 refusal = HitsMore(replace(change, radius=found.radius), news)
             else:
-                return
-        await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+                return found
+        raise await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
 
-    async def _refused(self, refusal: ChangeRefused, **named: str) -> None:
+    async def _refused(self, refusal: ChangeRefused, **named: str) -> ChangeRefused:
         await self._audit("refused", outcome="refused", why=refusal.message, **named)
-        raise refusal
+        return refusal
 
     @asynccontextmanager
     async def _locked(self, change_id: str, title: str) -> AsyncIterator[SiteLock]:

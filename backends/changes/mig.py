@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Permission, Preview
 from backends.changes.command import argv_of, contact, is_sudo, root_permission
-from backends.changes.mig_commands import hits, option
+from backends.changes.mig_commands import hits, ids_moved, option
 from backends.changes.mig_driver import (
     APPLY_SECONDS,
     END_FIRST,
@@ -125,6 +125,14 @@ class MigStep(Step):
             raise StepFailed(
                 f"{self.gpu.label} is not as planned: {found.told(self.gpu)}, expected {self.before.words}",
                 found.layout.hidden_words or "somebody else has changed it: plan it again",
+                untouched=True,
+            )
+        moved = ids_moved(self.argv, self.before, found.layout)
+        if moved:
+            named = f"GPU instance id {', '.join(map(str, moved))} of {self.gpu.label}"
+            raise StepFailed(
+                f"{named} is not the instance that was planned: {found.layout.words}",
+                "instances were made anew and have other ids: plan it again",
                 untouched=True,
             )
         busy = await holders_in_the_way(reach, self.gpu, self.instances)

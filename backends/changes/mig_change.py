@@ -12,6 +12,7 @@ from backends.changes.mig import MigStep
 from backends.changes.mig_commands import after, option
 from backends.changes.mig_holders import NOT_ASKED, radius
 from backends.changes.mig_layout import MigLayout, Place
+from backends.changes.mig_reset import MigResetStep
 from backends.changes.mig_state import MigGpu
 from backends.changes.step import Step
 from backends.contract import ConfigError
@@ -52,13 +53,18 @@ def mig_change(
     stopped: list[str] = []
     taken: dict[Place, Place] = {}
     """GPU instance without its compute instances -> as it was."""
+    pending = gpu.mig.pending
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
-        step, layout = _step(place, gpu, words, layout, SUDO if by_root else ())
+        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending)
+        if isinstance(step, MigResetStep) or (isinstance(step, MigStep) and step.sets_mode):
+            pending = None  # nothing waits any longer
         if isinstance(step, MigStep):
             step = replace(step, stopped=tuple(stopped), restores=_restored(step, taken))
             taken |= {replace(place, computes=()): place for place in step.before.places if place.computes}
+        elif isinstance(step, MigResetStep):
+            step = replace(step, stopped=tuple(stopped))
         elif words[:2] == ("systemctl", "stop"):
             stopped += words[2:]
         elif words[:2] == ("systemctl", "start"):
@@ -68,6 +74,8 @@ def mig_change(
     if not steps:
         raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
     cuts = [step for step in steps if isinstance(step, MigStep)]
+    ended: list[set[int] | None] = [step.instances for step in cuts]
+    resets = any(isinstance(step, MigResetStep) for step in steps)
     return Change(
         id=new_id(now),
         title=f"MIG layout of {place.label}: {wish or layout.short}",
@@ -76,9 +84,9 @@ def mig_change(
         targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
         steps=tuple(steps),
         radius=radius(
-            place.label, gpu, [step.instances for step in cuts], node=node, ownership=ownership, unasked=unasked
+            place.label, gpu, [*ended, None] if resets else ended, node=node, ownership=ownership, unasked=unasked
         ),
-        disruptive=any(step.instances != set() for step in cuts if step.before.places),
+        disruptive=resets or any(step.instances != set() for step in cuts if step.before.places),
     )
 
 
@@ -90,9 +98,14 @@ def _restored(step: MigStep, taken: Mapping[Place, Place]) -> MigLayout | None:
 
 
 def _step(
-    gpu: MigGpu, reading: Gpu, words: tuple[str, ...], layout: MigLayout, prefix: tuple[str, ...]
+    gpu: MigGpu,
+    reading: Gpu,
+    words: tuple[str, ...],
+    layout: MigLayout,
+    prefix: tuple[str, ...],
+    pending: bool | None,
 ) -> tuple[Step | None, MigLayout]:
-    """The step of one command, None for one that only looks; and the layout behind it."""
+    """The step of one command, None for one that only looks; and the layout behind it. `pending`: see `Mig`."""
     if words[:1] == ("systemctl",):
         return _service(gpu.node, words, prefix), layout
     if words[:1] == ("nvidia-smi",) and _LOOKS.intersection(word.partition("=")[0] for word in words):
@@ -104,8 +117,8 @@ def _step(
         )
     if option(words, "--gpu-reset", "-r") is not None:
         # Instances do not outlive a reset, and a mode that was pending is there afterwards.
-        fresh = MigLayout(layout.enabled if reading.mig.pending is None else reading.mig.pending)
-        return CommandStep(gpu.node, (*prefix, *words), needs_root=True, apply_seconds=120.0), fresh
+        fresh = MigLayout(layout.enabled if pending is None else pending)
+        return MigResetStep(gpu, (*prefix, *words), layout, fresh), fresh
     left = after(layout, words)
     if left is None:
         raise ConfigError(

@@ -38,6 +38,18 @@ def hits(argv: Sequence[str]) -> set[int] | None:
     return set()
 
 
+def ids_moved(argv: Sequence[str], planned: MigLayout, found: MigLayout) -> tuple[int, ...]:
+    """The GPU instances that a command names by an id which is not that of the same instance any more, or never was."""
+
+    def same(gi: int) -> bool:
+        expected = [place for place in planned.places if place.gi == gi]
+        there = [place for place in found.places if place.gi == gi]
+        return len(expected) == len(there) == 1 and there[0].is_like(expected[0])
+
+    named = _ids(option(argv, "-gi", "--gpu-instance-id")) or set()
+    return tuple(sorted(gi for gi in named if not same(gi)))
+
+
 def all_hits(lines: Iterable[Sequence[str]]) -> set[int] | None:
     """`hits` of several commands together."""
     found: set[int] = set()

@@ -114,13 +114,12 @@ def _unknown(
     if gpu.processes_omitted:
         yield Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
     if strange:
-        why = unasked if ownership is None else "the platform does not know them"
+        why = unasked if ownership is None else ownership.unread_on(node) or "the platform does not know them"
         yield Undetermined(f"the pods and owners of {counted(strange, 'container')}", why)
     if ownership is None:
         yield Undetermined("containers that hold it and run nothing", unasked)
-    elif not ownership.complete:
-        refused = ownership.workloads.not_permitted[0].what
-        yield Undetermined("containers that hold it and run nothing", refused, uncounted=True)
+    elif not ownership.complete_on(node):
+        yield Undetermined("containers that hold it and run nothing", ownership.unread_on(node), uncounted=True)
     elif not ownership.knows(node):
         yield Undetermined("containers that hold it and run nothing", "the platform tells of none on the node")
     if works:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backends.changes.change import BlastRadius, Change, Permission, Preview
 from backends.changes.radius import radius_of
@@ -43,6 +43,14 @@ class Preflight:
         told = dict.fromkeys(warning for preview in self.previews for warning in preview.warnings)
         return (*told, *open_questions)
 
+    def news(self, change: Change) -> tuple[str, ...]:
+        """What the steps hit at this moment besides what `change` tells, one line each."""
+        return self.radius.more_than(change.radius)
+
+    def typed_name(self, change: Change) -> str | None:
+        """What must be typed to confirm, by what `change` tells or by what was found; None: a button is enough."""
+        return change.typed_name or replace(change, radius=self.radius).typed_name
+
 
 async def preflight(
     change: Change, reach: Reach, *, limit: int | None = None, records: Iterable[ChangeRecord] = ()
@@ -63,7 +71,7 @@ async def preflight(
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [
-        *_over_limit(change, limit),
+        *_over_limit(change, radius, limit),
         *_left_open(change, records),
         *(
             f"{permission.what} is not granted" + (f": {permission.why}" if permission.why else "")
@@ -75,10 +83,11 @@ async def preflight(
     return Preflight(previews, permissions, tuple(obstacles), radius)
 
 
-def _over_limit(change: Change, limit: int | None) -> list[str]:
+def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[str]:
+    """By what the change tells, and by what was found just now: each may know more than the other."""
     limits = [each for each in (limit, change.limit) if each is not None]
-    beyond = change.radius.beyond(min(limits)) if limits else None
-    return [] if beyond is None else [beyond]
+    beyond = (radius.beyond(min(limits)) for radius in (change.radius, found)) if limits else ()
+    return [each for each in beyond if each is not None][:1]
 
 
 def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:

@@ -142,13 +142,14 @@ def plan_document(change: Change, found: Preflight, now: float) -> dict[str, Any
             "title": change.title,
             "reason": change.reason,
             "targets": [asdict(target) for target in change.targets],
-            "type_to_confirm": change.typed_name,
+            "type_to_confirm": found.typed_name(change),
             "steps": steps,
             "blast_radius": {
                 **asdict(change.radius),
                 "workloads": change.radius.workloads,
                 "gpu_count": change.radius.gpu_number,
             },
+            "seen_besides": found.news(change),
             "permissions": [asdict(permission) for permission in found.permissions],
             "warnings": found.warnings,
             "obstacles": found.obstacles,
@@ -172,12 +173,14 @@ def plan_lines(change: Change, found: Preflight) -> list[str]:
             told += (step.undo_note or "there is none").split("\n")
         lines += [f"     {'undo' if n == 0 else '':<8}{line}" for n, line in enumerate(told)]
     lines += ["", "hits", *(f"  {line}" for line in change.radius.lines)]
+    lines += [f"  seen just now besides: {line}" for line in found.news(change)]
     for permission in found.permissions:
         word = {True: "granted", False: "not granted", None: "not known"}[permission.granted]
         lines.append(f"permission  {permission.what}: {word}" + (f" ({permission.why})" if permission.why else ""))
     lines += [f"warning  {warning}" for warning in found.warnings]
-    if change.typed_name is not None and not found.obstacles:
-        lines.append(f"it ends workloads: to do it, --yes and --confirm {shlex.quote(change.typed_name)}")
+    name = found.typed_name(change)
+    if name is not None and not found.obstacles:
+        lines.append(f"it ends workloads: to do it, --yes and --confirm {shlex.quote(name)}")
     return [*lines, *(f"refused  {obstacle}" for obstacle in found.obstacles)]
 
 

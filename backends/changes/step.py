@@ -186,6 +186,7 @@ KINDS: dict[str, str] = {
     "command": "backends.changes.command:CommandStep",
     "mig": "backends.changes.mig:MigStep",
     "mig-layout": "backends.changes.mig_undo:MigLayoutStep",
+    "mig-reset": "backends.changes.mig_reset:MigResetStep",
     "restart-pod": "backends.changes.pod_steps:RestartStep",
     "evict-pod": "backends.changes.pod_steps:EvictStep",
     "drained": "backends.changes.pod_steps:DrainedStep",

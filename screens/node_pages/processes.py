@@ -177,7 +177,8 @@ class ProcessesPage(NodePage):
             open_logs(self.app, target, here)
             return
         said = without_log(view.platform, view.ownership, view.ownership_problem)
-        self.notify(said or process_without_log(each.process, view.platform, view.ownership), timeout=4, markup=False)
+        unlogged = process_without_log(each.process, view.reading.name, view.platform, view.ownership)
+        self.notify(said or unlogged, timeout=4, markup=False)
 
     def action_sort_next(self) -> None:
         self._step_sort(1)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from backends.changes.change import BlastRadius, Change
 from backends.changes.journal import Journal
+from backends.changes.radius import HitsMore
+from backends.changes.step import Reach, Step
+from backends.contract import ConfigError
+from backends.domain import ChangeSpec, SiteSpec
+from backends.site import Site
 from tests.changes.steps import NOW, FileStep, change_of
 from tests.changes.test_journal import ACTOR
+from tui.commands.changes import change_site
 
 GPUDECK = str(Path(sys.executable).with_name("gpudeck"))
 NODE = "dgx-h100-02"
@@ -71,6 +79,38 @@ def idle_gpu(lab: Path) -> tuple[str, str]:
     if not idle:
         pytest.skip("every GPU of the lab is at work just now")
     return idle[0]
+
+
+class GrowingStep(FileStep):
+    """Hits one pod more with each look."""
+
+    looks: ClassVar[list[str]] = []
+
+    @classmethod
+    async def hits(cls, steps: Sequence[Step], reach: Reach) -> BlastRadius:
+        cls.looks.append(f"a/{len(cls.looks)}")
+        return BlastRadius(pods=tuple(cls.looks))
+
+
+async def test_who_comes_after_the_look_is_not_hit(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GrowingStep, "looks", [])
+    change = change_of(GrowingStep(str(tmp_path / "a")), radius=BlastRadius())
+
+    async def planned(_site: Site) -> Change:
+        return change
+
+    arguments = argparse.Namespace(
+        dry_run=False, json=False, read_only=False, yes=True, confirm=change.targets[0].name, reason="INC-1"
+    )
+    spec = SiteSpec(name="prod", nodes=(), changes=ChangeSpec())
+    with pytest.raises(HitsMore, match="more than was asked about: pod a/1"):
+        await change_site(arguments, spec, planned, None, "done")
+    arguments.confirm = None
+    with pytest.raises(ConfigError, match="it needs the name of"):
+        await change_site(arguments, spec, planned, None, "done")
+    assert not (tmp_path / "a").exists()
 
 
 def test_nothing_yet_is_an_empty_list(state: Path) -> None:

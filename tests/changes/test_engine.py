@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from backends.changes.change import BlastRadius, Undetermined
 from backends.changes.desk import ChangeDesk
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
+from backends.changes.step import Reach, Step
 from backends.contract import ChangeRefused
 from backends.feed import ManualClock
 from tests.changes.steps import GATES, NOW, FileStep, GatedStep, change_of, desk_on, open_desk
@@ -90,6 +92,24 @@ async def test_the_limit_refuses_with_the_numbers(tmp_path: Path) -> None:
     with pytest.raises(ChangeRefused, match="the limit of this site is 1"):
         await desk.run(change_of(*files(tmp_path, "a"), radius=BlastRadius(pods=("a/b", "a/c")), limit=1))
     assert (await desk.run(change_of(*files(tmp_path, "a")))).status is Status.DONE
+    await desk.close()
+
+
+class Crowded(FileStep):
+    @classmethod
+    async def hits(cls, steps: Sequence[Step], reach: Reach) -> BlastRadius:
+        return BlastRadius(pods=("a/b", "a/c", "a/d"))
+
+
+async def test_the_limit_holds_for_whom_is_found_just_now_too(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state", limit=2)
+    change = change_of(Crowded(str(tmp_path / "a")), radius=BlastRadius())
+    found = await desk.preflight(change)
+    assert found.obstacles == ("it touches 3 workloads; the limit of this site is 2",)
+    assert found.news(change) == ("pod a/b", "pod a/c", "pod a/d")
+    assert (change.typed_name, found.typed_name(change)) == (None, change.targets[0].name)
+    with pytest.raises(ChangeRefused, match="3 workloads"):
+        await desk.run(change)
     await desk.close()
 
 

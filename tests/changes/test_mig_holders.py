@@ -9,9 +9,21 @@ import pytest
 from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_holders import given
-from backends.domain import Container, Gpu, GpuProcess, GpuRequest, NotPermitted, Owner, Permission, Workload, Workloads
+from backends.domain import (
+    Container,
+    Gpu,
+    GpuProcess,
+    GpuRequest,
+    Mig,
+    NotPermitted,
+    Owner,
+    Permission,
+    Unread,
+    Workload,
+    Workloads,
+)
 from backends.ownership import Ownership
-from tests.tui.fleets import NOW, mig_gpu
+from tests.tui.fleets import NOW, h100, mig_gpu
 
 NODE = "a100"
 GPU = replace(mig_gpu(0, "3g.20gb", "2g.10gb"), uuid="GPU-11111111-2222", processes=())
@@ -112,6 +124,21 @@ def test_a_number_of_gpus_is_the_first_ones(count: int | None, index: int, hit: 
     assert given(container("a", count=count), replace(GPU, index=index), None) is hit
 
 
+def test_a_reset_hits_the_whole_gpu_and_needs_its_name() -> None:
+    waiting = replace(h100(0), index=0, mig=Mig(False, True, 7, ()))
+    lines = ["nvidia-smi --gpu-reset -i 0", "nvidia-smi mig -i 0 -cgi 9:0,9:4 -C"]
+
+    def made(gpu: Gpu, *workloads: Workload) -> Change:
+        ownership = Ownership(Workloads(workloads))
+        return mig_change(site="lab", node=NODE, gpu=gpu, lines=lines, reason="x", now=NOW, ownership=ownership)
+
+    busy = made(waiting, container("jupyter-1", "0"))
+    assert busy.radius.processes == ("4242 alice python train.py",)
+    assert busy.radius.containers == ("team-search/jupyter-1",)
+    assert busy.typed_name == "a100 gpu0"
+    assert made(replace(waiting, processes=())).typed_name == "a100 gpu0"
+
+
 def test_what_is_not_known_is_said() -> None:
     lines = ["nvidia-smi mig -i 0 -dci"]
     made = mig_change(site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, unasked="docker is silent")
@@ -124,3 +151,18 @@ def test_what_is_not_known_is_said() -> None:
         site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(Workloads((), (refused,)))
     )
     assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (refused.what, True)
+    silent = Unread(NODE, "the Docker engine of a100 does not answer")
+    for unread, told in (
+        (silent, (silent.why, True)),
+        (replace(silent, node="b200"), ("the platform tells of none on the node", False)),
+    ):
+        half = mig_change(
+            site="lab",
+            node=NODE,
+            gpu=GPU,
+            lines=lines,
+            reason="x",
+            now=NOW,
+            ownership=Ownership(Workloads((), (), (unread,))),
+        )
+        assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == told

@@ -21,6 +21,7 @@ from backends.changes.mig import MigStep
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_commands import commands
 from backends.changes.mig_layout import MigLayout, parse_wanted
+from backends.changes.mig_reset import MigResetStep
 from backends.changes.mig_state import Holder, MigGpu, MigState, in_the_way
 from backends.changes.mig_undo import MigLayoutStep
 from backends.changes.radius import radius_of
@@ -219,6 +220,64 @@ async def test_a_pending_mode_of_somebody_else_is_taken_back_by_a_plan(tmp_path:
         assert not on.simulated.mig_wanted
 
 
+RESET = ("nvidia-smi --gpu-reset -i 0", "nvidia-smi mig -i 0 -cgi 9:0,9:4 -C")
+"""The mode that waits comes with the reset, and then the instances."""
+
+
+@pytest.fixture
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The resets that nodes are given; each brings the mode that waits."""
+    answer, ran = smi_mig.answer, []
+
+    def reset(node: Any, line: str) -> Any:
+        if "--gpu-reset" not in line:
+            return answer(node, line)
+        ran.append(line)
+        gpu = node.hardware.gpus[0]
+        gpu.mig_on, gpu.mig, gpu.faults.mig_pending = gpu.mig_wanted, (), None
+        return 0, "GPU 00000000:1B:00.0 was successfully reset.\nAll done.\n"
+
+    monkeypatch.setattr(smi_mig, "answer", reset)
+    return ran
+
+
+async def test_a_reset_brings_the_mode_that_waits_and_is_looked_at(tmp_path: Path, resets: list[str]) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        on.simulated.faults.mig_pending = True
+        on.gpu = replace(on.gpu, mig=replace(on.gpu.mig, pending=True))
+        change = on.planned(*RESET)
+        assert change.typed_name == f"{H100} gpu0"
+        record = await on.desk.run(change)
+        assert record.status is Status.DONE, record
+        assert resets == ["nvidia-smi --gpu-reset -i 0"]
+        assert [step.state for step in record.steps] == [StepState.VERIFIED] * 2
+        assert on.layout == [("3g.40gb", 0), ("3g.40gb", 4)]
+
+
+async def test_a_reset_is_refused_while_work_is_on_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resets: list[str]
+) -> None:
+    async with bench(tmp_path, H100, 0, busy=True) as on:
+        on.simulated.faults.mig_pending = True
+        on.gpu = replace(on.gpu, mig=replace(on.gpu.mig, pending=True))
+        change = on.planned(*RESET)
+        assert change.radius.workloads == len(on.gpu.processes or ()) > 0
+        (obstacle, *_) = (await on.desk.preflight(change)).obstacles
+        assert "the driver refuses while there is any" in obstacle
+        # Work that comes after the question: the preview saw none.
+        monkeypatch.setattr(backends.changes.mig_driver, "processes_on", _first_blind(1))
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect, resets) == (Status.FAILED, Effect.NONE, [])
+
+
+async def test_a_reset_of_a_gpu_that_is_not_as_planned_is_refused(tmp_path: Path, resets: list[str]) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        on.gpu = replace(on.gpu, mig=replace(on.gpu.mig, pending=True))
+        record = await on.desk.run(on.planned(*RESET))  # somebody has taken the pending mode back
+        assert (record.status, record.steps[0].effect, resets) == (Status.FAILED, Effect.NONE, [])
+        assert "is not as planned" in record.why
+
+
 async def test_an_undo_says_what_each_of_its_steps_does_and_waits_for_idle_instances(tmp_path: Path) -> None:
     async with bench(tmp_path, H100, 0) as on:
         record = await on.desk.run(on.change("3g.40gb:0,3g.40gb:4"))
@@ -409,6 +468,21 @@ async def test_a_gpu_instance_that_nvml_does_not_list_is_named_as_what_is_in_the
         assert "without a compute instance are there, which NVML does not list" in record.why
 
 
+async def test_an_instance_whose_id_is_another_by_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, A100, 1) as on:
+        change = on.planned(*SPARING)
+        first, second = sorted(on.simulated.mig, key=lambda mig: mig.start)
+        assert (first.gi, first.start, second.gi, second.start) == (1, 0, 2, 4)
+        # Both were made anew meanwhile, the one at 4 before the one at 0.
+        on.simulated.mig = (replace(first, gi=2), replace(second, gi=1))
+        ran = _commands_of(monkeypatch)
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect, ran) == (Status.FAILED, Effect.NONE, [])
+        assert f"GPU instance id 1 of {A100} gpu1 is not the instance that was planned" in record.why
+
+
 async def test_another_gpu_under_the_same_index_is_left_alone(tmp_path: Path) -> None:
     async with bench(tmp_path, A100, 1) as on:
         change = on.change("7g.80gb")
@@ -493,6 +567,9 @@ async def test_what_a_planner_adds_around_it_becomes_steps_of_its_own() -> None:
     assert undos[0] is not None
     assert undos[0].describe() == "on a100: sudo -n systemctl start nvidia-dcgm nvsm"
     assert undos[2] is None
+    reset = change.steps[2]
+    assert isinstance(reset, MigResetStep)
+    assert (reset.stopped, reset.after.words) == (("nvidia-dcgm", "nvsm"), "MIG off")
     stop = change.steps[0]
     assert isinstance(stop, CommandStep)
     assert stop.verified_by() == "systemctl is-active nvidia-dcgm nvsm: each must be stopped"

@@ -19,6 +19,7 @@ from tests.changes.steps import FileStep
 from tests.tui.fleets import NOW
 
 KINDS["test-told"] = "tests.tui.changing:ToldStep"
+KINDS["test-crowded"] = "tests.tui.changing:CrowdedStep"
 
 ACTOR = Actor("alice", 1000, "head01", tty="/dev/pts/3", ssh_from="192.0.2.7")
 ID = "20231114T221320.000-aaaa"
@@ -84,6 +85,8 @@ class WaitingStep(ToldStep):
 
 class CrowdedStep(ToldStep):
     """Hits whoever is in `CROWD`."""
+
+    kind: ClassVar[str] = "test-crowded"
 
     @classmethod
     async def hits(cls, steps: Sequence[Step], reach: Reach) -> BlastRadius:

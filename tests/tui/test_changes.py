@@ -351,6 +351,39 @@ async def test_what_hits_more_when_it_is_said_yes_to_is_asked_about_anew(
         assert records(state)[0].hits[0] == "2 pods: search/llama-70b-0, vision/train-7"
 
 
+async def test_whom_the_look_finds_is_shown_asks_for_the_name_and_is_what_is_compared(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = ["vision/train-7"]
+    monkeypatch.setattr("tests.tui.changing.CROWD", crowd)
+    async with changing(state, (200, 50)) as console:
+        await open_window(console)
+        await asked(console, change_of(CrowdedStep(str(tmp_path / "a")), radius=QUIET))
+        assert "✖ pod vision/train-7" in console.text
+        assert "the name is not typed yet" in console.text
+        assert focused(console) == "confirm-cancel"
+        await console.press(*"dgx01 gpu2", "enter", "enter")
+        await ended(console, state, "done")
+        assert records(state)[0].hits[0] == "1 pod: vision/train-7"
+
+
+async def test_whom_a_resume_hits_is_looked_at_behind_the_dialog_of_the_window(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd: list[str] = []
+    monkeypatch.setattr("tests.tui.changing.CROWD", crowd)
+    step = CrowdedStep(str(tmp_path / "a"))
+    left_behind(state, change_of(step), ("applying", {"step": 0}))
+    async with changing(state, (200, 50)) as console:
+        console.app.changing.again(records(state)[0], "resume")
+        await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
+        crowd.append("vision/train-7")
+        await console.press("enter", *"INC-7", "enter", "enter")
+        await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
+        await console.until(lambda: "1 pod: vision/train-7" in console.text, "whom it hits")
+        assert "Seen just now besides" not in console.text
+
+
 async def test_how_long_an_effect_is_waited_for_counts_down_and_a_stop_ends_it(state: Path, tmp_path: Path) -> None:
     async with changing(state, (200, 50)) as console:
         await open_window(console)

@@ -22,7 +22,7 @@ from tui import cli
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backends.changes.change import Change
+    from backends.changes.change import BlastRadius, Change
     from backends.changes.desk import ChangeDesk
     from backends.changes.record import ChangeRecord, StepRecord
     from backends.changes.report import Listed
@@ -74,9 +74,11 @@ def _again(arguments: argparse.Namespace) -> int:
     shown = undoing(listed.record) if what == "undo" else remaining(listed.record)
     if arguments.reason:
         shown = replace(shown, reason=arguments.reason)
-    return asyncio.run(
-        change_site(arguments, spec, _given(shown), lambda desk: getattr(desk, what)(listed.record.id), str(wanted))
-    )
+
+    async def again(desk: ChangeDesk, seen: BlastRadius) -> ChangeRecord:
+        return await (desk.undo if what == "undo" else desk.resume)(listed.record.id, seen)
+
+    return asyncio.run(change_site(arguments, spec, _given(shown), again, str(wanted)))
 
 
 def _abandon(arguments: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
 
 
 Planned = Callable[["Site"], Awaitable["Change"]]
-Done = Callable[["ChangeDesk"], Awaitable["ChangeRecord"]]
+Done = Callable[["ChangeDesk", "BlastRadius"], Awaitable["ChangeRecord"]]
 
 
 def _given(change: Change) -> Planned:
@@ -130,11 +132,11 @@ async def change_site(
         _need_yes(arguments)
         if found.obstacles:
             await desk.refuse(change, found)
-        _need_name(arguments, change)
+        _need_name(arguments, found.typed_name(change))
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())
-        record = await (desk.run(change) if run is None else run(desk))
+        record = await (desk.run(change, found.radius) if run is None else run(desk, found.radius))
     return _tell(arguments, record, wanted)
 
 
@@ -199,9 +201,8 @@ def _need_yes(arguments: argparse.Namespace) -> None:
         raise ConfigError("nothing was done: a change from the command line needs --yes", "look first with --dry-run")
 
 
-def _need_name(arguments: argparse.Namespace, change: Change) -> None:
+def _need_name(arguments: argparse.Namespace, wanted: str | None) -> None:
     """What ends workloads takes the target's name besides --yes, as the console's dialog does."""
-    wanted = change.typed_name
     if wanted is None or arguments.confirm == wanted:
         return
     said = "" if arguments.confirm is None else f", not {clean(arguments.confirm, 64)}"

@@ -30,6 +30,7 @@ def change_sections(
         Section("Refused", _marked(found.obstacles if found else (), "bad", width, glyphs)),
         Section("Look at this", _marked(found.warnings if found else (), "warn", width, glyphs)),
         Section("Hits", _hits(change, width)),
+        Section("Seen just now besides", _marked(found.news(change) if found else (), "bad", width, glyphs)),
         *(
             Section(f"Step {number} of {len(change.steps)}", _step(step, _effects(found, number - 1), width))
             for number, step in enumerate(change.steps, 1)

@@ -1,0 +1,114 @@
+"""The reset of a GPU, which brings the MIG mode that waits for it: it ends what is on the GPU and is not taken back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from backends.changes.change import BlastRadius, Permission, Preview
+from backends.changes.command import argv_of, contact, is_sudo, root_permission
+from backends.changes.mig_driver import (
+    APPLY_SECONDS,
+    END_FIRST,
+    found_before,
+    gpu_from_json,
+    gpu_json,
+    holders_in_the_way,
+    on_gpus,
+    prefix_of,
+    run_on,
+    verdict_of,
+)
+from backends.changes.mig_layout import MigLayout
+from backends.changes.mig_state import MigGpu, busy_words, state_of
+from backends.changes.step import Reach, Step, Told, Verdict
+from backends.contract import StepFailed
+
+
+@dataclass(frozen=True, slots=True)
+class MigResetStep(Step):
+    """`nvidia-smi --gpu-reset` of one GPU, from the layout `before` to `after`: its mode, and no instances."""
+
+    kind: ClassVar[str] = "mig-reset"
+
+    gpu: MigGpu
+    argv: tuple[str, ...]
+    before: MigLayout
+    after: MigLayout
+    stopped: tuple[str, ...] = ()
+    """Services that an earlier step stops."""
+    apply_seconds: float = APPLY_SECONDS
+    verify_seconds: float = 30.0
+
+    @property
+    def place(self) -> str:
+        return f"node {self.gpu.node}"
+
+    @property
+    def checked(self) -> bool:
+        """A reset that changes no layout leaves nothing to be seen."""
+        return not self.before.is_like(self.after)
+
+    @property
+    def undo_note(self) -> str:
+        return "a reset is not taken back"
+
+    def describe(self) -> str:
+        return f"on {self.gpu.node}: {shlex.join(self.argv)}"
+
+    def verified_by(self) -> str:
+        return f"nvidia-smi shows {self.after.words}" if self.checked else "nothing: a reset leaves nothing to be seen"
+
+    async def permissions(self, reach: Reach) -> Sequence[Permission]:
+        return [await root_permission(reach, self.gpu.node, sudo=is_sudo(self.argv))]
+
+    @classmethod
+    async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
+        return await on_gpus([(step.gpu, None) for step in steps], reach)
+
+    async def preview(self, reach: Reach) -> Preview:
+        busy = await holders_in_the_way(reach, self.gpu, None, self.stopped)
+        obstacles = (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
+        return Preview((f"the GPU is reset: {self.before.words} -> {self.after.words}",), (), obstacles)
+
+    async def apply(self, reach: Reach, told: Told) -> str:
+        await contact(reach, self.gpu.node, told)
+        found = await found_before(reach, self.gpu, prefix_of(self.argv))
+        brings = found.layout.enabled if found.pending is None else found.pending
+        if not found.layout.is_like(self.before) or brings != self.after.enabled:
+            raise StepFailed(
+                f"{self.gpu.label} is not as planned: {found.told(self.gpu)}, expected {self.before.words} and a reset "
+                f"that brings {self.after.words}",
+                found.layout.hidden_words or "somebody else has changed it: plan it again",
+                untouched=True,
+            )
+        busy = await holders_in_the_way(reach, self.gpu, None)
+        if busy:
+            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+        return await run_on(reach, self.gpu, self.argv, self.apply_seconds)
+
+    async def check(self, reach: Reach) -> Verdict:
+        if not self.checked:
+            return Verdict(None, "a reset leaves nothing to be seen")
+        return verdict_of(await state_of(reach, self.gpu, prefix_of(self.argv)), self.gpu, self.after)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **gpu_json(self.gpu),
+            "argv": list(self.argv),
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "stopped": list(self.stopped),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(
+            gpu_from_json(document),
+            argv_of(document["argv"]),
+            MigLayout.from_json(document["before"]),
+            MigLayout.from_json(document["after"]),
+            argv_of(document.get("stopped", ())),
+        )
