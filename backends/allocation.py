@@ -64,7 +64,7 @@ def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str
 def in_use(reading: NodeReading, stack: Stack, ownership: Ownership) -> InUse | None:
     """None where it is not known: the node does not answer, or not all of its processes can be joined to their work."""
     node = reading.node
-    if node is None or not reading.is_current or not ownership.complete:
+    if node is None or not reading.is_current or not ownership.complete_on(reading.name):
         return None
     there = [gpu for gpu in node.gpus if not gpu.lost]
     # nvidia-smi tells no process's container: nothing there is known to be nobody's.

@@ -89,10 +89,10 @@ def listed(node: Node, order: Order, ownership: Ownership | None = None) -> list
     return found if order.column is None else ordered(found, _VALUES[order.column], order.reverse)
 
 
-def process_row(each: Listed, now: float, stale: bool, ownership: Ownership | None = None) -> Row:
-    """One line; `now` is in seconds since the epoch, by the node's clock."""
+def process_row(each: Listed, node: str, now: float, stale: bool, ownership: Ownership | None = None) -> Row:
+    """One line of the node; `now` is in seconds since the epoch, by the node's clock."""
     process = each.process
-    workload, owner = process_cells(process, ownership)
+    workload, owner = process_cells(process, node, ownership)
     instance = "" if process.gi is None else f" {process.gi}/{units.number(process.ci)}"
     container = "" if process.container_id is None else process.container_id[:CONTAINER_DIGITS]
     cells: tuple[str | Cell, ...] = (

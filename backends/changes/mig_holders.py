@@ -118,9 +118,8 @@ def _unknown(
         yield Undetermined(f"the pods and owners of {counted(strange, 'container')}", why)
     if ownership is None:
         yield Undetermined("containers that hold it and run nothing", unasked)
-    elif not ownership.complete:
-        refused = ownership.workloads.not_permitted[0].what
-        yield Undetermined("containers that hold it and run nothing", refused, uncounted=True)
+    elif (gap := ownership.gap_on(node)) is not None:
+        yield Undetermined("containers that hold it and run nothing", gap, uncounted=True)
     elif not ownership.knows(node):
         yield Undetermined("containers that hold it and run nothing", "the platform tells of none on the node")
     if works:

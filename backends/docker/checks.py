@@ -42,8 +42,8 @@ class Facts:
     @property
     def denied(self) -> NotPermitted | None:
         """What the engine refuses to this user."""
-        refused = isinstance(self.answer, NotAllowed)
-        return NotPermitted(f"the engine of {self.reading.name}", READ_ENGINE) if refused else None
+        refused, node = isinstance(self.answer, NotAllowed), self.reading.name
+        return NotPermitted(f"the engine of {node}", READ_ENGINE, node) if refused else None
 
 
 Verdict = tuple[OperandPhase, str | None, str | None]

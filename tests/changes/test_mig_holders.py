@@ -9,7 +9,18 @@ import pytest
 from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_holders import given
-from backends.domain import Container, Gpu, GpuProcess, GpuRequest, NotPermitted, Owner, Permission, Workload, Workloads
+from backends.domain import (
+    Container,
+    Gpu,
+    GpuProcess,
+    GpuRequest,
+    NotPermitted,
+    Owner,
+    Permission,
+    Unread,
+    Workload,
+    Workloads,
+)
 from backends.ownership import Ownership
 from tests.tui.fleets import NOW, mig_gpu
 
@@ -119,8 +130,12 @@ def test_what_is_not_known_is_said() -> None:
         ("containers that hold it and run nothing", "docker is silent")
     ]
     assert change().radius.undetermined[0].why == "the platform tells of none on the node"
-    refused = NotPermitted("the containers of a100: permission denied", Permission("containers", "list"))
-    half = mig_change(
-        site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(Workloads((), (refused,)))
-    )
-    assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (refused.what, True)
+    refused = NotPermitted("the containers of a100: permission denied", Permission("list", "containers"), NODE)
+    silent, elsewhere = Unread(NODE, "a100 does not answer"), Unread("h100", "h100 does not answer")
+    for known, why, uncounted in (
+        (Workloads((), (refused,)), refused.what, True),
+        (Workloads(unread=(silent,)), silent.why, True),
+        (Workloads(unread=(elsewhere,)), "the platform tells of none on the node", False),
+    ):
+        half = mig_change(site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(known))
+        assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (why, uncounted)

@@ -242,6 +242,13 @@ def test_what_cannot_be_joined_to_its_work_is_not_known(unknown: InUse | None) -
     assert unknown is None
 
 
+def test_an_engine_that_does_not_answer_hides_what_is_in_use_on_its_own_node_alone() -> None:
+    seen = fleet((process("a"),)).nodes[0]
+    for silent, known in (("dgx02", InUse(1, 0)), ("dgx01", None)):
+        unread = (Unread(silent, f"the engine of {silent} does not answer"),)
+        assert in_use(seen, stack(), Ownership(Workloads((POD,), unread=unread))) == known
+
+
 def test_what_is_in_use_is_told_by_the_platform_s_name_of_the_node() -> None:
     known = Ownership(Workloads((POD,)))
     assert in_use_by_node(fleet((process("a"),), ()), stack(), known) == {"dgx01.example.com": InUse(1, 0)}
