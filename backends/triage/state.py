@@ -31,8 +31,6 @@ from backends.triage.memory import NodeMemory
 CURRENT_SECONDS = 30.0
 """A value older than this, or than `CURRENT_BEATS` fast beats if that is more, is not judged."""
 CURRENT_BEATS = 15
-GIVEN_UP_CLASSES = frozenset({"vgpu", "passthrough"})
-"""Virtualization modes of a guest: what it sees of PCIe and the fabric is the hypervisor's making."""
 CONSUMER_WORDS = ("geforce", "titan", "quadro", "rtx")
 """In the name of a board made for desks: no persistence daemon, and heat limits that are met every day."""
 
@@ -227,10 +225,6 @@ def machine_of(view: NodeView) -> Machine | None:
         # Where the rest is known this need not be: half a board without its switches tells of none.
         view.memory.was_switched and not (total and view.node.cpu_count),
     )
-
-
-def is_guest(gpu: Gpu) -> bool:
-    return gpu.vgpu.mode in GIVEN_UP_CLASSES
 
 
 def is_consumer(gpu: Gpu) -> bool:
