@@ -14,6 +14,7 @@ from backends.domain import (
     Mismatch,
     MismatchKind,
     Node,
+    NodeGpuCapacity,
     NodeReading,
     Stack,
     StackNode,
@@ -53,6 +54,12 @@ class InUse:
     """Whole GPUs; one that is shared counts once."""
     instances: int
     """MIG instances."""
+
+    def counted(self, capacity: NodeGpuCapacity) -> tuple[int, int]:
+        """GPUs and MIG instances as the scheduler tells them apart: under the single strategy an instance is a GPU."""
+        if capacity.mig_strategy == "single":
+            return self.gpus + self.instances, 0
+        return self.gpus, self.instances
 
 
 def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str, InUse]:
