@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from backends.changes.change import BlastRadius, Undetermined, counted
+from backends.changes.change import BlastRadius, Undetermined
 from backends.changes.platform_step import NO_MODELS
-from backends.domain import Gpu, GpuRequest, Workload
+from backends.domain import Gpu, GpuRequest, Workload, plural
 from backends.ownership import Ownership
 
 NOT_ASKED = "no platform was asked"
@@ -115,7 +115,7 @@ def _unknown(
         yield Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
     if strange:
         why = unasked if ownership is None else "the platform does not know them"
-        yield Undetermined(f"the pods and owners of {counted(strange, 'container')}", why)
+        yield Undetermined(f"the pods and owners of {plural(strange, 'container')}", why)
     if ownership is None:
         yield Undetermined("containers that hold it and run nothing", unasked)
     elif (gap := ownership.gap_on(node)) is not None:

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
         UpgradePolicy,
         node_named,
     )
-    from backends.domain.text import clean
+    from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
     from backends.domain.unfinished import UnfinishedChange
     from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads, by_container
@@ -178,6 +178,7 @@ __all__ = [
     "by_container",
     "clean",
     "node_named",
+    "plural",
     "short_bus_id",
 ]
 

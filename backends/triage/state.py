@@ -82,13 +82,6 @@ class NodeView:
         return next((gpu for gpu in gpus if event.is_of(gpu)), None)
 
 
-@lru_cache(maxsize=8192)
-def slot(bus_id: str) -> str:
-    """NVML's 00000000:9B:00.0 and the kernel log's 0000:9b:00 are one slot: 0000:9b:00."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{domain[-4:]}:{rest.partition('.')[0]}"
-
-
 class Peer(NamedTuple):
     """A GPU among those it can be compared with."""
 

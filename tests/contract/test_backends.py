@@ -45,7 +45,7 @@ from backends.domain import (
     Verb,
     by_container,
 )
-from backends.platform import closing
+from backends.feed import closing
 from tests.conftest import NOT_PROMISED
 from tests.contract.docker_world import lab_docker, real_docker
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld

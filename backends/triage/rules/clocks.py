@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
 from backends.triage.state import NodeView, is_consumer
-from backends.triage.words import plural
 
 NEAR_SHUTDOWN_CELSIUS = 3
 """So little below the shutdown limit the work is as good as lost."""

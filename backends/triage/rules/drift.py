@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject, plural
 from backends.triage import steps
 from backends.triage.boards import Boards
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import Machine, NodeView, SiteState, machine_of
-from backends.triage.words import listed, plural, ranges
+from backends.triage.words import listed, ranges
 
 MIN_PEERS = 3
 """Other nodes of the same kind: with fewer, nobody can say which of them is the odd one."""

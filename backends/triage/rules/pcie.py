@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_gpu
 from backends.triage.state import Machine, NodeView, SiteState, load_class, machine_of
-from backends.triage.words import duration, plural
+from backends.triage.words import duration
 
 MIN_PEERS = 3
 """Other GPUs of the same model on the node: with fewer, what is usual there is not known."""
