@@ -95,22 +95,11 @@ def _works(workload: Workload | None, stack: Stack) -> bool:
     return workload is not None and (bool(workload.gpus) or own is None or workload.namespace != own)
 
 
-def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: float) -> tuple[Mismatch, ...]:
-    """Where allocation and reality differ, by node; only on nodes that answer and that the platform knows.
+def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
+    """Where allocation and reality differ in one way on one node.
 
     What may not be read makes no mismatch: without all pods no container is called unknown.
     """
-    found: list[Mismatch] = []
-    for reading in fleet.nodes:
-        if reading.is_current and reading.node is not None:
-            known = None if stack is None else stack.get(reading.name)
-            seen = Watched(reading.name, reading.node, known, stack, ownership, now)
-            found += (each for kind in MismatchKind for each in of_kind(kind, seen))
-    return tuple(found)
-
-
-def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
-    """Those of one kind on one node."""
     return FINDERS[kind](seen) if seen.ownership.knows(seen.name) else iter(())
 
 

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
     from backends.domain.unfinished import UnfinishedChange
-    from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads, by_container
+    from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
@@ -175,7 +175,6 @@ __all__ = [
     "Vgpu",
     "Workload",
     "Workloads",
-    "by_container",
     "clean",
     "node_named",
     "plural",

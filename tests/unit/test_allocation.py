@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, InUse, in_use, in_use_by_node, mismatches
+from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, InUse, in_use, in_use_by_node
 from backends.domain import (
     Container,
     Fleet,
@@ -31,6 +31,7 @@ from backends.domain import (
     Workloads,
 )
 from backends.ownership import NOBODY, Ownership
+from tests.workloads import mismatches
 
 NOW = 1_764_060_000.0
 WHOLE = (GpuRequest("nvidia.com/gpu", 1),)

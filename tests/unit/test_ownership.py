@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.allocation import mismatches
 from backends.domain import (
     Fleet,
     Gpu,
@@ -27,7 +26,7 @@ from backends.domain import (
     Workload,
 )
 from backends.ownership import NOBODY, Ownership, asked_words, owner_words, owners
-from tests.workloads import container_id, owned, pod
+from tests.workloads import container_id, mismatches, owned, pod
 
 NOW = 1_764_060_000.0
 NAMES = ("a", "b", "c", "d")
