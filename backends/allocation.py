@@ -14,6 +14,7 @@ from backends.domain import (
     Mismatch,
     MismatchKind,
     Node,
+    NodeGpuCapacity,
     NodeReading,
     Stack,
     StackNode,
@@ -54,6 +55,12 @@ class InUse:
     instances: int
     """MIG instances."""
 
+    def counted(self, capacity: NodeGpuCapacity) -> tuple[int, int]:
+        """GPUs and MIG instances as the scheduler tells them apart: under the single strategy an instance is a GPU."""
+        if capacity.mig_strategy == "single":
+            return self.gpus + self.instances, 0
+        return self.gpus, self.instances
+
 
 def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str, InUse]:
     """By the platform's name of the node; a node of which it is not known is left out."""
@@ -64,7 +71,7 @@ def in_use_by_node(fleet: Fleet, stack: Stack, ownership: Ownership) -> dict[str
 def in_use(reading: NodeReading, stack: Stack, ownership: Ownership) -> InUse | None:
     """None where it is not known: the node does not answer, or not all of its processes can be joined to their work."""
     node = reading.node
-    if node is None or not reading.is_current or not ownership.complete:
+    if node is None or not reading.is_current or not ownership.complete_on(reading.name):
         return None
     there = [gpu for gpu in node.gpus if not gpu.lost]
     # nvidia-smi tells no process's container: nothing there is known to be nobody's.
@@ -88,22 +95,11 @@ def _works(workload: Workload | None, stack: Stack) -> bool:
     return workload is not None and (bool(workload.gpus) or own is None or workload.namespace != own)
 
 
-def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: float) -> tuple[Mismatch, ...]:
-    """Where allocation and reality differ, by node; only on nodes that answer and that the platform knows.
+def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
+    """Where allocation and reality differ in one way on one node.
 
     What may not be read makes no mismatch: without all pods no container is called unknown.
     """
-    found: list[Mismatch] = []
-    for reading in fleet.nodes:
-        if reading.is_current and reading.node is not None:
-            known = None if stack is None else stack.get(reading.name)
-            seen = Watched(reading.name, reading.node, known, stack, ownership, now)
-            found += (each for kind in MismatchKind for each in of_kind(kind, seen))
-    return tuple(found)
-
-
-def of_kind(kind: MismatchKind, seen: Watched) -> Iterator[Mismatch]:
-    """Those of one kind on one node."""
     return FINDERS[kind](seen) if seen.ownership.knows(seen.name) else iter(())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from backends.domain import Container, Gpu, GpuProcess, GpuRequest, Workload, Workloads
+from backends.domain import Container, Gpu, GpuProcess, GpuRequest, NotPermitted, Workload, Workloads
 
 
 class Ownership:
@@ -46,16 +46,20 @@ class Ownership:
 
     def complete_on(self, node: str) -> bool:
         """The same for one node: what was not read of another does not matter."""
-        unread = any(each.running and _short(each.node) == _short(node) for each in self.workloads.unread)
-        return not self.workloads.not_permitted and not unread
+        return self.gap_on(node) is None
 
-    def unread_on(self, node: str) -> str:
-        """Why not all that runs on a node was read, one sentence; empty where it was."""
-        if self.complete_on(node):
-            return ""
-        if self.workloads.not_permitted:
-            return self.workloads.not_permitted[0].what
-        return next(each.why for each in self.workloads.unread if each.running and _short(each.node) == _short(node))
+    def refused_on(self, node: str) -> NotPermitted | None:
+        """The first that may not be read and may run on the node."""
+        refused = self.workloads.not_permitted
+        return next((each for each in refused if each.node is None or _short(each.node) == _short(node)), None)
+
+    def gap_on(self, node: str) -> str | None:
+        """Why not all that runs on the node was read, in words without a full stop; None where it was."""
+        refused = self.refused_on(node)
+        if refused is not None:
+            return f"{refused.permission} is not permitted" if refused.node is None else refused.what
+        here = (each for each in self.workloads.unread if each.running and _short(each.node) == _short(node))
+        return next((each.why for each in here), None)
 
     def of(self, process: GpuProcess) -> Workload | None:
         """None outside of containers, or in one that the platform does not know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from backends.contract import (
     Backend,
@@ -19,14 +19,13 @@ from backends.contract import (
     Unreachable,
 )
 from backends.domain import clean
-from backends.feed import Follow
+from backends.feed import Follow, closing
 from backends.feed.mapped import Mapped
 from backends.ownership import Ownership
 
 if TYPE_CHECKING:
     from backends.domain import Fleet, NodeSpec, SiteSpec, Stack, Workloads
 
-T = TypeVar("T")
 MESSAGE_LIMIT = 300
 
 
@@ -127,13 +126,3 @@ def failures_of(name: str) -> Iterator[None]:
     except Exception as error:
         told = clean(f"{type(error).__name__}: {error}", MESSAGE_LIMIT)
         raise BackendFailed(f"the backend {clean(name)} failed: {told}", "this is a defect of the backend") from error
-
-
-@contextlib.asynccontextmanager
-async def closing(values: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Closes a generator when its reader leaves; another kind of iterator is left alone."""
-    try:
-        yield values
-    finally:
-        if (close := getattr(values, "aclose", None)) is not None:
-            await close()

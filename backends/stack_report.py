@@ -177,8 +177,7 @@ def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
 def _numbers(node: StackNode, used: InUse | None, cut: bool) -> list[str]:
     """Of the GPUs, then of the MIG instances, where any node has such."""
     capacity = node.capacity
-    instances = None if used is None else used.instances
-    gpus = None if used is None else used.gpus + (used.instances if capacity.mig_strategy == "single" else 0)
+    gpus, instances = (None, None) if used is None else used.counted(capacity)
     told = [*(_sums(capacity.whole) if capacity.whole else (capacity.gpus, None, None)), gpus]
     words = ["n/a" if each is None else str(each) for each in told]
     if not cut:

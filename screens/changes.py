@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
-from backends.changes.change import counted
 from backends.changes.desk import ChangeDesk, DeskView
 from backends.changes.former import step_place
 from backends.changes.record import ChangeRecord
 from backends.changes.report import status_word
+from backends.domain import plural
 from backends.feed import Topic
 from screens.change_fields import CHANGE_FIELDS, ChangeItem, change_subject
 from screens.changes_rows import COLUMNS, change_rows, change_sections, unreadable_sections
@@ -192,10 +192,10 @@ class ChangesScreen(LiveScreen):
             line.set_cells([Cell(f" {error.message}", "bad") if error else Cell(" reading the journals ...", "dim")])
             return
         open_ones = [each for each in view.records if not each.ended and not view.is_running(each)]
-        cells = [Cell(f" {counted(len(view.records), 'change')}")]
+        cells = [Cell(f" {plural(len(view.records), 'change')}")]
         if self.filter_text:
             left = len(self._narrowed(view).records)
-            of = f" {left} of {counted(len(view.records), 'change')} match "
+            of = f" {left} of {plural(len(view.records), 'change')} match "
             cells = [Cell(of), Cell(f"/{shortened(self.filter_text)}/", "accent")]
         if open_ones:
             cells.append(Cell(f"  {self.glyphs.bad} {len(open_ones)} not brought to an end", "bad"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from backends.domain import Gpu, GpuProcess, Node, Workload
+from backends.domain import Gpu, GpuProcess, Node, Workload, plural
 from backends.ownership import Ownership, owner_words
 from screens.cells import MISSING, measured
 from screens.rows import SEPARATOR, ordered
@@ -89,10 +89,10 @@ def listed(node: Node, order: Order, ownership: Ownership | None = None) -> list
     return found if order.column is None else ordered(found, _VALUES[order.column], order.reverse)
 
 
-def process_row(each: Listed, now: float, stale: bool, ownership: Ownership | None = None) -> Row:
-    """One line; `now` is in seconds since the epoch, by the node's clock."""
+def process_row(each: Listed, node: str, now: float, stale: bool, ownership: Ownership | None = None) -> Row:
+    """One line of the node; `now` is in seconds since the epoch, by the node's clock."""
     process = each.process
-    workload, owner = process_cells(process, ownership)
+    workload, owner = process_cells(process, node, ownership)
     instance = "" if process.gi is None else f" {process.gi}/{units.number(process.ci)}"
     container = "" if process.container_id is None else process.container_id[:CONTAINER_DIGITS]
     cells: tuple[str | Cell, ...] = (
@@ -125,14 +125,10 @@ def summary(node: Node, found: list[Listed], glyphs: Glyphs) -> list[Cell]:
     if found:
         held = f"{units.gib(sum(sizes))} GiB" if sizes else NOT_MEASURED
         inside = len({each.process.pid for each in found if each.process.container_id})
-        cells.append(Cell(f"{_count(len(pids), 'process', 'es')}  {_count(len(users), 'user')}  {held}"))
+        cells.append(Cell(f"{plural(len(pids), 'process', 'processes')}  {plural(len(users), 'user')}  {held}"))
         cells.append(Cell(f"{inside} in containers", "dim"))
     cells += [Cell(f"{glyphs.warn} {said}", "warn") for said in unread(node, found)]
     return cells
-
-
-def _count(number: int, word: str, plural: str = "s") -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}{plural}"
 
 
 def unread(node: Node, found: list[Listed]) -> list[str]:
@@ -159,7 +155,7 @@ def empty_text(node: Node | None) -> str:
         return "The node reports no GPU."
     if all(gpu.processes is None for gpu in node.gpus):
         return "NVML lists no processes here."
-    return f"No process uses the {_count(len(node.gpus), 'GPU')} of this node."
+    return f"No process uses the {plural(len(node.gpus), 'GPU')} of this node."
 
 
 def details(each: Listed | None) -> tuple[Sequence[Cell], Sequence[Cell], Sequence[Cell]]:

@@ -151,7 +151,7 @@ class _Drawing:
             unfolded = narrowed or reading.name not in self.view.folded
             lines.append(_Line(reading, None, unfolded if gpus else None))
             if unfolded:
-                lines.extend(_Line(reading, gpu) for gpu in self._sorted_gpus(shown))
+                lines.extend(_Line(reading, gpu) for gpu in self._sorted_gpus(reading.name, shown))
         return lines
 
     def flat(self, fleet: Fleet) -> list[_Line]:
@@ -181,12 +181,12 @@ class _Drawing:
     def _node_owner(self, reading: NodeReading) -> str | None:
         return _name(node_cell(reading.node.gpus if reading.node else (), self.view.ownership))
 
-    def _owner(self, gpu: Gpu) -> str | None:
-        return _name(gpu_cell(gpu, self.view.ownership))
+    def _owner(self, node: str, gpu: Gpu) -> str | None:
+        return _name(gpu_cell(gpu, node, self.view.ownership))
 
-    def _sorted_gpus(self, gpus: list[Gpu]) -> list[Gpu]:
+    def _sorted_gpus(self, node: str, gpus: list[Gpu]) -> list[Gpu]:
         if self.view.sort == "workload":
-            return ordered(gpus, self._owner, self.view.reverse)
+            return ordered(gpus, lambda gpu: self._owner(node, gpu), self.view.reverse)
         if self.view.sort not in GPU_SORT:
             return gpus
         return ordered(gpus, GPU_SORT[self.view.sort], self.view.reverse)
@@ -198,7 +198,7 @@ class _Drawing:
             own = gpu_condition(gpu, reading.node.gpus if reading.node else ())
             return SEVERITY[worse(own, self.view.found.get(row_key(reading.name, gpu))).style]
         if self.view.sort == "workload":
-            return self._owner(gpu)
+            return self._owner(reading.name, gpu)
         value = GPU_SORT.get(self.view.sort or "")
         return value(gpu) if value else None
 
@@ -263,7 +263,7 @@ class _Drawing:
         flat = self.view.layout == "flat"
         trend = self._trend(reading.name, gpu) if self.view.trends else ""
         live = reading.is_current
-        work = gpu_cell(gpu, self.view.ownership)
+        work = gpu_cell(gpu, reading.name, self.view.ownership)
         found = self.view.found.get(key)
         shown = (gpu, live, trend, flat, self.view.glyphs, work.text, found)
         known = self.cache.gpus.get(key)

@@ -164,9 +164,11 @@ class StackScreen(LiveScreen):
         """The stack with the nodes that the filter leaves."""
         if not self._match:
             return stack
-        from screens.stack_fields import stack_subject
+        from screens.stack_fields import USED_FIELDS, stack_subject
 
-        return replace(stack, nodes=tuple(node for node in stack.nodes if self._match.matches(stack_subject(node))))
+        asks = not self._match.fields.isdisjoint(USED_FIELDS)
+        subjects = ((node, stack_subject(node, self._used(stack, node) if asks else None)) for node in stack.nodes)
+        return replace(stack, nodes=tuple(node for node, subject in subjects if self._match.matches(subject)))
 
     # Inside
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
-from backends.domain import Operand, OperandPhase, ResourceCount, StackHealth, StackNode, clean
+from backends.allocation import InUse
+from backends.domain import NodeGpuCapacity, Operand, OperandPhase, ResourceCount, StackHealth, StackNode, clean
 from screens.stack_rows import HEALTH, PHASES, SHORT, blocker_text
 from tui.widgets.filter.fields import Field, FieldTable, Value
 from tui.widgets.filter.lexer import NOT_MEASURED, is_bare_word
@@ -21,14 +23,22 @@ WORDS = {
 }
 
 
+class StackItem(NamedTuple):
+    """A node as its fields see it."""
+
+    node: StackNode
+    used: InUse | None = None
+    """None: not known, or not asked for."""
+
+
 def _both(value: str, word: str) -> frozenset[str]:
     """The value, and the word that the grid shows for it."""
     return frozenset({value, word})
 
 
-def _operand(key: str) -> Callable[[StackNode], Value]:
-    def get(node: StackNode) -> Value:
-        state = node.get(key)
+def _operand(key: str) -> Callable[[StackItem], Value]:
+    def get(item: StackItem) -> Value:
+        state = item.node.get(key)
         if state is None or state.phase is OperandPhase.UNKNOWN:
             return None
         return _both(state.phase.value, PHASES[state.phase][1])
@@ -36,16 +46,17 @@ def _operand(key: str) -> Callable[[StackNode], Value]:
     return get
 
 
-def _blocking(node: StackNode) -> frozenset[str] | None:
-    return None if node.blocker is None else _both(node.blocker.state.operand, node.blocker.title)
+def _blocking(item: StackItem) -> frozenset[str] | None:
+    blocker = item.node.blocker
+    return None if blocker is None else _both(blocker.state.operand, blocker.title)
 
 
-def _failing(node: StackNode) -> frozenset[str]:
-    return frozenset(state.operand for state in node.operands if state.phase in BROKEN)
+def _failing(item: StackItem) -> frozenset[str]:
+    return frozenset(state.operand for state in item.node.operands if state.phase in BROKEN)
 
 
-def _reasons(node: StackNode) -> frozenset[str]:
-    return frozenset(told for state in node.operands for told in (state.reason, state.message) if told)
+def _reasons(item: StackItem) -> frozenset[str]:
+    return frozenset(told for state in item.node.operands for told in (state.reason, state.message) if told)
 
 
 def _mig(node: StackNode) -> frozenset[str] | None:
@@ -57,31 +68,57 @@ def _upgrade(node: StackNode) -> str | None:
     return None if node.upgrade is None else node.upgrade.step or None
 
 
-def _sum(count: Callable[[ResourceCount], int | None]) -> Callable[[StackNode], int | None]:
-    """Over a node's resources, as the grid adds them up; None where one was not told."""
-
-    def get(node: StackNode) -> int | None:
-        counts = [count(each) for each in node.capacity.resources]
-        known = [each for each in counts if each is not None]
-        return sum(known) if counts and len(known) == len(counts) else None
-
-    return get
+def _gpus(count: Callable[[ResourceCount], int | None]) -> Callable[[StackItem], int | None]:
+    """Over what the grid counts as GPUs; MIG instances are not among them."""
+    return lambda item: _sum(item.node.capacity, item.node.capacity.whole, count)
 
 
-def _gpus(node: StackNode) -> int | None:
-    return _sum(lambda each: each.capacity)(node) if node.capacity.resources else node.capacity.gpus
+def _instances(count: Callable[[ResourceCount], int | None]) -> Callable[[StackItem], int | None]:
+    return lambda item: _sum(item.node.capacity, item.node.capacity.instances, count)
+
+
+def _sum(
+    capacity: NodeGpuCapacity, counts: Iterable[ResourceCount], count: Callable[[ResourceCount], int | None]
+) -> int | None:
+    """None where the node tells of no resource at all, or one of these was not told."""
+    numbers = [count(each) for each in counts]
+    known = [each for each in numbers if each is not None]
+    return sum(known) if capacity.resources and len(known) == len(numbers) else None
+
+
+def _all(each: ResourceCount) -> int:
+    return each.capacity
+
+
+def _allocatable(each: ResourceCount) -> int:
+    return each.allocatable
+
+
+def _requested(each: ResourceCount) -> int | None:
+    return each.requested
 
 
 def _free(each: ResourceCount) -> int | None:
     return None if each.requested is None else max(0, each.allocatable - each.requested)
 
 
+def _used(place: int) -> Callable[[StackItem], int | None]:
+    """0: of the GPUs, 1: of the MIG instances."""
+    return lambda item: None if item.used is None else item.used.counted(item.node.capacity)[place]
+
+
+def _told_gpus(item: StackItem) -> int | None:
+    """Without a scheduler's count, that of GPU feature discovery or the node itself."""
+    capacity = item.node.capacity
+    return _gpus(_all)(item) if capacity.resources else capacity.gpus
+
+
 FIELDS: tuple[Field, ...] = (
-    Field("node", "text", lambda node: node.name, "name of the node", "node~dgx-0"),
+    Field("node", "text", lambda item: item.node.name, "name of the node", "node~dgx-0"),
     Field(
         "state",
         "text",
-        lambda node: _both(node.health.value, HEALTH[node.health][1]),
+        lambda item: _both(item.node.health.value, HEALTH[item.node.health][1]),
         "how its stack does",
         "state=starting",
         ("health",),
@@ -90,22 +127,30 @@ FIELDS: tuple[Field, ...] = (
     Field("blocked", "text", _blocking, "the operand that blocks first", "blocked=driver", ("blocker",)),
     Field("failing", "text", _failing, "operands that fail or are missing", "failing~dcgm"),
     Field("reason", "text", _reasons, "why an operand does not run", "reason~CrashLoop", ("message",)),
-    Field("restarts", "number", lambda node: max((each.restarts for each in node.operands), default=0),
+    Field("restarts", "number", lambda item: max((each.restarts for each in item.node.operands), default=0),
           "most of one operand's container", "restarts>5"),
-    Field("mig", "text", _mig, "layout wanted of the MIG manager, its state", "mig=failed"),
-    Field("upgrade", "text", _upgrade, "step of the driver upgrade", "upgrade~required"),
-    Field("schedulable", "flag", lambda node: node.schedulable, "takes new pods", "schedulable=no"),
-    Field("gpus", "number", _gpus, "whole, MIG or shared ones, as scheduled", "gpus>=8"),
-    Field("allocatable", "number", _sum(lambda each: each.allocatable), "of these, what may be given", "allocatable<8"),
-    Field("requested", "number", _sum(lambda each: each.requested), "of these, what pods hold", "requested>0",
-          ("used",)),
-    Field("free", "number", _sum(_free), "what may be given and nobody holds", "free>=4"),
-    Field("version", "version", lambda node: node.driver_version, "of the running driver", "version<580"),
-    Field("kernel", "version", lambda node: node.kernel, "kernel of the node", "kernel>=6.8"),
-    Field("os", "text", lambda node: node.os, "operating system", "os~ubuntu", ("system",)),
-    Field("runtime", "text", lambda node: node.runtime, "container runtime", "runtime~containerd"),
+    Field("mig", "text", lambda item: _mig(item.node), "layout wanted of the MIG manager, its state", "mig=failed"),
+    Field("upgrade", "text", lambda item: _upgrade(item.node), "step of the driver upgrade", "upgrade~required"),
+    Field("schedulable", "flag", lambda item: item.node.schedulable, "takes new pods", "schedulable=no"),
+    Field("gpus", "number", _told_gpus, "whole or shared, as scheduled", "gpus>=8"),
+    Field("allocatable", "number", _gpus(_allocatable), "GPUs that may be given", "allocatable<8"),
+    Field("requested", "number", _gpus(_requested), "GPUs that pods hold", "requested>0"),
+    Field("used", "number", _used(0), "GPUs with a pod's process", "used=0"),
+    Field("free", "number", _gpus(_free), "GPUs that nobody holds", "free>=4"),
+    Field("instances", "number", _instances(_all), "MIG instances, as scheduled", "instances>0"),
+    Field("allocatable_instances", "number", _instances(_allocatable), "those that may be given",
+          "allocatable_instances<7"),
+    Field("requested_instances", "number", _instances(_requested), "those that pods hold", "requested_instances>0"),
+    Field("used_instances", "number", _used(1), "those with a pod's process", "used_instances>0"),
+    Field("free_instances", "number", _instances(_free), "those that nobody holds", "free_instances>=1"),
+    Field("version", "version", lambda item: item.node.driver_version, "of the running driver", "version<580"),
+    Field("kernel", "version", lambda item: item.node.kernel, "kernel of the node", "kernel>=6.8"),
+    Field("os", "text", lambda item: item.node.os, "operating system", "os~ubuntu", ("system",)),
+    Field("runtime", "text", lambda item: item.node.runtime, "container runtime", "runtime~containerd"),
 )  # fmt: skip
 """Of every node, whatever runs there."""
+USED_FIELDS = frozenset({"used", "used_instances"})
+"""Those that want `StackItem.used`."""
 _TAKEN = frozenset(name for field in FIELDS for name in (field.name, *field.aliases))
 
 
@@ -132,7 +177,7 @@ STACK_FIELDS = stack_fields(tuple(Operand(key, key.replace("-", " ")) for key in
 """Of the operands that are known on any platform: what a saved filter may ask for."""
 
 
-def stack_subject(node: StackNode) -> Subject:
+def stack_subject(node: StackNode, used: InUse | None = None) -> Subject:
     """Words look for what tells this node from the others; of the operands, those that do not run."""
     unwell = [state for state in node.operands if state.phase not in (OperandPhase.READY, OperandPhase.OFF)]
     parts: Iterable[str | None] = (
@@ -152,7 +197,7 @@ def stack_subject(node: StackNode) -> Subject:
         "cordoned": not node.schedulable,
     }
     text = " ".join(part for part in parts if part).lower()
-    return Subject(text, frozenset(word for word, so in states.items() if so), node)
+    return Subject(text, frozenset(word for word, so in states.items() if so), StackItem(node, used))
 
 
 def stack_values(field: str, nodes: Iterable[StackNode]) -> list[str]:
@@ -162,6 +207,6 @@ def stack_values(field: str, nodes: Iterable[StackNode]) -> list[str]:
         return []
     found: set[str] = set()
     for node in nodes:
-        value = named.get(node)
+        value = named.get(StackItem(node))
         found |= value if isinstance(value, frozenset) else {str(value)} if value is not None else set()
     return sorted(found)

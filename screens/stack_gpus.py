@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends.allocation import InUse
-from backends.domain import NodeGpuCapacity
+from backends.domain import NodeGpuCapacity, plural
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
@@ -32,10 +32,10 @@ def gpus_section(capacity: NodeGpuCapacity, used: InUse | None) -> Section:
 
 def _in_use(capacity: NodeGpuCapacity, used: InUse) -> str:
     """What has a process of a pod: what is shared is counted once, whatever the scheduler counts."""
-    gpus = f"{used.gpus} GPU{'' if used.gpus == 1 else 's'}"
+    gpus = plural(used.gpus, "GPU")
     if not (used.instances or capacity.instances or capacity.mig_strategy == "single"):
         return gpus
-    return f"{gpus}, {used.instances} MIG instance{'' if used.instances == 1 else 's'}"
+    return f"{gpus}, {plural(used.instances, 'MIG instance')}"
 
 
 def pair(label: str, value: str | None, style: str = "") -> Line:

@@ -69,12 +69,9 @@ def without_log(platform: str | None, ownership: Ownership | None, problem: Prob
 
 
 def process_without_log(process: GpuProcess, node: str, platform: str | None, ownership: Ownership | None) -> str:
-    """Why a process of a node has no log here."""
+    """Why a process has no log here."""
     if process.container_id is None:
         return f"pid {process.pid} runs in no container: {platform} has no log of it."
     unknown = f"{platform} does not tell whose container {process.container_id[:ID_DIGITS]} is"
-    if ownership is not None and ownership.workloads.not_permitted:
-        return f"{unknown}: {ownership.workloads.not_permitted[0].permission} is not permitted."
-    if ownership is not None and not ownership.complete_on(node):
-        return f"{unknown}: {ownership.unread_on(node)}"
-    return f"{unknown}: it has no log of it."
+    gap = None if ownership is None else ownership.gap_on(node)
+    return f"{unknown}: {gap or 'it has no log of it'}."

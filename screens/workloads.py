@@ -51,8 +51,8 @@ def of_process(process: GpuProcess, ownership: Ownership | None) -> Workload | N
     return None if ownership is None else ownership.of(process)
 
 
-def gpu_cell(gpu: Gpu, ownership: Ownership | None) -> Cell:
-    """Who is on the GPU: the one with the most memory, and how many more."""
+def gpu_cell(gpu: Gpu, node: str, ownership: Ownership | None) -> Cell:
+    """Who is on the GPU of the node: the one with the most memory, and how many more."""
     if ownership is None or gpu.processes is None:
         return UNKNOWN
     found = list(owners(ownership.on_gpu(gpu)).values())
@@ -61,13 +61,13 @@ def gpu_cell(gpu: Gpu, ownership: Ownership | None) -> Cell:
         return Cell(label(found[0]) + more)
     if not gpu.processes:
         return Cell("")
-    return _nobody(gpu.processes, ownership)
+    return _nobody(gpu.processes, node, ownership)
 
 
-def _nobody(processes: Iterable[GpuProcess], ownership: Ownership) -> Cell:
+def _nobody(processes: Iterable[GpuProcess], node: str, ownership: Ownership) -> Cell:
     """Processes that belong to nobody the platform knows."""
     inside = any(process.container_id is not None for process in processes)
-    if ownership.workloads.not_permitted or (inside and not ownership.complete):
+    if ownership.refused_on(node) or (inside and not ownership.complete_on(node)):
         return UNKNOWN
     return STRANGE if inside else HOST
 
@@ -83,11 +83,11 @@ def node_cell(gpus: Iterable[Gpu], ownership: Ownership | None) -> Cell:
     return Cell(f"{len(found)} owners" if found else "")
 
 
-def process_cells(process: GpuProcess, ownership: Ownership | None) -> tuple[Cell, Cell]:
-    """The workload and its owner."""
+def process_cells(process: GpuProcess, node: str, ownership: Ownership | None) -> tuple[Cell, Cell]:
+    """The workload of a process of the node, and its owner."""
     workload = of_process(process, ownership)
     if workload is None:
-        unknown = UNKNOWN if ownership is None else _nobody((process,), ownership)
+        unknown = UNKNOWN if ownership is None else _nobody((process,), node, ownership)
         return unknown, Cell("") if unknown is not UNKNOWN else UNKNOWN
     return Cell(workload.title), Cell(owner_words(workload) or "none", "" if workload.owner else "dim")
 

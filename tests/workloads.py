@@ -5,7 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from backends.domain import Container, GpuRequest, NotPermitted, Owner, Unread, Workload, Workloads
+from backends.allocation import Watched, of_kind
+from backends.domain import (
+    Container,
+    Fleet,
+    GpuRequest,
+    Mismatch,
+    MismatchKind,
+    NotPermitted,
+    Owner,
+    Stack,
+    Unread,
+    Workload,
+    Workloads,
+)
 from backends.ownership import Ownership
 
 ONE = (GpuRequest("nvidia.com/gpu", 1),)
@@ -45,3 +58,14 @@ def pod(
 
 def owned(*workloads: Workload, denied: Iterable[NotPermitted] = (), unread: Iterable[Unread] = ()) -> Ownership:
     return Ownership(Workloads(workloads, tuple(denied), tuple(unread)))
+
+
+def mismatches(fleet: Fleet, stack: Stack | None, ownership: Ownership, now: float) -> tuple[Mismatch, ...]:
+    """Those of every kind on the nodes that answer."""
+    found: list[Mismatch] = []
+    for reading in fleet.nodes:
+        if reading.is_current and reading.node is not None:
+            known = None if stack is None else stack.get(reading.name)
+            seen = Watched(reading.name, reading.node, known, stack, ownership, now)
+            found += (each for kind in MismatchKind for each in of_kind(kind, seen))
+    return tuple(found)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from backends.domain import plural
+
 if TYPE_CHECKING:
     from backends.changes.step import Step
 
@@ -91,10 +93,10 @@ class BlastRadius:
         )
         return (
             *(() if self.workloads or self.undetermined else ("no workloads seen",)),
-            *((f"{counted(len(self.processes), 'process', 'processes')}:",) if self.processes else ()),
+            *((f"{plural(len(self.processes), 'process', 'processes')}:",) if self.processes else ()),
             *(f"  {process}" for process in self.processes),
-            *(f"{counted(len(names), kind)}: {', '.join(names)}" for kind, names in kinds if names),
-            *((f"{counted(self.gpu_number, 'GPU')}: {', '.join(self.gpus)}",) if self.gpus else ()),
+            *(f"{plural(len(names), kind)}: {', '.join(names)}" for kind, names in kinds if names),
+            *((f"{plural(self.gpu_number, 'GPU')}: {', '.join(self.gpus)}",) if self.gpus else ()),
             *(f"{each.model}: {each.left} of {each.of} replicas left" for each in self.replicas),
             *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
         )
@@ -108,7 +110,7 @@ class BlastRadius:
         )
         new = [f"{kind} {name}" for kind, names, known in kinds for name in names if name not in known]
         if self.gpu_number > before.gpu_number:
-            new.append(f"{counted(self.gpu_number, 'GPU')} instead of {before.gpu_number}")
+            new.append(f"{plural(self.gpu_number, 'GPU')} instead of {before.gpu_number}")
         known = {each.what for each in before.undetermined if each.uncounted}
         new += [
             f"not known: {each.what} ({each.why})"
@@ -124,7 +126,7 @@ class BlastRadius:
         if limit is None:
             return None
         over = [
-            counted(count, noun)
+            plural(count, noun)
             for count, noun in ((self.workloads, "workload"), (self.gpu_number, "GPU"))
             if count > limit
         ]
@@ -212,11 +214,6 @@ class Change:
         uncounted = any(each.uncounted for each in self.radius.undetermined)
         ends_work = self.disruptive or self.radius.ends_work or self.radius.workloads > 0 or uncounted
         return self.targets[0].name if ends_work and self.targets else None
-
-
-def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """`1 process`, `3 processes`."""
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def new_id(now: float) -> str:

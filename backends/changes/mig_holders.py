@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from backends.changes.change import BlastRadius, Undetermined, counted
+from backends.changes.change import BlastRadius, Undetermined
 from backends.changes.platform_step import NO_MODELS
-from backends.domain import Gpu, GpuRequest, Workload
+from backends.domain import Gpu, GpuRequest, Workload, plural
 from backends.ownership import Ownership
 
 NOT_ASKED = "no platform was asked"
@@ -114,12 +114,12 @@ def _unknown(
     if gpu.processes_omitted:
         yield Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
     if strange:
-        why = unasked if ownership is None else ownership.unread_on(node) or "the platform does not know them"
-        yield Undetermined(f"the pods and owners of {counted(strange, 'container')}", why)
+        why = unasked if ownership is None else ownership.gap_on(node) or "the platform does not know them"
+        yield Undetermined(f"the pods and owners of {plural(strange, 'container')}", why)
     if ownership is None:
         yield Undetermined("containers that hold it and run nothing", unasked)
-    elif not ownership.complete_on(node):
-        yield Undetermined("containers that hold it and run nothing", ownership.unread_on(node), uncounted=True)
+    elif (gap := ownership.gap_on(node)) is not None:
+        yield Undetermined("containers that hold it and run nothing", gap, uncounted=True)
     elif not ownership.knows(node):
         yield Undetermined("containers that hold it and run nothing", "the platform tells of none on the node")
     if works:

@@ -8,12 +8,11 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from backends.changes.change import counted
 from backends.changes.command import how_it_ended, run
 from backends.changes.mig_layout import MigLayout, parse_instances, parse_mode
 from backends.changes.step import Reach
 from backends.contract import GpudeckError, StepFailed
-from backends.domain import clean
+from backends.domain import clean, plural
 
 LOOK_SECONDS = 30.0
 NO_INSTANCES = 6
@@ -163,7 +162,7 @@ def busy_words(gpu: MigGpu, processes: Sequence[Holder]) -> str:
     """Why nothing is done while `processes` hold the GPU."""
     named = ", ".join(clean(process.words, 60) for process in processes[:TOLD])
     more = f" and {len(processes) - TOLD} more" if len(processes) > TOLD else ""
-    number = counted(len(processes), "process", "processes")
+    number = plural(len(processes), "process", "processes")
     return f"{number} on {gpu.label}, and the driver refuses while there is any: {named}{more}"
 
 

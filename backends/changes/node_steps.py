@@ -15,7 +15,6 @@ from backends.changes.platform_step import (
     PlatformStep,
     WatchedStep,
     backend_for,
-    closing,
     common,
     gpu_pods,
     named,
@@ -32,6 +31,7 @@ from backends.contract import (
     StepFailed,
 )
 from backends.domain import ApiRequest, NodeControl, Stack, clean
+from backends.feed import closing
 
 DONE_OR_BEGUN = frozenset({"success", "rebooting"})
 """States of a MIG layout that is not to be asked for again."""

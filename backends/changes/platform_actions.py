@@ -16,7 +16,7 @@ from backends.changes import not_now
 from backends.changes.change import Change, Target, new_id
 from backends.changes.nearest import nearest
 from backends.changes.node_steps import CordonStep, MigLabelStep
-from backends.changes.platform_step import backend_for, closing
+from backends.changes.platform_step import backend_for
 from backends.changes.pod_steps import DrainedStep, EvictStep, PodRef, RestartStep, evicted, wait_seconds
 from backends.changes.radius import with_radius
 from backends.changes.side_effects import DRIVER_WARNINGS, ENDS_GPU_PODS, SIDE_EFFECTS
@@ -35,6 +35,7 @@ from backends.contract import (
     UpgradesDrivers,
 )
 from backends.domain import Act, Owner, Stack, StackNode, Verb, clean
+from backends.feed import closing
 from backends.rights import not_seen
 
 STARTING_SECONDS: dict[str, float] = {"driver": 1500.0, "vgpu-manager": 1500.0}

@@ -9,21 +9,20 @@ import contextlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from backends.changes.change import BlastRadius, Permission, Preview, Undetermined, counted
+from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.changes.step import PLATFORM, Hopeless, Reach, Step, Told, Verdict
 from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
-from backends.domain import ApiRequest, DrainPlan, DrainPod
+from backends.domain import ApiRequest, DrainPlan, DrainPod, plural
 from backends.domain import Permission as Right
+from backends.feed import closing
 
 ASKED = "SelfSubjectAccessReview"
 NO_MODELS = Undetermined("the models they serve", "no Triton server was asked")
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 
 async def backend_for(reach: Reach, capability: type[T]) -> T:
@@ -47,16 +46,6 @@ async def reviewed(reach: Reach, rights: Sequence[Right], what_for: str) -> tupl
         said = f"{ASKED}: {answer.reason}" if answer.reason else ASKED
         found.append(Permission(str(answer.permission), answer.allowed, f"{said}, for {what_for}"))
     return tuple(found)
-
-
-@asynccontextmanager
-async def closing(values: AsyncIterator[V]) -> AsyncIterator[AsyncIterator[V]]:
-    try:
-        yield values
-    finally:
-        close = getattr(values, "aclose", None)
-        if close is not None:
-            await close()
 
 
 class WatchedStep(Step):
@@ -181,4 +170,4 @@ def radius_of_pods(pods: Sequence[DrainPod]) -> BlastRadius:
 def named(pods: Sequence[str], most: int = 4) -> str:
     """`3 pods: a, b, c`; a long list is cut."""
     more = f" and {len(pods) - most} more" if len(pods) > most else ""
-    return f"{counted(len(pods), 'pod')}: {', '.join(pods[:most])}{more}"
+    return f"{plural(len(pods), 'pod')}: {', '.join(pods[:most])}{more}"

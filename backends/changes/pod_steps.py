@@ -13,7 +13,6 @@ from backends.changes.platform_step import (
     PlatformStep,
     WatchedStep,
     backend_for,
-    closing,
     common,
     drain_plan,
     gpu_pods,
@@ -25,6 +24,7 @@ from backends.changes.step import Hopeless, Reach, Told, Verdict
 from backends.contract import DrainsNodes, FollowsPods, Gone, Held, NotAllowed, Refused, RestartsPods, StepFailed
 from backends.domain import DrainPlan, DrainPod, Owner, PodControl
 from backends.domain import Permission as Right
+from backends.feed import closing
 
 HELD_SECONDS = 180.0
 """How long an eviction that a PodDisruptionBudget forbids is asked for again."""

@@ -15,10 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from backends.changes.actor import Actor
-from backends.changes.change import counted
 from backends.changes.places import places_from_json
 from backends.contract import GpudeckError
-from backends.domain import Identity, clean
+from backends.domain import Identity, clean, plural
 
 VERSION = 1
 TEXT_LIMIT = 2_000
@@ -182,7 +181,7 @@ class ChangeRecord:
             kept = sum(each.state is StepState.KEPT for each in self.steps)
             unseen = sum(each.state is StepState.APPLIED for each in self.steps)
             notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
-            place = f"{self.status}, {counted(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
+            place = f"{self.status}, {plural(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
         return place + _because(self.why)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from backends.changes.platform_step import backend_for, closing
+from backends.changes.platform_step import backend_for
 from backends.changes.step import Reach
 from backends.contract import GpudeckError, ReportsStack
 from backends.domain import Stack
+from backends.feed import closing
 
 STACK_SECONDS = 10.0
 

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import BlastRadius, Preview, counted
+from backends.changes.change import BlastRadius, Preview
 from backends.changes.node_steps import NodeStep
 from backends.changes.platform_step import (
     PlatformStep,
     WatchedStep,
     backend_for,
-    closing,
     common,
     drain_plan,
     gpu_pods,
@@ -24,7 +23,8 @@ from backends.changes.platform_step import (
 from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
-from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy
+from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy, plural
+from backends.feed import closing
 
 UPGRADE_SECONDS = 3600.0
 """A driver that is compiled on the node takes up to 20 minutes, after everything that holds a GPU has ended."""
@@ -83,7 +83,7 @@ def queue_said(node: str, stack: Stack | None) -> str:
     shown = ", ".join(begun[:4]) + (f" and {len(begun) - 4} more" if len(begun) > 4 else "")
     verb = "is" if len(begun) == 1 else "are"
     full = 0 < at_once <= len(begun)
-    said = f"{counted(len(begun), 'upgrade')}{most} {verb} under way ({shown})"
+    said = f"{plural(len(begun), 'upgrade')}{most} {verb} under way ({shown})"
     return f"queued: {said}" if full else f"the operator has not begun it; {said}"
 
 

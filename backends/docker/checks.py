@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backends.contract import GpudeckError, NotAllowed
-from backends.docker import fabric
 from backends.docker.about import About
 from backends.domain import Node, NodeGpuCapacity, NodeReading, NotPermitted, Permission, clean
 from backends.domain.stack import (
@@ -18,6 +17,7 @@ from backends.domain.stack import (
     StackHealth,
     StackNode,
 )
+from backends.fabric import SERVICE, is_dark, is_joining, is_switched
 
 CDI_KIND = "nvidia.com/gpu"
 READ_ENGINE = Permission("get", "info")
@@ -42,8 +42,8 @@ class Facts:
     @property
     def denied(self) -> NotPermitted | None:
         """What the engine refuses to this user."""
-        refused = isinstance(self.answer, NotAllowed)
-        return NotPermitted(f"the engine of {self.reading.name}", READ_ENGINE) if refused else None
+        refused, node = isinstance(self.answer, NotAllowed), self.reading.name
+        return NotPermitted(f"the engine of {node}", READ_ENGINE, node) if refused else None
 
 
 Verdict = tuple[OperandPhase, str | None, str | None]
@@ -140,16 +140,17 @@ def _fabric(facts: Facts) -> Verdict:
     node = facts.node
     if node is None:
         return UNKNOWN
-    service = _service("nvidia-fabricmanager")(facts)
+    service = _service(SERVICE)(facts)
     absent = service[0] in (OperandPhase.OFF, OperandPhase.UNKNOWN)
-    switched = fabric.switched(node)
+    switched = is_switched(node.gpus)
     if switched is False:
         return OperandPhase.OFF, None, "no NVSwitch here"
-    if absent and fabric.is_guest(node):
+    guest = bool(node.gpus) and all(gpu.vgpu.is_guest for gpu in node.gpus)
+    if guest and (absent or switched is None):
         return OperandPhase.OFF, None, "this is a virtual machine: its host configures the fabric"
     if switched is None and absent:
         return OperandPhase.UNKNOWN, None, "the links were not read: whether there are NVSwitches is not known"
-    if any(gpu.fabric.state in fabric.JOINING for gpu in node.gpus) or fabric.dark(node):
+    if is_dark(node.gpus) or any(map(is_joining, node.gpus)):
         return _unjoined(service)
     return service
 

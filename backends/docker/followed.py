@@ -67,7 +67,8 @@ class Followed:
                         await self._read(changed)
                         await self._clock.sleep(READING_SECONDS)
             except NotAllowed as error:
-                self.refused = NotPermitted(f"the containers of {self._engine.node}: {error.message}", READ_CONTAINERS)
+                node = self._engine.node
+                self.refused = NotPermitted(f"the containers of {node}: {error.message}", READ_CONTAINERS, node)
             except GpudeckError as error:
                 self.unread = (Unread(self._engine.node, error.message),)
             except Exception as error:  # noqa: BLE001 - the other nodes are read whatever this engine says

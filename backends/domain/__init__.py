@@ -73,10 +73,10 @@ if TYPE_CHECKING:
         UpgradePolicy,
         node_named,
     )
-    from backends.domain.text import clean
+    from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
     from backends.domain.unfinished import UnfinishedChange
-    from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads, by_container
+    from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads
 
 __all__ = [
     "CLOCK_EVENT_REASONS",
@@ -175,9 +175,9 @@ __all__ = [
     "Vgpu",
     "Workload",
     "Workloads",
-    "by_container",
     "clean",
     "node_named",
+    "plural",
     "short_bus_id",
 ]
 

@@ -33,6 +33,8 @@ class NotPermitted:
     """In words: the pods of team-a."""
     permission: Permission
     """The right that would show it."""
+    node: str | None = None
+    """By whose engine it is refused, for that node alone; None: by the platform of the whole site."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,11 @@ class Vgpu:
     license_product: str | None = None
     license_expiry: str | None = None
 
+    @property
+    def is_guest(self) -> bool:
+        """We are inside of a virtual machine: what it sees of PCIe and the fabric is the hypervisor's making."""
+        return self.mode in ("vgpu", "passthrough")
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:

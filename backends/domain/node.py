@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from backends.domain.gpu import Gpu
 from backends.domain.host import Host
@@ -160,6 +161,7 @@ class Event:
         return self.gpu_index is not None and self.gpu_index == gpu.index
 
 
+@lru_cache(maxsize=8192)
 def short_bus_id(bus_id: str) -> str:
     """00000000:9B:00.0 and 0000:9b:00 are the same slot: domain, bus and device in lower case."""
     domain, _, rest = bus_id.lower().partition(":")

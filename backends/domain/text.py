@@ -42,3 +42,8 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
     if len(head) > limit or len(text) > limit * 8:
         head = head[: limit - 1] + "…"
     return head
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """`1 error`, `2 errors`, `12,000 errors`."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

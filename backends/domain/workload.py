@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backends.domain.access import NotPermitted
@@ -128,13 +127,3 @@ class Workloads:
 
     def of_node(self, node: str) -> tuple[Workload, ...]:
         return tuple(item for item in self.items if item.node == node)
-
-
-def by_container(workloads: Iterable[Workload]) -> dict[str, Workload]:
-    """Container id -> its workload: the join with `GpuProcess.container_id`."""
-    return {
-        container.id: workload
-        for workload in workloads
-        for container in workload.containers
-        if container.id is not None
-    }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backends.feed.follow import Follow
     from backends.feed.history import History, Point, window_start
     from backends.feed.stamps import Stamps
-    from backends.feed.tasks import end
+    from backends.feed.tasks import closing, end
     from backends.feed.topic import Reading, Topic, Unwatch
     from backends.feed.track import Step
 
@@ -35,6 +35,7 @@ __all__ = [
     "SystemClock",
     "Topic",
     "Unwatch",
+    "closing",
     "end",
     "problem_of",
     "window_start",
@@ -53,6 +54,7 @@ _HOMES = {
     "Point": "history",
     "window_start": "history",
     "Stamps": "stamps",
+    "closing": "tasks",
     "end": "tasks",
     "Reading": "topic",
     "Topic": "topic",

@@ -97,14 +97,6 @@ async def take_back_driver_upgrade(api: Api, node: str, former: str, *, dry_run:
     await _send(api, requests.upgrade_back(node, former), dry_run)
 
 
-async def pod_uid(api: Api, namespace: str, name: str) -> str | None:
-    """Tells a pod from its successor of the same name; None when there is none."""
-    try:
-        return word(table(await api.get(PODS.path(namespace, name)), "metadata"), "uid") or None
-    except Gone:
-        return None
-
-
 async def follow_node(api: Api, clock: Clock, node: str) -> AsyncIterator[NodeControl]:
     """The node as it is now and at every change, watched."""
     selector = {"fieldSelector": f"metadata.name={node}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack, Unreachable
 from backends.domain import LogSource, NotPermitted, Stack, Workload, Workloads, clean, node_named
-from backends.platform import closing
+from backends.feed import closing
 from backends.rights import not_seen
 
 ENGINES = frozenset({"docker"})

@@ -10,9 +10,8 @@ from enum import StrEnum
 
 from backends.contract import Backend, Clock, GpudeckError, ListsContainers, NotAllowed, TailsLogs
 from backends.domain import Container, LogBatch, LogLine, LogQuery, LogSource
-from backends.feed import end, problem_of
+from backends.feed import closing, end, problem_of
 from backends.logs.store import LogStore, note
-from backends.platform import closing
 
 RATE_SECONDS = 2.0
 """Over how long the rate is an average."""

@@ -21,7 +21,6 @@ from backends.domain import (
     NodeControl,
     Permission,
     PodControl,
-    Route,
     SiteSpec,
     Stack,
     Workloads,
@@ -111,13 +110,6 @@ class OpenShift:
                 yield workloads
         finally:
             await stacks.aclose()  # type: ignore[attr-defined]
-
-    async def routes(self, namespace: str | None = None) -> tuple[Route, ...]:
-        """The routes of a namespace, or of the cluster, by namespace and name: where served models are reached from
-        outside. Raises `GpudeckError`."""
-        listing = await self.api.get(ROUTES.path(namespace))
-        found = (route_of(raw) for raw in entries(listing, "items"))
-        return tuple(sorted(found, key=lambda route: (route.namespace, route.name)))
 
     async def monitoring_url(self) -> str | None:
         """Where thanos-querier answers PromQL from outside; None without such a route, or when it may not be read."""

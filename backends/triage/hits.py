@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from backends.domain import Gpu, GpuProcess, Hit, Node, Workload, clean
+from backends.domain import Gpu, GpuProcess, Hit, Node, Workload, clean, plural
 from backends.ownership import Ownership, owner_words
-from backends.triage.words import gib, plural
+from backends.triage.words import gib
 
 HITS_KEPT = 16
 TOLD_APART = 2

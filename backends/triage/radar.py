@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, Gpu, Severity
+from backends.domain import Evidence, Finding, Gpu, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.memory import Increase
 from backends.triage.rule import finding, of_gpu
 from backends.triage.rules.clocks import is_slowed
 from backends.triage.state import NodeView, Peer, PeerClass, SiteState, load_class
-from backends.triage.words import duration, plural
+from backends.triage.words import duration
 
 MIN_PEERS = 7
 """Other GPUs in the class: an eight-GPU node has as many. Below it nothing is claimed."""

@@ -31,8 +31,6 @@ from backends.triage.memory import NodeMemory
 CURRENT_SECONDS = 30.0
 """A value older than this, or than `CURRENT_BEATS` fast beats if that is more, is not judged."""
 CURRENT_BEATS = 15
-GIVEN_UP_CLASSES = frozenset({"vgpu", "passthrough"})
-"""Virtualization modes of a guest: what it sees of PCIe and the fabric is the hypervisor's making."""
 CONSUMER_WORDS = ("geforce", "titan", "quadro", "rtx")
 """In the name of a board made for desks: no persistence daemon, and heat limits that are met every day."""
 
@@ -82,13 +80,6 @@ class NodeView:
         """The GPU that `event` is about, as it was last seen."""
         gpus = () if self.last is None else self.last.gpus
         return next((gpu for gpu in gpus if event.is_of(gpu)), None)
-
-
-@lru_cache(maxsize=8192)
-def slot(bus_id: str) -> str:
-    """NVML's 00000000:9B:00.0 and the kernel log's 0000:9b:00 are one slot: 0000:9b:00."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{domain[-4:]}:{rest.partition('.')[0]}"
 
 
 class Peer(NamedTuple):
@@ -227,10 +218,6 @@ def machine_of(view: NodeView) -> Machine | None:
         # Where the rest is known this need not be: half a board without its switches tells of none.
         view.memory.was_switched and not (total and view.node.cpu_count),
     )
-
-
-def is_guest(gpu: Gpu) -> bool:
-    return gpu.vgpu.mode in GIVEN_UP_CLASSES
 
 
 def is_consumer(gpu: Gpu) -> bool:

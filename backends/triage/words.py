@@ -24,11 +24,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} days"
 
 
-def plural(count: int, noun: str, many: str | None = None) -> str:
-    """`1 error`, `2 errors`, `12,000 errors`."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
-
-
 def listed(items: Iterable[object], most: int = 6) -> str:
     """`0, 3 and 5`; beyond `most` the rest is counted."""
     words = [str(item) for item in items]

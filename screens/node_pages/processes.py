@@ -118,8 +118,9 @@ class ProcessesPage(NodePage):
         self.grid.glyphs = view.glyphs
         self.grid.set_sort(self.order.column, self.order.reverse)
         self.grid.set_columns(ALONE_COLUMNS if view.platform is None else COLUMNS)
+        name, ownership = view.reading.name, view.ownership
         self.grid.set_rows(
-            LazyRows([each.key for each in found], lambda index: process_row(found[index], now, stale, view.ownership))
+            LazyRows([each.key for each in found], lambda at: process_row(found[at], name, now, stale, ownership))
         )
         line = [] if node is None else summary_of(node, every, view.glyphs)
         line += missing(view.ownership, view.ownership_problem, view.platform, view.glyphs)
@@ -177,8 +178,8 @@ class ProcessesPage(NodePage):
             open_logs(self.app, target, here)
             return
         said = without_log(view.platform, view.ownership, view.ownership_problem)
-        unlogged = process_without_log(each.process, view.reading.name, view.platform, view.ownership)
-        self.notify(said or unlogged, timeout=4, markup=False)
+        said = said or process_without_log(each.process, view.reading.name, view.platform, view.ownership)
+        self.notify(said, timeout=4, markup=False)
 
     def action_sort_next(self) -> None:
         self._step_sort(1)

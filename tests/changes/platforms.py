@@ -15,11 +15,10 @@ from backends.changes.change import Change
 from backends.changes.desk import ChangeDesk
 from backends.changes.platform_actions import Wish, plan
 from backends.domain import ChangeSpec, SiteSpec, Stack
-from backends.feed import ManualClock, SystemClock
+from backends.feed import ManualClock, SystemClock, closing
 from backends.lab.hardware import SimNode, fleet
 from backends.lab.kube.cluster import KINDS, POLICY_NAME
 from backends.lab.kube.service import KubeService
-from backends.platform import closing
 from backends.site import Site
 from tests.lab.client import busy_moment
 

@@ -146,23 +146,12 @@ def test_what_is_not_known_is_said() -> None:
         ("containers that hold it and run nothing", "docker is silent")
     ]
     assert change().radius.undetermined[0].why == "the platform tells of none on the node"
-    refused = NotPermitted("the containers of a100: permission denied", Permission("containers", "list"))
-    half = mig_change(
-        site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(Workloads((), (refused,)))
-    )
-    assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (refused.what, True)
-    silent = Unread(NODE, "the Docker engine of a100 does not answer")
-    for unread, told in (
-        (silent, (silent.why, True)),
-        (replace(silent, node="b200"), ("the platform tells of none on the node", False)),
+    refused = NotPermitted("the containers of a100: permission denied", Permission("list", "containers"), NODE)
+    silent, elsewhere = Unread(NODE, "a100 does not answer"), Unread("h100", "h100 does not answer")
+    for known, why, uncounted in (
+        (Workloads((), (refused,)), refused.what, True),
+        (Workloads(unread=(silent,)), silent.why, True),
+        (Workloads(unread=(elsewhere,)), "the platform tells of none on the node", False),
     ):
-        half = mig_change(
-            site="lab",
-            node=NODE,
-            gpu=GPU,
-            lines=lines,
-            reason="x",
-            now=NOW,
-            ownership=Ownership(Workloads((), (), (unread,))),
-        )
-        assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == told
+        half = mig_change(site="lab", node=NODE, gpu=GPU, lines=lines, reason="x", now=NOW, ownership=Ownership(known))
+        assert (half.radius.undetermined[0].why, half.radius.undetermined[0].uncounted) == (why, uncounted)

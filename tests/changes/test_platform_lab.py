@@ -19,12 +19,12 @@ from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
 from backends.domain import Stack, UpgradePolicy
+from backends.feed import closing
 from backends.kubernetes.mig_layouts import names_in
 from backends.lab.hardware import SimNode
 from backends.lab.kube.cluster import KINDS, POLICY_NAME
 from backends.lab.kube.objects import mig_config
 from backends.lab.kube.operands import OperandFault
-from backends.platform import closing
 from tests.changes.platforms import NODE, Bench, bench, on
 from tests.lab.client import busy_moment
 

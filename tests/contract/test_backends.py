@@ -43,9 +43,9 @@ from backends.domain import (
     Permission,
     StackHealth,
     Verb,
-    by_container,
 )
-from backends.platform import closing
+from backends.feed import closing
+from backends.ownership import Ownership
 from tests.conftest import NOT_PROMISED
 from tests.contract.docker_world import lab_docker, real_docker
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld
@@ -205,7 +205,9 @@ async def test_two_readers_see_the_same(backend: Backend, world: World) -> None:
 
 async def test_a_workload_is_joined_from_its_container_to_what_was_deployed(backend: Backend, world: World) -> None:
     found = await until(can(backend, ListsWorkloads).workloads(), lambda workloads: True)
-    workload = by_container(found.items)[world.container_id]
+    joined = Ownership(found).container(world.container_id)
+    assert joined is not None
+    workload, _ = joined
     assert (workload.namespace, workload.name, workload.node) == (world.namespace, world.pod, world.node)
     assert workload.owner is not None
     assert (workload.owner.kind, workload.owner.name) == world.owner

@@ -121,6 +121,13 @@ class Admin:
     async def get(self, wanted: Raw) -> Raw:
         return await self.api.get(_path(wanted))
 
+    async def uid(self, wanted: Raw) -> str | None:
+        """Tells an object from its successor of the same name; None when there is none."""
+        try:
+            return str((await self.get(wanted))["metadata"]["uid"])
+        except Gone:
+            return None
+
     async def delete(self, wanted: Raw) -> None:
         await self.api.send("DELETE", _path(wanted), query={"gracePeriodSeconds": 0})
 

@@ -70,7 +70,7 @@ async def test_a_change_waits_as_long_as_a_busy_server_asks(on: Busy) -> None:
     on.faults.too_many, on.faults.retry_after = 2, 7
     await actions.evict(on.api, "team-a", "a", "v1", dry_run=False)
     assert on.clock.slept == [7, 7]
-    assert await actions.pod_uid(on.api, "team-a", "a") is None
+    assert await on.admin.uid(objects.pod("a", namespace="team-a")) is None
 
 
 @pytest.mark.parametrize(("retry_after", "waits"), [(7, PATIENT_TRIES - 1), (20, 1), (40, 0)])
@@ -81,7 +81,7 @@ async def test_it_does_not_wait_for_ever_and_has_done_nothing_then(on: Busy, ret
     assert not isinstance(caught.value, Held)
     assert on.clock.slept == [retry_after] * waits
     on.faults.too_many = 0
-    assert await actions.pod_uid(on.api, "team-a", "a") is not None
+    assert await on.admin.uid(objects.pod("a", namespace="team-a")) is not None
 
 
 async def test_a_budget_is_named_and_not_waited_for_here(on: Busy) -> None:

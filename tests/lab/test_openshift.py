@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from backends.domain import Stack
+from backends.feed import closing
 from backends.openshift.backend import OpenShift
-from backends.platform import closing
 from tests.contract.lab_server import KINDS, LabKube
 from tests.kube import objects, openshift_objects
 from tests.kube.admin import Admin

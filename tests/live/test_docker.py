@@ -16,7 +16,7 @@ from backends.docker import DockerBackend
 from backends.domain import DockerSpec, Fleet, GpuProcess, NodeSpec, SiteSpec, SshSpec
 from backends.domain.log import LogQuery, LogSource
 from backends.domain.stack import OperandPhase
-from backends.domain.workload import GpuRequest, Owner, Workload, by_container
+from backends.domain.workload import GpuRequest, Owner, Workload
 from backends.feed import SystemClock
 from backends.nodes.local import LocalTransport
 from backends.nodes.probe_host import Host
@@ -80,7 +80,9 @@ async def test_containers_come_with_their_gpus_owner_and_id(dockerd: Dockerd) ->
             "dgx01",
             "Running",
         )
-        assert by_container(found.items)[identity] is asked
+        joined = Ownership(found).container(identity)
+        assert joined is not None
+        assert joined[0] is asked
         environment, plain = named(found.items, "environment"), named(found.items, "plain")
         assert environment is not None
         assert environment.gpus == (GpuRequest("environment"),)

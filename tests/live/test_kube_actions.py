@@ -50,14 +50,14 @@ async def upgrade_step(kube: Admin) -> str:
 
 
 async def test_a_pod_that_was_restarted_is_another_one(api: Api, kube: Admin) -> None:
-    before = await actions.pod_uid(api, "team-a", "work")
+    before = await kube.uid(objects.pod("work", namespace="team-a"))
     assert before is not None
     await actions.restart_pod(api, "team-a", "work", dry_run=True)
-    assert await actions.pod_uid(api, "team-a", "work") == before
+    assert await kube.uid(objects.pod("work", namespace="team-a")) == before
     await kube.delete(objects.pod("work", namespace="team-a"))
-    assert await actions.pod_uid(api, "team-a", "work") is None
+    assert await kube.uid(objects.pod("work", namespace="team-a")) is None
     await kube.create(objects.pod("work", node="dgx01", namespace="team-a"))
-    assert await actions.pod_uid(api, "team-a", "work") not in {None, before}
+    assert await kube.uid(objects.pod("work", namespace="team-a")) not in {None, before}
 
 
 async def test_a_mig_change_is_followed_from_the_label_to_its_success(api: Api, kube: Admin) -> None:
@@ -126,7 +126,7 @@ async def test_the_server_itself_refuses_to_take_back_an_upgrade_that_began_mean
 
 
 async def test_a_pod_of_the_same_name_with_another_uid_is_left_alone(api: Api, kube: Admin) -> None:
-    uid = await actions.pod_uid(api, "team-a", "work")
+    uid = await kube.uid(objects.pod("work", namespace="team-a"))
     with pytest.raises(Refused):
         await actions.restart_pod(api, "team-a", "work", uid="another", dry_run=False)
     with pytest.raises(Refused):

@@ -65,12 +65,13 @@ async def test_the_reading_role_reads_openshift_too(cluster: Admin, kube_server:
         openshift_objects.subscription(),
         openshift_objects.install_plan(),
         openshift_objects.service_version(),
+        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
     )
     backend = OpenShift.open(context(kube_server.kubeconfig("viewer")))
     assert await backend.probe() == "4.18.3"
     stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster)
     assert stack.not_permitted == ()
-    assert await backend.routes() == ()
+    assert await backend.monitoring_url() == "https://thanos.apps.example.com"
     await backend.close()
 
 

@@ -171,8 +171,9 @@ def hgx(state: str, *, name: str = A100, count: int = 8, down: bool = True) -> N
 
 
 @pytest.mark.parametrize("service", ["failed", "inactive"])
-def test_an_a100_baseboard_without_its_fabric_manager_lets_no_cuda_start(service: str) -> None:
-    found = only(hgx(service), "fabric-manager")
+@pytest.mark.parametrize("name", [A100, "NVIDIA H100 80GB HBM3"])
+def test_a_baseboard_without_its_fabric_manager_lets_no_cuda_start(service: str, name: str) -> None:
+    found = only(hgx(service, name=name), "fabric-manager")
     assert found.severity is CRITICAL
     assert any("802" in line.text for line in found.evidence)
 

@@ -57,7 +57,7 @@ NODE = Node(
 
 
 def texts(each: Listed, now: float = NOW) -> list[str]:
-    return [cell.text if isinstance(cell, Cell) else cell for cell in process_row(each, now, False).cells]
+    return [cell.text if isinstance(cell, Cell) else cell for cell in process_row(each, "dgx01", now, False).cells]
 
 
 def pids(node: Node, order: Order) -> list[int]:
@@ -155,7 +155,7 @@ def test_an_empty_list_says_what_was_looked_at() -> None:
 
 def test_a_lost_gpu_shows_its_last_processes_dimmed() -> None:
     lost = replace(gpu(0, process(1)), lost=True)
-    assert process_row(Listed(lost, process(1)), NOW, False).dim
+    assert process_row(Listed(lost, process(1)), "dgx01", NOW, False).dim
     assert said(Node(gpus=(replace(lost, processes=None),))) == ""
 
 

@@ -9,8 +9,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from backends.allocation import InUse
 from backends.docker.checks import CHECKS
 from backends.domain import (
+    Fleet,
+    GpuProcess,
     MigManagerState,
     NodeGpuCapacity,
     Operand,
@@ -26,11 +29,12 @@ from backends.kubernetes.operands import OPERANDS as KUBERNETES_OPERANDS
 from screens.help import HelpScreen
 from screens.stack_fields import STACK_FIELDS, stack_fields, stack_subject, stack_values
 from screens.stack_rows import OPERAND_WIDTH, SHORT
-from tests.tui.consoles import Opened, grid, opened, settled
-from tests.tui.fleets import HOSTILE, NOW
+from tests.tui.consoles import Opened, build, grid, opened, settled, spec_of
+from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import OPERANDS, blocked, changing, stack, well
 from tests.tui.test_snapshots import LARGE, SMALL, SnapCompare, one_terminal  # noqa: F401 - an autouse fixture
 from tests.tui.test_stack_screen import console, selected, to_stack
+from tests.workloads import container_id, owned, pod
 from tui.chrome.command_line import CommandLine
 from tui.chrome.footer import Footer
 from tui.widgets.filter import FilterError, parse
@@ -54,6 +58,12 @@ def waits(name: str) -> StackNode:
         os="Ubuntu 24.04.2 LTS",
         runtime="containerd://2.0.5",
     )
+
+
+def cut(name: str) -> StackNode:
+    """All of its whole GPUs are held, of its MIG instances some are free and one is out."""
+    counts = (ResourceCount("nvidia.com/gpu", 4, 4, 4), ResourceCount("nvidia.com/mig-1g.10gb", 28, 27, 3))
+    return replace(well(name), capacity=NodeGpuCapacity(counts, mig_strategy="mixed"))
 
 
 NODES = (well("dgx01"), blocked("dgx02"), changing("dgx03"), waits("hgx04"))
@@ -90,8 +100,10 @@ NODES = (well("dgx01"), blocked("dgx02"), changing("dgx03"), waits("hgx04"))
         ("gpus=na", "dgx03"),
         ("allocatable<4", "dgx02 hgx04"),
         ("requested>0", "dgx01"),
-        ("used=na", "dgx03 hgx04"),
+        ("requested=na", "dgx03 hgx04"),
         ("free>1", "dgx01"),
+        ("instances=na", "dgx03"),
+        ("used=na", "dgx01 dgx02 dgx03 hgx04"),
         ("version<580", "hgx04"),
         ("kernel~nvidia", "dgx02"),
         ("os~ubuntu runtime~containerd", "hgx04"),
@@ -105,6 +117,26 @@ NODES = (well("dgx01"), blocked("dgx02"), changing("dgx03"), waits("hgx04"))
 def test_a_filter_narrows_the_nodes(text: str, names: str) -> None:
     match = parse(text, stack_fields(OPERANDS))
     assert [node.name for node in NODES if match.matches(stack_subject(node))] == names.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("gpus=4 & allocatable=4 & requested=4 & free=0", True),
+        ("instances=28 & allocatable_instances=27 & requested_instances=3 & free_instances=24", True),
+        ("used=1 & used_instances=2", True),
+        ("gpus=32 | free>=1", False),
+    ],
+)
+def test_gpus_and_mig_instances_are_never_added_up(text: str, holds: bool) -> None:
+    assert parse(text, STACK_FIELDS).matches(stack_subject(cut("hgx05"), InUse(1, 2))) is holds
+
+
+def test_under_the_single_strategy_an_instance_is_a_gpu() -> None:
+    counts = (ResourceCount("nvidia.com/gpu", 7, 7, 3),)
+    node = replace(well("hgx06"), capacity=NodeGpuCapacity(counts, gpus=7, mig_strategy="single"))
+    subject = stack_subject(node, InUse(0, 2))
+    assert parse("gpus=7 & free=4 & used=2 & instances=0 & used_instances=0", STACK_FIELDS).matches(subject)
 
 
 def test_a_site_has_the_operands_that_are_deployed_there() -> None:
@@ -218,6 +250,18 @@ async def test_a_saved_filter_of_operands_works_here() -> None:
         await on.until(lambda: any("Saved as @nodriver" in each for each in on.notices), "saved")
         await typed(on, "@nodriver")
         assert [row.key for row in grid(on).rows] == ["dgx02", "dgx03"]
+
+
+async def test_what_is_used_is_what_has_a_process_of_a_pod() -> None:
+    busy = replace(h100(), processes=(GpuProcess(7, "compute", "root", "python", container_id=container_id("a")),))
+    fleet = Fleet((reading("dgx01", busy), reading("dgx02", replace(h100(), processes=()))))
+    async with opened(build(spec_of(fleet, platform="kubernetes"), values={"lab": fleet})) as on:
+        on.site.ownership.publish(owned(pod("a", node="dgx01")), NOW)
+        await to_stack(on, stack(well("dgx01"), well("dgx02"), well("dgx03")))
+        for text, names in (("used=0", ["dgx02"]), ("used>=1", ["dgx01"]), ("used=na", ["dgx03"])):
+            await typed(on, text)
+            await on.until(lambda names=names: [row.key for row in grid(on).rows] == names, text)  # type: ignore[misc]
+            await on.press("escape")
 
 
 async def test_a_filter_before_the_first_reading_waits_for_it() -> None:

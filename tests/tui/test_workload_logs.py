@@ -43,8 +43,8 @@ LLAMA = replace(
     pod("llama-0"), containers=(Container("server", container_id("llama-0")), Container("proxy", container_id("proxy")))
 )
 PODS = owned(LLAMA, pod("train-0", namespace="team-vision"))
+SILENT, ELSEWHERE = Unread("dgx01", "dgx01 does not answer"), Unread("dgx02", "dgx02 does not answer")
 DENIED = NotPermitted("pods of team-b", Permission("list", "pods", "team-b"))
-SILENT = Unread("dgx01", "the Docker engine of dgx01 does not answer")
 STACK_FINDING = replace(
     LOST, subject=Subject("dgx02"), hits=(), steps=(NextStep("screen", "look at the GPU stack", "stack"),)
 )
@@ -110,8 +110,8 @@ async def test_l_opens_the_container_that_a_process_runs_in() -> None:
         ("kubernetes", PODS, None, "pid 11 runs in no container: kubernetes has no log of it."),
         ("docker", PODS, "gone", f"docker does not tell whose container {container_id('gone')[:12]} is"),
         ("kubernetes", owned(denied=(DENIED,)), "llama-0", "list pods in team-b is not permitted."),
-        ("docker", owned(unread=(SILENT,)), "llama-0", "is: the Docker engine of dgx01 does not answer"),
-        ("docker", owned(unread=(replace(SILENT, node="dgx02"),)), "llama-0", "is: it has no log of it."),
+        ("docker", owned(unread=(SILENT,)), "gone", f"{container_id('gone')[:12]} is: dgx01 does not answer."),
+        ("docker", owned(unread=(ELSEWHERE,)), "gone", f"{container_id('gone')[:12]} is: it has no log of it."),
     ],
 )
 async def test_a_process_without_a_log_says_why_in_a_line(

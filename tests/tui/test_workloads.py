@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, Unread, clean
+from backends.domain import Fleet, Gpu, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, Unread, clean
 from backends.ownership import Ownership
 from screens.cells import CELL_INDEX
 from screens.finding_fields import FINDING_FIELDS
@@ -90,7 +90,7 @@ def detail(on: Opened) -> str:
 def test_each_gpu_names_who_holds_most_of_it_and_how_many_more() -> None:
     node = FLEET.nodes[0].node
     assert node is not None
-    assert [gpu_cell(gpu, PODS).text for gpu in node.gpus] == [
+    assert [gpu_cell(gpu, "dgx01", PODS).text for gpu in node.gpus] == [
         "team-search/llama-70b +1",
         "team-search/llama-70b",
         HOST.text,
@@ -106,20 +106,24 @@ def test_each_gpu_names_who_holds_most_of_it_and_how_many_more() -> None:
 def test_not_told_and_not_permitted_are_not_nobody() -> None:
     node = FLEET.nodes[0].node
     assert node is not None
-    assert {gpu_cell(gpu, None) for gpu in node.gpus} == {UNKNOWN}
+    assert {gpu_cell(gpu, "dgx01", None) for gpu in node.gpus} == {UNKNOWN}
     assert node_cell(node.gpus, None) is UNKNOWN
     partly = owned(denied=[DENIED])
-    assert gpu_cell(node.gpus[3], partly) is UNKNOWN
-    assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
-    assert process_cells(process("gone", 1), PODS) == (STRANGE, Cell(""))
-    assert process_cells(process("tokenizer", 1), PODS)[1] == Cell("none", "dim")
+    assert gpu_cell(node.gpus[3], "dgx01", partly) is UNKNOWN
+    assert process_cells(process("gone", 1), "dgx01", partly) == (UNKNOWN, UNKNOWN)
+    assert process_cells(process("gone", 1), "dgx01", PODS) == (STRANGE, Cell(""))
+    assert process_cells(process("tokenizer", 1), "dgx01", PODS)[1] == Cell("none", "dim")
 
 
 def test_what_was_left_out_is_told_and_makes_no_container_a_stranger() -> None:
     cut = [Unread("dgx01", "7 containers of dgx01 are left out"), Unread("dgx02", "dgx02 does not answer")]
     partly = owned(unread=cut)
-    assert process_cells(process("gone", 1), partly) == (UNKNOWN, UNKNOWN)
-    assert process_cells(process(None, 1), partly)[0] is HOST
+    for node in ("dgx01", "dgx02"):
+        assert process_cells(process("gone", 1), node, partly) == (UNKNOWN, UNKNOWN)
+        assert process_cells(process(None, 1), node, partly)[0] is HOST
+    strange = Gpu(processes=(process("gone", 1),))
+    assert process_cells(process("gone", 1), "dgx03", partly)[0] is STRANGE, "what runs there is known"
+    assert (gpu_cell(strange, "dgx02", partly), gpu_cell(strange, "dgx03", partly)) == (UNKNOWN, STRANGE)
     (cell,) = missing(partly, None, "docker", UNICODE)
     assert cell.text.endswith("7 containers of dgx01 are left out and 1 more")
     assert missing(owned(), None, "docker", UNICODE) == []

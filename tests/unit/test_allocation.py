@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, InUse, in_use, in_use_by_node, mismatches
+from backends.allocation import SETTLE_SECONDS, YOUNG_SECONDS, InUse, in_use, in_use_by_node
 from backends.domain import (
     Container,
     Fleet,
@@ -31,6 +31,7 @@ from backends.domain import (
     Workloads,
 )
 from backends.ownership import NOBODY, Ownership
+from tests.workloads import mismatches
 
 NOW = 1_764_060_000.0
 WHOLE = (GpuRequest("nvidia.com/gpu", 1),)
@@ -240,6 +241,13 @@ def test_a_lost_gpu_hides_nothing_of_the_others() -> None:
 )
 def test_what_cannot_be_joined_to_its_work_is_not_known(unknown: InUse | None) -> None:
     assert unknown is None
+
+
+def test_an_engine_that_does_not_answer_hides_what_is_in_use_on_its_own_node_alone() -> None:
+    seen = fleet((process("a"),)).nodes[0]
+    for silent, known in (("dgx02", InUse(1, 0)), ("dgx01", None)):
+        unread = (Unread(silent, f"the engine of {silent} does not answer"),)
+        assert in_use(seen, stack(), Ownership(Workloads((POD,), unread=unread))) == known
 
 
 def test_what_is_in_use_is_told_by_the_platform_s_name_of_the_node() -> None:

@@ -11,7 +11,7 @@ from backends.contract import GpudeckError, NotAllowed, SiteContext, Unreachable
 from backends.docker import DockerBackend
 from backends.docker.backend import SECOND_LOOK_SECONDS
 from backends.domain import Fleet, Node, NodeReading, NodeSpec, NodeState, OperandPhase, SiteSpec, Stack, StackNode
-from backends.platform import closing
+from backends.feed import closing
 from tests.unit.test_docker_values import ENGINE
 
 GONE = Unreachable("the container engine of dgx01 gave no answer in 10 s", "systemctl status docker")

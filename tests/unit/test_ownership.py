@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.allocation import mismatches
 from backends.domain import (
     Fleet,
     Gpu,
@@ -27,7 +26,7 @@ from backends.domain import (
     Workload,
 )
 from backends.ownership import NOBODY, Ownership, asked_words, owner_words, owners
-from tests.workloads import container_id, owned, pod
+from tests.workloads import container_id, mismatches, owned, pod
 
 NOW = 1_764_060_000.0
 NAMES = ("a", "b", "c", "d")
@@ -106,6 +105,17 @@ def test_what_may_not_be_read_is_known() -> None:
     assert owned(pod("a"), unread=[cut]).complete_on("dgx02")
     assert not owned(pod("a"), denied=[denied]).complete_on("dgx02")
     assert owned(pod("a"), unread=[ended]).complete
+
+
+def test_why_not_all_of_a_node_was_read_is_one_sentence() -> None:
+    cut = Unread("dgx01", "7 containers of dgx01 are left out")
+    denied = NotPermitted("the pods of team-b", Permission("list", "pods", "team-b"))
+    assert owned(pod("a"), unread=[cut]).gap_on("dgx01.example.com") == cut.why
+    assert owned(pod("a"), unread=[cut]).gap_on("dgx02") is None
+    assert owned(pod("a"), denied=[denied]).gap_on("dgx02") == "list pods in team-b is not permitted"
+    by_engine = NotPermitted("the containers of dgx01: permission denied", Permission("list", "containers"), "dgx01")
+    assert owned(pod("a"), denied=[by_engine]).gap_on("dgx01") == by_engine.what
+    assert owned(pod("a"), denied=[by_engine]).complete_on("dgx02")
     assert (NOBODY.platform, owned(pod("a")).platform) == (None, "kubernetes")
 
 

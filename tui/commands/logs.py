@@ -26,8 +26,8 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 async def _print(spec: SiteSpec, query: LogQuery, arguments: argparse.Namespace) -> int:
+    from backends.feed import closing
     from backends.logs.find import find
-    from backends.platform import closing
     from backends.site import Site
 
     site = Site(spec)

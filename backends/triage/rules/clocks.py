@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
-from backends.triage.state import NodeView, is_consumer, is_guest
-from backends.triage.words import plural
+from backends.triage.state import NodeView, is_consumer
 
 NEAR_SHUTDOWN_CELSIUS = 3
 """So little below the shutdown limit the work is as good as lost."""
@@ -157,11 +156,11 @@ def limited(view: NodeView) -> Iterator[Finding]:
 
 def _is_limited(gpu: Gpu) -> bool:
     limit, default = gpu.power.limit_watts, gpu.power.default_limit_watts
-    return limit is not None and default is not None and not is_guest(gpu) and 0 < limit < LIMITED_SHARE * default
+    return limit is not None and default is not None and not gpu.vgpu.is_guest and 0 < limit < LIMITED_SHARE * default
 
 
 def has_power_limits(gpu: Gpu) -> bool:
-    return gpu.power.limit_watts is not None and gpu.power.default_limit_watts is not None and not is_guest(gpu)
+    return gpu.power.limit_watts is not None and gpu.power.default_limit_watts is not None and not gpu.vgpu.is_guest
 
 
 def _degrees_to_shutdown(gpu: Gpu) -> int | None:

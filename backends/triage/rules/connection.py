@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, NextStep, NodeReading, NodeState, Severity, Subject
+from backends.domain import Evidence, Finding, NextStep, NodeReading, NodeState, Severity, Subject, plural
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import NodeView, SiteState
-from backends.triage.words import duration, plural
+from backends.triage.words import duration
 
 MIN_NODES = 4
 """A site's own clock is doubted only against so many nodes."""

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject, plural
 from backends.triage import steps
 from backends.triage.boards import Boards
 from backends.triage.rule import GPUDECK, finding, of_node
-from backends.triage.state import Machine, NodeView, SiteState, is_guest, machine_of
-from backends.triage.words import listed, plural, ranges
+from backends.triage.state import Machine, NodeView, SiteState, machine_of
+from backends.triage.words import listed, ranges
 
 MIN_PEERS = 3
 """Other nodes of the same kind: with fewer, nobody can say which of them is the odd one."""
@@ -86,7 +86,7 @@ def vbios(state: SiteState) -> Iterator[Finding]:
     holders: dict[tuple[str, str, str], dict[str, tuple[NodeView, list[int]]]] = {}
     for view in state.views:
         for gpu in view.gpus:
-            if gpu.name is None or gpu.board_part_number is None or gpu.vbios is None or is_guest(gpu):
+            if gpu.name is None or gpu.board_part_number is None or gpu.vbios is None or gpu.vgpu.is_guest:
                 continue
             board = (gpu.name, gpu.board_part_number)
             boards[board][gpu.vbios] += 1

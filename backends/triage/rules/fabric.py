@@ -12,7 +12,7 @@ from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject
 from backends.fabric import IN_USE, NOT_RUNNING, SERVICE, is_dark, is_switched, service_state
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
-from backends.triage.state import NodeView, is_guest
+from backends.triage.state import NodeView
 from backends.triage.words import duration, ranges
 
 BOOT_SECONDS = 600.0
@@ -36,13 +36,13 @@ def not_ready(view: NodeView) -> Iterator[Finding]:
     for state, claims in _UNREADY.items():
         if state == "in_progress" and view.uptime is None:
             continue
-        waiting = [gpu for gpu in view.gpus if gpu.fabric.state == state and not is_guest(gpu)]
+        waiting = [gpu for gpu in view.gpus if gpu.fabric.state == state and not gpu.vgpu.is_guest]
         if waiting:
             yield _unready(view, waiting, state, *claims)
     failed = [
         gpu
         for gpu in view.gpus
-        if gpu.fabric.state == "completed" and gpu.fabric.status not in (None, 0) and not is_guest(gpu)
+        if gpu.fabric.state == "completed" and gpu.fabric.status not in (None, 0) and not gpu.vgpu.is_guest
     ]
     if failed:
         yield _unready(view, failed, "completed with an error", *_FAILED)
@@ -74,7 +74,7 @@ def _unready(view: NodeView, gpus: list[Gpu], state: str, claim: str, many: str)
 def unhealthy(view: NodeView) -> Iterator[Finding]:
     for gpu in view.gpus:
         told = _HEALTH.get(gpu.fabric.health or "")
-        if told is None or is_guest(gpu):
+        if told is None or gpu.vgpu.is_guest:
             continue
         severity, claim = told
         yield finding(
@@ -122,7 +122,7 @@ def manager_down(view: NodeView) -> Iterator[Finding]:
 
 
 def in_fabric(gpu: Gpu) -> bool:
-    return gpu.fabric.state in IN_USE and not is_guest(gpu)
+    return gpu.fabric.state in IN_USE and not gpu.vgpu.is_guest
 
 
 def tells_health(gpu: Gpu) -> bool:
@@ -138,7 +138,7 @@ def _service(view: NodeView) -> str | None:
 
 
 def _switched(view: NodeView) -> bool:
-    return is_switched(view.gpus, was_switched=view.memory.was_switched)
+    return is_switched(view.gpus, was_switched=view.memory.was_switched) is True
 
 
 def _subject(view: NodeView, gpus: list[Gpu]) -> Subject:

@@ -7,11 +7,11 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from backends.domain import Disk, Evidence, Finding, RdmaPort, Severity
+from backends.domain import Disk, Evidence, Finding, RdmaPort, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import NodeView, SiteState
-from backends.triage.words import gib, plural
+from backends.triage.words import gib
 
 GIB = 1024**3
 NEARLY_FULL_PERCENT = 5.0

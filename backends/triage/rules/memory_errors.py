@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity
+from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps, xids
 from backends.triage.rule import NVML_H, finding, of_gpu
 from backends.triage.rules.xid import victims
 from backends.triage.state import NodeView
-from backends.triage.words import duration, plural
+from backends.triage.words import duration
 
 RECENT_SECONDS = 86_400.0
 UNCORRECTED_XIDS = frozenset({48, 94, 95, 140, 171, 172})

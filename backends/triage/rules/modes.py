@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backends.domain import Evidence, Finding, Gpu, Severity
+from backends.domain import Evidence, Finding, Gpu, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
-from backends.triage.state import NodeView, is_consumer, is_guest
-from backends.triage.words import plural, ranges
+from backends.triage.state import NodeView, is_consumer
+from backends.triage.words import ranges
 
 STUCK_SECONDS = 360.0
 """The MIG manager of the GPU Operator is done within six minutes; what pends longer is stuck."""
@@ -105,7 +105,7 @@ def persistence(view: NodeView) -> Iterator[Finding]:
 
 
 def wants_persistence(gpu: Gpu) -> bool:
-    return gpu.persistence is not None and not is_guest(gpu) and not is_consumer(gpu)
+    return gpu.persistence is not None and not gpu.vgpu.is_guest and not is_consumer(gpu)
 
 
 def prohibited(view: NodeView) -> Iterator[Finding]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.domain import Evidence, Finding, Gpu, Link, NextStep, Severity
+from backends.domain import Evidence, Finding, Gpu, Link, NextStep, Severity, plural
 from backends.nvlinks import missed_links
 from backends.triage import hits, steps, xids
 from backends.triage.rule import GPUDECK, finding, of_gpu
 from backends.triage.state import NodeView
-from backends.triage.words import duration, plural, ranges
+from backends.triage.words import duration, ranges
 
 ERRORS_SECONDS = 600.0
 ERRORS_MANY = 100

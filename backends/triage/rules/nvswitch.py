@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backends.domain import Event, Evidence, Finding, NextStep, Severity
+from backends.domain import Event, Evidence, Finding, NextStep, Severity, plural, short_bus_id
 from backends.triage import hits, steps
 from backends.triage.rule import finding, of_node
-from backends.triage.state import NodeView, slot
+from backends.triage.state import NodeView
 from backends.triage.sxids import MEANINGS, OTHER
-from backends.triage.words import plural, ranges
+from backends.triage.words import ranges
 
 FATAL_SECONDS = 86_400.0
 NON_FATAL_SECONDS = 3600.0
@@ -52,7 +52,7 @@ def _finding(view: NodeView, rule: str, severity: Severity, events: list[Event])
     meaning = _meaning(first)[0]
     grave = "fatal error" if severity is Severity.CRITICAL else "error"
     claim = f"NVSwitch {grave} (SXID {first.code}): {meaning}"
-    switches = sorted({slot(event.pci_bus_id) for event in events if event.pci_bus_id})
+    switches = sorted({short_bus_id(event.pci_bus_id) for event in events if event.pci_bus_id})
     where = f"{plural(len(switches), 'switch', 'switches')}: {', '.join(switches)}"
     evidence = [Evidence(f"SXID {event.code}: {event.text}", event.at, "kernel log") for event in events]
     evidence = [*evidence[: EVIDENCE_KEPT - 2], Evidence(where, None, "kernel log")]

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from backends.domain import Evidence, Finding, Gpu, NextStep, Severity
+from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_gpu
-from backends.triage.state import Machine, NodeView, SiteState, is_guest, load_class, machine_of
-from backends.triage.words import duration, plural
+from backends.triage.state import Machine, NodeView, SiteState, load_class, machine_of
+from backends.triage.words import duration
 
 MIN_PEERS = 3
 """Other GPUs of the same model on the node: with fewer, what is usual there is not known."""
@@ -59,11 +59,11 @@ def slow_generation(state: SiteState) -> Iterator[Finding]:
 
 
 def has_width(gpu: Gpu) -> bool:
-    return gpu.pcie.width is not None and gpu.pcie.max_width is not None and not is_guest(gpu)
+    return gpu.pcie.width is not None and gpu.pcie.max_width is not None and not gpu.vgpu.is_guest
 
 
 def has_generation(gpu: Gpu) -> bool:
-    return gpu.pcie.generation is not None and gpu.pcie.max_generation is not None and not is_guest(gpu)
+    return gpu.pcie.generation is not None and gpu.pcie.max_generation is not None and not gpu.vgpu.is_guest
 
 
 def has_replays(gpu: Gpu) -> bool:
@@ -101,7 +101,7 @@ def _judged(state: SiteState, figure: Figure) -> Iterator[Finding]:
 
 def _is_slow(gpu: Gpu, figure: Figure) -> bool:
     now, most = figure.value(gpu), figure.most(gpu)
-    return bool(now and most and now < most) and not is_guest(gpu)
+    return bool(now and most and now < most) and not gpu.vgpu.is_guest
 
 
 def _around(view: NodeView, gpu: Gpu, figure: Figure) -> list[int]:

@@ -17,11 +17,12 @@ from backends.domain import (
     Severity,
     Stack,
     Subject,
+    plural,
 )
 from backends.triage import steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.state import SiteState
-from backends.triage.words import listed, plural
+from backends.triage.words import listed
 
 ACCESS_CODES = frozenset({"auth-refused", "not-permitted", "host-key-unknown", "host-key-changed"})
 """Codes of a `Problem` that are about who asks, not about whether anybody answers."""

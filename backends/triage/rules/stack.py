@@ -18,11 +18,12 @@ from backends.domain import (
     StackNode,
     Subject,
     Workload,
+    plural,
 )
 from backends.triage import hits, steps
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
-from backends.triage.words import listed, plural
+from backends.triage.words import listed
 
 LINES_TOLD = 4
 EVENTS_TOLD = 2

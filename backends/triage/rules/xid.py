@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject
+from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, plural
 from backends.triage import hits, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
-from backends.triage.words import plural
 
 INCIDENT_SECONDS = 120.0
 """An XID this soon after another on the same GPU belongs to the same incident."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from backends.domain import GpuRequest, Owner, Workload, by_container
+from backends.domain import GpuRequest, Owner, Workload, Workloads
 from backends.kubernetes.keeping import container_id, pod_of
 from backends.kubernetes.objects import OwnerRef
 from backends.kubernetes.workloads import Builder
+from backends.ownership import Ownership
 from tests.kube import objects as kube
 
 
@@ -38,7 +39,7 @@ def test_a_process_s_container_leads_to_its_pod() -> None:
     container = found.containers[0]
     assert container.id is not None
     assert len(container.id) == 64
-    assert by_container([found])[container.id] is found
+    assert Ownership(Workloads((found,))).container(container.id) == (found, container)
     assert found.owner == Owner("Job", "train")
 
 
