@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backends.domain import READ_LOG
 from screens.triage_rows import state_of
 from tui.widgets import units
 from tui.widgets.cells import fit, inert
@@ -25,7 +26,7 @@ MOST_EVIDENCE = 24
 MOST_FOLDED = 12
 MOST_EARLIER = 3
 MOST_COMMAND_LINES = 12
-JUMP_KEY, CHANGE_KEY = "enter", "d"
+JUMP_KEY, CHANGE_KEY, LOG_KEY = "enter", "d", "l"
 
 Group = list[Line]
 
@@ -180,10 +181,17 @@ def _steps(finding: Finding, page: Page) -> Group:
     lines = _step_lines(f"[{JUMP_KEY}] ", said, page)
     for step in finding.steps:
         if step is not jump:
-            lines += _step_lines(f"[{CHANGE_KEY}] " if can_change(step) else "", step.text, page)
+            lines += _step_lines(_key(step), step.text, page)
             lines += _command(step.target, page) if _typed(step) else []
     head, *rest = lines
     return [(*_lead("next", []), *head), *((*_lead("", []), *line) for line in rest)]
+
+
+def _key(step: NextStep) -> str:
+    """The key that does it here, as it stands before the step."""
+    if can_change(step):
+        return f"[{CHANGE_KEY}] "
+    return f"[{LOG_KEY}] " if step.text == READ_LOG else ""
 
 
 def can_change(step: NextStep) -> bool:

@@ -66,7 +66,7 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         self._say("minutes-label", Cell(f"minutes (1 to {self._window.most_minutes})"))
         needed = " (enter goes on)" if self._window.spec.require_reason else " (may be empty)"
         self._say("reason-label", Cell(f"reason{needed}"))
-        self.query_one("#window-minutes", Input).focus()
+        self.query_one("#window-reason", Input).focus()  # the minutes are a good guess already
         self._draw()
 
     def _say(self, name: str, *cells: Cell) -> None:

@@ -236,10 +236,11 @@ class Console(ChangingConsole):
     def _grow_old(self) -> None:
         """Ages grow while nothing is received: then, and only then, the screen is drawn without a reading."""
         self._alert()
-        if self.summary is not None and self.summary.failed:
-            self._fleet_changed(None)
-            if isinstance(self.screen, LiveScreen):
-                self.screen.redraw()
+        self._fleet_changed(None)
+        if self.summary is None or not (self.summary.failed or self.summary.oldest):
+            return
+        if isinstance(self.screen, LiveScreen):
+            self.screen.redraw()
 
     # What header, footer and palette ask
 

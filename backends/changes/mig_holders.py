@@ -13,6 +13,9 @@ from backends.changes.platform_step import NO_MODELS
 from backends.domain import Gpu, GpuRequest, Workload, plural
 from backends.ownership import Ownership
 
+HELD_BYTES = 2 * 1024**3
+"""The driver's own share of a GPU is below this."""
+
 NOT_ASKED = "no platform was asked"
 _CDI = "nvidia.com/gpu="
 _UUID_LEAST = len("GPU-12345678")
@@ -111,6 +114,10 @@ def _unknown(
 ) -> Iterable[Undetermined]:
     if gpu.processes is None:
         yield Undetermined("the processes on the GPU", "they could not be read", uncounted=True)
+    if not gpu.processes and not gpu.mig.enabled and (gpu.memory.used_bytes or 0) >= HELD_BYTES:
+        held = f"{(gpu.memory.used_bytes or 0) / 1024**3:.1f} GiB"
+        why = "it may be of a process that this login does not see, or of one that died"
+        yield Undetermined(f"who holds {held} of its memory", why, uncounted=True)
     if gpu.processes_omitted:
         yield Undetermined(f"{gpu.processes_omitted} more processes", "the probe lists no more", uncounted=True)
     if strange:

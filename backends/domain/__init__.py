@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backends.domain.cluster import ClusterRelease, OlmOperator, Route
     from backends.domain.drain import DrainPlan, DrainPod
     from backends.domain.finding import (
+        READ_LOG,
         Acknowledgement,
         Check,
         Earlier,
@@ -82,6 +83,7 @@ __all__ = [
     "CLOCK_EVENT_REASONS",
     "EVENT_KINDS",
     "PCIE_LEVELS",
+    "READ_LOG",
     "AccessReview",
     "Acknowledgement",
     "Act",

@@ -49,6 +49,10 @@ class Evidence:
     """nvml, kernel log, peers, ssh, host."""
 
 
+READ_LOG = "read its log"
+"""The text of a step that the console does too: it shows the log."""
+
+
 @dataclass(frozen=True, slots=True)
 class NextStep:
     """Something to do about it."""

@@ -45,7 +45,8 @@ class Past:
         """A finding that was told and no longer stands has recovered; one that is folded into another has not."""
         for name, (finding, causes) in self._told.items():
             if name not in told and not any(map(self._is_active, causes)):
-                self._recovered.add(self.with_earlier(self.at_worst(finding)), now)
+                if self._rule_of(finding).recovers:
+                    self._recovered.add(self.with_earlier(self.at_worst(finding)), now)
                 self._earlier.pop(name, None)
                 self._note_over(name, now)
         for name in told:

@@ -46,6 +46,8 @@ class Rule:
     """What it says needs current values: while the node does not answer, its findings are neither so nor over."""
     about_platform: Literal["stack", "workloads"] | None = None
     """What it says needs this answer of the platform: while there is none, its findings are neither so nor over."""
+    recovers: bool = True
+    """Its end is worth a line among what recovered."""
     dated: bool = False
     """When it began is told by its evidence, not by when the console first saw it."""
     tells_duration: bool = False

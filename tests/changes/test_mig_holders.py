@@ -14,6 +14,7 @@ from backends.domain import (
     Gpu,
     GpuProcess,
     GpuRequest,
+    Memory,
     Mig,
     NotPermitted,
     Owner,
@@ -137,6 +138,22 @@ def test_a_reset_hits_the_whole_gpu_and_needs_its_name() -> None:
     assert busy.radius.containers == ("team-search/jupyter-1",)
     assert busy.typed_name == "a100 gpu0"
     assert made(replace(waiting, processes=())).typed_name == "a100 gpu0"
+
+
+def test_memory_that_nobody_is_seen_to_hold_may_be_somebodys() -> None:
+    held = replace(h100(0), index=0, processes=(), memory=Memory(total_bytes=80 << 30, used_bytes=41 << 30))
+    lines = ["nvidia-smi -i 0 -mig 1"]
+
+    def made(gpu: Gpu) -> Change:
+        return mig_change(
+            site="lab", node=NODE, gpu=gpu, lines=lines, reason="x", now=NOW, ownership=Ownership(Workloads())
+        )
+
+    unknown = [each for each in made(held).radius.undetermined if each.uncounted]
+    assert [each.what for each in unknown] == ["who holds 41.0 GiB of its memory"]
+    assert made(held).typed_name == "a100 gpu0"
+    free = replace(held, memory=Memory(total_bytes=80 << 30, used_bytes=600 << 20))
+    assert made(free).typed_name is None
 
 
 def test_what_is_not_known_is_said() -> None:

@@ -15,8 +15,9 @@ from backends.changes.lock import Owner, SiteLock, lock_path
 from backends.changes.record import JournalCorrupt
 from backends.changes.unfinished import UnfinishedChanges
 from backends.contract import JournalFailed
-from backends.domain import NodeSpec, Severity, SiteSpec, UnfinishedChange
+from backends.domain import Fleet, NodeSpec, Severity, SiteSpec, UnfinishedChange
 from backends.site import Site
+from backends.triage.engine import Triager
 from tests.changes.steps import NOW, change_of
 from tests.changes.test_journal import ACTOR
 
@@ -36,6 +37,7 @@ def leave(state: Path, *events: tuple[str, dict[str, Any]], change_id: str = "20
     return journal
 
 
+RUNNING = UnfinishedChange("c1", "drain dgx01", "bob@head01", "running", "step 2 of 4", "PATCH", NOW, True, (), True)
 CUT_OFF: tuple[tuple[str, dict[str, Any]], ...] = (
     ("applying", {"step": 0}),
     ("verified", {"step": 0}),
@@ -143,6 +145,16 @@ async def test_one_that_runs_is_told_to_every_console_and_is_no_unfinished_one(t
     assert told.claim.startswith(f"a change of {ACTOR.label} runs: ")
     assert told.claim.endswith(", step 2 of 4")
     assert [step.kind for step in told.steps] == ["screen"]
+
+
+def test_a_change_that_ran_has_not_recovered() -> None:
+    triager, unfinished = Triager(SiteSpec(SITE)), RUNNING
+    triager.unfinished = (unfinished,)
+    (told,) = triager.run(Fleet(), (), NOW).findings
+    triager.unfinished = ()
+    after = triager.run(Fleet(), (), NOW + 6)
+    assert told.rule == "change-running"
+    assert (after.findings, after.recovered) == ((), ())
 
 
 async def test_without_a_state_directory_nothing_is_judged(tmp_path: Path) -> None:

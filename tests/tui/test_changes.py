@@ -49,7 +49,7 @@ async def changing(state: Path, size: tuple[int, int] = (80, 24), **options: Any
 async def open_window(console: Opened, reason: str = "INC-42") -> None:
     await console.press("w")
     await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the write window")
-    await console.press("enter", *reason, "enter", "enter")
+    await console.press(*reason, "enter", "enter")
     await console.until(lambda: "WRITE" in console.lines[0], "the mark in the header")
 
 
@@ -95,10 +95,10 @@ async def test_a_reason_is_asked_for_and_the_most_minutes_hold(state: Path) -> N
         await console.press("w")
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen))
         assert "a write window needs a reason" in console.text
-        await console.press("enter", "enter", "enter")
+        await console.press("enter", "enter")
         assert isinstance(console.app.screen, WriteWindowScreen) is False
         assert console.lines[0].rstrip().endswith("READ-ONLY")
-        await console.press("w", "9", "9", "9", "enter", *"why", "enter")
+        await console.press("w", "shift+tab", "9", "9", "9", "enter", *"why", "enter")
         assert "lasts 1 to 60 minutes" in console.text
         assert focused(console) == "window-cancel"
         await console.press("escape")

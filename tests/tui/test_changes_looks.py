@@ -64,7 +64,7 @@ def question(change: Change, words: str, *keys: str) -> Run:
         await settled(pilot)
         await pilot.press("w")
         await until(pilot, "Write window of lab")
-        await pilot.press("enter", *"INC-42", "enter", "enter")
+        await pilot.press(*"INC-42", "enter", "enter")
         await until(pilot, "WRITE 15:00")
         assert isinstance(pilot.app, Console)
         pilot.app.changing.propose(change)

@@ -185,7 +185,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # What gpudeck itself has begun.
     Rule("change-running", "running changes", (_I,), unfinished.tells_changes, judge_site=unfinished.running,
-         timed=True, about_values=False, raise_seconds=0.0, first_seconds=0.0, clear_seconds=0.0),
+         timed=True, recovers=False, about_values=False, raise_seconds=0.0, first_seconds=0.0, clear_seconds=0.0),
     Rule("change-unfinished", "unfinished changes", (_W, _I), unfinished.tells_changes,
          judge_site=unfinished.left_open, timed=True, about_values=False, dated=True, raise_seconds=0.0,
          first_seconds=0.0, clear_seconds=0.0),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from backends.domain import (
+    READ_LOG,
     Blocker,
     Evidence,
     Finding,
@@ -239,7 +240,7 @@ def _steps(state: SiteState, subject: Subject, blocker: Blocker) -> Iterator[Nex
         pod, space = shlex.quote(operand.pod), shlex.quote(operand.namespace)
         if operand.container:
             container = shlex.quote(operand.container)
-            yield steps.command("read its log", f"{tool} -n {space} logs {pod} -c {container} --tail=100")
+            yield steps.command(READ_LOG, f"{tool} -n {space} logs {pod} -c {container} --tail=100")
         yield steps.command("see its events", f"{tool} -n {space} describe pod {pod}")
     elif operand.operand in BY_HAND and operand.daemon_set is None:
         hand = BY_HAND[operand.operand]
