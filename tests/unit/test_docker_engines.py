@@ -16,7 +16,7 @@ from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import DockerBackend
 from backends.docker.engine import Engine
 from backends.docker.listing import CONTAINERS_LIMIT
-from backends.domain import DockerSpec, Fleet, NodeSpec, SiteSpec
+from backends.domain import DockerSpec, Fleet, Node, NodeReading, NodeSpec, NodeState, SiteSpec
 from backends.domain.stack import OperandPhase
 from backends.feed import SystemClock
 from backends.nodes.local import LocalTransport
@@ -104,7 +104,8 @@ async def site_of(*engines: RawEngine) -> AsyncIterator[DockerBackend]:
         nodes = tuple(NodeSpec(str(engine.port)) for engine in engines)
         site = SiteSpec("test", nodes=nodes, platform="docker", docker=DockerSpec(url="tcp://127.0.0.1:{node}"))
         access: Any = LocalTransport()
-        backend = DockerBackend.open(SiteContext(site, SystemClock(), lambda _node: access, Fleet))
+        fleet = Fleet(tuple(NodeReading(node.name, NodeState.LIVE, Node(node.name), 0.0, None) for node in nodes))
+        backend = DockerBackend.open(SiteContext(site, SystemClock(), lambda _node: access, lambda: fleet))
         try:
             async with asyncio.timeout(WAIT):
                 yield backend
