@@ -311,6 +311,7 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         for words in (
             "● running",
             "1/2",
+            "applying: draining: 2 of 5 pods gone",
             "applying, its effect is not known",
             "stops it before its next step",
             "running: alice@head01, step 1 of 2, applying",
