@@ -89,7 +89,7 @@ def change_sections(
     style = STATUS_STYLE[word]
     state: list[Line] = [(Cell(f"{glyphs.of(style)} {word}", style), Cell(f"  {_when(record, now)}", "dim"))]
     state += folded(record.why, width, style) if record.why else ()
-    state += [] if record.ended else _reached(record, width)
+    state += [] if record.ended else _reached(record, width, running)
     if record.waits_until is not None:
         state += folded(f"its effect is waited for {_left(record.waits_until - now)} more at most", width, "accent")
     if running and view.held.owner is not None:
@@ -106,13 +106,15 @@ def change_sections(
     ]
 
 
-def _reached(record: ChangeRecord, width: int) -> list[Line]:
+def _reached(record: ChangeRecord, width: int, running: bool) -> list[Line]:
     index = record.reached
     if index is None:
         return [*folded("no step had begun", width)]
     step = record.steps[index]
     lines = [*folded(f"came to step {index + 1} of {len(record.steps)}: {_what(step)}", width)]
-    if step.effect is Effect.UNKNOWN:
+    if running and record.progress and step.state in (StepState.APPLYING, StepState.UNDOING):
+        lines += folded(f"{step.state}: {record.progress}", width, "accent")
+    elif step.effect is Effect.UNKNOWN:
         lines += folded(f"{step.state}: its effect is not known", width, "warn")
     return lines
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from backends.changes import budgets
 from backends.changes.change import BlastRadius, Permission, Preview
 from backends.changes.platform_step import (
     PlatformStep,
@@ -177,8 +178,9 @@ class EvictStep(PlatformStep):
         try:
             await self._evict(reach, dry_run=True)
         except Held as error:
-            waits = f"it is asked for again for {self.apply_seconds / 60:.0f} min, then the drain stops"
-            return Preview((), (f"{self.pod.title} may not be evicted now: {error.message} {waits}",))
+            waits = f"it is asked for again for {budgets.span(self.apply_seconds)}, then the drain stops"
+            said = budgets.refusal(error.message)
+            return Preview((), (f"{self.pod.title} may not be evicted now: {said}; {waits}",))
         except Gone:
             return Preview((f"{self.pod.title} is gone already",))
         except NotAllowed as error:
@@ -193,12 +195,13 @@ class EvictStep(PlatformStep):
             try:
                 return await self._send(reach, dry_run=False)
             except Held as error:
-                if reach.clock.monotonic() + AGAIN_SECONDS > deadline:
-                    said = f"{self.pod.title} may not be evicted: {error.message}"
+                left = deadline - reach.clock.monotonic()
+                if left < AGAIN_SECONDS:
+                    said = f"{self.pod.title} may not be evicted: {budgets.refusal(error.message)}"
                     raise StepFailed(
                         said, f"asked for {self.apply_seconds:.0f} s; {error.hint}", untouched=True
                     ) from error
-                told(f"{self.pod.title}: {error.message}; asked again in {AGAIN_SECONDS:.0f} s")
+                told(budgets.hold(error.message, self.apply_seconds, left))
             except (NotAllowed, Refused) as error:
                 raise StepFailed(error.message, error.hint, untouched=True) from error
             await reach.clock.sleep(AGAIN_SECONDS)

@@ -104,14 +104,19 @@ class DockerBackend:
             await self._context.clock.sleep(STACK_SECONDS)
 
     async def _facts(self, name: str) -> Facts:
-        reading = self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
+        answer: About | GpudeckError
         try:
-            return Facts(reading, await self._about(name, patient=reading.state is NodeState.LIVE))
+            answer = await self._about(name, patient=self._reading(name).state is NodeState.LIVE)
         except GpudeckError as error:
-            return Facts(reading, error)
+            answer = error
         except Exception as error:  # noqa: BLE001 - the other nodes are told of whatever this engine says
             said = f"the container engine of {name} cannot be read: {type(error).__name__}"
-            return Facts(reading, GpudeckError(said, ""))
+            answer = GpudeckError(said, "")
+        # As the node is by now: the connection that the engine was asked through may be the one that is gone.
+        return Facts(self._reading(name), answer)
+
+    def _reading(self, name: str) -> NodeReading:
+        return self._context.fleet().get(name) or NodeReading(name, NodeState.CONNECTING, None, None, None)
 
     async def _about(self, name: str, *, patient: bool) -> About:
         """What the engine tells of itself; one that answered before, or was never asked, is asked twice before it

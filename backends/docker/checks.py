@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backends.contract import GpudeckError, NotAllowed
+from backends.contract import GpudeckError, NotAllowed, Unreachable
 from backends.docker.about import About
-from backends.domain import Node, NodeGpuCapacity, NodeReading, NotPermitted, Permission, clean
+from backends.domain import Node, NodeGpuCapacity, NodeReading, NodeState, NotPermitted, Permission, clean
 from backends.domain.stack import (
     Blocker,
     Operand,
@@ -21,6 +22,10 @@ from backends.fabric import SERVICE, is_dark, is_joining, is_switched
 
 CDI_KIND = "nvidia.com/gpu"
 READ_ENGINE = Permission("get", "info")
+OF_DRIVER = frozenset({"no-driver", "nvml-missing", "nvml-failed", "driver-mismatch"})
+"""Codes of problems that the node itself tells of its driver."""
+ANSWERS = OF_DRIVER | {"driver-hangs", "no-python", "probe-failed", "version-mismatch"}
+"""Codes of problems of a node that is reached all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,14 @@ class Facts:
 
     @property
     def node(self) -> Node | None:
-        return self.reading.node
+        """What is so on the node now; None where that is not known."""
+        return self.reading.node if self.reading.is_current else None
+
+    @property
+    def reached(self) -> bool:
+        """The way to the node is open, whatever is wrong there."""
+        problem = self.reading.problem
+        return self.reading.state is NodeState.LIVE or (problem is not None and problem.code in ANSWERS)
 
     @property
     def engine(self) -> About | None:
@@ -52,12 +64,25 @@ READY: Verdict = (OperandPhase.READY, None, None)
 UNKNOWN: Verdict = (OperandPhase.UNKNOWN, None, None)
 
 
+def _unread(reading: NodeReading) -> Verdict:
+    """Of what only the node could tell, while it does not: the node's own problem, and when it was last read."""
+    last, problem = reading.node, reading.problem
+    code, why = "not-read", "the node has not answered yet"
+    if problem is not None:
+        code, why = problem.code, problem.message
+    elif last is not None and last.stall is not None:
+        code, why = "driver-hangs", last.stall.told
+    if last is not None and reading.at is not None:
+        why += f"; last read {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(reading.at))}"
+    return OperandPhase.UNKNOWN, code, why
+
+
 def _driver(facts: Facts) -> Verdict:
     node, problem = facts.node, facts.reading.problem
-    if problem is not None and problem.code in ("no-driver", "nvml-missing", "nvml-failed", "driver-mismatch"):
+    if problem is not None and problem.code in OF_DRIVER:
         return OperandPhase.FAILING, problem.code, problem.message
     if node is None:
-        return OperandPhase.UNKNOWN, None, None if problem is None else problem.message
+        return _unread(facts.reading)
     return READY if node.driver else UNKNOWN
 
 
@@ -66,6 +91,8 @@ def _engine(facts: Facts) -> Verdict:
         return READY
     if facts.denied is not None:
         return OperandPhase.UNKNOWN, f"not permitted: {facts.denied.permission}", facts.answer.message
+    if not facts.reached and isinstance(facts.answer, Unreachable):
+        return _unread(facts.reading)
     return OperandPhase.FAILING, "unreachable", facts.answer.message
 
 
@@ -73,7 +100,7 @@ def _toolkit(facts: Facts) -> Verdict:
     """The NVIDIA runtime in the engine's configuration, or CDI devices: either lets containers have GPUs."""
     engine = facts.engine
     if engine is None:
-        return UNKNOWN
+        return UNKNOWN if facts.reached else _unread(facts.reading)
     if engine.nvidia_runtime:
         return READY
     by_cdi = _has_cdi(facts)
@@ -111,13 +138,15 @@ def _has_cdi(facts: Facts) -> bool | None:
 def _cdi(facts: Facts) -> Verdict:
     by_cdi = _has_cdi(facts)
     if by_cdi is None:
-        return UNKNOWN
+        return UNKNOWN if facts.reached else _unread(facts.reading)
     return READY if by_cdi else (OperandPhase.OFF, None, "no CDI device of NVIDIA: nvidia-ctk cdi generate")
 
 
 def _service(*names: str) -> Callable[[Facts], Verdict]:
     def check(facts: Facts) -> Verdict:
-        services = facts.node.host.services if facts.node is not None else None
+        if facts.node is None:
+            return _unread(facts.reading)
+        services = facts.node.host.services
         for service in services or ():
             if service.name.removesuffix(".service") in names and service.state != "missing":
                 phase = _SERVICE_PHASES.get(service.state or "", OperandPhase.UNKNOWN)
@@ -139,7 +168,7 @@ def _fabric(facts: Facts) -> Verdict:
     """Fabric Manager, needed where the GPUs hang on NVSwitches; where they do not, its unit may well have failed."""
     node = facts.node
     if node is None:
-        return UNKNOWN
+        return _unread(facts.reading)
     service = _service(SERVICE)(facts)
     absent = service[0] in (OperandPhase.OFF, OperandPhase.UNKNOWN)
     switched = is_switched(node.gpus)
@@ -208,7 +237,7 @@ def stack_node(facts: Facts) -> StackNode:
             blocker = blocker or Blocker(state, check.operand.title, log_problem=hint or None)
         elif phase is OperandPhase.WAITING and cause is not None:
             blocked[check.operand.key] = cause
-    node = facts.node
+    node = facts.reading.node
     return StackNode(
         name=facts.reading.name,
         health=_health(states, blocker),
@@ -219,7 +248,16 @@ def stack_node(facts: Facts) -> StackNode:
         kernel=None if node is None else node.kernel,
         os=None if node is None else node.os,
         runtime=_runtime(facts.engine),
+        notes=_notes(facts, blocker),
     )
+
+
+def _notes(facts: Facts, blocker: Blocker | None) -> tuple[str, ...]:
+    """Why little is known of the node, where nothing that is known blocks it."""
+    if blocker is not None or facts.node is not None:
+        return ()
+    _, _, why = _unread(facts.reading)
+    return (clean(f"not known now: {why}", 300),)
 
 
 def _runtime(engine: About | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,6 +189,9 @@ async def test_killed_in_the_middle_of_a_drain_the_journal_tells_the_step_and_th
     async with asyncio.timeout(PATIENCE_SECONDS):
         while f"/pods/{held['metadata']['name']}/eviction" not in (await process.stderr.readline()).decode():
             pass
+        line = (await process.stderr.readline()).decode()
+        assert line.startswith("  held by budget kept (needs "), line
+        assert re.search(r"\): asked again for 3 min, [23]:\d\d left$", line), line
         process.send_signal(signal.SIGKILL)
         await process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +275,9 @@ def held_moment(hardware: tuple[SimNode, ...]) -> float:
     raise AssertionError("such a time never comes")
 
 
+HELD = r"held by budget \S+ \(needs \d+ healthy, has \d+\): asked again for 0 s, 0:00 left"
+
+
 async def test_a_budget_stops_a_drain_after_its_time_and_a_resume_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +287,11 @@ async def test_a_budget_stops_a_drain_after_its_time_and_a_resume_goes_on(
         found = await on.desk.preflight(change)
         assert found.obstacles == ()
         assert any("may not be evicted now" in each and "disruption budget" in each for each in found.warnings)
+        told: list[str] = []
+        unwatch = on.desk.running.watch(lambda reading: told.append(reading.value.progress if reading.value else ""))
         record = await on.running(on.desk.run(change))
+        unwatch()
+        assert any(re.fullmatch(HELD, each) for each in told), told
         assert record.status is Status.FAILED
         assert record.reached is not None
         assert record.in_doubt is None

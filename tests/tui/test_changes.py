@@ -147,7 +147,7 @@ async def test_with_a_closed_window_the_window_is_asked_about_first(state: Path,
     async with changing(state) as console:
         console.app.changing.propose(change_of(ToldStep(str(tmp_path / "a")), reason=""))
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
-        await console.press("enter", *"INC-7", "enter", "enter")
+        await console.press(*"INC-7", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "INC-7" in "\n".join(console.screen.query_one(Sheet).text_lines), "the reason")
 
@@ -311,6 +311,7 @@ async def test_a_running_change_is_followed_step_by_step_and_can_be_stopped(stat
         for words in (
             "● running",
             "1/2",
+            "applying: draining: 2 of 5 pods gone",
             "applying, its effect is not known",
             "stops it before its next step",
             "running: alice@head01, step 1 of 2, applying",
@@ -378,7 +379,7 @@ async def test_whom_a_resume_hits_is_looked_at_behind_the_dialog_of_the_window(
         console.app.changing.again(records(state)[0], "resume")
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
         crowd.append("vision/train-7")
-        await console.press("enter", *"INC-7", "enter", "enter")
+        await console.press(*"INC-7", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "1 pod: vision/train-7" in console.text, "whom it hits")
         assert "Seen just now besides" not in console.text
@@ -462,7 +463,7 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await console.press("C")
         await console.until(lambda: "✖ interrupted" in console.text, "the list")
         assert "✖ 1 not brought to an end" in console.text
-        await console.press("r", "enter", *"INC-9", "enter", "enter")
+        await console.press("r", *"INC-9", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "it can be done" in console.text, "the look before it")
         await console.press("tab", "enter")

@@ -122,7 +122,7 @@ def test_write_window(snap_compare: SnapCompare, state: Path, size: tuple[int, i
 
 
 def test_write_window_ready(snap_compare: SnapCompare, state: Path) -> None:
-    run = window("enter", *"INC-42: gpu2 for search", "enter")
+    run = window(*"INC-42: gpu2 for search", "enter")
     assert snap_compare(console(), terminal_size=SMALL, run_before=run)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import DockerBackend
 from backends.docker.engine import Engine
 from backends.docker.listing import CONTAINERS_LIMIT
-from backends.domain import DockerSpec, Fleet, NodeSpec, SiteSpec
+from backends.domain import DockerSpec, Fleet, Node, NodeReading, NodeSpec, NodeState, Problem, SiteSpec
 from backends.domain.stack import OperandPhase
-from backends.feed import SystemClock
+from backends.feed import ManualClock, SystemClock
 from backends.nodes.local import LocalTransport
 from backends.ownership import Ownership
 
@@ -104,7 +105,8 @@ async def site_of(*engines: RawEngine) -> AsyncIterator[DockerBackend]:
         nodes = tuple(NodeSpec(str(engine.port)) for engine in engines)
         site = SiteSpec("test", nodes=nodes, platform="docker", docker=DockerSpec(url="tcp://127.0.0.1:{node}"))
         access: Any = LocalTransport()
-        backend = DockerBackend.open(SiteContext(site, SystemClock(), lambda _node: access, Fleet))
+        fleet = Fleet(tuple(NodeReading(node.name, NodeState.LIVE, Node(node.name), 0.0, None) for node in nodes))
+        backend = DockerBackend.open(SiteContext(site, SystemClock(), lambda _node: access, lambda: fleet))
         try:
             async with asyncio.timeout(WAIT):
                 yield backend
@@ -129,6 +131,21 @@ async def test_an_engine_that_answers_something_else_costs_the_others_nothing(pa
         assert f"engine of {bad.port}" in (engine.message or "")
         found = await anext(backend.workloads())
         assert {item.node for item in found.items} >= {str(good.port)}
+
+
+async def test_a_node_that_is_lost_while_its_engine_is_asked_is_no_failed_engine() -> None:
+    live = NodeReading("dgx01", NodeState.LIVE, Node("dgx01"), 1.0, None)
+    lost = replace(live, state=NodeState.STALE, problem=Problem("unreachable", "dgx01: Connection reset", "", 2.0))
+    looks = iter([live])
+    site = SiteSpec("test", nodes=(NodeSpec("dgx01"),), platform="docker", docker=DockerSpec(url="tcp://127.0.0.1:1"))
+    access: Any = LocalTransport()
+    context = SiteContext(site, ManualClock(0.0), lambda _node: access, lambda: Fleet((next(looks, lost),)))
+    backend = DockerBackend.open(context)
+    backend._silent.add("dgx01")  # asked once
+    (node,) = (await anext(backend.stack())).nodes
+    assert {state.phase for state in node.operands} == {OperandPhase.UNKNOWN}
+    assert "Connection reset" in node.notes[0]
+    await backend.close()
 
 
 @pytest.mark.parametrize("key", sorted(SPOILED))

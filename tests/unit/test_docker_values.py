@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.contract import GpudeckError, NotAllowed, Unreachable
+from backends.contract import AuthRefused, GpudeckError, NotAllowed, Unreachable
 from backends.docker.about import About, about
 from backends.docker.checks import Facts, stack, stack_node
 from backends.docker.containers import gpu_requests, moment, workload
 from backends.docker.listing import CONTAINERS_LIMIT, listing
 from backends.docker.multiplex import Demultiplexer
-from backends.domain import Fabric, Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service, Vgpu
+from backends.domain import Fabric, Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service, Stall, Vgpu
 from backends.domain.stack import OperandPhase, StackHealth
 from backends.domain.workload import GpuRequest, Owner, Unread
 
@@ -262,6 +263,55 @@ def test_a_driver_that_does_not_load_blocks() -> None:
     node = stack_node(Facts(reading, ENGINE))
     assert node.blocker is not None
     assert node.blocker.state.operand == "driver"
+
+
+CUT = Problem("unreachable", "dgx01: Connection refused", "is it up?", 90.0)
+FAILING = OperandPhase.FAILING
+NO_ENGINE = Unreachable("the container engine of dgx01 cannot be asked for /info", "is docker up?")
+
+
+@pytest.mark.parametrize("answer", [NO_ENGINE, AuthRefused("dgx01: Permission denied", "")])
+def test_a_node_that_is_gone_fails_nothing_and_is_well_in_nothing(answer: GpudeckError) -> None:
+    well = facts(nvidia_fabricmanager="active", nvidia_persistenced="active", cdi=("nvidia.com/gpu",)).reading
+    node = stack_node(Facts(replace(well, state=NodeState.STALE, problem=CUT), answer))
+    assert {state.phase for state in node.operands} == {OperandPhase.UNKNOWN}
+    assert {state.reason for state in node.operands} == {"unreachable"}
+    for state in node.operands:
+        assert (state.message or "").startswith("dgx01: Connection refused; last read 19")
+    assert (node.health, node.blocker) == (StackHealth.UNKNOWN, None)
+    assert node.notes == (f"not known now: {node.operands[0].message}",)
+    assert node.driver_version == "580.65.06", "the last value stays"
+
+
+def test_a_node_that_never_answered_says_so_without_a_time() -> None:
+    asked = Facts(NodeReading("n", NodeState.CONNECTING, None, None, None), NO_ENGINE)
+    assert stack_node(asked).notes == ("not known now: the node has not answered yet",)
+    assert set(phases(asked).values()) == {OperandPhase.UNKNOWN}
+
+
+def test_an_engine_that_still_answers_is_told_beside_a_node_that_does_not() -> None:
+    known = phases(Facts(replace(facts().reading, state=NodeState.STALE, problem=CUT), ENGINE))
+    assert (known["engine"], known["toolkit"]) == (OperandPhase.READY, OperandPhase.READY)
+    assert (known["driver"], known["fabric-manager"]) == (OperandPhase.UNKNOWN, OperandPhase.UNKNOWN)
+
+
+@pytest.mark.parametrize("code", ["no-driver", "driver-hangs", "no-python"])
+def test_an_engine_that_is_silent_on_a_node_that_is_reached_fails(code: str) -> None:
+    problem = Problem(code, "told by the node", "", 1.0)
+    assert phases(Facts(NodeReading("n", NodeState.DOWN, None, None, problem), NO_ENGINE))["engine"] is FAILING
+    assert phases(facts(NO_ENGINE))["engine"] is FAILING
+
+
+def test_values_from_before_a_hanging_call_are_not_judged() -> None:
+    reading = facts(nvidia_fabricmanager="active").reading
+    assert reading.node is not None
+    stalled = replace(reading, node=replace(reading.node, stall=Stall(3, "nvmlDeviceGetPowerUsage")))
+    node = stack_node(Facts(stalled, ENGINE))
+    driver = node.get("driver")
+    assert driver is not None
+    assert (driver.phase, driver.reason) == (OperandPhase.UNKNOWN, "driver-hangs")
+    assert "NVML hangs in nvmlDeviceGetPowerUsage of GPU 3; last read" in (driver.message or "")
+    assert node.health is StackHealth.UNKNOWN
 
 
 # Which containers are read

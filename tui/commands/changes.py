@@ -170,10 +170,11 @@ async def _desk(arguments: argparse.Namespace, spec: SiteSpec) -> AsyncIterator[
 
 
 class _Progress:
-    """Tells each new state of a step, on stderr."""
+    """Tells each new state of a step, and what one that is being applied or undone says, on stderr."""
 
     def __init__(self) -> None:
         self._known: tuple[StepRecord, ...] | None = None
+        self._told = ""
 
     def __call__(self, reading: Reading[ChangeRecord]) -> None:
         assert reading.value is not None
@@ -183,6 +184,10 @@ class _Progress:
             if step.state is not old.state or step.said != old.said:
                 what = {"applying": step.describe, "undoing": step.undo_describe}.get(step.state, step.said)
                 _print_error(f"step {number} of {len(steps)}, {step.state}" + (f": {what}" if what else ""))
+        told, self._told = self._told, reading.value.progress
+        acts = any(step.state in ("applying", "undoing") for step in steps)
+        if acts and self._told and self._told != told:
+            _print_error(f"  {self._told}")
 
 
 def _tell(arguments: argparse.Namespace, record: ChangeRecord, wanted: str) -> int:
