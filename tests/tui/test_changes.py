@@ -49,6 +49,7 @@ async def changing(state: Path, size: tuple[int, int] = (80, 24), **options: Any
 async def open_window(console: Opened, reason: str = "INC-42") -> None:
     await console.press("w")
     await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the write window")
+    await console.until(lambda: focused(console) == "window-reason", "the entry")
     await console.press(*reason, "enter", "enter")
     await console.until(lambda: "WRITE" in console.lines[0], "the mark in the header")
 
@@ -147,6 +148,7 @@ async def test_with_a_closed_window_the_window_is_asked_about_first(state: Path,
     async with changing(state) as console:
         console.app.changing.propose(change_of(ToldStep(str(tmp_path / "a")), reason=""))
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
+        await console.until(lambda: focused(console) == "window-reason", "the entry")
         await console.press(*"INC-7", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "INC-7" in "\n".join(console.screen.query_one(Sheet).text_lines), "the reason")
@@ -379,6 +381,7 @@ async def test_whom_a_resume_hits_is_looked_at_behind_the_dialog_of_the_window(
         console.app.changing.again(records(state)[0], "resume")
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
         crowd.append("vision/train-7")
+        await console.until(lambda: focused(console) == "window-reason", "the entry")
         await console.press(*"INC-7", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "1 pod: vision/train-7" in console.text, "whom it hits")
@@ -463,7 +466,9 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await console.press("C")
         await console.until(lambda: "✖ interrupted" in console.text, "the list")
         assert "✖ 1 not brought to an end" in console.text
-        await console.press("r", *"INC-9", "enter", "enter")
+        await console.press("r")
+        await console.until(lambda: focused(console) == "window-reason", "the entry")
+        await console.press(*"INC-9", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "it can be done" in console.text, "the look before it")
         await console.press("tab", "enter")

@@ -235,6 +235,7 @@ async def test_a_drain_asks_for_the_window_and_for_the_name_first(state: Path) -
         await menu(on, "Actions on dgx01")
         await on.press("down", "down", "down", "enter")
         await on.until(lambda: isinstance(on.screen, WriteWindowScreen), "the write window")
+        await on.until(lambda: on.app.focused is not None and on.app.focused.id == "window-reason", "the entry")
         await on.press(*"INC-9", "enter", "enter")
         await asked(on)
         assert "drain dgx01" in on.text
