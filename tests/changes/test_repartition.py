@@ -10,7 +10,7 @@ import pytest
 
 from backends.changes.mig import MigStep
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
-from backends.domain import Fleet, Gpu, Mig, MigInstance, Node, NodeReading, NodeState
+from backends.domain import Fleet, Gpu, Memory, Mig, MigInstance, Node, NodeReading, NodeState
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
 from backends.nodes.mig.target import target_of, target_of_model
@@ -25,7 +25,7 @@ from tests.tui.fleets import NOW, h100
 
 __all__ = ["state"]
 
-GPU = replace(h100(0, 0), processes=())
+GPU = replace(h100(0, 0), processes=(), memory=Memory(total_bytes=80 << 30, used_bytes=0))
 NODE = Node(name="dgx01", gpus=(GPU, replace(h100(1), processes=())), privileged=True)
 
 
@@ -128,7 +128,8 @@ async def test_the_plan_on_the_page_is_asked_about(state: Path) -> None:
         await console.until(lambda: "A apply" in console.text, "the plan")
         await console.press("A")
         await console.until(lambda: "Write window of lab" in console.text, "the dialog of the window")
-        await console.press("enter", *"INC-1", "enter", "enter")
+        await console.until(lambda: getattr(console.app.focused, "id", None) == "window-reason", "the entry")
+        await console.press(*"INC-1", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
         await console.until(lambda: "it can be done" in console.text, "the look")
         assert "MIG layout of dgx01 gpu0: 2x 3g.40gb" in console.text
