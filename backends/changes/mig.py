@@ -7,31 +7,26 @@ ends: a mode that is asked for then stays pending, and comes with the next reset
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import BlastRadius, Permission, Preview
-from backends.changes.command import argv_of, contact, is_sudo, root_permission
+from backends.changes.change import BlastRadius, Preview
+from backends.changes.command import argv_of, contact, is_sudo
 from backends.changes.mig_commands import hits, ids_moved, option
 from backends.changes.mig_driver import (
     APPLY_SECONDS,
-    END_FIRST,
     VERIFY_SECONDS,
+    MigCommandStep,
     found_before,
     gpu_from_json,
-    gpu_json,
-    holders_in_the_way,
     on_gpus,
-    prefix_of,
     run_on,
-    verdict_of,
 )
 from backends.changes.mig_layout import MigLayout, not_made_again
-from backends.changes.mig_state import MigGpu, busy_words, state_of
+from backends.changes.mig_state import MigGpu
 from backends.changes.mig_undo import MigLayoutStep
-from backends.changes.step import Reach, Step, Told, Verdict
+from backends.changes.step import Reach, Step, Told
 from backends.contract import StepFailed
 
 _ENDS_AT_BOOT = "MIG mode lasts while the kernel modules stay loaded: it is off again after a reboot"
@@ -49,7 +44,7 @@ MODE_COSTS: dict[str | None, dict[bool, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MigStep(Step):
+class MigStep(MigCommandStep):
     """One nvidia-smi command, from the layout `before` to `after`."""
 
     kind: ClassVar[str] = "mig"
@@ -67,10 +62,6 @@ class MigStep(Step):
     before it took out of them, because the ids of instances that are made again are not known beforehand."""
     apply_seconds: float = APPLY_SECONDS
     verify_seconds: float = VERIFY_SECONDS
-
-    @property
-    def place(self) -> str:
-        return f"node {self.gpu.node}"
 
     @property
     def sets_mode(self) -> bool:
@@ -94,15 +85,6 @@ class MigStep(Step):
             return never
         return "" if all(place.start is not None for place in self.before.places) else "placements may differ"
 
-    def describe(self) -> str:
-        return f"on {self.gpu.node}: {shlex.join(self.argv)}"
-
-    def verified_by(self) -> str:
-        return f"nvidia-smi shows {self.after.words}"
-
-    async def permissions(self, reach: Reach) -> Sequence[Permission]:
-        return [await root_permission(reach, self.gpu.node, sudo=is_sudo(self.argv))]
-
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
         return await on_gpus([(step.gpu, step.instances) for step in steps], reach)
@@ -114,13 +96,11 @@ class MigStep(Step):
             effect = f"{self.after.words}; what waits for a reset is taken back"
         elif self.sets_mode:
             cost = MODE_COSTS.get(self.architecture, MODE_COSTS[None]).get(self.after.enabled)
-        busy = await holders_in_the_way(reach, self.gpu, self.instances, self.stopped)
-        obstacles = (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
-        return Preview((effect,), () if cost is None else (cost,), obstacles)
+        return Preview((effect,), () if cost is None else (cost,), await self.obstacles(reach, self.instances))
 
     async def apply(self, reach: Reach, told: Told) -> str:
         await contact(reach, self.gpu.node, told)
-        found = await found_before(reach, self.gpu, prefix_of(self.argv))
+        found = await found_before(reach, self.gpu, self.prefix)
         if not found.layout.is_like(self.before) or (found.pending is not None and not self.sets_mode):
             raise StepFailed(
                 f"{self.gpu.label} is not as planned: {found.told(self.gpu)}, expected {self.before.words}",
@@ -135,13 +115,8 @@ class MigStep(Step):
                 "instances were made anew and have other ids: plan it again",
                 untouched=True,
             )
-        busy = await holders_in_the_way(reach, self.gpu, self.instances)
-        if busy:
-            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+        await self.need_nobody(reach, self.instances)
         return await run_on(reach, self.gpu, self.argv, self.apply_seconds)
-
-    async def check(self, reach: Reach) -> Verdict:
-        return verdict_of(await state_of(reach, self.gpu, prefix_of(self.argv)), self.gpu, self.after)
 
     def undo(self) -> Step | None:
         if not_made_again(self._back, self.after):
@@ -157,12 +132,8 @@ class MigStep(Step):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            **gpu_json(self.gpu),
-            "argv": list(self.argv),
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
+            **MigCommandStep.to_json(self),
             "architecture": self.architecture,
-            "stopped": list(self.stopped),
             "restores": None if self.restores is None else self.restores.to_json(),
             "apply_seconds": self.apply_seconds,
         }

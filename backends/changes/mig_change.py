@@ -49,6 +49,30 @@ def mig_change(
         raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
     place = MigGpu(node, gpu.index, gpu.uuid)
     layout = old or MigLayout.of(gpu.mig)
+    steps, layout = _steps(place, gpu, lines, layout, sudo=sudo)
+    if not steps:
+        raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
+    cuts = [step for step in steps if isinstance(step, MigStep)]
+    ended: list[set[int] | None] = [step.instances for step in cuts]
+    resets = any(isinstance(step, MigResetStep) for step in steps)
+    return Change(
+        id=new_id(now),
+        title=f"MIG layout of {place.label}: {wish or layout.short}",
+        reason=reason,
+        site=site,
+        targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
+        steps=tuple(steps),
+        radius=radius(
+            place.label, gpu, [*ended, None] if resets else ended, node=node, ownership=ownership, unasked=unasked
+        ),
+        disruptive=resets or any(step.instances != set() for step in cuts if step.before.places),
+    )
+
+
+def _steps(
+    place: MigGpu, gpu: Gpu, lines: Sequence[str], layout: MigLayout, *, sudo: bool
+) -> tuple[list[Step], MigLayout]:
+    """The steps of the command lines, and the layout behind the last of them; raises ConfigError."""
     steps: list[Step] = []
     stopped: list[str] = []
     taken: dict[Place, Place] = {}
@@ -71,23 +95,7 @@ def mig_change(
             stopped = [unit for unit in stopped if unit not in words[2:]]
         if step is not None:
             steps.append(step)
-    if not steps:
-        raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
-    cuts = [step for step in steps if isinstance(step, MigStep)]
-    ended: list[set[int] | None] = [step.instances for step in cuts]
-    resets = any(isinstance(step, MigResetStep) for step in steps)
-    return Change(
-        id=new_id(now),
-        title=f"MIG layout of {place.label}: {wish or layout.short}",
-        reason=reason,
-        site=site,
-        targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
-        steps=tuple(steps),
-        radius=radius(
-            place.label, gpu, [*ended, None] if resets else ended, node=node, ownership=ownership, unasked=unasked
-        ),
-        disruptive=resets or any(step.instances != set() for step in cuts if step.before.places),
-    )
+    return steps, layout
 
 
 def _restored(step: MigStep, taken: Mapping[Place, Place]) -> MigLayout | None:

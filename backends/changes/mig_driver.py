@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from backends.changes.change import BlastRadius, Undetermined
-from backends.changes.command import SUDO, how_it_ended, is_sudo, last_line, run
+from backends.changes.change import BlastRadius, Permission, Undetermined
+from backends.changes.command import SUDO, how_it_ended, is_sudo, last_line, root_permission, run
 from backends.changes.mig_layout import MigLayout
-from backends.changes.mig_state import Holder, MigGpu, MigState, in_the_way, processes_on, state_of
-from backends.changes.step import Reach, Verdict
+from backends.changes.mig_state import Holder, MigGpu, MigState, busy_words, in_the_way, processes_on, state_of
+from backends.changes.step import Reach, Step, Verdict
 from backends.contract import GpudeckError, StepFailed
 
 APPLY_SECONDS = 120.0
@@ -18,6 +19,70 @@ VERIFY_SECONDS = 6.0
 """nvidia-smi returns when it is done: what is not there soon never comes."""
 END_FIRST = "end what runs there first: jobs, dcgm, dcgm-exporter, nvsm"
 _NO_MORE = "nvidia-smi tells processes alone"
+
+
+class MigGpuStep(Step):
+    """What every step on one GPU shares."""
+
+    gpu: MigGpu
+    stopped: tuple[str, ...]
+    """Services that an earlier step stops."""
+
+    @property
+    def place(self) -> str:
+        return f"node {self.gpu.node}"
+
+    @property
+    @abstractmethod
+    def prefix(self) -> tuple[str, ...]:
+        """What stands before each command: sudo, or nothing."""
+
+    async def permissions(self, reach: Reach) -> Sequence[Permission]:
+        return [await root_permission(reach, self.gpu.node, sudo=bool(self.prefix))]
+
+    async def obstacles(self, reach: Reach, ended: Collection[int] | None) -> tuple[str, ...]:
+        """Who is in these GPU instances, None: on the whole GPU, and is not stopped by then."""
+        busy = await _holders(reach, self.gpu, ended, self.stopped)
+        return (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
+
+    async def need_nobody(self, reach: Reach, ended: Collection[int] | None) -> None:
+        """Right before the first command: one that the driver refuses half-way leaves half a layout.
+
+        Raises StepFailed where somebody is in these GPU instances, None: on the whole GPU.
+        """
+        busy = await _holders(reach, self.gpu, ended)
+        if busy:
+            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+
+
+class MigCommandStep(MigGpuStep):
+    """One nvidia-smi command, from the layout `before` to `after`."""
+
+    argv: tuple[str, ...]
+    before: MigLayout
+    after: MigLayout
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        return SUDO if is_sudo(self.argv) else ()
+
+    def describe(self) -> str:
+        return f"on {self.gpu.node}: {shlex.join(self.argv)}"
+
+    def verified_by(self) -> str:
+        return f"nvidia-smi shows {self.after.words}"
+
+    async def check(self, reach: Reach) -> Verdict:
+        return verdict_of(await state_of(reach, self.gpu, self.prefix), self.gpu, self.after)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **gpu_json(self.gpu),
+            "argv": list(self.argv),
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "stopped": list(self.stopped),
+        }
 
 
 async def found_before(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigState:
@@ -30,7 +95,7 @@ async def found_before(reach: Reach, gpu: MigGpu, prefix: Sequence[str]) -> MigS
         raise StepFailed(error.message, error.hint, untouched=True) from error
 
 
-async def holders_in_the_way(
+async def _holders(
     reach: Reach, gpu: MigGpu, ended: Collection[int] | None, stopped: Sequence[str] = ()
 ) -> list[Holder]:
     """The processes that keep the driver from ending these GPU instances, None: the whole GPU.
@@ -84,10 +149,6 @@ def verdict_of(found: MigState, gpu: MigGpu, *wanted: MigLayout) -> Verdict:
     """Whether the GPU has one of the layouts; one whose mode waits for a reset has none that lasts."""
     there = found.pending is None and any(found.layout.is_like(each) for each in wanted)
     return Verdict(there, found.told(gpu))
-
-
-def prefix_of(argv: Sequence[str]) -> tuple[str, ...]:
-    return SUDO if is_sudo(argv) else ()
 
 
 def gpu_json(gpu: MigGpu) -> dict[str, Any]:

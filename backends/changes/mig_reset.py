@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import BlastRadius, Permission, Preview
-from backends.changes.command import argv_of, contact, is_sudo, root_permission
+from backends.changes.change import BlastRadius, Preview
+from backends.changes.command import argv_of, contact
 from backends.changes.mig_driver import (
     APPLY_SECONDS,
-    END_FIRST,
+    MigCommandStep,
     found_before,
     gpu_from_json,
-    gpu_json,
-    holders_in_the_way,
     on_gpus,
-    prefix_of,
     run_on,
-    verdict_of,
 )
 from backends.changes.mig_layout import MigLayout
-from backends.changes.mig_state import MigGpu, busy_words, state_of
-from backends.changes.step import Reach, Step, Told, Verdict
+from backends.changes.mig_state import MigGpu
+from backends.changes.step import Reach, Told, Verdict
 from backends.contract import StepFailed
 
 
 @dataclass(frozen=True, slots=True)
-class MigResetStep(Step):
+class MigResetStep(MigCommandStep):
     """`nvidia-smi --gpu-reset` of one GPU, from the layout `before` to `after`: its mode, and no instances."""
 
     kind: ClassVar[str] = "mig-reset"
@@ -43,10 +38,6 @@ class MigResetStep(Step):
     verify_seconds: float = 30.0
 
     @property
-    def place(self) -> str:
-        return f"node {self.gpu.node}"
-
-    @property
     def checked(self) -> bool:
         """A reset that changes no layout leaves nothing to be seen."""
         return not self.before.is_like(self.after)
@@ -55,27 +46,20 @@ class MigResetStep(Step):
     def undo_note(self) -> str:
         return "a reset is not taken back"
 
-    def describe(self) -> str:
-        return f"on {self.gpu.node}: {shlex.join(self.argv)}"
-
     def verified_by(self) -> str:
-        return f"nvidia-smi shows {self.after.words}" if self.checked else "nothing: a reset leaves nothing to be seen"
-
-    async def permissions(self, reach: Reach) -> Sequence[Permission]:
-        return [await root_permission(reach, self.gpu.node, sudo=is_sudo(self.argv))]
+        return MigCommandStep.verified_by(self) if self.checked else "nothing: a reset leaves nothing to be seen"
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
         return await on_gpus([(step.gpu, None) for step in steps], reach)
 
     async def preview(self, reach: Reach) -> Preview:
-        busy = await holders_in_the_way(reach, self.gpu, None, self.stopped)
-        obstacles = (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
-        return Preview((f"the GPU is reset: {self.before.words} -> {self.after.words}",), (), obstacles)
+        effect = f"the GPU is reset: {self.before.words} -> {self.after.words}"
+        return Preview((effect,), (), await self.obstacles(reach, None))
 
     async def apply(self, reach: Reach, told: Told) -> str:
         await contact(reach, self.gpu.node, told)
-        found = await found_before(reach, self.gpu, prefix_of(self.argv))
+        found = await found_before(reach, self.gpu, self.prefix)
         brings = found.layout.enabled if found.pending is None else found.pending
         if not found.layout.is_like(self.before) or brings != self.after.enabled:
             raise StepFailed(
@@ -84,24 +68,13 @@ class MigResetStep(Step):
                 found.layout.hidden_words or "somebody else has changed it: plan it again",
                 untouched=True,
             )
-        busy = await holders_in_the_way(reach, self.gpu, None)
-        if busy:
-            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+        await self.need_nobody(reach, None)
         return await run_on(reach, self.gpu, self.argv, self.apply_seconds)
 
     async def check(self, reach: Reach) -> Verdict:
         if not self.checked:
             return Verdict(None, "a reset leaves nothing to be seen")
-        return verdict_of(await state_of(reach, self.gpu, prefix_of(self.argv)), self.gpu, self.after)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **gpu_json(self.gpu),
-            "argv": list(self.argv),
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "stopped": list(self.stopped),
-        }
+        return await MigCommandStep.check(self, reach)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

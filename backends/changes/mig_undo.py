@@ -11,31 +11,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from backends.changes.change import BlastRadius, Permission, Preview
-from backends.changes.command import SUDO, argv_of, contact, root_permission
+from backends.changes.change import BlastRadius, Preview
+from backends.changes.command import SUDO, argv_of, contact
 from backends.changes.mig_commands import all_hits, commands, reached
 from backends.changes.mig_driver import (
     APPLY_SECONDS,
-    END_FIRST,
     VERIFY_SECONDS,
+    MigGpuStep,
     found_before,
     gpu_from_json,
     gpu_json,
-    holders_in_the_way,
     on_gpus,
     run_on,
     verdict_of,
 )
 from backends.changes.mig_layout import MigLayout, not_made_again, paired
-from backends.changes.mig_state import MigGpu, MigState, busy_words, state_of
-from backends.changes.step import Reach, Step, Told, Verdict
+from backends.changes.mig_state import MigGpu, MigState, state_of
+from backends.changes.step import Reach, Told, Verdict
 from backends.contract import StepFailed
 
 OTHER_UUIDS = "GPU instances that are made again have other UUIDs: what was given the old ones must be given the new"
 
 
 @dataclass(frozen=True, slots=True)
-class MigLayoutStep(Step):
+class MigLayoutStep(MigGpuStep):
     """Leads to a layout from whatever the step that it takes back has left; its commands follow from what it finds."""
 
     kind: ClassVar[str] = "mig-layout"
@@ -55,10 +54,6 @@ class MigLayoutStep(Step):
     verify_seconds: float = VERIFY_SECONDS
     repeatable: bool = True
 
-    @property
-    def place(self) -> str:
-        return f"node {self.gpu.node}"
-
     def describe(self) -> str:
         lines = self._commands(self._foreseen)
         # No word of these commands needs quotes; the name of an id that is not known yet would get some.
@@ -66,9 +61,6 @@ class MigLayoutStep(Step):
 
     def verified_by(self) -> str:
         return f"nvidia-smi shows {self.layout.words}"
-
-    async def permissions(self, reach: Reach) -> Sequence[Permission]:
-        return [await root_permission(reach, self.gpu.node, sudo=self.sudo)]
 
     @classmethod
     async def foreseen(cls, steps: Sequence[Self], reach: Reach) -> Sequence[Self]:
@@ -108,9 +100,8 @@ class MigLayoutStep(Step):
             return Preview((f"it is so already by then: {at.layout.words}",))
         effects = (f"{at.layout.words} -> {self.layout.words}",)
         obstacle = self._refusal(at.layout)
-        busy = await holders_in_the_way(reach, self.gpu, self._ended(at), self.stopped)
         obstacles = [obstacle] if obstacle else []
-        obstacles += [f"{busy_words(self.gpu, busy)}; {END_FIRST}"] if busy else []
+        obstacles += await self.obstacles(reach, self._ended(at))
         makes = any("-cgi" in argv for argv in self._commands(at))
         return Preview(effects, (OTHER_UUIDS,) if makes else (), tuple(obstacles))
 
@@ -120,10 +111,7 @@ class MigLayoutStep(Step):
         obstacle = self._refusal(found.layout)
         if obstacle:
             raise StepFailed(obstacle, "", untouched=True)
-        # Before the first command: one that the driver refuses half-way leaves half a layout.
-        busy = await holders_in_the_way(reach, self.gpu, self._ended(found))
-        if busy:
-            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+        await self.need_nobody(reach, self._ended(found))
         said = "it was so already"
         for argv in self._commands(found):
             told(shlex.join(argv))
