@@ -39,13 +39,8 @@ class Ownership:
         """docker, kubernetes or openshift; None while nothing runs there."""
         return self.workloads.items[0].platform if self.workloads.items else None
 
-    @property
-    def complete(self) -> bool:
-        """All that runs was read: a container that is not here is not the platform's."""
-        return not self.workloads.not_permitted and not any(each.running for each in self.workloads.unread)
-
     def complete_on(self, node: str) -> bool:
-        """The same for one node: what was not read of another does not matter."""
+        """All that runs on the node was read: a container that is not here is not the platform's."""
         return self.gap_on(node) is None
 
     def refused_on(self, node: str) -> NotPermitted | None:

@@ -161,7 +161,6 @@ async def test_a_list_that_cannot_be_read_costs_the_other_nodes_nothing(path: st
             assert unread.node == str(bad.port)
             assert "/containers/json" in unread.why
             ownership = Ownership(found)
-            assert not ownership.complete
             assert (ownership.complete_on(str(good.port)), ownership.complete_on(str(bad.port))) == (True, False)
 
 
@@ -225,10 +224,10 @@ async def test_containers_that_run_and_are_left_out_make_nobody_a_stranger() -> 
     async with site_of(engine) as backend:
         found = await anext(backend.workloads())
         assert len(found.items) == CONTAINERS_LIMIT
-        assert not Ownership(found).complete
+        assert not Ownership(found).complete_on(str(engine.port))
         for each in engine.listed[:-10]:
             each["State"] = "exited"
     async with site_of(engine) as backend:
         found = await anext(backend.workloads())
-        assert Ownership(found).complete, "what has ended has no process"
+        assert Ownership(found).complete_on(str(engine.port)), "what has ended has no process"
         assert [each.running for each in found.unread] == [False]

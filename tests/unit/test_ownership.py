@@ -97,14 +97,12 @@ def test_holders_are_found_under_either_name_of_a_node() -> None:
 
 def test_what_may_not_be_read_is_known() -> None:
     denied = NotPermitted("the pods of team-a", Permission("list", "pods", "team-a"))
-    assert owned(pod("a")).complete
-    assert not owned(pod("a"), denied=[denied]).complete
+    assert owned(pod("a")).complete_on("dgx01")
     cut, ended = Unread("dgx01", "7 are left out"), Unread("dgx01", "7 are left out", running=False)
-    assert not owned(pod("a"), unread=[cut]).complete
     assert not owned(pod("a"), unread=[cut]).complete_on("dgx01.example.com")
     assert owned(pod("a"), unread=[cut]).complete_on("dgx02")
     assert not owned(pod("a"), denied=[denied]).complete_on("dgx02")
-    assert owned(pod("a"), unread=[ended]).complete
+    assert owned(pod("a"), unread=[ended]).complete_on("dgx01")
 
 
 def test_why_not_all_of_a_node_was_read_is_one_sentence() -> None:
