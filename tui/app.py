@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import importlib
 import os
 import traceback
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding
-from textual.command import CommandPalette
 from textual.events import Event, InputEvent
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
@@ -29,7 +27,8 @@ from tui.alerts import Alerts, alert_text
 from tui.changing import Changing, ChangingConsole
 from tui.chrome.header import Summary, summarize
 from tui.chrome.modes import Alarm, alarm_of
-from tui.console_actions import GLOBAL, Command, Commands, PaletteProvider
+from tui.console_actions import GLOBAL, Commands, PaletteProvider
+from tui.destinations import Destinations
 from tui.event_log import EventLog
 from tui.filter_line import FilterLine
 from tui.garbage import LOOK_SECONDS, Garbage
@@ -124,7 +123,8 @@ class Console(ChangingConsole):
         ScrollBar.renderer = AsciiScrollBar if self.glyphs.ascii else ScrollBarRender
         self.filters = FilterLine(self, settings.filters, settings.places)
         self.event_log = EventLog(self)
-        self.commands = Commands(self._commands())
+        self._destinations = Destinations(self)
+        self.commands = Commands(self._destinations.commands())
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
@@ -255,17 +255,7 @@ class Console(ChangingConsole):
 
     @property
     def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
-        # The palette itself is the screen on top; what it offers belongs to the one below.
-        below = next(screen for screen in reversed(self.screen_stack) if not isinstance(screen, CommandPalette))
-        actions = [
-            (f"{action.label}: {action.help}", "", lambda each=action: self.run_action_id(each.id))
-            for action in self.actions_of(below)
-            if action.id not in ("app.palette", "app.back")
-        ]
-        nodes = [(f"Node {name}", "", lambda each=name: self._to_node(each)) for name in self._node_names()]
-        themes = [(f"Theme {each.name}", "", lambda each=each: self._to_theme(each.name)) for each in THEMES]
-        sites = [(f"Site {spec.name}", "", lambda each=spec: self.open_site(each)) for spec in self._sites]
-        return (*actions, *nodes, *sites, *themes)
+        return self._destinations.palette_entries()
 
     async def run_action_id(self, action_id: str) -> None:
         """Runs an action as its key does."""
@@ -273,67 +263,17 @@ class Console(ChangingConsole):
         scope, _, method = action_id.partition(".")
         await self.run_action(f"{'app' if scope == 'app' else 'screen'}.{known.get(action_id, method)}")
 
-    # The command line
-
     @property
     def saved_filters(self) -> Mapping[str, str]:
         return self.filters.saved.all
 
-    def _commands(self) -> list[Command]:
-        return [
-            *[Command(mode.id, f"go to {mode.label}", partial(self._to_mode, mode.id)) for mode in MODES],
-            Command("node", "open a node", self._to_node, self._node_names, aliases=("n",), takes_text=True),
-            *self.filters.commands(),
-            self.event_log.command(),
-            Command(
-                "site", "open another site", self._to_site, lambda: [spec.name for spec in self._sites], takes_text=True
-            ),
-            Command(
-                "theme", "change the colours", self._to_theme, lambda: [each.name for each in THEMES], takes_text=True
-            ),
-            *self.changing.commands(),
-            Command("help", "the keys", self._to_help),
-            Command("quit", "leave gpudeck", self._to_exit, aliases=("q", "exit")),
-        ]
+    @property
+    def sites(self) -> tuple[SiteSpec, ...]:
+        return self._sites
 
-    def _to_help(self, _rest: str) -> str | None:
-        self.call_later(self.action_help)
-        return None
-
-    def _to_exit(self, _rest: str) -> str | None:
-        self.action_leave()
-        return None
-
-    def _to_mode(self, mode: str, _rest: str) -> str | None:
-        self.call_later(self.action_open_mode, mode)
-        return None
-
-    def _node_names(self) -> list[str]:
-        return [node.name for node in self.site.spec.nodes] if self.site else []
-
-    def _to_node(self, name: str) -> str | None:
-        from screens.node import NodeScreen
-
-        if name not in self._node_names():
-            near = difflib.get_close_matches(name, self._node_names(), n=1, cutoff=0.5)
-            return f"no node {name!r}" + (f": {near[0]}?" if near else "") if name else "which node?"
-        self.call_later(self.push_screen, NodeScreen(name))
-        return None
-
-    def _to_site(self, name: str) -> str | None:
-        spec = next((site for site in self._sites if site.name == name), None)
-        if spec is None:
-            return f"no site {name!r}; there is {', '.join(site.name for site in self._sites)}"
-        if self.site is None or spec != self.site.spec:
-            self.open_site(spec)
-        return None
-
-    def _to_theme(self, name: str) -> str | None:
-        try:
-            self.theme = _theme_name(name, self._environ)
-        except ConfigError as error:
-            return f"{error.message}; {error.hint}"
-        return None
+    def use_theme(self, name: str) -> None:
+        """Raises ConfigError where there is no such theme."""
+        self.theme = _theme_name(name, self._environ)
 
     # Actions
 
