@@ -66,6 +66,8 @@ class Triager:
         self._events: tuple[Event, ...] = ()
         self._site_findings: dict[str, list[Finding]] = {}
         self._site_due: dict[str, float] = {}
+        self._site_at: dict[str, float] = {}
+        """Rule -> when it last ran."""
         self._site_saw: dict[str, int] = {}
         """Rule -> how many changes it had seen when it last ran."""
         self._changes = 0
@@ -216,6 +218,7 @@ class Triager:
             yield
             later = TIMED_SECONDS * (place + 1) / len(self._site) if again else TIMED_SECONDS
             self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._seen
+            self._site_at[rule.id] = now
             self._site_findings[rule.id] = []
             try:
                 if rule.judge_site is not None:
@@ -230,7 +233,11 @@ class Triager:
     def _is_due(self, rule: Rule, now: float) -> bool:
         if now < self._site_due.get(rule.id, 0.0):
             return False
-        return rule.timed or self._site_saw.get(rule.id) != self._seen
+        return not self._is_same(rule)
+
+    def _is_same(self, rule: Rule) -> bool:
+        """Nothing that a rule of the site looks at has changed since it ran."""
+        return not rule.timed and self._site_saw.get(rule.id) == self._seen
 
     @property
     def _seen(self) -> int:
@@ -253,7 +260,12 @@ class Triager:
 
     def _conclude(self, fleet: Fleet, now: float, at_once: bool) -> Triage:
         standing = self._tracker.update(
-            self._all_findings(now), now, is_first=self._is_first(now), is_held=self._is_held, at_once=at_once
+            self._all_findings(now),
+            now,
+            is_first=self._is_first(now),
+            is_held=self._is_held,
+            looked_at=self._looked_at(now),
+            at_once=at_once,
         )
         # What followed from a cause that is over is not told on its own while it fades.
         standing = [each for each in standing if each.gone_at is None or each.id in self._past.causes]
@@ -299,6 +311,15 @@ class Triager:
             return first_at is None or now - first_at <= FIRST_SECONDS
 
         return is_first
+
+    def _looked_at(self, now: float) -> Callable[[Finding], float]:
+        def looked_at(found: Finding) -> float:
+            rule = self._rule_of(found)
+            at = self._site_at.get(rule.id)
+            # A rule that need not look again, because nothing has changed, would see the same.
+            return now if at is None or self._is_same(rule) else at
+
+        return looked_at
 
     def _is_held(self, finding: Finding) -> bool:
         """Nobody can tell now: the node does not answer, or the GPU or the platform does not, or the rule fails."""

@@ -28,20 +28,22 @@ class _Track:
     gone_at: float | None = None
     runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT))
     """From when to when it was seen without a break; only of what is not yet a finding."""
+    missed_at: float | None = None
+    """When it was last not seen, since it was seen last."""
 
-    def note_seen(self, now: float, before: float) -> None:
-        """It is so at `now`; the last look before was at `before`."""
-        if self.runs and self.runs[-1][1] >= before:
-            self.runs[-1] = (self.runs[-1][0], now)
+    def note_seen(self, at: float) -> None:
+        if self.runs and self.missed_at is None:
+            self.runs[-1] = (self.runs[-1][0], at)
         else:
-            self.runs.append((before if self.runs else now, now))
+            self.runs.append((at if self.missed_at is None else self.missed_at, at))
+        self.missed_at = None
 
-    def has_lasted(self, now: float, since: float, *, counts_gaps: bool) -> bool:
-        """`since` is what the finding itself says."""
+    def has_lasted(self, at: float, since: float, *, counts_gaps: bool) -> bool:
+        """`at`: when its rule looked last; `since`: what the finding itself says."""
         begun = min(self.first_at, since)
-        if (counts_gaps or since < self.first_at) and now - begun >= self.patience:
+        if (counts_gaps or since < self.first_at) and at - begun >= self.patience:
             return True
-        start = now - max(GAP_SECONDS, self.patience / SEEN_SHARE)
+        start = at - max(GAP_SECONDS, self.patience / SEEN_SHARE)
         return sum(end - max(begun, start) for begun, end in self.runs if end > start) >= self.patience
 
 
@@ -51,7 +53,6 @@ class Tracker:
     def __init__(self, rule_of: Callable[[Finding], Rule]) -> None:
         self._rule_of = rule_of
         self._tracks: dict[str, _Track] = {}
-        self._looked_at = float("-inf")
 
     def update(
         self,
@@ -60,20 +61,21 @@ class Tracker:
         *,
         is_first: Callable[[Finding], bool] = lambda finding: False,
         is_held: Callable[[Finding], bool] = lambda finding: False,
+        looked_at: Callable[[Finding], float] | None = None,
         at_once: bool = False,
     ) -> list[Finding]:
         """The findings that stand at `now`, each since it began.
 
         `is_first(finding)`: what it is about has just been read for the first time. `is_held(finding)`: whether it
-        still is so cannot be told now. `at_once`: one reading is all there is; nothing is waited for but what is a
-        fault only by how long it lasts.
+        still is so cannot be told now. `looked_at(finding)`: when its rule looked last, by default `now`; one look
+        shows a moment, however long it is until the next. `at_once`: one reading is all there is; nothing is waited
+        for but what is a fault only by how long it lasts.
         """
         for finding in found:
-            self._see(finding, now, is_first, at_once)
+            self._see(finding, now, now if looked_at is None else looked_at(finding), is_first, at_once)
         for identity, track in list(self._tracks.items()):
             if track.last_at != now:
                 self._miss(identity, track, now, is_held)
-        self._looked_at = now
         return [self._told(track) for track in self._tracks.values() if track.raised]
 
     def _told(self, track: _Track) -> Finding:
@@ -86,22 +88,25 @@ class Tracker:
         track = self._tracks.get(identity)
         return track is not None and track.raised
 
-    def _see(self, finding: Finding, now: float, is_first: Callable[[Finding], bool], at_once: bool) -> None:
+    def _see(
+        self, finding: Finding, now: float, looked_at: float, is_first: Callable[[Finding], bool], at_once: bool
+    ) -> None:
         track = self._tracks.get(finding.id)
         rule = self._rule_of(finding)
         if track is None:
             patience = rule.first_seconds if is_first(finding) else rule.raise_seconds
-            track = self._tracks[finding.id] = _Track(finding, now, now, patience)
+            track = self._tracks[finding.id] = _Track(finding, looked_at, now, patience)
         begun = min(track.first_at, finding.since, track.finding.since)
         track.finding = finding if finding.since == begun else replace(finding, since=begun)
         track.last_at, track.gone_at = now, None
         if track.raised:
             return
-        track.note_seen(now, self._looked_at)
+        track.note_seen(looked_at)
         at_once = at_once and not rule.tells_duration
-        track.raised = at_once or track.has_lasted(now, finding.since, counts_gaps=rule.counts_gaps)
+        track.raised = at_once or track.has_lasted(looked_at, finding.since, counts_gaps=rule.counts_gaps)
 
     def _miss(self, identity: str, track: _Track, now: float, is_held: Callable[[Finding], bool]) -> None:
+        track.missed_at = now
         if is_held(track.finding):
             return
         if not track.raised:

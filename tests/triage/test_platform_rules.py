@@ -382,6 +382,18 @@ def test_what_runs_against_what_was_given() -> None:
     ]
 
 
+@pytest.mark.parametrize("begins", [each / 2 for each in range(14)])
+def test_a_pod_that_ends_a_moment_before_its_process_leaves_no_orphan(begins: float) -> None:
+    """The platform tells at once, the node every second, and the rule keeps what it saw until it looks again."""
+    triager, ownership = Triager(SITE), owned(pod("other", node="n1", started_at=NOW - 9000))
+    for half in range(40):
+        at = NOW + half / 2
+        card = uses("ended") if begins <= half / 2 < begins + 1 else gpu(processes=())
+        told = triager.run(fleet(live(node(card), at)), (), at, platform=platform(ownership=ownership))
+        assert "alloc-orphan" not in {each.rule for each in told.findings}, half / 2
+    assert "alloc-idle" in {each.rule for each in told.findings}  # the rules did look
+
+
 def test_an_engine_without_a_scheduler_has_no_strangers_on_the_host_and_nothing_twice() -> None:
     ownership = owned(pod("a", node="n1", platform="docker"), pod("b", node="n1", platform="docker"))
     card = gpu(

@@ -32,6 +32,12 @@ def test_what_flickers_once_is_none() -> None:
     assert at(tracker, 20, told("hw-thermal", gpu_index=0, since=NOW + 20)) == []
 
 
+def test_one_look_shows_a_moment_however_long_it_is_until_the_next() -> None:
+    tracker = Tracker(rule_of)
+    assert all(at(tracker, second, slow(), looked_at=lambda _: NOW) == [] for second in range(10))
+    assert at(tracker, 10, slow(), looked_at=lambda _: NOW + 10)
+
+
 def test_what_comes_and_goes_every_second_is_one_that_stays() -> None:
     tracker = Tracker(rule_of)
     told_at = [bool(at(tracker, second, *([slow()] if second % 2 == 0 else []))) for second in range(120)]
