@@ -221,8 +221,14 @@ class Triager:
             self._site_at[rule.id] = now
             self._site_findings[rule.id] = []
             try:
-                if rule.judge_site is not None:
-                    self._site_findings[rule.id] = list(rule.judge_site(state))
+                for each in rule.judge_site(state) if rule.judge_site is not None else ():
+                    if each is None:
+                        yield
+                    else:
+                        self._site_findings[rule.id].append(each)
+                if self._site_findings[rule.id]:
+                    # What a first look shows is told by a second one, as soon as it may be.
+                    self._site_due[rule.id] = now + (min(TIMED_SECONDS, rule.first_seconds) or TIMED_SECONDS)
                 if rule.site_subjects is not None:
                     self._site_counts[rule.id] = rule.site_subjects(state)
             except Exception as error:  # noqa: BLE001 - as above

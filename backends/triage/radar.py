@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from backends.domain import Evidence, Finding, Gpu, Severity, plural
 from backends.triage import hits, steps
 from backends.triage.memory import Increase
-from backends.triage.rule import finding, of_gpu
+from backends.triage.rule import PART_GPUS, SiteJudge, finding, of_gpu, parts
 from backends.triage.rules.clocks import is_slowed
 from backends.triage.state import NodeView, Peer, PeerClass, SiteState, load_class
 from backends.triage.words import duration
@@ -220,21 +220,25 @@ def _straggler(view: NodeView, gpu: Gpu, clock: float, median: float, peers: int
     )
 
 
-def ecc_slope(state: SiteState) -> Iterator[Finding]:
+def ecc_slope(state: SiteState) -> Iterator[Finding | None]:
     """Corrected errors that grow much faster than on every peer: cells that are about to fail."""
     by_model: defaultdict[str, list[tuple[Peer, Increase]]] = defaultdict(list)
     for peer_class, peers in state.peers.items():
-        for peer in peers:
-            grown = peer.view.memory.increase(peer.gpu.key, "ecc_corrected", state.now, SLOPE_SECONDS)
-            if grown is not None:
-                by_model[peer_class.name].append((peer, grown))
+        for some in parts(peers, PART_GPUS):
+            yield None
+            for peer in some:
+                grown = peer.view.memory.increase(peer.gpu.key, "ecc_corrected", state.now, SLOPE_SECONDS)
+                if grown is not None:
+                    by_model[peer_class.name].append((peer, grown))
     for members in by_model.values():
         if len(members) <= MIN_PEERS:
             continue
         second = sorted(grown.count for _, grown in members)[-2]
+        least = max(SLOPE_ERRORS, SLOPE_FACTOR * second)
+        yield None
         for peer, grown in members:
             count, seconds = grown.count, grown.seconds
-            if count >= max(SLOPE_ERRORS, SLOPE_FACTOR * second) and seconds >= SLOPE_WATCHED_SECONDS:
+            if count >= least and seconds >= SLOPE_WATCHED_SECONDS:
                 yield _error_outlier(
                     "radar-ecc",
                     peer,
@@ -279,14 +283,17 @@ COUNTERS: tuple[Counter, ...] = (
 """Totals since the driver was loaded or the links came up: a note, because nobody knows when they came."""
 
 
-def judge_count(counter: Counter) -> Callable[[SiteState], Iterator[Finding]]:
-    def outliers(state: SiteState) -> Iterator[Finding]:
+def judge_count(counter: Counter) -> SiteJudge:
+    def outliers(state: SiteState) -> Iterator[Finding | None]:
         by_model: defaultdict[str, list[tuple[Peer, int]]] = defaultdict(list)
         for peer_class, peers in state.peers.items():
-            by_model[peer_class.name] += [
-                (peer, value) for peer in peers if (value := counter.value(*peer)) is not None
-            ]
+            for some in parts(peers, PART_GPUS):
+                yield None
+                by_model[peer_class.name] += [
+                    (peer, value) for peer in some if (value := counter.value(*peer)) is not None
+                ]
         for members in by_model.values():
+            yield None
             if len(members) > MIN_PEERS:
                 yield from _count_outliers(counter, members)
 
@@ -300,8 +307,9 @@ def counts_of(counter: Counter) -> Callable[[NodeView], int]:
 def _count_outliers(counter: Counter, members: Sequence[tuple[Peer, int]]) -> Iterator[Finding]:
     ordered = sorted(value for _, value in members)
     usual = ordered[int(0.9 * (len(ordered) - 1))]
+    least = max(counter.least, COUNT_FACTOR * usual, usual + 1)
     for peer, value in members:
-        if value >= max(counter.least, COUNT_FACTOR * usual) and value > usual:
+        if value >= least:
             yield _error_outlier(
                 counter.rule,
                 peer,

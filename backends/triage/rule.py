@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from backends.domain import Earlier, Evidence, Finding, Gpu, Hit, NextStep, NodeReading, Severity, Subject, clean
 from backends.triage.state import NodeView, SiteState
@@ -15,11 +15,17 @@ STEPS_KEPT = 8
 FOLDED_KEPT = 32
 EARLIER_KEPT = 8
 """Of one finding."""
+PART_NODES = 64
+PART_GPUS = 512
+"""So many a rule over the whole site looks at, about a millisecond's work, before it lets others run."""
 GPUDECK = "gpudeck"
 NVML_H = "nvml.h"
 
+T = TypeVar("T")
+
 NodeJudge: TypeAlias = Callable[[NodeView], Iterable[Finding]]
-SiteJudge: TypeAlias = Callable[[SiteState], Iterable[Finding]]
+SiteJudge: TypeAlias = Callable[[SiteState], Iterable[Finding | None]]
+"""Of a whole site; None where it has looked at much and others may run."""
 Count: TypeAlias = Callable[[NodeView], int]
 SiteCount: TypeAlias = Callable[[SiteState], int]
 
@@ -74,6 +80,11 @@ class Rule:
     """And this share of the site's."""
     site_subjects: SiteCount | None = None
     """How much a rule about what the platform says could look at; `subjects` is not asked then."""
+
+
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Runs of `size`, the last one shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def identity(rule: str, subject: Subject, more: str = "") -> str:

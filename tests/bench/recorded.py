@@ -9,6 +9,7 @@ and drawn. A lab of a thousand nodes would need the machine for itself: every no
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import sys
@@ -62,25 +63,27 @@ async def _record_node(way: Transport) -> Lines:
 
 
 class Recorded:
-    """A node that says again and again what was recorded: everything once, then the changes."""
+    """A node that says again and again what was recorded: everything once, then the changes.
 
-    def __init__(self, lines: Lines, delay: float) -> None:
-        self._lines = lines
-        self._next = 0
+    `turn` (0 to 1): at which of the changes it begins. Nodes that are connected one after the other are apart in their
+    slow beats; those of the recording began at once.
+    """
+
+    def __init__(self, lines: Lines, delay: float, turn: float) -> None:
+        first = next(index for index, (_, line) in enumerate(lines) if b'"t":"delta"' in line)
+        begun = [0.0, *(at for at, _ in lines)]
+        waits = [(min(1.0, at - before), line) for (at, line), before in zip(lines, begun, strict=False)]
+        start = first + int(turn * (len(waits) - first))
+        self._waits = itertools.chain(waits[:first], itertools.cycle(waits[start:] + waits[first:start]))
         self._due = time.monotonic() + delay
-        self._first_change = next(index for index, (_, line) in enumerate(lines) if b'"t":"delta"' in line)
 
     async def send(self, payload: bytes) -> None:
         del payload
 
     async def readline(self, limit: int) -> bytes:
         del limit
-        if self._next == len(self._lines):
-            self._next = self._first_change
-        at, line = self._lines[self._next]
-        before = self._lines[self._next - 1][0] if self._next not in (0, self._first_change) else max(0.0, at - 1.0)
-        self._next += 1
-        self._due += at - before
+        wait, line = next(self._waits)
+        self._due += wait
         await asyncio.sleep(max(0.0, self._due - time.monotonic()))
         return _AT.sub(b'"at":%.3f' % time.time(), line, count=1)
 
@@ -97,12 +100,12 @@ class Recorded:
 class RecordedNode:
     """The way to one."""
 
-    def __init__(self, lines: Lines, delay: float) -> None:
-        self._lines, self._delay = lines, delay
+    def __init__(self, lines: Lines, delay: float, turn: float) -> None:
+        self._lines, self._delay, self._turn = lines, delay, turn
 
     async def open(self, command: str) -> Channel:
         del command
-        return Recorded(self._lines, self._delay)
+        return Recorded(self._lines, self._delay, self._turn)
 
     async def run(self, command: str, *, timeout: float, limit: int) -> Completed:
         del timeout, limit
@@ -120,8 +123,10 @@ class RecordedNodes:
 
     def __init__(self, told: list[Lines], spec: SiteSpec) -> None:
         count = len(spec.nodes)
+        # 0.618...: neighbours, which are told alike, are far apart.
         self._ways = {
-            node.name: RecordedNode(told[index % len(told)], index / count) for index, node in enumerate(spec.nodes)
+            node.name: RecordedNode(told[index % len(told)], index / count, index * 0.618034 % 1)
+            for index, node in enumerate(spec.nodes)
         }
 
     def transport(self, node: NodeSpec) -> Transport:
@@ -133,9 +138,9 @@ class RecordedNodes:
 
 def run(recording: Path, nodes: int) -> None:
     """The console on `nodes` recorded nodes."""
-    import gc
+    from tui.commands import console
 
-    gc.disable()  # as `tui.commands.console` does
+    console.prepare()
     from tui.app import Console
     from tui.config import Settings
 

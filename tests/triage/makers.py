@@ -247,7 +247,7 @@ def findings(value: NodeView | SiteState, *rules: str) -> list[Finding]:
         if isinstance(value, NodeView) and rule.judge is not None:
             found += rule.judge(value)
         elif isinstance(value, SiteState) and rule.judge_site is not None:
-            found += rule.judge_site(value)
+            found += filter(None, rule.judge_site(value))
     return found
 
 

@@ -66,7 +66,7 @@ def found(said: PlatformState | None, *views: NodeView) -> list[tuple[str, str, 
         (each.rule, str(each.severity), each.claim)
         for rule in rules
         if rule.judge_site is not None
-        for each in rule.judge_site(state(said, *views))
+        for each in filter(None, rule.judge_site(state(said, *views)))
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_platform_that_is_well_has_no_finding() -> None:
 def test_the_first_blocking_operand_is_named_with_its_log_line_and_cause() -> None:
     (operand,) = [rule for rule in RULES if rule.id == "operand"]
     assert operand.judge_site is not None
-    (told,) = operand.judge_site(state(platform(stack(blocked("n1.example.com")))))
+    (told,) = filter(None, operand.judge_site(state(platform(stack(blocked("n1.example.com"))))))
     assert (told.rule, told.severity, told.claim) == (
         "operand-driver",
         Severity.CRITICAL,

@@ -106,13 +106,17 @@ def _need_terminal() -> None:
         )
 
 
-def _open(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Textual reads these variables when it is imported; over SSH every byte is latency."""
+def prepare() -> None:
+    """Before Textual is imported: it reads these variables then; over SSH every byte is latency."""
     gc.disable()  # `Console` turns it on after the first paint: nothing that an import makes is garbage
     remote = "SSH_CONNECTION" in os.environ or "SSH_TTY" in os.environ
     os.environ.setdefault("TEXTUAL_FPS", REMOTE_FPS if remote else LOCAL_FPS)
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+
+
+def _open(arguments: argparse.Namespace, settings: Settings) -> int:
+    prepare()
     from tui.app import Console
 
     app = Console(

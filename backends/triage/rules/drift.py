@@ -11,7 +11,7 @@ from functools import lru_cache
 from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, Subject, plural
 from backends.triage import steps
 from backends.triage.boards import Boards
-from backends.triage.rule import GPUDECK, finding, of_node
+from backends.triage.rule import GPUDECK, PART_NODES, finding, of_node, parts
 from backends.triage.state import Machine, NodeView, SiteState, machine_of
 from backends.triage.words import listed, ranges
 
@@ -80,12 +80,13 @@ def _mixed(state: SiteState, kind: str, versions: dict[str, str]) -> Finding:
     )
 
 
-def vbios(state: SiteState) -> Iterator[Finding]:
+def vbios(state: SiteState) -> Iterator[Finding | None]:
     """Of the same board by its part number: another part number has a VBIOS of its own by right."""
     boards: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     holders: dict[tuple[str, str, str], dict[str, tuple[NodeView, list[int]]]] = {}
-    for view in state.views:
-        for gpu in view.gpus:
+    for some in parts(state.views, PART_NODES):
+        yield None
+        for view, gpu in [(each, gpu) for each in some for gpu in each.gpus]:
             if gpu.name is None or gpu.board_part_number is None or gpu.vbios is None or gpu.vgpu.is_guest:
                 continue
             board = (gpu.name, gpu.board_part_number)
@@ -126,17 +127,20 @@ def _odd_vbios(view: NodeView, indices: list[int], version: str, usual: str, cou
     )
 
 
-def gpu_missing(state: SiteState) -> Iterator[Finding]:
+def gpu_missing(state: SiteState) -> Iterator[Finding | None]:
     """A node that shows fewer GPUs than before, than its peers, or none at all beside a working driver."""
     models: defaultdict[str | None, Counter[int]] = defaultdict(Counter)
     machines: defaultdict[Machine, Counter[int]] = defaultdict(Counter)
     own: dict[str, Machine] = {}
-    for view in state.views:
-        machine = machine_of(view)
-        if machine is not None:
-            own[view.name] = machine
-            models[machine.model][len(_listed(view))] += 1
-            machines[machine][len(_listed(view))] += 1
+    for some in parts(state.views, PART_NODES):
+        yield None
+        for view in some:
+            machine = machine_of(view)
+            if machine is not None:
+                own[view.name] = machine
+                models[machine.model][len(_listed(view))] += 1
+                machines[machine][len(_listed(view))] += 1
+    yield None
     for view in state.views:
         if view.node is None or view.node.driver is None:
             continue

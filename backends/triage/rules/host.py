@@ -122,7 +122,7 @@ def _judged(view: NodeView) -> list[Disk]:
     ]
 
 
-def rdma_ports(state: SiteState) -> Iterator[Finding]:
+def rdma_ports(state: SiteState) -> Iterator[Finding | None]:
     """Ports that are down although they worked before, or work on the other nodes of the same kind."""
     kinds: defaultdict[tuple[str | None, ...], list[NodeView]] = defaultdict(list)
     for view in state.views:
@@ -130,8 +130,10 @@ def rdma_ports(state: SiteState) -> Iterator[Finding]:
             kinds[tuple(gpu.name for gpu in view.node.gpus)].append(view)
     for views in kinds.values():
         active: Counter[tuple[str, int]] = Counter()
+        yield None
         for view in views:
             active.update((port.device, port.port) for port in _ports(view) if port.state == "active")
+        yield None
         for view in views:
             for port in _ports(view):
                 if port.state in ("down", "init", "armed") and port.physical_state != "disabled":

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from backends.domain import Evidence, Finding, Gpu, NextStep, Severity, plural
 from backends.triage import hits, steps
-from backends.triage.rule import GPUDECK, finding, of_gpu
+from backends.triage.rule import GPUDECK, PART_NODES, finding, of_gpu
 from backends.triage.state import Machine, NodeView, SiteState, load_class, machine_of
 from backends.triage.words import duration
 
@@ -49,11 +49,11 @@ GENERATION = Figure(
 )
 
 
-def narrow(state: SiteState) -> Iterator[Finding]:
+def narrow(state: SiteState) -> Iterator[Finding | None]:
     return _judged(state, WIDTH)
 
 
-def slow_generation(state: SiteState) -> Iterator[Finding]:
+def slow_generation(state: SiteState) -> Iterator[Finding | None]:
     """Only under load, told by the clock event reasons."""
     return _judged(state, GENERATION)
 
@@ -70,10 +70,12 @@ def has_replays(gpu: Gpu) -> bool:
     return gpu.pcie.replay_count is not None
 
 
-def _judged(state: SiteState, figure: Figure) -> Iterator[Finding]:
+def _judged(state: SiteState, figure: Figure) -> Iterator[Finding | None]:
     """Nothing where the same boards in machines of the same make are no better: it was built so."""
     makes: dict[_Make, _Values] | None = None
-    for view in state.views:
+    for place, view in enumerate(state.views):
+        if place % PART_NODES == 0:
+            yield None
         slow = [gpu for gpu in view.gpus if _is_slow(gpu, figure)]
         machine = machine_of(view) if slow else None
         for gpu in slow:
