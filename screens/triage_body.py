@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from screens.triage_rows import COLUMNS
-from tui.widgets.columns import Row
+from tui.widgets.columns import Row, place
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.grid import HEADER_LINES, Grid
 from tui.widgets.sheet import Section, Sheet
@@ -20,6 +20,8 @@ BESIDE_FROM = 140
 both have whole lines."""
 LIST_SHARE = 0.45
 """Of the height, the most that the list takes from the evidence below it."""
+LEAST_ROWS = 3
+"""What the list shows of its findings in the lowest terminal."""
 
 Draw = Callable[[int, int], list[Section]]
 """Sections for a page of so many cells and lines."""
@@ -99,9 +101,12 @@ class TriageBody(Container):
         self._fit_list()
 
     def _fit_list(self) -> None:
-        """As high as its rows, so that few findings leave the room to the evidence."""
-        most = max(HEADER_LINES + 1, int(self.size.height * LIST_SHARE))
-        height = None if self.has_class("-beside") else min(len(self.grid.rows) + HEADER_LINES, most)
+        """As high as its rows and the scrollbar below them, so that few findings leave the room to the evidence."""
+        room = self.size.width - 1  # a grid keeps one cell free for its scrollbar
+        scrolls = any(placed.x + placed.width > room for placed in place(self.grid.columns, room))
+        around = HEADER_LINES + scrolls
+        most = max(around + LEAST_ROWS, int(self.size.height * LIST_SHARE))
+        height = None if self.has_class("-beside") else min(len(self.grid.rows) + around, most)
         if height != self._list_height:
             self._list_height = height
             self.grid.styles.height = height

@@ -23,7 +23,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("state", "STATE", 13, sortable=False),
     Column("since", "SINCE", 5, sortable=False),
     Column("subject", "SUBJECT", SUBJECT_WIDTH, sortable=False),
-    Column("claim", "FINDING", 24, grow=1000, sortable=False),
+    Column("claim", "FINDING", 12, grow=1000, sortable=False),
     Column("hits", "HITS", HITS_WIDTH, min_terminal_width=96, sortable=False),
 )
 FILTERED_CHARACTERS = 4000

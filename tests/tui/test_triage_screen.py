@@ -230,6 +230,17 @@ async def test_few_findings_leave_the_room_to_the_evidence() -> None:
         assert console.screen.query_one(EvidencePane).size.height >= 10
 
 
+@pytest.mark.parametrize("size", [(60, 15), (40, 15), (60, 9)], ids=["60x15", "40x15", "60x9"])
+async def test_the_smallest_terminal_shows_the_findings_and_not_only_their_columns(size: tuple[int, int]) -> None:
+    async with triaged(triage(LOST), size) as console:
+        assert grid(console).show_horizontal_scrollbar == (size[0] < 48)
+        for told in ([LOST], [LOST, HOT, DISK, DRIFT]):
+            await found(console, triage(*told))
+            region = grid(console).region
+            rows = console.lines[region.y + 1 : region.bottom]
+            assert sum("dgx0" in row for row in rows) == min(3, len(told)), console.text
+
+
 async def test_the_evidence_follows_the_selection_and_starts_at_its_top() -> None:
     async with triaged(SEVERAL) as console:
         pane = console.screen.query_one(EvidencePane)
