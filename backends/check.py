@@ -51,7 +51,10 @@ def document(
 
 
 def platform_parts(platform: PlatformParts) -> dict[str, Any]:
-    """For the GPU stack and the workloads: when they were read, how many there are, and why not, or not all."""
+    """For the GPU stack and the workloads: when they were read, how many there are, and why not, or not all.
+
+    `count` is null where nothing was read, and where nothing is seen because it may not be.
+    """
     stack, workloads = platform.stack, platform.workloads
     return {
         "stack": _part(stack, None if stack.value is None else len(stack.value.nodes), stack.value),
@@ -63,7 +66,7 @@ def _part(reading: Reading[Any], count: int | None, value: Stack | Workloads | N
     refused = () if value is None else value.not_permitted
     return {
         "at": reading.at,
-        "count": count,
+        "count": None if refused and not count else count,
         "error": None if reading.error is None else dataclasses.asdict(reading.error),
         "not_permitted": [{"what": each.what, "permission": str(each.permission)} for each in refused],
     }
@@ -146,7 +149,8 @@ def _platform_lines(told: dict[str, Any]) -> Iterator[str]:
         elif part["at"] is None:
             yield f"{told['platform']}: {name} not read in time"
         else:
-            yield f"{told['platform']}: {_PARTS[name]}: {part['count']}"
+            count = "n/a, not permitted" if part["count"] is None else part["count"]
+            yield f"{told['platform']}: {_PARTS[name]}: {count}"
     refused = [each for part in (told["platform_parts"] or {}).values() for each in part["not_permitted"]]
     for permission, what in {each["permission"]: each["what"] for each in refused}.items():
         yield f"{told['platform']}: not permitted: {what} (needs: {permission})"

@@ -240,7 +240,8 @@ def summary(fleet: Fleet, glyphs: Glyphs, site_totals: SiteTotals | None = None)
                 by_style[condition.style] += number
     busy = mean([percent for totals in live for percent in totals.utilizations])
     draws = [totals.watts for totals in live if totals.watts is not None]
-    parts = [Cell(f"{len(fleet.nodes)} nodes"), Cell(f"{sum(totals.gpus for totals in live)} GPUs")]
+    gpus = Cell(f"{sum(totals.gpus for totals in live)} GPUs") if live or not fleet.nodes else Cell("GPUs n/a", "dim")
+    parts = [Cell(f"{len(fleet.nodes)} nodes"), gpus]
     for number, word, style in (
         (unread, "unread", "stale"),
         (lost, "lost", "bad"),

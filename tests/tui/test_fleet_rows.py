@@ -290,6 +290,12 @@ def test_the_summary_counts_what_answers() -> None:
     assert "mean util n/a" in " ".join(cell.text for cell in summary(Fleet(), UNICODE))
 
 
+def test_where_no_node_answers_the_summary_counts_no_gpus() -> None:
+    last = refused("n", h100(0))
+    said = " ".join(cell.text for cell in summary(Fleet((last,)), UNICODE))
+    assert said.startswith("1 nodes GPUs n/a ◌ 1 unread")
+
+
 def test_a_stalled_nvml_call_shows_on_the_node() -> None:
     from backends.domain import Stall
 

@@ -146,6 +146,18 @@ def test_the_document_says_what_was_read_of_the_platform_and_what_could_not_be()
     assert document(SiteSpec("bare"), FLEET, Triage(), NOW)["platform_parts"] is None
 
 
+def test_what_may_not_be_read_is_not_counted_as_none() -> None:
+    site, refused = SiteSpec("prod", platform="kubernetes"), (NotPermitted("nodes", Permission("list", "nodes")),)
+    nothing = PlatformParts(
+        Reading(Stack("kubernetes", not_permitted=refused), NOW), Reading(Workloads((), refused), NOW)
+    )
+    told_back = document(site, FLEET, Triage(), NOW, nothing)
+    assert [part["count"] for part in told_back["platform_parts"].values()] == [None, None]
+    text = render(told_back)
+    assert "kubernetes: nodes of the GPU stack: n/a, not permitted" in text
+    assert "kubernetes: workloads: n/a, not permitted" in text
+
+
 def test_a_site_of_a_platform_alone_is_unreachable_when_the_platform_is() -> None:
     site, nobody = SiteSpec("prod", platform="kubernetes"), Fleet()
     assert exit_code(document(site, nobody, Triage(), NOW, PlatformParts(Reading(), Reading()))) == 3
