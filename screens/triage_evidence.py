@@ -27,6 +27,7 @@ MOST_FOLDED = 12
 MOST_EARLIER = 3
 MOST_COMMAND_LINES = 12
 JUMP_KEY, CHANGE_KEY, LOG_KEY = "enter", "d", "l"
+NEXT = "next"
 
 Group = list[Line]
 
@@ -77,7 +78,7 @@ def finding_text(finding: Finding) -> str:
         lines.append(f"evidence: {units.moment(each.at) if each.at is not None else 'now'}: {each.text}{source}")
     lines += [f"follows from it: {claim}" for claim in finding.folded]
     for step in finding.steps:
-        lines.append(f"next: {step.text}")
+        lines.append(f"{_next_word(finding)}: {step.text}")
         lines += [f"    {step.target}"] if _typed(step) else []
     lines += [f"source of the advice: {finding.advice_source}"] if finding.advice_source else []
     if acknowledged is not None:
@@ -178,13 +179,19 @@ def _steps(finding: Finding, page: Page) -> Group:
     """What to do: first the place that `enter` opens, then the rest in its order, commands as they are typed."""
     jump = next((step for step in finding.steps if step.kind == "screen"), None)
     said = f"opens {finding.subject.label}" if jump is None else jump.text
-    lines = _step_lines(f"[{JUMP_KEY}] ", said, page)
+    first, lines = _step_lines(f"[{JUMP_KEY}] ", said, page), list[Line]()
     for step in finding.steps:
         if step is not jump:
             lines += _step_lines(_key(step), step.text, page)
             lines += _command(step.target, page) if _typed(step) else []
-    head, *rest = lines
-    return [(*_lead("next", []), *head), *((*_lead("", []), *line) for line in rest)]
+    if finding.recovered_at is None:
+        return _under(NEXT, [*first, *lines])
+    return [*_under(NEXT, first), *_under(_next_word(finding), lines)]
+
+
+def _next_word(finding: Finding) -> str:
+    """What is over wants nothing: what was to be done about it is history."""
+    return NEXT if finding.recovered_at is None else "advised"
 
 
 def _key(step: NextStep) -> str:
@@ -196,7 +203,7 @@ def _key(step: NextStep) -> str:
 
 def can_change(step: NextStep) -> bool:
     """The console can do it, after a look."""
-    return step.kind == "change" and step.target.startswith("gpudeck ")
+    return step.kind == "change" and step.is_ours
 
 
 def _typed(step: NextStep) -> bool:
@@ -223,6 +230,11 @@ def _listed(label: str, texts: Sequence[str], most: int, page: Page, style: str 
         for part in wrapped(text, page.text_width, 2, page.glyphs.ellipsis):
             lines.append((*_lead(label, lines), Cell(part, style)))
     return lines + _more(len(texts), most)
+
+
+def _under(label: str, lines: Group) -> Group:
+    """`lines` behind the label."""
+    return [(*_lead(label, list(lines[:number])), *line) for number, line in enumerate(lines)]
 
 
 def _field(label: str, texts: Sequence[str], style: str = "") -> Group:

@@ -64,6 +64,11 @@ class NextStep:
     target: str = ""
     """screen: `node/gpu-key`, `events`, ...; command: the exact command line; change: gpudeck's own command line."""
 
+    @property
+    def is_ours(self) -> bool:
+        """It is a command line of gpudeck."""
+        return self.target.startswith("gpudeck ")
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:

@@ -126,9 +126,19 @@ class Recovered:
         self._findings: list[Finding] = []
 
     def add(self, finding: Finding, at: float) -> None:
-        """It is over at `at`; it was so until it was last gone, where that is known."""
-        until = at if finding.gone_at is None else finding.gone_at
-        over = replace(finding, recovered_at=until, acknowledged=None, gone_at=None, settles_at=None, unseen_since=None)
+        """It is over at `at`; it was so until it was last gone, where that is known.
+
+        What gpudeck would have done about it is no longer offered; what else was advised stays to be read.
+        """
+        over = replace(
+            finding,
+            recovered_at=at if finding.gone_at is None else finding.gone_at,
+            steps=tuple(step for step in finding.steps if not step.is_ours),
+            acknowledged=None,
+            gone_at=None,
+            settles_at=None,
+            unseen_since=None,
+        )
         self._findings.insert(0, over)
         del self._findings[RECOVERED_KEPT:]
 

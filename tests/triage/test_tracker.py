@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from backends.domain import Finding
+from dataclasses import replace
+
+from backends.domain import Finding, NextStep
 from backends.triage.rules import rule_of
 from backends.triage.tracker import RECOVERED_KEPT, RECOVERED_SECONDS, Recovered, Tracker
 from tests.triage.makers import NOW, told
@@ -114,6 +116,18 @@ def test_what_cannot_be_told_now_is_neither_so_nor_over() -> None:
     assert at(tracker, 500, is_held=lambda finding: True) == ["hw-thermal"]
     assert at(tracker, 501) == ["hw-thermal"]
     assert at(tracker, 561) == []
+
+
+def test_what_is_over_offers_no_change_but_keeps_what_else_was_advised() -> None:
+    recovered = Recovered()
+    steps = (
+        NextStep("screen", "look at the change", "changes/c1"),
+        NextStep("command", "take back what it has done", "gpudeck changes undo c1"),
+        NextStep("change", "drain n1", "gpudeck stack drain --node n1"),
+        NextStep("command", "on n1: collect what NVIDIA's support asks for", "nvidia-bug-report.sh"),
+    )
+    recovered.add(replace(told("change-unfinished", "n1"), steps=steps), NOW)
+    assert recovered.at(NOW)[0].steps == (steps[0], steps[3])
 
 
 def test_the_recovered_are_newest_first_and_bounded_in_number_and_time() -> None:

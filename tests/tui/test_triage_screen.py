@@ -268,6 +268,8 @@ async def test_the_evidence_of_what_recovered_says_from_when_to_when() -> None:
         await select(console, RECOVERED.id)
         assert "was so 19:43:20 to 20:43:20, for 1 h 00 m" in evidence(console)
         assert "now ✓ recovered" in evidence(console)
+        assert "next [enter] the GPU's last values advised collect the report" in evidence(console)
+    assert "advised: collect the report" in finding_text(RECOVERED)
 
 
 async def test_the_evidence_of_what_is_acknowledged_says_who_and_why() -> None:
