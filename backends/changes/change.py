@@ -51,6 +51,10 @@ class ReplicasLeft:
     of: int
 
 
+INSTANCE = "MIG instance"
+SPARED = "what runs there is not touched"
+
+
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
     """Whom a change hits. A workload stands in one list only: as its pod, else its container, else its process."""
@@ -69,9 +73,15 @@ class BlastRadius:
     """`dgx07 gpu3`; `2 x nvidia.com/gpu` where a platform counts them and names none."""
     gpu_count: int | None = None
     """How many `gpus` stands for; None: one each."""
+    instances: tuple[str, ...] = ()
+    """MIG instances, which no GPU is counted for: `2 x nvidia.com/mig-1g.10gb`."""
+    instance_count: int = 0
+    """How many `instances` stands for."""
     undetermined: tuple[Undetermined, ...] = ()
     ends_work: bool = False
     """It ends workloads even where none is seen now: those that come meanwhile."""
+    spares_work: bool = False
+    """Whatever runs goes on: it says only what may start."""
 
     @property
     def workloads(self) -> int:
@@ -92,11 +102,12 @@ class BlastRadius:
             ("model", self.models),
         )
         return (
-            *(() if self.workloads or self.undetermined else ("no workloads seen",)),
+            *(() if self.workloads or self.undetermined else (SPARED if self.spares_work else "no workloads seen",)),
             *((f"{plural(len(self.processes), 'process', 'processes')}:",) if self.processes else ()),
             *(f"  {process}" for process in self.processes),
             *(f"{plural(len(names), kind)}: {', '.join(names)}" for kind, names in kinds if names),
             *((f"{plural(self.gpu_number, 'GPU')}: {', '.join(self.gpus)}",) if self.gpus else ()),
+            *((f"{plural(self.instance_count, INSTANCE)}: {', '.join(self.instances)}",) if self.instances else ()),
             *(f"{each.model}: {each.left} of {each.of} replicas left" for each in self.replicas),
             *(f"not known: {each.what} ({each.why})" for each in self.undetermined),
         )
@@ -111,6 +122,8 @@ class BlastRadius:
         new = [f"{kind} {name}" for kind, names, known in kinds for name in names if name not in known]
         if self.gpu_number > before.gpu_number:
             new.append(f"{plural(self.gpu_number, 'GPU')} instead of {before.gpu_number}")
+        if self.instance_count > before.instance_count:
+            new.append(f"{plural(self.instance_count, INSTANCE)} instead of {before.instance_count}")
         known = {each.what for each in before.undetermined if each.uncounted}
         new += [
             f"not known: {each.what} ({each.why})"
@@ -125,9 +138,13 @@ class BlastRadius:
         """Why `limit` forbids this, with the numbers; None when it does not."""
         if limit is None:
             return None
+        held = ("GPU or MIG instance", "GPUs and MIG instances") if self.instances else ("GPU", "GPUs")
         over = [
-            plural(count, noun)
-            for count, noun in ((self.workloads, "workload"), (self.gpu_number, "GPU"))
+            plural(count, *noun)
+            for count, noun in (
+                (self.workloads, ("workload", "workloads")),
+                (self.gpu_number + self.instance_count, held),
+            )
             if count > limit
         ]
         if over:
@@ -159,8 +176,11 @@ def together(radii: Iterable[BlastRadius]) -> BlastRadius:
         replicas=every(lambda each: each.replicas),
         gpus=gpus,
         gpu_count=None if all(each.gpu_count is None for each in listed) else max(total, len(gpus)),
+        instances=every(lambda each: each.instances),
+        instance_count=max((each.instance_count for each in listed), default=0),
         undetermined=every(lambda each: each.undetermined),
         ends_work=any(each.ends_work for each in listed),
+        spares_work=bool(listed) and all(each.spares_work for each in listed),
     )
 
 

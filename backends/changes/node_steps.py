@@ -48,7 +48,7 @@ class NodeStep(PlatformStep):
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
         del steps, reach
-        return BlastRadius()
+        return BlastRadius(spares_work=True)
 
     @abstractmethod
     def judge(self, node: NodeControl) -> Verdict:

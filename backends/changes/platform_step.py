@@ -152,19 +152,27 @@ async def gpu_pods(reach: Reach, node: str) -> tuple[DrainPod, ...]:
 
 
 def radius_of_pods(pods: Sequence[DrainPod]) -> BlastRadius:
-    """The GPUs as the platform counts them: which ones they are, only the node knows."""
-    held: Counter[str] = Counter()
+    """GPUs and MIG instances as the platform counts them: which ones they are, only the node knows."""
+    gpus: Counter[str] = Counter()
+    instances: Counter[str] = Counter()
     for pod in pods:
         for request in pod.gpus:
+            held = gpus if request.mig_profile is None else instances
             held[request.resource] += request.count or 1
     return BlastRadius(
         pods=tuple(pod.title for pod in pods),
         users=tuple(dict.fromkeys(pod.user for pod in pods if pod.user)),
         owners=tuple(dict.fromkeys(f"{pod.owner.kind} {pod.namespace}/{pod.owner.name}" for pod in pods if pod.owner)),
-        gpus=tuple(f"{count} x {resource}" for resource, count in sorted(held.items())),
-        gpu_count=held.total(),
+        gpus=_counted(gpus),
+        gpu_count=gpus.total(),
+        instances=_counted(instances),
+        instance_count=instances.total(),
         undetermined=(NO_MODELS,) if pods else (),
     )
+
+
+def _counted(held: Counter[str]) -> tuple[str, ...]:
+    return tuple(f"{count} x {resource}" for resource, count in sorted(held.items()))
 
 
 def named(pods: Sequence[str], most: int = 4) -> str:

@@ -131,6 +131,8 @@ class UpgradePauseStep(NodeStep):
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
         taken_in = [step for step in steps if not step.paused]
+        if not taken_in:
+            return BlastRadius(spares_work=True)
         return await ends([step.node for step in taken_in if (await step.now(reach)).upgrade_step not in ENDED], reach)
 
     async def preview(self, reach: Reach) -> Preview:

@@ -182,6 +182,7 @@ async def test_another_lab_under_the_same_name_is_left_alone(tmp_path: Path) -> 
 
 async def test_cordon_and_back(on: Bench) -> None:
     change = await on.change("cordon")
+    assert change.radius.lines == ("what runs there is not touched",)
     assert (await on.desk.run(change)).status is Status.DONE
     assert on.node["spec"]["unschedulable"] is True
     with pytest.raises(GpudeckError, match="is cordoned already"):

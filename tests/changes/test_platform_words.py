@@ -68,15 +68,27 @@ def pod(name: str, *gpus: GpuRequest) -> DrainPod:
     return DrainPod("team-a", name, Owner("Job", "train"), gpus, "alice", uid=name)
 
 
-def test_gpus_are_counted_by_resource_and_all_of_them_count() -> None:
+def test_gpus_are_counted_by_resource_and_mig_instances_apart_from_them() -> None:
     whole, cut = GpuRequest("nvidia.com/gpu", 4), GpuRequest("nvidia.com/mig-3g.40gb", 2)
     radius = radius_of_pods([pod("a", whole), pod("b", whole), pod("c", cut), pod("d")])
-    assert radius.gpus == ("8 x nvidia.com/gpu", "2 x nvidia.com/mig-3g.40gb")
-    assert radius.gpu_number == 10
+    assert (radius.gpus, radius.gpu_number) == (("8 x nvidia.com/gpu",), 8)
+    assert (radius.instances, radius.instance_count) == (("2 x nvidia.com/mig-3g.40gb",), 2)
     assert radius.owners == ("Job team-a/train",)
-    assert radius.beyond(9) == "it touches 10 GPUs; the limit of this site is 9"
+    assert radius.beyond(9) == "it touches 10 GPUs and MIG instances; the limit of this site is 9"
     assert radius.beyond(10) is None
-    assert "10 GPUs: 8 x nvidia.com/gpu, 2 x nvidia.com/mig-3g.40gb" in radius.lines
+    lines = together([radius, BlastRadius()]).lines
+    assert "8 GPUs: 8 x nvidia.com/gpu" in lines
+    assert "2 MIG instances: 2 x nvidia.com/mig-3g.40gb" in lines
+    more = replace(radius, instances=("3 x nvidia.com/mig-3g.40gb",), instance_count=3)
+    assert more.more_than(radius) == ("3 MIG instances instead of 2",)
+
+
+def test_what_ends_no_work_says_so_and_a_drain_of_nobody_does_not() -> None:
+    spared, nobody = BlastRadius(spares_work=True), BlastRadius()
+    assert together([spared, spared]).lines == ("what runs there is not touched",)
+    assert together([spared, nobody]).lines == ("no workloads seen",)
+    assert together([]).lines == ("no workloads seen",)
+    assert together([spared, radius_of_pods([pod("a")])]).lines[0] == "1 pod: team-a/a"
 
 
 names = st.lists(st.sampled_from("abcdef"), max_size=4, unique=True).map(tuple)
