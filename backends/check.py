@@ -168,10 +168,11 @@ def _below(finding: dict[str, Any], now: float) -> Iterator[str]:
     yield f"since {_clock(begun_at, now)}  id {finding['id']}"
     for spell in finding["earlier"]:
         yield f"so before from {_clock(spell['since'], now)} to {_clock(spell['until'], now)}"
-    if finding["gone_at"] is not None:
-        yield f"no longer so since {_clock(finding['gone_at'], now)}"
     if finding["unseen_since"] is not None:
-        yield f"last looked at {_clock(finding['unseen_since'], now)}"
+        gone = ": no longer so" if finding["gone_at"] is not None else ""
+        yield f"last looked at {_clock(finding['unseen_since'], now)}{gone}"
+    elif finding["gone_at"] is not None:
+        yield f"no longer so since {_clock(finding['gone_at'], now)}"
     said = finding["acknowledged"]
     if said is not None:
         why = f": {said['why']}" if said["why"] else ""

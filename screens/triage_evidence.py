@@ -67,10 +67,11 @@ def finding_text(finding: Finding) -> str:
     lines += [f"so before from {units.moment(each.since)} to {units.moment(each.until)}" for each in finding.earlier]
     if finding.recovered_at is not None:
         lines.append(f"recovered {units.moment(finding.recovered_at)}")
-    if finding.gone_at is not None:
-        lines.append(f"no longer so since {units.moment(finding.gone_at)}")
     if finding.unseen_since is not None:
-        lines.append(f"last looked at {units.moment(finding.unseen_since)}")
+        gone = ": no longer so" if finding.gone_at is not None else ""
+        lines.append(f"last looked at {units.moment(finding.unseen_since)}{gone}")
+    elif finding.gone_at is not None:
+        lines.append(f"no longer so since {units.moment(finding.gone_at)}")
     lines += [f"hits: {hit_text(hit)}" for hit in finding.hits]
     lines += [f"cause: {finding.cause}"] if finding.cause else []
     for each in finding.evidence:
@@ -143,14 +144,13 @@ def _standing(finding: Finding, now: float) -> Iterable[tuple[str, str]]:
     if finding.earlier:
         spells = [_spell(each, now) for each in finding.earlier[-MOST_EARLIER:]]
         yield "again", f"{units.times(len(finding.earlier) + 1)}; before: {', '.join(spells)}"
-    if finding.gone_at is not None:
+    if finding.unseen_since is not None:
+        look = units.clock_time(finding.unseen_since, now, seconds=True)
+        gone = "no longer so; " if finding.gone_at is not None else ""
+        yield "last look", f"{look}: {gone}it could not be looked at since"
+    elif finding.gone_at is not None:
         gone, settles = (units.clock_time(at, now, seconds=True) for at in (finding.gone_at, finding.settles_at))
         yield "now", f"no longer so since {gone}; recovered if that holds until {settles}"
-    if finding.unseen_since is not None:
-        yield (
-            "last look",
-            f"{units.clock_time(finding.unseen_since, now, seconds=True)}: it could not be looked at since",
-        )
 
 
 def _spell(earlier: Earlier, now: float) -> str:

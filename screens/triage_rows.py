@@ -76,17 +76,17 @@ def shown(triage: Triage, view: TriageView) -> list[Finding]:
 def state_of(finding: Finding, glyphs: Glyphs) -> Cell:
     """`✖ critical`, `▲ acked`, `✓ recovered`: the glyph keeps the severity of what has another word.
 
-    `clearing` is what is no longer so and watched, `unseen` what nobody can look at now.
+    `unseen` is what nobody can look at now, `clearing` what is no longer so and watched.
     """
     if finding.recovered_at is not None:
         return Cell(f"{glyphs.good} recovered", "dim")
     style, word = SEVERITIES[finding.severity]
     if finding.acknowledged is not None:
         return Cell(f"{glyphs.of(style)} acked", "dim")
-    if finding.gone_at is not None:
-        return Cell(f"{glyphs.of(style)} clearing", "dim")
     if finding.unseen_since is not None:
         return Cell(f"{glyphs.of(style)} unseen", "stale")
+    if finding.gone_at is not None:
+        return Cell(f"{glyphs.of(style)} clearing", "dim")
     return Cell(f"{glyphs.of(style)} {word}", style)
 
 

@@ -60,7 +60,13 @@ class Past:
         """What goes is told as it was when it was greatest, not as its last rest."""
         worst = self._worst.get(finding.id, finding)
         since = min(worst.since, finding.since)
-        return replace(worst, since=since, gone_at=finding.gone_at, settles_at=finding.settles_at)
+        return replace(
+            worst,
+            since=since,
+            gone_at=finding.gone_at,
+            settles_at=finding.settles_at,
+            unseen_since=finding.unseen_since,
+        )
 
     def with_earlier(self, finding: Finding) -> Finding:
         """With its earlier times; of what its evidence dates the evidence itself tells them."""

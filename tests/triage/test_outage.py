@@ -69,6 +69,19 @@ def test_what_stood_for_long_on_a_node_that_went_away_is_no_consequence_of_that(
     assert away["ecc-uncorrected"][0].unseen_since == GONE
 
 
+def test_what_is_no_longer_so_on_a_node_that_came_back_is_not_told_as_unseen() -> None:
+    triager, sick, well = Triager(SITE), machines("n3"), machines()
+    others = [name for name in NAMES if name != "n3"]
+    lasting(triager, Fleet(tuple(up(sick))), NOW, 30)
+    lasting(triager, Fleet(tuple(up(sick))), GONE - 10, 10)
+    lasting(triager, Fleet((*up(sick, *others), *down(sick, "n3"))), GONE, 8)
+    back = lasting(triager, Fleet(tuple(up(well))), GONE + 9, 3)
+    ecc = by_rule(back)["ecc-uncorrected"][0]
+    assert (ecc.gone_at, ecc.unseen_since) == (GONE + 9, None)
+    away = by_rule(lasting(triager, Fleet((*up(well, *others), *down(well, "n3"))), GONE + 13, 3))
+    assert (away["ecc-uncorrected"][0].gone_at, away["ecc-uncorrected"][0].unseen_since) == (GONE + 9, GONE + 12)
+
+
 def test_nodes_that_answer_again_are_no_longer_counted_and_the_last_ones_are_told_as_back() -> None:
     triager, values = Triager(SITE), machines()
     lasting(triager, Fleet(tuple(up(values))), NOW, 30)

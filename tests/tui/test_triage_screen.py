@@ -298,6 +298,12 @@ async def test_what_nobody_can_look_at_now_says_when_it_was_last_looked_at() -> 
     async with triaged(triage(replace(LOST, unseen_since=NOW - 600))) as console:
         assert "✖ unseen" in console.text
         assert "last look 22:03:20: it could not be looked at since" in evidence(console)
+        over = replace(LOST, unseen_since=NOW - 600, gone_at=NOW - 605, settles_at=NOW - 585)
+        await found(console, triage(over))
+        assert "✖ unseen" in console.text
+        assert "last look 22:03:20: no longer so; it could not be looked at since" in evidence(console)
+        assert "now no longer so" not in evidence(console)
+        assert "recovered if" not in evidence(console)
 
 
 async def test_the_evidence_is_folded_anew_for_another_size() -> None:
