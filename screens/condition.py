@@ -141,5 +141,7 @@ FOUND = {"critical": Condition("bad", "triage"), "warning": Condition("warn", "t
 
 
 def worse(own: Condition, found: Condition | None) -> Condition:
-    """`found` only where it is graver than what the row itself shows."""
-    return found if found is not None and SEVERITY[found.style] > SEVERITY[own.style] else own
+    """`found` only where it is graver than what the row itself shows; that its values are old is said all the same."""
+    if found is None or SEVERITY[found.style] <= SEVERITY[own.style]:
+        return own
+    return Condition(found.style, own.word) if own.style == "stale" else found

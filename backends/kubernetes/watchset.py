@@ -29,8 +29,8 @@ MOST_NAMESPACES = 64
 """Watched one by one when the whole cluster may not be: each is a connection of its own."""
 GRACE_SECONDS = 10.0
 """How long a lesser collection may keep the first value waiting."""
-OUTAGE_SECONDS = 20.0
-"""Nothing could be read for so long: that is no hiccup any more."""
+OUTAGE_SECONDS = 5.0
+"""Nothing could be read for so long: what was read last is told as old."""
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -237,7 +237,7 @@ class WatchSet:
 
     def outage(self) -> GpudeckError | None:
         """Why nothing at all can be read, once that has lasted; None while something can."""
-        watches = [watch for watch in self.watches() if watch.state is not Sync.ABSENT]
+        watches = [watch for watch in self.watches() if watch.state not in (Sync.ABSENT, Sync.NOT_PERMITTED)]
         if any(watch.error is None for watch in watches):
             return None
         since = max((watch.problem.at for watch in watches if watch.problem is not None), default=None)

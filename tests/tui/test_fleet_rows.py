@@ -368,3 +368,9 @@ def test_a_row_that_shows_nothing_of_an_open_finding_points_to_the_triage() -> N
     assert text(rows[row_key("dgx01", h100(0))], "state").endswith("ok")
     lost = Fleet((reading("dgx02", replace(h100(0), lost=True)),))
     assert text(fleet_rows(lost, None, NOW, replace(TREE, found=found))[0], "state").endswith("lost"), "graver"
+
+
+def test_a_finding_does_not_hide_that_a_node_shows_old_values() -> None:
+    down = replace(DISK, subject=Subject("dgx02"), severity=Severity.CRITICAL)
+    row = fleet_rows(Fleet((refused("dgx02", h100(0)),)), None, NOW, replace(TREE, found=found_of((down,))))[0]
+    assert (text(row, "state"), style(row, "state")) == ("✖ stale", "bad")
