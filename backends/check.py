@@ -187,6 +187,8 @@ def _below(finding: dict[str, Any], now: float) -> Iterator[str]:
         yield finding["cause"]
     for hit in finding["hits"][:HITS_TOLD]:
         yield f"hits {hit['text']}"
+    if not finding["hits_known"]:
+        yield "hits not known: what ran there cannot be read any more"
     if len(finding["hits"]) > HITS_TOLD:
         yield f"hits {len(finding['hits']) - HITS_TOLD} more"
     for step in finding["steps"]:

@@ -21,6 +21,11 @@ def _users(item: FindingItem) -> frozenset[str] | None:
     return users if users or not hits else None
 
 
+def _hit_count(item: FindingItem) -> int | None:
+    """None where nobody is known to be hit, and it cannot be told whether somebody is."""
+    return len(item.finding.hits) or (0 if item.finding.hits_known else None)
+
+
 def _of_hits(name: str) -> Callable[[FindingItem], frozenset[str]]:
     return lambda item: frozenset(told for hit in item.finding.hits if (told := getattr(hit, name)))
 
@@ -68,7 +73,7 @@ FINDING_FIELDS = FieldTable(
             ("project", "ns"),
         ),
         Field("user", "text", _users, "whose work it hits", "user=alice", ("users",)),
-        Field("hits", "number", lambda item: len(item.finding.hits), "how many workloads it hits", "hits>0"),
+        Field("hits", "number", _hit_count, "how many workloads it hits", "hits>0"),
         Field(
             "age",
             "number",

@@ -28,6 +28,7 @@ MOST_EARLIER = 3
 MOST_COMMAND_LINES = 12
 JUMP_KEY, CHANGE_KEY, LOG_KEY = "enter", "d", "l"
 NEXT = "next"
+UNKNOWN_HITS = "not known: what ran there cannot be read any more"
 
 Group = list[Line]
 
@@ -73,6 +74,7 @@ def finding_text(finding: Finding) -> str:
     elif finding.gone_at is not None:
         lines.append(f"no longer so since {units.moment(finding.gone_at)}")
     lines += [f"hits: {hit_text(hit)}" for hit in finding.hits]
+    lines += [] if finding.hits_known else [f"hits: {UNKNOWN_HITS}"]
     lines += [f"cause: {finding.cause}"] if finding.cause else []
     for each in finding.evidence:
         source = f" ({each.source})" if each.source else ""
@@ -104,7 +106,9 @@ def hit_text(hit: Hit) -> str:
 def _groups(finding: Finding, page: Page) -> Iterable[Group]:
     width, glyphs = page.text_width, page.glyphs
     yield _head(finding, page)
-    yield _listed("hits", [hit_text(hit) for hit in finding.hits], MOST_HITS, page, "accent")
+    hits = _listed("hits", [hit_text(hit) for hit in finding.hits], MOST_HITS, page, "accent")
+    unknown = [] if finding.hits_known else wrapped(UNKNOWN_HITS, width, ellipsis=glyphs.ellipsis)
+    yield hits + _field("" if hits else "hits", unknown)
     yield _field("cause", wrapped(finding.cause or "", width, ellipsis=glyphs.ellipsis))
     yield _steps(finding, page)  # before the evidence, which may be long: what to do is in sight at once
     yield _evidence(finding.evidence, page)

@@ -106,6 +106,11 @@ def hits_text(hits: tuple[Hit, ...]) -> str:
     return names[0] if len(names) == 1 else f"{names[0][:64]} +{len(names) - 1}"
 
 
+def _hits_cell(finding: Finding, style: str) -> Cell:
+    text = hits_text(finding.hits)
+    return Cell(text, style) if text or finding.hits_known else Cell("not known", "dim")
+
+
 def _whose(hit: Hit) -> str | None:
     """What owns it on the platform, else the pod itself, else its user."""
     if hit.owner is not None:
@@ -133,7 +138,7 @@ def triage_row(finding: Finding, now: float, glyphs: Glyphs) -> Row:
             units.clock_time(finding.begun_at, now),
             label(finding, SUBJECT_WIDTH, glyphs),
             claim,
-            Cell(hits_text(finding.hits), "" if over else "accent"),
+            _hits_cell(finding, "" if over else "accent"),
         ),
         dim=over or finding.acknowledged is not None,
     )

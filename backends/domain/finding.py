@@ -123,6 +123,8 @@ class Finding:
     cause: str | None = None
     """The likely cause, worded as likely."""
     hits: tuple[Hit, ...] = ()
+    hits_known: bool = True
+    """False: what ran there was never read, and cannot be read now; `hits` are not all, none is not nobody."""
     steps: tuple[NextStep, ...] = ()
     advice_source: str | None = None
     """Who says so: `NVIDIA XID catalogue`, `nvml.h`, `gpudeck: peers`."""

@@ -136,6 +136,7 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         since=min(each.finding.since for each in same),
         evidence=tuple(evidence[:EVIDENCE_KEPT]),
         hits=hits.merged(finding.hits for finding in findings),
+        hits_known=all(finding.hits_known for finding in findings),
         # Of the one that stands for all; its own screen is one of many.
         steps=tuple(dict.fromkeys((*(step for step in worst.steps if step.kind != "screen"), look)))[:STEPS_KEPT],
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],

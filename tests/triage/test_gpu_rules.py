@@ -114,6 +114,7 @@ def test_the_id_of_a_lost_gpu_is_the_same_before_and_after_a_restart_of_the_cons
     known = only(view(gpu(0, lost=True, lost_reason=reason)), "gpu-lost")
     nameless = only(view(Gpu(index=0, pci_bus_id=bus(0), lost=True, lost_reason=reason)), "gpu-lost")
     assert known.id == nameless.id
+    assert (known.hits_known, nameless.hits_known, nameless.hits) == (True, False, ())
 
 
 # --- memory errors ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from backends.domain import Finding, Hit, NextStep, Subject
 from screens.events import EventsScreen
 from screens.finding_fields import FINDING_FIELDS
 from screens.triage_jump import screen_of
-from screens.triage_rows import TriageView, shown
+from screens.triage_rows import TriageView, shown, subject_of
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SEVERAL, triage
 from tests.tui.fleets import NOW
 from tui.widgets.filter import parse
@@ -49,6 +49,9 @@ def test_a_filter_narrows_the_findings(text: str, expected: list[Finding]) -> No
 
 
 def test_whose_work_is_hit_may_not_be_known() -> None:
+    unread = replace(HOT, hits=(), hits_known=False)
+    assert parse("hits=na", FINDING_FIELDS).matches(subject_of(unread, NOW))
+    assert not parse("hits=0", FINDING_FIELDS).matches(subject_of(unread, NOW))
     hidden = replace(HOT, hits=(Hit("python train.py"),))
     match = parse("user=na hits=1", FINDING_FIELDS)
     assert shown(triage(hidden), TriageView(match)) == [hidden]

@@ -42,6 +42,7 @@ from tests.tui.consoles import Opened, build, build_on, grid, lines, node_names,
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SETTLED, SEVERAL, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading, refused
 from tests.tui.sheets import lines_of
+from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
 
@@ -147,6 +148,12 @@ async def test_a_wide_terminal_says_whose_work_is_hit() -> None:
     async with triaged(triage(LOST, HOT), WIDE) as console:
         assert [cast(Any, row.cells[4]).text for row in grid(console).rows] == ["alice +1", "alice"]
         assert "alice +1" in console.lines[4]
+
+
+async def test_whom_nobody_can_tell_any_more_is_not_nobody() -> None:
+    async with triaged(triage(replace(LOST, hits=(), hits_known=False)), WIDE) as console:
+        assert "hits not known: what ran there cannot be read any more" in evidence(console)
+        assert cast(Cell, grid(console).rows[0].cells[-1]).text == "not known"
 
 
 @SIZES

@@ -112,6 +112,13 @@ def test_the_lines_are_aligned_and_the_evidence_is_indented() -> None:
     assert "nothing to judge: RDMA ports" in lines
 
 
+def test_whom_a_finding_hits_is_told_as_not_known_where_nobody_can_tell() -> None:
+    unknown = dataclasses.replace(lost(), hits=(), hits_known=False)
+    told_back = of(unknown)
+    assert (told_back["findings"][0]["hits"], told_back["findings"][0]["hits_known"]) == ((), False)
+    assert "          hits not known: what ran there cannot be read any more" in render(told_back).splitlines()
+
+
 def test_an_all_clear_says_what_was_checked() -> None:
     assert "nothing is wrong" in render(of())
     recovered = dataclasses.replace(lost(), recovered_at=NOW - 5)

@@ -69,6 +69,7 @@ def _lost(view: NodeView, gpu: Gpu) -> Finding:
         evidence=evidence,
         cause=cause,
         hits=hits.of_gpu(gpu),
+        hits_known=gpu.processes is not None,
         steps=_what_to_do(view, gpu, loss, fall),
         source=source,
         slot=gpu.pci_bus_id,
