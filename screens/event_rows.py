@@ -79,11 +79,15 @@ def when(at: float, now: float) -> str:
     return then.strftime("%m-%d %H:%M:%S" if then.year == today.year else "%Y-%m-%d")
 
 
+AGE_STEP_SECONDS = 10.0
+"""The seconds of an age are told in such steps."""
 _AGES = ((100 * 365 * 86400, ""), (365 * 86400, " y"), (100 * 86400, "d"), (86400, " d"), (3600, " h"), (60, " m"))
 
 
 def short_age(seconds: float) -> str:
-    """`now`, `3 m`, `5 h`, `12 d`, `120d`, `2 y`: in four cells, and another one once a minute at most."""
+    """`now`, `20 s`, `3 m`, `5 h`, `12 d`, `120d`, `2 y`: in four cells, and another one each ten seconds at most."""
+    if AGE_STEP_SECONDS <= seconds < 60:
+        return f"{int(seconds // AGE_STEP_SECONDS * AGE_STEP_SECONDS)} s"
     size, unit = next(((size, unit) for size, unit in _AGES if seconds >= size), (1, "now"))
     if unit in ("", "now"):
         return unit or "long"

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from backends.domain import Fleet
 from screens.event_fields import EVENT_FIELDS
-from screens.event_rows import COLUMNS, EventCache, event_rows, gpu_key_of, shown_events, when
+from screens.event_rows import AGE_STEP_SECONDS, COLUMNS, EventCache, event_rows, gpu_key_of, shown_events, when
 from screens.event_words import what
 from tui.actions import Action
 from tui.live import LiveScreen
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from backends.domain import Event
     from backends.feed import Topic
     from tui.widgets.filter.fields import FieldTable
-
-AGE_SECONDS = 15.0
-"""How often the ages are told anew; they count minutes."""
 
 
 class EventsScreen(LiveScreen):
@@ -90,7 +87,7 @@ class EventsScreen(LiveScreen):
 
     def on_mount(self) -> None:
         self.grid.focus()
-        self.set_interval(AGE_SECONDS, self._grow_old)
+        self.set_interval(AGE_STEP_SECONDS, self._grow_old)
 
     def show(self) -> None:
         """Draws the events as they are now; costs what changed."""

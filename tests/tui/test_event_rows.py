@@ -221,7 +221,9 @@ def test_times_are_local_with_the_date_when_it_is_another_day() -> None:
     ("seconds", "said"),
     [
         (-5, "now"),
-        (59, "now"),
+        (9, "now"),
+        (10, "10 s"),
+        (59, "50 s"),
         (60, "1 m"),
         (3599, "59 m"),
         (7200, "2 h"),

@@ -13,7 +13,8 @@ from backends.contract import GpudeckError
 from backends.domain import Event, Fleet, SiteSpec
 from backends.feed import ManualClock
 from backends.site import Site
-from screens.events import AGE_SECONDS, EventsScreen
+from screens.event_rows import AGE_STEP_SECONDS
+from screens.events import EventsScreen
 from screens.fleet import FleetScreen
 from screens.help import HelpScreen
 from screens.node import NodeScreen
@@ -161,7 +162,7 @@ async def test_nothing_new_repaints_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_ages_grow_while_nothing_happens() -> None:
     async with opened(build_on(fleet())) as console:
         await to_events(console, *NIGHT)
-        await cast(ManualClock, console.app.clock).advance(AGE_SECONDS + 60)
+        await cast(ManualClock, console.app.clock).advance(AGE_STEP_SECONDS + 60)
         console.screen._grow_old()
         await console.until(lambda: " 6 m ✖ lost" in console.text, "the age")
 
