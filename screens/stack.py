@@ -128,7 +128,8 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
-            grid.set_rows(stack_rows.rows(self._narrowed(stack), self.glyphs, stale=stale, instances=made_for[1]))
+            narrowed, now = self._narrowed(stack), self.clock.now()
+            grid.set_rows(stack_rows.rows(narrowed, self.glyphs, now, stale=stale, instances=made_for[1]))
             self._fit_list(len(stack.nodes))
             wanted = stack.get(self._to_select) if self._to_select is not None else None
             if wanted is not None and grid.select(wanted.name):

@@ -85,22 +85,26 @@ STATE = 1
 """The column that says how a node is."""
 
 
-def rows(stack: Stack, glyphs: Glyphs, *, stale: bool = False, instances: bool = False) -> LazyRows:
-    """A row a node, the worst first, else by name. `stale`: the last words of a platform that does not answer."""
+def rows(stack: Stack, glyphs: Glyphs, now: float, *, stale: bool = False, instances: bool = False) -> LazyRows:
+    """A row a node, the worst first, else by name. `stale`: the last words of a platform that does not answer.
+
+    `now`: seconds since the epoch.
+    """
     order = list(HEALTH)
     listed = sorted(stack.nodes, key=lambda node: (order.index(node.health), node.name))
     return LazyRows(
         [node.name for node in listed],
-        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, stale, cut=instances), dim=stale),
+        lambda index: Row(listed[index].name, _cells(listed[index], stack, glyphs, now, stale, instances), dim=stale),
     )
 
 
-def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool, *, cut: bool) -> tuple[str | Cell, ...]:
+def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, now: float, stale: bool, cut: bool) -> tuple[str | Cell, ...]:
     style, word = HEALTH[node.health]
+    broken = _broken_changes(node, glyphs, now)
     cells = (
         node.name if node.schedulable else Cell(node.name, "warn"),
         Cell(f"{glyphs.of(style)} {word}", style),
-        *(phase_cell(node.get(each.key), glyphs) for each in stack.operands),
+        *(broken.get(each.key) or phase_cell(node.get(each.key), glyphs) for each in stack.operands),
         gpus_cell(node.capacity),
         *((counts_cell(node.capacity.instances),) if cut else ()),
         node.driver_version or MISSING,
@@ -111,6 +115,18 @@ def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, stale: bool, *, cut: b
     faded = [cell if isinstance(cell, str) else Cell(cell.text, "stale") for cell in cells]
     faded[STATE] = Cell(f"{glyphs.stale} {word}", "stale")
     return tuple(faded)
+
+
+def _broken_changes(node: StackNode, glyphs: Glyphs, now: float) -> dict[str, Cell]:
+    """For the operands that run and make a change which failed, or is stuck: what blocks is that change."""
+    mig, upgrade = node.mig, node.upgrade
+    found = {}
+    if mig is not None and (mig.state == "failed" or mig.stuck(now)):
+        found["mig-manager"] = "fail" if mig.state == "failed" else "stuck"
+    if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(now)):
+        found["driver"] = "upgr"
+    runs = {state.operand for state in node.operands if state.phase in (OperandPhase.READY, OperandPhase.PAUSED)}
+    return {key: Cell(f"{glyphs.bad} {word}", "bad") for key, word in found.items() if key in runs}
 
 
 def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:

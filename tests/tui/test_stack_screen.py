@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from backends.domain import (
     ClusterRelease,
     Component,
+    DriverUpgradeState,
     Fleet,
     GpuProcess,
     MigManagerState,
@@ -26,6 +27,7 @@ from backends.domain import (
 )
 from screens.node import NodeScreen
 from screens.stack import StackScreen
+from screens.stack_rows import columns, rows
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import blocked, changing, stack, well
@@ -69,6 +71,26 @@ async def test_the_blocked_node_comes_first_with_its_log_line() -> None:
         assert "Unable to locate package linux-headers" in page(on)
         assert "nvidia-driver-ctr, 6 restarts" in page(on)
         assert "waits for the driver" in page(on)
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "said"),
+    [
+        ({"mig": MigManagerState("all-1g.10gb", "failed")}, "mig-manager", "✖ fail"),
+        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 500))}, "mig-manager", "✖ stuck"),
+        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 5))}, "mig-manager", "✓ ok"),
+        ({"upgrade": DriverUpgradeState("upgrade-failed")}, "driver", "✖ upgr"),
+    ],
+)
+def test_the_row_shows_the_change_that_blocks_where_every_operand_runs(
+    changes: dict[str, Any], column: str, said: str
+) -> None:
+    node = replace(well("dgx01"), health=StackHealth.BLOCKED, **changes)
+    (row,) = rows(stack(node), UNICODE, NOW)
+    place = [each.key for each in columns(stack(node).operands)].index(column)
+    assert [cell.text for cell in row.cells if isinstance(cell, Cell)].count("✓ ok") == 7 - (said != "✓ ok")
+    assert isinstance(cell := row.cells[place], Cell)
+    assert cell.text == said
 
 
 async def test_the_selection_stays_on_its_node_when_others_get_worse() -> None:
