@@ -101,7 +101,7 @@ class ChangeRun:
         known = self.record.steps[index]
         if known.state is StepState.VERIFIED or (known.state is StepState.APPLIED and not step.checked):
             return
-        if known.effect is Effect.UNKNOWN and await self._settled(index, step):
+        if known.effect in (Effect.UNKNOWN, Effect.FAILED) and await self._settled(index, step):
             return
         if known.effect is not Effect.DONE:
             self._ask()
@@ -154,9 +154,10 @@ class ChangeRun:
             await self._tell_audit(index, "applied, not verified", verdict.evidence)
             raise self._stopped()
         elif step.checked:
-            waited = f"not seen within {step.verify_seconds:.0f} s: "
-            said = verdict.evidence if isinstance(verdict, Hopeless) else waited + verdict.evidence
-            await self._fail(index, said, Effect.UNKNOWN)
+            said, effect = f"not seen within {step.verify_seconds:.0f} s: {verdict.evidence}", Effect.UNKNOWN
+            if isinstance(verdict, Hopeless):
+                said, effect = verdict.evidence, Effect.FAILED
+            await self._fail(index, said, effect)
             raise StepFailed(said)
         else:
             await self._tell_audit(index, "applied, not verified", verdict.evidence)

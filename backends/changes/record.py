@@ -48,6 +48,8 @@ class StepState(StrEnum):
 class Effect(StrEnum):
     NONE = "none"
     UNKNOWN = "unknown"
+    FAILED = "failed"
+    """Who was asked says that it failed: no wait brings it about, and what was asked for stays until it is undone."""
     DONE = "done"
 
 

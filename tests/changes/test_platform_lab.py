@@ -379,7 +379,8 @@ async def test_a_mig_layout_that_fails_is_told_at_once_and_can_be_undone(on: Ben
     record = await on.running(on.desk.run(change))
     assert record.status is Status.FAILED
     assert "all-3g.40gb: failed: Unable to enable MIG mode: In use by another client" in record.why
-    assert record.steps[0].effect is Effect.UNKNOWN
+    assert (record.steps[0].effect, record.steps[0].words) == (Effect.FAILED, "failed"), "it is known that it failed"
+    assert record.summary.startswith("failed at step 1 of 1, failed")
     assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
 
 
