@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.contract import ConfigError, GpudeckError
-
-THEME_NAMES = ("dark", "light", "high-contrast", "colour-blind", "ansi-16", "mono")
-"""Those of `themes.THEMES`, which cannot be asked here: it imports Textual."""
+from tui.theme_names import THEME_NAMES
 
 Command = Callable[[argparse.Namespace], int]
 

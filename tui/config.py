@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.theme_names import THEME_NAMES
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 """Those of gpudeck itself; other parties' are asked for only where one is named."""
@@ -30,7 +31,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> keys, separated by commas."""
     filters: Mapping[str, str] = field(default_factory=dict)
-    """Name -> filter; what they mean is checked by who knows the lists: see `tui.saved_filters`."""
+    """Name -> filter, each of which means something."""
     sites: tuple[SiteSpec, ...] = ()
     file: Path | None = None
     places: Mapping[str, str] = field(default_factory=dict)
@@ -81,10 +82,15 @@ class _Reader:
         for action, key in keys.items():
             if not isinstance(key, str):
                 raise self._error(action, f'the key of "{action}" must be text, like "f"')
+        theme = self._typed(document, "theme", str, "the name of a theme", None)
+        if theme is not None and theme not in THEME_NAMES:
+            raise self._error(
+                "theme", f"no theme is called {clean(theme, 64)!r}", f"there are: {', '.join(THEME_NAMES)}"
+            )
         filters, filter_places = self._filters(document)
         sites = self._typed(document, "site", dict, "a table [site.NAME]", {})
         return Settings(
-            theme=self._typed(document, "theme", str, "the name of a theme", None),
+            theme=theme,
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             filters=filters,
@@ -98,13 +104,14 @@ class _Reader:
         filters = self._typed(document, "filters", dict, "a table of name = filter", {})
         if not filters:
             return {}, {}
-        from tui.saved_filters import line_of
+        from tui.saved_filters import SavedFilters, line_of
 
         places = {f"filters.{name}": f"{self._path}:{line_of(self._lines, name)}" for name in filters}
         for name, text in filters.items():
             if not isinstance(text, str):
                 place = places[f"filters.{name}"]
                 raise ConfigError(f'{place}: the filter {clean(name, 32)} must be text, like "temp>85"')
+        SavedFilters(filters, places)
         return filters, places
 
     def _site(self, name: str, table: Any) -> SiteSpec:

@@ -11,6 +11,7 @@ from backends.domain import Fleet
 from tests.tui.consoles import build_on, opened
 from themes import DEFAULT, STATE_VARIABLES, THEMES, for_environment
 from themes.palette import PALETTES, Palette
+from tui.theme_names import THEME_NAMES
 
 TOKENS = ("foreground", *STATE_VARIABLES)
 
@@ -111,3 +112,7 @@ async def test_the_terminals_own_colours_are_left_to_the_terminal(theme: str, ow
         console.app.theme = "mono"
         await console.pilot.pause()
         assert not translated()
+
+
+def test_the_names_that_a_configuration_may_give_are_those_of_the_themes() -> None:
+    assert tuple(theme.name for theme in THEMES) == THEME_NAMES

@@ -88,6 +88,8 @@ def test_sites_by_name(tmp_path: Path) -> None:
     [
         ("[site.a]\nnode = []\n", 2, "unknown key [site.a] node", "nodes"),
         ("thme = 'x'\n", 1, "unknown key thme", "theme"),
+        ("bell = true\ntheme = 'darkk'\n", 2, "no theme is called 'darkk'", "there are: dark, light"),
+        ("[filters]\nwarm = 'tmp>85'\n", 2, "filter warm, character 1 of 'tmp>85'", "did you mean temp?"),
         ("bel = true\n", 1, "unknown key bel", "bell"),
         ("bell = 1\n", 1, "bell must be true or false", ""),
         ("[site.a]\nnodes = []\n\nfast_second = 1\n", 4, "fast_second", "fast_seconds"),

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from tui import cli
+from tui.theme_names import THEME_NAMES
 
 
 def completion(arguments: argparse.Namespace) -> int:
@@ -34,7 +35,7 @@ def _words(parser: cli.Parser, path: str) -> Iterator[tuple[str, list[str]]]:
 
 def _bash(words: dict[str, list[str]]) -> str:
     cases = "\n".join(f'        "{path}") words="{" ".join(listed)}" ;;' for path, listed in words.items())
-    scenarios, themes = " ".join(_scenarios()), " ".join(cli.THEME_NAMES)
+    scenarios, themes = " ".join(_scenarios()), " ".join(THEME_NAMES)
     paths = "|".join(f'"{path}"' for path in words if path)
     return f"""_gpudeck() {{
     local cur prev path word words
@@ -69,7 +70,7 @@ def _fish(words: dict[str, list[str]]) -> str:
             lines.append(f"complete -c gpudeck -f -n '{condition}' {flag}")
     lines += [
         f"complete -c gpudeck -f -l scenario -x -a '{' '.join(['list', *_scenarios()])}'",
-        f"complete -c gpudeck -f -l theme -x -a '{' '.join(cli.THEME_NAMES)}'",
+        f"complete -c gpudeck -f -l theme -x -a '{' '.join(THEME_NAMES)}'",
         f"complete -c gpudeck -f -n '__fish_seen_subcommand_from on off' -a '{' '.join(_scenarios())}'",
     ]
     return "\n".join(lines)
