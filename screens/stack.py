@@ -265,7 +265,8 @@ class StackScreen(LiveScreen):
         if platform is None:
             return (
                 "This site names no platform.\n"
-                'Set platform = "docker", "kubernetes" or "openshift" in its settings to see its GPU stack.'
+                'Set platform = "docker", "kubernetes" or "openshift" in its settings to see its GPU stack.\n'
+                "To try one: gpudeck demo --platform kubernetes"
             )
         error = self.site.stack.reading.error
         if error is not None:

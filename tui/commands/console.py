@@ -51,6 +51,8 @@ def demo(arguments: argparse.Namespace) -> int:
     if arguments.platform is not None:
         options += ["--platform", arguments.platform]
     with _lab(options) as site_file:
+        # What a demo acknowledges and changes is of its own site, and goes with it.
+        os.environ["XDG_STATE_HOME"] = str(site_file.parent / "state")
         return _open(arguments, load(site_file))
 
 
