@@ -6,6 +6,7 @@ The document's schema is `gpudeck/check/1`: times are seconds since the epoch, a
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from backends.feed import Reading
 
 SCHEMA = "gpudeck/check/1"
 INDENT = " " * 10
+LINE_WIDTH = 100
+"""Of a list of names."""
 HITS_TOLD = 4
 NODES_TOLD = 8
 DAY_SECONDS = 86_400.0
@@ -207,6 +210,10 @@ def _clock(at: float, now: float) -> str:
 def _checked(checks: Iterable[dict[str, Any]]) -> Iterator[str]:
     seen = [f"{check['title']} ({check['subjects']})" for check in checks if check["subjects"]]
     blind = [check["title"] for check in checks if not check["subjects"]]
-    yield f"checked: {', '.join(seen) or 'nothing'}"
+    yield from _wrapped(f"checked: {', '.join(seen) or 'nothing'}")
     if blind:
-        yield f"nothing to judge: {', '.join(blind)}"
+        yield from _wrapped(f"nothing to judge: {', '.join(blind)}")
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, LINE_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

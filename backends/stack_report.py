@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.allocation import InUse
-from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode
+from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode, plural
 
 SCHEMA = "gpudeck/stack/1"
 LOG_LINES = 4
@@ -146,7 +146,7 @@ def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
     if blocker.events and blocker.events[-1].warning:
         lines.append(f"    event: {blocker.events[-1].text}")
     if node.waiting:
-        lines.append(f"    {node.waiting} operands wait for it")
+        lines.append(f"    {plural(node.waiting, 'operand waits', 'operands wait')} for it")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, cast
 
@@ -22,12 +22,13 @@ from screens.changes_rows import COLUMNS, change_rows, change_sections, unreadab
 from tui.actions import Action, keys_of
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
+from tui.widgets.change_dialog import folded
 from tui.widgets.columns import Cell
 from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.filter.fields import FieldTable
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
-from tui.widgets.sheet import Sheet
+from tui.widgets.sheet import Section, Sheet
 
 OFFERED = frozenset({"stop", "resume", "undo", "abandon"})
 """Actions that depend on the change that is chosen."""
@@ -55,6 +56,22 @@ class ChangesApp(Protocol):
 
     @property
     def remapped(self) -> dict[str, str]: ...
+
+
+BEGINNINGS = (
+    ("triage.change", "d", "a finding of the triage"),
+    ("stack.actions", "a", "a node of the stack"),
+    ("node.mig_apply", "A", "a layout on a node's MIG page"),
+)
+"""Action that begins a change, its key, where it stands."""
+
+
+def no_changes(remapped: Mapping[str, str], width: int) -> list[Section]:
+    """What will stand here, and how a change is begun."""
+    keys = "; ".join(f"{remapped.get(action, key)} on {place}" for action, key, place in BEGINNINGS)
+    window = remapped.get("app.write_window", "w").partition(",")[0]
+    said = f"Each step of a change is kept here, and what can be undone. One begins with {keys}. {window} opens the "
+    return [Section("No change was made yet", tuple(folded(said + "write window, without which nothing is.", width)))]
 
 
 class ChangesScreen(LiveScreen):
@@ -220,7 +237,8 @@ class ChangesScreen(LiveScreen):
         sheet, row = self.query_one(Sheet), self.query_one(Grid).cursor_row
         width = max(20, sheet.scrollable_content_region.width - 3)
         if view is None or row is None:
-            sheet.set_sections([])
+            nothing_yet = view is not None and not self.filter_text
+            sheet.set_sections(no_changes(cast(ChangesApp, self.app).remapped, width) if nothing_yet else [])
             return
         record = self.record
         if record is not None:

@@ -166,7 +166,8 @@ class EventsScreen(LiveScreen):
         total, above = len(self.events), self.grid.cursor
         cells = [Cell(f"{total} event{'' if total == 1 else 's'}", "" if total else "dim")]
         if self.filter_text:
-            cells.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(self._shown)} of", "accent"))
+            shown = f"/{shortened(self.filter_text)}/ shows {len(self._shown)} of {cells[0].text}"
+            cells[0] = Cell(shown, "accent")
         if self.site is not None:
             cells.append(Cell(f"since {self._since()}", "dim"))
         if self._shown:

@@ -105,7 +105,8 @@ class FleetScreen(LiveScreen):
         self._show_empty(fleet, bool(rows))
         line = [*summary(fleet, self.glyphs, self._totals), *self._missing()]
         if self.filter_text:
-            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of", "accent"))
+            shown = f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of {line[0].text}"
+            line[0] = Cell(shown, "accent")
         self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")
         self._show_detail()
 

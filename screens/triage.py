@@ -299,7 +299,8 @@ class TriageScreen(LiveScreen):
         hidden = 0 if self.filter_text else len(shown(triage, TriageView())) - len(self._listed)
         line = summary_cells(triage, hidden, glyphs)
         if self.filter_text:
-            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(self._listed)} of", "accent"))
+            every = len(triage.findings) + len(triage.recovered)
+            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(self._listed)} of {every}", "accent"))
         assert self.site is not None, "a triage comes from a site"
         problem = self.site.triage.reading.error
         if problem is not None:

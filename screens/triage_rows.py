@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from backends.domain import Finding, Hit, Triage
 
 SUBJECT_WIDTH = 16
-HITS_WIDTH = 14
+HITS_WIDTH = 22
 
 COLUMNS: tuple[Column, ...] = (
     Column("state", "STATE", 13, sortable=False),
     Column("since", "SINCE", 5, sortable=False),
     Column("subject", "SUBJECT", SUBJECT_WIDTH, sortable=False),
     Column("claim", "FINDING", 12, grow=1000, sortable=False),
-    Column("hits", "HITS", HITS_WIDTH, min_terminal_width=96, sortable=False),
+    Column("hits", "HITS", HITS_WIDTH, min_terminal_width=104, sortable=False),
 )
 FILTERED_CHARACTERS = 4000
 """A filter looks at so much of a finding's text."""
@@ -98,16 +98,17 @@ def subject_of(finding: Finding, now: float = 0.0) -> Subject:
     return Subject(text, frozenset(), FindingItem(finding, now))
 
 
-def hits_text(hits: tuple[Hit, ...]) -> str:
-    """Whose work it is, in few cells: `llama-70b +2` owners or users, or how many workloads nobody is known of."""
+def hits_text(hits: tuple[Hit, ...], width: int = HITS_WIDTH, ellipsis: str = "…") -> str:
+    """Whose work it is, in `width` cells: `llama-70b +2` owners or users, or how many workloads nobody is known of."""
     names = list(dict.fromkeys(name for hit in hits if (name := _whose(hit)) is not None))
     if not names:
         return f"{len(hits)} workload{'' if len(hits) == 1 else 's'}" if hits else ""
-    return names[0] if len(names) == 1 else f"{names[0][:64]} +{len(names) - 1}"
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return fit(inert(names[0][: width * 4]), width - len(more), ellipsis=ellipsis).rstrip() + more
 
 
-def _hits_cell(finding: Finding, style: str) -> Cell:
-    text = hits_text(finding.hits)
+def _hits_cell(finding: Finding, style: str, glyphs: Glyphs) -> Cell:
+    text = hits_text(finding.hits, ellipsis=glyphs.ellipsis)
     return Cell(text, style) if text or finding.hits_known else Cell("not known", "dim")
 
 
@@ -138,7 +139,7 @@ def triage_row(finding: Finding, now: float, glyphs: Glyphs) -> Row:
             units.clock_time(finding.begun_at, now),
             label(finding, SUBJECT_WIDTH, glyphs),
             claim,
-            _hits_cell(finding, "" if over else "accent"),
+            _hits_cell(finding, "" if over else "accent", glyphs),
         ),
         dim=over or finding.acknowledged is not None,
     )

@@ -38,6 +38,8 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         super().__init__()
         self._window = window
         self._demo = demo
+        self._first: Wish | None = None
+        """What stood in the fields when they were shown."""
 
     def compose(self) -> ComposeResult:
         minutes = str(min(DEFAULT_MINUTES, self._window.most_minutes))
@@ -67,6 +69,7 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         needed = " (enter goes on)" if self._window.spec.require_reason else " (may be empty)"
         self._say("reason-label", Cell(f"reason{needed}"))
         self.query_one("#window-reason", Input).focus()  # the minutes are a good guess already
+        self._first = self._wish
         self._draw()
 
     def _say(self, name: str, *cells: Cell) -> None:
@@ -78,10 +81,12 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         reason = self.query_one("#window-reason", Input).value
         return Wish(int(digits) if digits.isascii() and digits.isdigit() else 0, reason)
 
-    def _draw(self) -> None:
+    def _draw(self, *, answered: bool = False) -> None:
+        """What is refused is told once somebody has typed or answered."""
         refusal = self._window.refusal_to_open(self._wish.minutes, self._wish.reason)
         self.query_one("#window-open", Choice).disabled = refusal is not None
-        self._say("state", Cell("" if refusal is None else refusal.message, "warn"))
+        told = answered or self._wish != self._first
+        self._say("state", Cell("" if refusal is None or not told else refusal.message, "warn"))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -93,6 +98,7 @@ class WriteWindowScreen(ModalScreen[Wish | None]):
         if event.input.id == "window-minutes":
             self.query_one("#window-reason", Input).focus()
         else:
+            self._draw(answered=True)
             opens = self.query_one("#window-open", Choice)
             (self.query_one("#window-cancel", Choice) if opens.disabled else opens).focus()
 

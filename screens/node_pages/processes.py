@@ -125,7 +125,7 @@ class ProcessesPage(NodePage):
         line = [] if node is None else summary_of(node, every, view.glyphs)
         line += missing(view.ownership, view.ownership_problem, view.platform, view.glyphs)
         if self.filter_text:
-            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(found)} of", "accent"))
+            line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(found)} of {len(every)}", "accent"))
         self.query_one("#processes-summary", StyledLine).set_cells(line, separator="  ")
         nothing = f"Nothing matches /{shortened(self.filter_text)}/ here." if every else empty_text(node)
         self._show_empty("" if found else nothing)

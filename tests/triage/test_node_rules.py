@@ -19,6 +19,7 @@ from backends.domain import (
     GpuProcess,
     Memory,
     NodeReading,
+    NodeSpec,
     NodeState,
     Pcie,
     Power,
@@ -33,7 +34,7 @@ from backends.domain import (
 from backends.domain.host import Host
 from backends.triage.memory import NodeMemory
 from backends.triage.rules import rule_of
-from backends.triage.rules.connection import TROUBLES, WAITING_SECONDS
+from backends.triage.rules.connection import TROUBLES, WAITING_SECONDS, unreachable
 from backends.triage.state import NodeView
 from tests.triage.makers import (
     GIB,
@@ -385,3 +386,9 @@ def test_the_screens_that_steps_lead_to_are_there() -> None:
     from screens.triage_jump import PAGE_IDS
 
     assert set(PAGES) <= PAGE_IDS
+
+
+def test_what_is_told_of_this_machines_connection_is_not_called_ssh() -> None:
+    here = dataclasses.replace(view(reading=failed("unreachable")), spec=NodeSpec("n1", local=True))
+    sources = {line.source for found in unreachable(here) for line in found.evidence}
+    assert sources == {"local"}

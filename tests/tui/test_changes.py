@@ -95,8 +95,10 @@ async def test_a_reason_is_asked_for_and_the_most_minutes_hold(state: Path) -> N
     async with changing(state) as console:
         await console.press("w")
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen))
+        assert "needs a reason" not in console.text, "nothing was typed yet"
+        await console.press("enter")
         assert "a write window needs a reason" in console.text
-        await console.press("enter", "enter")
+        await console.press("enter")
         assert isinstance(console.app.screen, WriteWindowScreen) is False
         assert console.lines[0].rstrip().endswith("READ-ONLY")
         await console.press("w", "shift+tab", "9", "9", "9", "enter", *"why", "enter")
@@ -583,6 +585,8 @@ async def test_without_journals_the_screen_says_so_and_the_start_reads_nothing(s
         assert console.app.changing.desk is None
         await console.press(":", *"changes", "enter")
         await console.until(lambda: "0 changes" in console.text, "the empty list")
+        said = "One begins with d on a finding of the triage"
+        await console.until(lambda: said in " ".join(console.text.split()), "how one begins")
 
 
 async def test_a_state_directory_that_fails_is_told(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

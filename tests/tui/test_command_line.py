@@ -134,7 +134,7 @@ async def test_a_filter_that_is_kept_is_on_the_screen() -> None:
     async with opened(build_on(fleet())) as console:
         await console.press("slash", *"dgx07", "enter")
         assert node_names(console) == ["dgx07"]
-        assert "/dgx07/ shows 1 of  6 nodes" in console.text
+        assert "/dgx07/ shows 1 of 6 nodes" in console.text
 
 
 async def test_escape_in_the_filter_brings_everything_back() -> None:

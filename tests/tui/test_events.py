@@ -184,7 +184,7 @@ async def test_it_is_filtered_and_the_selection_stays() -> None:
         await console.press("down", "down", "slash", *"kind=xid", "enter")
         assert keys(console) == [FELL.key, YESTERDAY.key]
         assert selected(console) == FELL.key
-        assert "/kind=xid/ shows 2 of  6 events" in console.text
+        assert "/kind=xid/ shows 2 of 6 events" in console.text
         await console.press("escape")
         assert len(keys(console)) == 6
         await console.press("escape")

@@ -57,7 +57,7 @@ async def test_an_expression_narrows_the_fleet() -> None:
         await console.press("slash", *[{">": "greater_than_sign"}.get(each, each) for each in TEMPERATURES], "enter")
         assert node_names(console) == ["dgx01", "dgx02"]
         assert len(grid(console).rows) == 4
-        assert "/temp>40/ shows 2 of" in console.text
+        assert "/temp>40/ shows 2 of 6 nodes" in console.text
         assert not is_open(console)
 
 

@@ -638,7 +638,7 @@ async def test_the_filter_finds_by_subject_severity_words_and_user(text: str, id
             "slash", *[{" ": "space", "!": "exclamation_mark"}.get(each, each) for each in text], "enter"
         )
         assert listed(console) == ids
-        assert f"/{text}/ shows {len(ids)} of" in console.lines[2]
+        assert f"/{text}/ shows {len(ids)} of 4  " in console.lines[2]
         await console.press("escape")
         assert len(listed(console)) == 4
 

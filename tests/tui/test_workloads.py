@@ -338,6 +338,7 @@ def test_the_hits_of_a_finding_are_told_by_what_owns_them() -> None:
     assert hits_text(PODS_HIT) == "llama-70b +2"
     assert hits_text(PODS_HIT[1:]) == "bare +1"
     assert hits_text(PODS_HIT[2:]) == "alice"
+    assert hits_text(PODS_HIT, 10) == "llama-… +2", "how many more is not cut off"
     assert hit_text(PODS_HIT[0]) == "team-search/llama-0 (Deployment llama-70b)"
 
 

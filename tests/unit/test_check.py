@@ -119,6 +119,14 @@ def test_whom_a_finding_hits_is_told_as_not_known_where_nobody_can_tell() -> Non
     assert "          hits not known: what ran there cannot be read any more" in render(told_back).splitlines()
 
 
+def test_what_was_checked_is_folded() -> None:
+    many = Triage(checks=tuple(Check(f"rule-{n}", f"a check of part {n}", 1) for n in range(40)), nodes_total=2)
+    lines = render(document(SiteSpec("prod"), FLEET, many, NOW)).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("checked: "))
+    assert max(map(len, lines)) <= 100
+    assert all(line.startswith("  ") for line in lines[at + 1 :])
+
+
 def test_an_all_clear_says_what_was_checked() -> None:
     assert "nothing is wrong" in render(of())
     recovered = dataclasses.replace(lost(), recovered_at=NOW - 5)

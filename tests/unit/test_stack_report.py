@@ -84,6 +84,7 @@ def test_the_text_says_what_is_wrong_before_the_table() -> None:
     assert "  dgx02: driver is failing, container nvidia-driver-ctr: CrashLoopBackOff" in lines
     assert "    log: no kernel headers" in lines
     assert "    event: Back-off restarting failed container" in lines
+    assert "    1 operand waits for it" in lines
     table = [line for line in lines if line.startswith(("NODE", "dgx"))]
     assert table[0].split()[:4] == ["NODE", "STATE", "driver", "toolkit"]
     assert table[1].split() == ["dgx01", "ready", *["ok"] * 7, "8", "8", "0", "n/a"]

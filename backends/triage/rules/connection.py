@@ -110,9 +110,9 @@ def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
     trouble = TROUBLES.get(problem.code, OTHER_TROUBLE)
     if trouble.rule != rule:
         return
-    evidence = [Evidence(problem.message, problem.at, "ssh")]
+    evidence = [Evidence(problem.message, problem.at, _way(view))]
     if view.reading.at is not None:
-        evidence.append(Evidence("last reading", view.reading.at, "ssh"))
+        evidence.append(Evidence("last reading", view.reading.at, _way(view)))
     yield finding(
         rule,
         trouble.severity,
@@ -124,6 +124,11 @@ def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
         hits=hits.of_node(view.last),
         steps=_what_to_do(view, trouble, problem.hint),
     )
+
+
+def _way(view: NodeView) -> str:
+    """How the node is reached: the source of what is told of its connection."""
+    return "local" if view.spec.local else "ssh"
 
 
 def is_cut(reading: NodeReading) -> bool:
@@ -176,7 +181,7 @@ def waiting(view: NodeView) -> Iterator[Finding]:
         of_node(view),
         f"has not answered{so_long}: nothing of it was judged",
         view.now if asked_at is None else asked_at,
-        evidence=[Evidence("first asked", asked_at, "ssh")],
+        evidence=[Evidence("first asked", asked_at, _way(view))],
         cause="likely a network that drops the packets, or a node that hangs",
         steps=[
             *(() if view.spec.local else (steps.command("see it by hand", steps.ssh(view, "-v", "true")),)),
@@ -244,7 +249,7 @@ def slow(view: NodeView) -> Iterator[Finding]:
             of_node(view),
             f"has sent nothing for {duration(age)}",
             view.now - age,
-            evidence=[Evidence("last reading", view.reading.at, "ssh")],
+            evidence=[Evidence("last reading", view.reading.at, _way(view))],
             cause="likely the node or the network to it is overloaded",
             steps=[steps.open_node(view)],
         )
@@ -279,7 +284,7 @@ def flapping(view: NodeView) -> Iterator[Finding]:
         of_node(view),
         f"was lost {len(lost)} times within {duration(FLAP_SECONDS)}",
         lost[0].at,
-        evidence=[Evidence(event.text, event.at, "ssh") for event in lost[-4:]],
+        evidence=[Evidence(event.text, event.at, _way(view)) for event in lost[-4:]],
         cause="likely the network, or something on the node that ends the probe",
         steps=[steps.open_events(), steps.open_node(view)],
         source=GPUDECK,
@@ -295,7 +300,7 @@ def fallback(view: NodeView) -> Iterator[Finding]:
         of_node(view),
         "is read by nvidia-smi only: no XIDs, no links, a slower beat",
         view.now,
-        evidence=[Evidence(view.node.transport_note, None, "ssh")] if view.node.transport_note else (),
+        evidence=[Evidence(view.node.transport_note, None, _way(view))] if view.node.transport_note else (),
         cause="likely no python3 (3.6 or later) is installed there",
         steps=[steps.advice(f"install python3 on {view.name}"), steps.open_node(view)],
     )
@@ -340,7 +345,7 @@ def _node_clock(view: NodeView, skew: float) -> Finding:
         of_node(view),
         f"its clock is {duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}",
         view.now,
-        evidence=[Evidence(f"clock minus this machine's clock: {skew:+.1f} s", None, "ssh")],
+        evidence=[Evidence(f"clock minus this machine's clock: {skew:+.1f} s", None, _way(view))],
         cause="likely time synchronisation does not run there: logs and tickets of that node carry wrong times",
         steps=[
             steps.command(f"on {view.name}: see whether the clock is synchronised", "timedatectl; chronyc tracking"),
