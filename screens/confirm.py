@@ -9,12 +9,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backends.changes.change import Change
 from backends.changes.preflight import Preflight
 from backends.contract import GpudeckError
+from tui.dialog import Dialog
 from tui.widgets.cells import inert
 from tui.widgets.change_dialog import change_sections
 from tui.widgets.choice import Choice
@@ -26,7 +26,7 @@ from tui.widgets.sheet import Sheet
 EMPTY = "type the name here"
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(Dialog[bool]):
     """True when the change is to be made. `look` asks permissions and dry runs while the question is on the screen."""
 
     CSS_PATH = "confirm.tcss"

@@ -8,10 +8,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backends.changes.window import REASON_LIMIT, WriteWindow
+from tui.dialog import Dialog
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
 from tui.widgets.line import StyledLine
@@ -28,7 +28,7 @@ class Wish:
     reason: str = ""
 
 
-class WriteWindowScreen(ModalScreen[Wish | None]):
+class WriteWindowScreen(Dialog[Wish | None]):
     """None when nothing is to be changed about the window."""
 
     CSS_PATH = "write_window.tcss"
