@@ -65,6 +65,8 @@ def load(path: Path) -> Settings:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}", "see the configuration example in the README") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply", "see the configuration example in the README") from None
     return _Reader(path, text).settings(document)
 
 
@@ -234,6 +236,9 @@ class _Reader:
         try:
             if entry.startswith("ssh:"):
                 return [NodeSpec(_name(host)) for host in self._pattern(entry.removeprefix("ssh:"), ssh_config)]
+            if entry.count(":") > 1:
+                example = f'{{ name = "node1", address = "{clean(entry, 64)}" }}'
+                raise ConfigError(f"{clean(entry, 64)!r} is an address, and no name", f"give it one: {example}")
             return [NodeSpec(_name(name)) for name in expand_range(entry)]
         except ConfigError as error:
             raise self._error("nodes", error.message, error.hint) from None

@@ -114,6 +114,8 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nssh_config = 'nowhere'\n", 2, "there is no SSH configuration", ""),
         ("[site.a]\nnodes = ['n[3-1]']\n", 2, "runs backwards", ""),
         ("[site.a]\nnodes = ['n1', 'n[1-2]']\n", 2, "names n1 twice: in 'n1' and in 'n[1-2]'", ""),
+        ("[site.a]\nnodes = ['::1']\n", 2, "'::1' is an address", '{ name = "node1", address = "::1" }'),
+        ("[site.a]\nnodes = ['[::1]:22']\n", 2, "is an address", '{ name = "node1", address = "[::1]:22" }'),
         ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
         ("[keys]\na = 5\n", 2, "must be text", ""),
         ("site = 5\n", 1, "must be a table", ""),
@@ -146,6 +148,7 @@ anything = 5
 
 def test_broken_toml_and_unreadable_files(tmp_path: Path) -> None:
     assert "line 2" in error_of(tmp_path, "a = 1\nb = \n").message
+    assert "nested too deeply" in error_of(tmp_path, f"a = {'[' * 3000}{']' * 3000}\n").message
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "missing.toml")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
