@@ -68,7 +68,7 @@ def test_a_dropped_session_leaves_nothing(tmp_path: Path) -> None:
 @BOTH
 def test_a_signal_before_the_first_screen_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     with terminal(DEMO, tmp_path) as console:
-        while not list(tmp_path.iterdir()):
+        while not list(tmp_path.glob("gpudeck-demo-*/*")):
             console.read(0.01)
         os.kill(console.pid, number)
         assert console.wait() == 128 + number
