@@ -16,8 +16,8 @@ from textual.widgets import Input, Static
 from backends.contract import GpudeckError
 from backends.domain import clean
 from screens.triage_rows import state_of
-from tui.dialog import Dialog
 from tui.widgets.cells import inert
+from tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
     from backends.domain import Finding

@@ -9,9 +9,9 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
-from tui.dialog import Dialog
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 
@@ -19,6 +19,7 @@ class AskScreen(Dialog[str | None]):
     """The answer, which is never empty; None when nobody gave one."""
 
     CSS_PATH = "ask.tcss"
+    TYPED_INTO = "#ask-answer"
     BINDINGS: ClassVar = [Binding("escape", "cancel", "Cancel", id="ask.cancel")]
 
     def __init__(self, title: str, question: str, verb: str, limit: int = 200, answer: str = "") -> None:

@@ -14,11 +14,11 @@ from textual.widgets import Input
 from backends.changes.change import Change
 from backends.changes.preflight import Preflight
 from backends.contract import GpudeckError
-from tui.dialog import Dialog
 from tui.widgets.cells import inert
 from tui.widgets.change_dialog import change_sections
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from screens import MODES
 from tui.actions import Action, keys_of
-from tui.dialog import Dialog
+from tui.widgets.dialog import Dialog
 from tui.widgets.glyphs import Glyphs
 
 

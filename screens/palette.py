@@ -14,9 +14,9 @@ from textual.fuzzy import FuzzySearch
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from tui.dialog import Dialog
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 HITS_SHOWN = 100

@@ -11,9 +11,9 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from backends.changes.window import REASON_LIMIT, WriteWindow
-from tui.dialog import Dialog
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 DEFAULT_MINUTES = 15
@@ -32,6 +32,7 @@ class WriteWindowScreen(Dialog[Wish | None]):
     """None when nothing is to be changed about the window."""
 
     CSS_PATH = "write_window.tcss"
+    TYPED_INTO = "#window-reason"
     BINDINGS: ClassVar = [Binding("escape", "cancel", "Cancel", id="write_window.cancel")]
 
     def __init__(self, window: WriteWindow, demo: bool = False) -> None:
