@@ -55,9 +55,7 @@ class Console(ChangingConsole):
     """The application. It owns the site; the screens watch the site's topics."""
 
     TITLE = "gpudeck"
-    ENABLE_COMMAND_PALETTE = (
-        False  # `screens.palette` is ours: Textual's does not survive being closed while it searches
-    )
+    ENABLE_COMMAND_PALETTE = False  # ours is `screens.palette`: Textual's fails when it is closed while it searches
     BINDINGS: ClassVar = [
         *bindings(GLOBAL),
         *[Binding(mode.key, f"open_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}") for mode in MODES],
