@@ -124,6 +124,7 @@ def _about(stack: Stack) -> list[str]:
         waits = f", install plan {operator.install_plan} waits for approval" if operator.waits_for_approval else ""
         trouble = operator.message or said
         lines.append(f"operator {operator.package}: {state}{waits}" + (f": {trouble}" if trouble else ""))
+    lines += [f"{each.title}: SCCs refuse its pods: {each.words}" for each in stack.refused]
     lines += [f"{each.what}: {UNKNOWN_RELEASE}" for each in stack.support if each.supported is None]
     lines += [f"{each.what} is outside of {each.wanted}" for each in stack.support if each.supported is False]
     lines += list(stack.notes)

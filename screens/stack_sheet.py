@@ -167,6 +167,7 @@ def site_sections(stack: Stack) -> list[Section]:
                 for each in stack.operators
             ),
         ),
+        Section("REFUSED BY SCCS", tuple(Prose(f"{each.title}: {each.words}", "warn") for each in stack.refused)),
         Section(
             "COMPONENTS",
             tuple(

@@ -24,10 +24,12 @@ from backends.domain import (
     SiteSpec,
     Stack,
     Workloads,
+    plural,
 )
 from backends.feed import end
 from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.fields import entries, word
+from backends.kubernetes.operator_state import NFD_NAMESPACES
 from backends.kubernetes.resources import PROJECTS
 from backends.kubernetes.support import supported
 from backends.openshift.objects import (
@@ -37,8 +39,8 @@ from backends.openshift.objects import (
     operator_version,
     release_of,
     route_of,
-    scc_notes,
 )
+from backends.openshift.refusals import Refusals
 from backends.openshift.watches import OpenShiftWatches
 
 SETTLE_SECONDS = 5.0
@@ -87,6 +89,7 @@ class OpenShift:
         watches = OpenShiftWatches(
             self.api, self.clock, self._kubernetes.namespaces_to_try, self._kubernetes.tell_again
         )
+        refusals = Refusals(self.api, self.clock, self._kubernetes.tell_again)
         running = asyncio.create_task(watches.run(), name="openshift watches")
         stacks = self._kubernetes.stack()
         try:
@@ -96,11 +99,15 @@ class OpenShift:
                     await asyncio.gather(watches.until_settled(SETTLE_SECONDS), self._look_up_url())
                 else:
                     await self._look_up_url()
-                fresh = self._with_openshift(stack, watches)
+                await refusals.look(
+                    watches.failed_creates, _spaces(stack), wait=SETTLE_SECONDS if last is None else 0.0
+                )
+                fresh = self._with_openshift(stack, watches, refusals)
                 last = fresh if last is None or fresh != last else last
                 yield last
         finally:
             await end([running])
+            await refusals.close()
             await stacks.aclose()  # type: ignore[attr-defined]
 
     async def workloads(self) -> AsyncIterator[Workloads]:
@@ -177,10 +184,13 @@ class OpenShift:
     async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
         await self._kubernetes.take_back_driver_upgrade(node, former, dry_run=dry_run)
 
-    def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
+    def _with_openshift(self, stack: Stack, watches: OpenShiftWatches, refusals: Refusals) -> Stack:
         release = watches.release
         version = None if release is None else release.version
         operator = stack.operator_version or operator_version(watches.operators)
+        events = watches.failed_creates
+        left = refusals.left_out(events)
+        unread = (f"SCCs refuse {plural(left, 'more controller')} that nobody looked at",) if left else ()
         return dataclasses.replace(
             stack,
             cluster=release,
@@ -188,6 +198,12 @@ class OpenShift:
             operator_version=operator,
             support=supported(operator, openshift=version),
             operators=watches.operators,
-            notes=(*stack.notes, *scc_notes(stack)),
-            not_permitted=(*stack.not_permitted, *watches.denied()),
+            refused=refusals.found(events, _spaces(stack)),
+            notes=(*stack.notes, *unread),
+            not_permitted=(*stack.not_permitted, *watches.denied(), *refusals.denied()),
         )
+
+
+def _spaces(stack: Stack) -> frozenset[str]:
+    """The namespaces of the GPU stack: the operator's and node feature discovery's."""
+    return frozenset(space for space in (stack.operator_namespace, *NFD_NAMESPACES) if space is not None)

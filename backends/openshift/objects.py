@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.domain import ClusterRelease, Condition, OlmOperator, Route, Stack
+from backends.domain import ClusterRelease, Condition, OlmOperator, Route
 from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, word
 from backends.kubernetes.resources import Resource
 
@@ -22,7 +22,6 @@ TROUBLE = frozenset(
 )
 """Conditions of a Subscription that are bad when they are true; InstallPlanPending is none."""
 GPU_OPERATORS = ("gpu-operator-certified", "gpu-operator")
-SCC_WORDS = "unable to validate against any security context constraint"
 THANOS = ("openshift-monitoring", "thanos-querier")
 
 
@@ -187,13 +186,3 @@ def operator_version(operators: Iterable[OlmOperator]) -> str | None:
     """
     names = (each.installed_csv or "" for each in operators if each.package in GPU_OPERATORS)
     return next((version for name in names if (version := name.partition(".")[2])), None)
-
-
-def scc_notes(stack: Stack) -> tuple[str, ...]:
-    """Pods that security context constraints refuse never exist: only events of their DaemonSets tell."""
-    found: dict[str, str] = {}
-    for node in stack.nodes:
-        for event in node.blocker.events if node.blocker is not None else ():
-            if SCC_WORDS in event.text and node.blocker is not None:
-                found.setdefault(node.blocker.state.daemon_set or node.blocker.title, event.text)
-    return tuple(f"security context constraints refuse the pods of {name}: {told}" for name, told in found.items())

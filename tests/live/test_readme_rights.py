@@ -67,9 +67,11 @@ async def test_the_reading_role_reads_openshift_too(cluster: Admin, kube_server:
         openshift_objects.service_version(),
         openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
     )
+    (refused,) = await cluster.create(openshift_objects.replica_set("llama-7d9", "team-a"))
+    await cluster.create(openshift_objects.failed_create(refused))
     backend = OpenShift.open(context(kube_server.kubeconfig("viewer")))
     assert await backend.probe() == "4.18.3"
-    stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster)
+    stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster and stack.refused)
     assert stack.not_permitted == ()
     assert await backend.monitoring_url() == "https://thanos.apps.example.com"
     await backend.close()

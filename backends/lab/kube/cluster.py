@@ -13,7 +13,7 @@ from backends.feed import Clock
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, digest
 from backends.lab.jobs import TEAMS, Job, jobs, take_off
-from backends.lab.kube import objects, openshift, workloads
+from backends.lab.kube import objects, openshift, scc, workloads
 from backends.lab.kube.controllers import MIG_FAILURE_LOG, UPGRADE_STEPS, Effects, NodeControllers, Turn, layouts
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
@@ -123,6 +123,7 @@ class Cluster:
         self._tick_daemonsets()
         self._tick_policy()
         self._tick_jobs(now)
+        scc.retry(self.store, now)
 
     def _tick_node(self, name: str, now: float) -> None:
         pods = self._pods[name]
