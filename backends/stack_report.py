@@ -106,6 +106,7 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
 def _about(stack: Stack) -> list[str]:
     lines = [f"cluster: {stack.cluster.words}"] if stack.cluster is not None and stack.cluster.words else []
     lines += [f"metrics: {stack.monitoring_url}"] if stack.monitoring_url is not None else []
+    lines += [f"metrics: n/a, {stack.monitoring_problem}"] if stack.monitoring_problem is not None else []
     lines += [
         f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
         + (f", {policy.reason}" if policy.reason else "")

@@ -326,6 +326,8 @@ class Stack:
     """OpenShift's own release."""
     monitoring_url: str | None = None
     """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
+    monitoring_problem: str | None = None
+    """Why it does not, though there is a route for it."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
     refused: tuple[SccRefusal, ...] = ()

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.domain import ClusterRelease, Condition, OlmOperator, Route
+from backends.domain import ClusterRelease, Condition, OlmOperator
 from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, word
 from backends.kubernetes.resources import Resource
 
 CLUSTER_VERSIONS = Resource("clusterversions", "config.openshift.io", namespaced=False)
-ROUTES = Resource("routes", "route.openshift.io")
 SUBSCRIPTIONS = Resource("subscriptions", "operators.coreos.com", "v1alpha1")
 INSTALL_PLANS = Resource("installplans", "operators.coreos.com", "v1alpha1")
 CLUSTER_SERVICE_VERSIONS = Resource("clusterserviceversions", "operators.coreos.com", "v1alpha1")
@@ -22,7 +21,6 @@ TROUBLE = frozenset(
 )
 """Conditions of a Subscription that are bad when they are true; InstallPlanPending is none."""
 GPU_OPERATORS = ("gpu-operator-certified", "gpu-operator")
-THANOS = ("openshift-monitoring", "thanos-querier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +113,6 @@ def release_of(raw: Mapping[str, Any]) -> ClusterRelease:
         progressing=holds("Progressing"),
         failing=None if failing is None else failing.status == "True",
         message=next((condition.message for condition in telling if condition is not None), None),
-    )
-
-
-def route_of(raw: Mapping[str, Any]) -> Route:
-    metadata, spec, status = maps(raw, "metadata", "spec", "status")
-    ingresses = entries(status, "ingress")
-    admitted = [
-        condition.status == "True"
-        for ingress in ingresses
-        for condition in conditions_of(ingress)
-        if condition.type == "Admitted"
-    ]
-    target = table(spec, "to")
-    return Route(
-        namespace=word(metadata, "namespace"),
-        name=word(metadata, "name"),
-        host=next((word(ingress, "host") for ingress in ingresses), "") or word(spec, "host"),
-        service=text(target, "name") if target.get("kind", "Service") == "Service" else None,
-        tls=bool(table(spec, "tls")),
-        admitted=any(admitted) if admitted else None,
     )
 
 

@@ -121,20 +121,42 @@ def service_version(phase: str = "Succeeded", message: str = "install strategy c
     }
 
 
-def route(name: str, namespace: str, host: str, *, admitted: bool = True) -> Raw:
-    status = {"type": "Admitted", "status": "True" if admitted else "False", "lastTransitionTime": stamp(NOW)}
+def route(
+    name: str,
+    namespace: str,
+    host: str,
+    *,
+    admitted: bool | None = True,
+    to: str | None = None,
+    termination: str | None = "reencrypt",
+) -> Raw:
+    """To the Service `to`, None: of its own name; `admitted` None: no router has said."""
+    condition: Raw = {
+        "type": "Admitted",
+        "status": "True" if admitted else "False",
+        "lastTransitionTime": stamp(NOW),
+    }
+    if not admitted:
+        condition |= {"reason": "HostAlreadyClaimed", "message": f"route other in team-b holds {host}"}
+    ingress = {"host": host, "routerName": "default", "conditions": [condition], "wildcardPolicy": "None"}
+    spec: Raw = {"host": host, "to": {"kind": "Service", "name": to or name, "weight": 100}}
+    if termination:
+        spec["tls"] = {"termination": termination}
     return {
         "apiVersion": "route.openshift.io/v1",
         "kind": "Route",
         "metadata": {"name": name, "namespace": namespace, "uid": f"route-{name}"},
-        "spec": {
-            "host": host,
-            "to": {"kind": "Service", "name": name, "weight": 100},
-            "tls": {"termination": "reencrypt"},
-        },
-        "status": {
-            "ingress": [{"host": host, "routerName": "default", "conditions": [status], "wildcardPolicy": "None"}]
-        },
+        "spec": spec,
+        "status": {"ingress": [] if admitted is None else [ingress]},
+    }
+
+
+def service(name: str, namespace: str, selector: dict[str, str]) -> Raw:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": selector, "ports": [{"name": "http", "port": 8000, "protocol": "TCP"}]},
     }
 
 

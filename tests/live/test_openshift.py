@@ -59,10 +59,12 @@ async def test_the_operator_is_held_against_openshift_s_own_matrix(openshift: Op
     assert (support.what, support.supported) == ("GPU Operator 26.7 on OpenShift 4.12", False)
 
 
-async def test_the_monitoring_url_is_found(openshift: OpenShift, kube: Admin) -> None:
-    assert await openshift.monitoring_url() is None
+async def test_the_route_to_the_metrics_is_found(openshift: OpenShift, kube: Admin) -> None:
+    assert await openshift.monitoring_route() is None
     await kube.create(openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"))
-    assert await openshift.monitoring_url() == "https://thanos.apps.example.com"
+    route = await openshift.monitoring_route()
+    assert route is not None
+    assert (route.url, route.problem) == ("https://thanos.apps.example.com", None)
 
 
 async def test_controllers_that_sccs_refuse_are_found_until_they_have_their_pods(

@@ -77,6 +77,14 @@ def test_who_waits_for_an_approval_is_told_in_full() -> None:
     assert said.text.endswith("waits for somebody to approve install-2631")
 
 
+def test_a_route_that_is_not_served_is_no_place_for_metrics() -> None:
+    value = Stack("openshift", monitoring_problem="route openshift-monitoring/thanos-querier: not admitted: taken")
+    (cluster,) = [each for each in site_sections(value) if each.lines]
+    said = cluster.lines[-1]
+    assert isinstance(said, Prose)
+    assert said.text == "metrics n/a: route openshift-monitoring/thanos-querier: not admitted: taken"
+
+
 def test_whom_sccs_refuse_is_told_in_full() -> None:
     clause = SccClause("Privileged containers are not allowed", "restricted-v2", ".containers[0].privileged")
     refused = SccRefusal("Job", "team-a", "train", (clause,))

@@ -259,7 +259,8 @@ class Cluster:
             job = wanted[key]
             self._jobs[key] = job
             beside = (("deployments", workloads.deployment(job)), ("poddisruptionbudgets", workloads.budget(job)))
-            for plural, each in (workloads.owner(job), *beside):
+            way_in = openshift.served(job) if self.platform == "openshift" else ()
+            for plural, each in (workloads.owner(job), *beside, *way_in):
                 if each is not None and self.store.find(KINDS[plural], job.namespace, each["metadata"]["name"]) is None:
                     self.store.create(KINDS[plural], each)
             self.store.create(KINDS["pods"], workloads.pod(job))

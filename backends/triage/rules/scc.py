@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from backends.domain import Finding, Hit, SccRefusal, Severity, Stack, Subject, clean
-from backends.triage import refusals
+from backends.domain import Finding, Hit, NextStep, SccRefusal, Severity, Stack, Subject, clean
+from backends.triage import refusals, steps
 from backends.triage.hits import HITS_KEPT, TEXT_LIMIT
 from backends.triage.rule import EVIDENCE_KEPT, STEPS_KEPT, finding
 from backends.triage.rules.stack import GRAVE
@@ -54,11 +54,16 @@ def _finding(state: SiteState, namespace: str, group: list[SccRefusal]) -> Findi
         evidence=[line for each in group for line in refusals.evidence(each)][:EVIDENCE_KEPT],
         cause=refusals.cause(first),
         hits=[_hit(each) for each in group if each.operand is None][:HITS_KEPT],
-        steps=list(dict.fromkeys(step for each in group for step in refusals.next_steps(each)))[:STEPS_KEPT],
+        steps=[*_steps(group), steps.open_stack()],
         source=refusals.SOURCE,
         magnitude=float(len(group)),
         more=namespace,
     )
+
+
+def _steps(group: list[SccRefusal]) -> list[NextStep]:
+    found = dict.fromkeys(step for each in group for step in refusals.next_steps(each))
+    return list(found)[: STEPS_KEPT - 1]
 
 
 def _severity(refusal: SccRefusal) -> Severity:

@@ -23,7 +23,6 @@ from backends.openshift.objects import (
     operator_version,
     operators_of,
     release_of,
-    route_of,
     service_version_of,
     subscription_of,
 )
@@ -136,6 +135,9 @@ def test_the_report_names_the_release_what_it_fails_at_and_where_metrics_are() -
         "  cluster: failing, upgrading to 4.20.5: Cluster operator etcd is degraded",
         "  metrics: https://thanos.example.com",
     ]
+    unserved = dataclasses.replace(stack, monitoring_url=None, monitoring_problem="route a/b: not admitted: why")
+    lines = stack_report.render(SiteSpec("prod"), unserved, kube.NOW).splitlines()
+    assert "  metrics: n/a, route a/b: not admitted: why" in lines
 
 
 def test_the_report_names_whom_sccs_refuse_and_why() -> None:
@@ -156,8 +158,3 @@ def test_the_operator_s_version_is_in_the_name_of_its_csv(csv: str | None, versi
     nfd = OlmOperator("nfd", "openshift-nfd", "nfd", installed_csv="nfd.4.20.0-202510211040")
     gpu = OlmOperator("gpu-operator-certified", "nvidia-gpu-operator", "gpu-operator-certified", installed_csv=csv)
     assert operator_version([nfd, gpu]) == version
-
-
-def test_a_route_tells_its_host_service_and_whether_it_is_served() -> None:
-    route = route_of(openshift.route("triton", "team", "triton.apps.example.com", admitted=False))
-    assert (route.host, route.service, route.tls, route.admitted) == ("triton.apps.example.com", "triton", True, False)
