@@ -89,6 +89,12 @@ def test_the_ssh_command_of_an_address_with_a_port_is_one_that_ssh_takes() -> No
     assert found.steps[0].target == "ssh -v ssh://admin@10.0.0.7:2222 true"
 
 
+def test_a_revoked_host_key_is_no_mere_unknown_one() -> None:
+    told = {code: findings(view(reading=failed(f"host-key-{code}"))) for code in ("unknown", "revoked")}
+    severities = {code: found[0].severity for code, found in told.items()}
+    assert severities == {"unknown": WARNING, "revoked": CRITICAL}
+
+
 def test_a_call_that_hangs_is_told_of_its_gpu_and_grows_grave() -> None:
     for seconds, severity in ((5.0, WARNING), (45.0, CRITICAL)):
         hanging = node(gpu(0), gpu(1), stall=Stall(1, "nvmlDeviceGetEccMode", seconds))
