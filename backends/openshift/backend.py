@@ -84,8 +84,9 @@ class OpenShift:
         await self._kubernetes.close()
 
     async def stack(self) -> AsyncIterator[Stack]:
+        kubernetes = self._kubernetes
         watches = OpenShiftWatches(
-            self.api, self.clock, self._kubernetes.namespaces_to_try, self._kubernetes.tell_again
+            self.api, self.clock, kubernetes.namespaces_of_stack, kubernetes.is_meant, kubernetes.tell_again
         )
         running = asyncio.create_task(watches.run(), name="openshift watches")
         stacks = self._kubernetes.stack()

@@ -29,6 +29,9 @@ from backends.openshift.objects import (
     subscription_of,
 )
 
+NETWORK_OPERATOR = "nvidia-network-operator"
+"""The namespace that NVIDIA's documentation installs that operator in."""
+
 T = TypeVar("T")
 
 
@@ -38,8 +41,16 @@ class OpenShiftWatches:
     OLM copies a ClusterServiceVersion into every namespace: those of a few namespaces are read, never all.
     """
 
-    def __init__(self, api: Api, clock: Clock, names: Callable[[], list[str]], changed: Callable[[], None]) -> None:
-        """`names()` are the namespaces to try when the subscriptions of the cluster may not be read."""
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        names: Callable[[], list[str]],
+        is_meant: Callable[[str], bool],
+        changed: Callable[[], None],
+    ) -> None:
+        """`names()` are the stack's namespaces, to try when the subscriptions of the cluster may not be read; see
+        `Scoped` for `is_meant`."""
         self._api = api
         self._clock = clock
         self._tell = changed
@@ -47,7 +58,9 @@ class OpenShiftWatches:
         self._waiting: asyncio.Event | None = None
         self._releases: Watch[ClusterRelease] = self._watch(CLUSTER_VERSIONS, release_of)
         self._subscriptions: Scoped[Subscription] = Scoped(
-            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge), names
+            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge),
+            lambda: dict.fromkeys((*names(), NETWORK_OPERATOR)),
+            is_meant,
         )
         self._parts: dict[str, tuple[Watch[InstallPlan], Watch[ServiceVersion], list[asyncio.Task[None]]]] = {}
 
