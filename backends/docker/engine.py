@@ -168,6 +168,18 @@ class Engine:
                 yield demultiplexer.feed(received)
             yield demultiplexer.rest()
 
+    async def stats(self, name: str) -> AsyncGenerator[dict[str, Any], None]:
+        """What a container uses, once a second and every five of Podman, as `/containers/NAME/stats` tells it; raises
+        `GpudeckError`."""
+        container = await self._shown(name)
+        async with self._reading(name, container["Id"], "stats", {"stream": "1"}) as arriving:
+            while True:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    line = await arriving.readline()
+                if not line:
+                    return
+                yield _document(json.loads(line))
+
     async def _shown(self, name: str) -> dict[str, Any]:
         """The inspect document of a container, by name or id; raises `GpudeckError`."""
         async with self._asking(f"/containers/{clean(name, 64)}/json") as docker:
@@ -196,7 +208,7 @@ class Engine:
                 if response.status >= 400:
                     raise self._refused(response.status, await response.content.read(ERROR_BYTES))
                 yield response.content
-        except (OSError, ValueError, aiohttp.ClientError) as error:
+        except (OSError, aiohttp.ClientError, *UNREADABLE) as error:
             raise self._explain(error, asked) from None
 
     def _refused(self, status: int, body: bytes) -> GpudeckError:
