@@ -8,6 +8,8 @@ from backends.lab.hardware import SimNode, digest
 from backends.lab.jobs import Job
 from backends.lab.kube.store import rfc3339
 
+BOOTED_BEFORE_SECONDS = 3600.0
+"""The node, before a container started."""
 NOT_RUNNING: dict[str, Any] = {
     "read": "0001-01-01T00:00:00Z",
     "preread": "0001-01-01T00:00:00Z",
@@ -29,9 +31,10 @@ def stats(node: SimNode, job: Job, at: float, before: float | None) -> dict[str,
     cache = memory // 3
 
     def cpu(moment: float) -> dict[str, Any]:
+        running = max(0.0, moment - job.started_at)
         return {
-            "cpu_usage": {"total_usage": int(cores * max(0.0, moment - job.started_at) * 1e9)},
-            "system_cpu_usage": int(machine.cpu_count * moment * 1e9),
+            "cpu_usage": {"total_usage": int(cores * running * 1e9)},
+            "system_cpu_usage": int(machine.cpu_count * (BOOTED_BEFORE_SECONDS + running) * 1e9),
             "online_cpus": machine.cpu_count,
         }
 
