@@ -194,6 +194,10 @@ class Kubernetes:
         """Where to look for it when the whole cluster may not be read."""
         return self._watches.namespaces_of_stack()
 
+    def namespaces_to_try(self) -> list[str]:
+        """Where to look for anybody's pods when the whole cluster may not be read."""
+        return self._watches.namespaces_to_try()
+
     def is_meant(self, namespace: str) -> bool:
         """See `WatchSet.is_meant`."""
         return self._watches.is_meant(namespace)

@@ -25,7 +25,7 @@ from screens.process_rows import (
     process_row,
 )
 from screens.process_rows import summary as summary_of
-from screens.workloads import missing
+from screens.workloads import missing, routes
 from tui.actions import keys_of
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
@@ -49,6 +49,7 @@ class ProcessesPage(NodePage):
     ProcessesPage {
         layout: vertical;
         & Grid { height: 1fr; }
+        & #processes-routes { display: none; }
         & #processes-empty { height: 1fr; display: none; color: $text-muted; }
         & #processes-held, & #processes-moved { display: none; }
     }
@@ -69,6 +70,7 @@ class ProcessesPage(NodePage):
         yield Static(id="processes-empty", markup=False)
         for name in (*DETAILS, *USAGE):
             yield StyledLine(id=name)
+        yield StyledLine(id="processes-routes")
 
     @property
     def grid(self) -> Grid:
@@ -159,6 +161,10 @@ class ProcessesPage(NodePage):
             where = (*self._log_key(), *where)
         for name, cells in zip(DETAILS, (where, *others), strict=True):
             self.query_one(f"#{name}", StyledLine).set_cells(cells)
+        reached = [] if each is None or each.workload is None else routes(each.workload)
+        line = self.query_one("#processes-routes", StyledLine)
+        line.display = bool(reached)
+        line.set_cells(reached, separator="  ")
         self._measure(each)
 
     def _measure(self, each: Listed | None) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from backends.feed import SystemClock
-from backends.lab.kube.access import Ask, User, administrator, nobody
+from backends.lab.kube.access import User, administrator, nobody
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT, Kind
 from backends.lab.kube.logs import LogBook
 from backends.lab.kube.server import KubeApi
@@ -18,14 +18,12 @@ from tests.kube.server import token, write_kubeconfig
 class LabKube:
     """What the worlds need of a server."""
 
-    def __init__(self, directory: Path, kinds: tuple[Kind, ...], **more: Callable[[Ask], bool]) -> None:
-        """`more` are further users, and what each may do."""
+    def __init__(self, directory: Path, kinds: tuple[Kind, ...], others: tuple[User, ...] = ()) -> None:
         self.directory = directory
         clock = SystemClock()
-        rights = {"admin": administrator, "nobody": nobody, **more}
-        users = tuple(User(name, token(name), may) for name, may in rights.items())
         self.logs = LogBook()
-        self._api = KubeApi(Store(clock), kinds, users, self.logs, clock)
+        users = (User("admin", token("admin"), administrator), User("nobody", token("nobody"), nobody))
+        self._api = KubeApi(Store(clock), kinds, (*users, *others), self.logs, clock)
 
     def kubeconfig(self, user: str = "admin") -> Path:
         path = self.directory / f"kubeconfig-{user}"

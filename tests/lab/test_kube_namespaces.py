@@ -12,12 +12,13 @@ import pytest
 from backends.domain import LogQuery, LogSource, Stack, Workloads
 from backends.kubernetes import watchset
 from backends.kubernetes.backend import Kubernetes
-from backends.lab.kube.access import READ, Ask
+from backends.lab.kube.access import READ, Ask, User
 from backends.lab.kube.logs import Container
 from tests.contract.lab_server import KINDS, LabKube
 from tests.kube import objects
 from tests.kube.admin import Admin
 from tests.kube.fixtures import context, until
+from tests.kube.server import token
 
 NODE = "dgx01"
 TEAMS = tuple(f"team-{number:03d}" for number in range(120))
@@ -67,7 +68,8 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def serving(directory: Path, tenant: Tenant) -> AsyncIterator[Site]:
-    async with LabKube(directory, KINDS["kubernetes"], tenant=tenant.may).serving() as server:
+    user = User("tenant", token("tenant"), tenant.may)
+    async with LabKube(directory, KINDS["kubernetes"], (user,)).serving() as server:
         admin = Admin(server.kubeconfig())
         try:
             yield Site(server, admin)
