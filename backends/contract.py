@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Act,
         ApiRequest,
         Container,
+        ContainerUsage,
         DrainPlan,
         Fleet,
         Identity,
@@ -286,6 +287,16 @@ class ListsContainers(Protocol):
 
 
 @runtime_checkable
+class MeasuresContainers(Protocol):
+    def usage(self, source: LogSource) -> AsyncIterator[ContainerUsage]:
+        """What one container uses, a value every few seconds until it is gone or the reader leaves; measured only then.
+
+        Raises `GpudeckError`, `Gone` without such a container.
+        """
+        ...
+
+
+@runtime_checkable
 class ReviewsAccess(Protocol):
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         """Whether this user has each of these rights, in their order; asked, never guessed."""
@@ -383,6 +394,7 @@ CAPABILITIES: dict[str, type] = {
     "workloads": ListsWorkloads,
     "logs": TailsLogs,
     "containers": ListsContainers,
+    "usage": MeasuresContainers,
     "access reviews": ReviewsAccess,
     "restart": RestartsPods,
     "cordon": CordonsNodes,

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
     from backends.domain.unfinished import UnfinishedChange
+    from backends.domain.usage import ContainerUsage
     from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "Condition",
     "Container",
     "ContainerRuntime",
+    "ContainerUsage",
     "Disk",
     "DockerSpec",
     "DrainPlan",
@@ -189,7 +191,7 @@ __all__ = [
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
     *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
-    *("unfinished", "scc"),
+    *("unfinished", "scc", "usage"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

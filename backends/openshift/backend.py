@@ -92,9 +92,7 @@ class OpenShift:
         await self._kubernetes.close()
 
     async def stack(self) -> AsyncIterator[Stack]:
-        watches = OpenShiftWatches(
-            self.api, self.clock, self._kubernetes.namespaces_to_try, self._kubernetes.tell_again
-        )
+        watches = OpenShiftWatches(self._kubernetes)
         refusals = Refusals(self.api, self.clock, self._kubernetes.tell_again)
         running = asyncio.create_task(watches.run(), name="openshift watches")
         stacks = self._kubernetes.stack()

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from backends.contract import Clock
 from backends.domain import ClusterRelease, NotPermitted, OlmOperator
 from backends.feed import end
-from backends.kubernetes.api import Api
+from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.resources import EVENTS, Resource
 from backends.kubernetes.watching import Watch
 from backends.kubernetes.watchset import Scoped
@@ -33,6 +32,9 @@ from backends.openshift.scc import FAILED_CREATE, FailedCreate, failed_create_of
 CREATES_FAILED = {"fieldSelector": f"reason={FAILED_CREATE}"}
 """The API server sends no other events."""
 
+NETWORK_OPERATOR = "nvidia-network-operator"
+"""The namespace that NVIDIA's documentation installs that operator in."""
+
 T = TypeVar("T")
 
 
@@ -42,19 +44,24 @@ class OpenShiftWatches:
     OLM copies a ClusterServiceVersion into every namespace: those of a few namespaces are read, never all.
     """
 
-    def __init__(self, api: Api, clock: Clock, names: Callable[[], list[str]], changed: Callable[[], None]) -> None:
-        """`names()` are the namespaces to try when the subscriptions of the cluster may not be read."""
-        self._api = api
-        self._clock = clock
-        self._tell = changed
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        """Of its cluster; it is told of changes."""
+        names, is_meant = kubernetes.namespaces_of_stack, kubernetes.is_meant
+        self._api = kubernetes.api
+        self._clock = kubernetes.clock
+        self._tell = kubernetes.tell_again
         self._changed = asyncio.Event()
         self._waiting: asyncio.Event | None = None
         self._releases: Watch[ClusterRelease] = self._watch(CLUSTER_VERSIONS, release_of)
         self._subscriptions: Scoped[Subscription] = Scoped(
-            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge), names
+            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge),
+            lambda: dict.fromkeys((*names(), NETWORK_OPERATOR)),
+            is_meant,
         )
         self._failed_creates: Scoped[FailedCreate] = Scoped(
-            lambda namespace, nudge: self._watch(EVENTS, failed_create_of, namespace, nudge, CREATES_FAILED), names
+            lambda namespace, nudge: self._watch(EVENTS, failed_create_of, namespace, nudge, CREATES_FAILED),
+            kubernetes.namespaces_to_try,
+            is_meant,
         )
         self._parts: dict[str, tuple[Watch[InstallPlan], Watch[ServiceVersion], list[asyncio.Task[None]]]] = {}
 

@@ -21,8 +21,9 @@ class LabKube:
     def __init__(self, directory: Path, kinds: tuple[Kind, ...], others: tuple[User, ...] = ()) -> None:
         self.directory = directory
         clock = SystemClock()
+        self.logs = LogBook()
         users = (User("admin", token("admin"), administrator), User("nobody", token("nobody"), nobody))
-        self._api = KubeApi(Store(clock), kinds, (*users, *others), LogBook(), clock)
+        self._api = KubeApi(Store(clock), kinds, (*users, *others), self.logs, clock)
 
     def kubeconfig(self, user: str = "admin") -> Path:
         path = self.directory / f"kubeconfig-{user}"

@@ -154,6 +154,8 @@ class Admin:
         made = objects.grant(user, namespace, resources, verbs, group, name)
         await self.create(*made)
         self._granted += made
+        rule = {"verbs": verbs, "apiGroups": [group], "resources": resources}
+        await self._until_granted(user, rule, namespace)
 
     async def bind(self, user: str, *roles: Raw) -> None:
         """Gives ClusterRoles that are written out elsewhere, until `revoke_all`."""
@@ -164,9 +166,12 @@ class Admin:
             self._granted += made
             await self._until_granted(user, role["rules"][0])
 
-    async def _until_granted(self, user: str, rule: Raw) -> None:
+    async def _until_granted(self, user: str, rule: Raw, namespace: str | None = None) -> None:
         """The server's authorizer hears of a new role a moment later."""
-        asked = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": rule["resources"][0]}
+        resource, _, sub = rule["resources"][0].partition("/")
+        asked = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": resource, "subresource": sub}
+        if namespace is not None:
+            asked["namespace"] = namespace
         review = {
             "apiVersion": REVIEWS.group_version,
             "kind": "SubjectAccessReview",
