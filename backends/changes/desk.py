@@ -15,7 +15,7 @@ from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
 from backends.changes.change import BlastRadius, Change, together
 from backends.changes.engine import ChangeRun
-from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
+from backends.changes.former import abandoned_since, built_upon, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
 from backends.changes.journals import Journals, Unreadable
 from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
@@ -174,7 +174,8 @@ class ChangeDesk:
             here = {}
             refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
         records = [each for each in view.records if elsewhere(each.places, here) is None]
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records)
+        doubts = () if former is None else abandoned_since(former, records)
+        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records, doubts=doubts)
         if former is not None:
             refusals += [elsewhere(former.places, here), built_upon(former, records)]
         if view.held.alive and not self._busy:

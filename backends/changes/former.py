@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from backends.changes.change import Change, Target
-from backends.changes.record import ChangeRecord, Effect, StepState
+from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from backends.changes.step import step_from_json
 from backends.contract import ChangeRefused
 
@@ -51,13 +51,12 @@ def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeR
     """Why a former change can be neither resumed nor undone: a later one of the same target still holds.
 
     One without an undo, as a restart or a finished upgrade, stands in nobody's way: nothing could ever take it away.
+    Neither does an abandoned one, which nobody can undo any more: see `abandoned_since`.
     """
     later = [
         each
-        for each in records
-        if each.id > record.id
-        and set(each.targets).intersection(record.targets)
-        and any(step.undoable for step in each.steps)
+        for each in _later(record, records)
+        if each.status is not Status.ABANDONED and any(step.undoable for step in each.steps)
     ]
     if not later:
         return None
@@ -65,6 +64,24 @@ def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeR
         f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
         f"undo that one first: gpudeck changes undo {later[0].id}",
     )
+
+
+def abandoned_since(record: ChangeRecord, records: Iterable[ChangeRecord]) -> tuple[str, ...]:
+    """What is to be known before a former change is resumed or undone: later ones of the same target were abandoned.
+
+    What they did stays, and what was done about it by hand no journal tells.
+    """
+    return tuple(
+        f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
+        "neither as this change left it nor as that one found it; look at what is there first"
+        for each in _later(record, records)
+        if each.status is Status.ABANDONED and any(step.effect is not Effect.NONE for step in each.steps)
+    )
+
+
+def _later(record: ChangeRecord, records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
+    """Those of the same target that were begun after it."""
+    return [each for each in records if each.id > record.id and set(each.targets).intersection(record.targets)]
 
 
 def step_place(record: ChangeRecord) -> str:

@@ -133,6 +133,8 @@ async def change_site(
         if found.obstacles:
             await desk.refuse(change, found)
         _need_name(arguments, found.typed_name(change))
+        for doubt in found.doubts:
+            _print_error(f"warning: {doubt}")
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())
