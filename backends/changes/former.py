@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from backends.changes.change import Change, Target
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
-from backends.changes.step import step_from_json
+from backends.changes.step import Step, step_from_json
 from backends.contract import ChangeRefused
 
 
@@ -23,7 +23,6 @@ def rebuild(record: ChangeRecord) -> Change:
         site=record.site,
         targets=tuple(Target("", name) for name in record.targets),
         steps=tuple(step_from_json(document) for document in record.documents),
-        disruptive=record.typed_name is not None,
     )
 
 
@@ -36,7 +35,8 @@ def remaining(record: ChangeRecord) -> Change:
         if known.state is not StepState.VERIFIED
     ]
     begun = frozenset(index for index, (_, known) in enumerate(left) if known.effect is not Effect.NONE)
-    return replace(change, steps=tuple(step for step, _ in left), in_doubt=begun)
+    steps = tuple(step for step, _ in left)
+    return replace(change, steps=steps, disruptive=_wants_name(record, steps), in_doubt=begun)
 
 
 def undoing(record: ChangeRecord) -> Change:
@@ -44,7 +44,13 @@ def undoing(record: ChangeRecord) -> Change:
     change = rebuild(record)
     undos = [step.undo() for step, told in zip(change.steps, record.steps, strict=True) if told.undoable]
     steps = tuple(undo for undo in reversed(undos) if undo is not None)
-    return replace(change, title=f"Undo of: {change.title}", steps=steps, backwards=True)
+    title = f"Undo of: {change.title}"
+    return replace(change, title=title, steps=steps, disruptive=_wants_name(record, steps), backwards=True)
+
+
+def _wants_name(record: ChangeRecord, steps: Iterable[Step]) -> bool:
+    """Whether the name is to be typed again, whatever is seen: these steps may end what the change was to end."""
+    return record.typed_name is not None and not all(step.tells_all_hits for step in steps)
 
 
 def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:

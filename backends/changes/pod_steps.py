@@ -60,6 +60,7 @@ class RestartStep(PlatformStep):
 
     kind: ClassVar[str] = "restart-pod"
     repeatable = True  # it deletes that very pod, by its uid
+    tells_all_hits = True
 
     pod: PodRef
     controller: Owner
@@ -149,6 +150,7 @@ class EvictStep(PlatformStep):
 
     kind: ClassVar[str] = "evict-pod"
     repeatable = True
+    tells_all_hits = True
 
     pod: PodRef
     comes_back: bool = True
@@ -245,6 +247,7 @@ class DrainedStep(WatchedStep):
 
     kind: ClassVar[str] = "drained"
     repeatable = True
+    tells_all_hits = True
 
     node: str
     force: bool = False

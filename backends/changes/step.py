@@ -89,6 +89,9 @@ class Step(ABC):
     """Longest time until the effect must be seen."""
     repeatable: bool = False
     """`apply` may run again on a half-done or finished step without harm."""
+    tells_all_hits: bool = False
+    """Nobody's work ends by it but what `hits` tells, `ends_work` for what it cannot see. Else a change that wanted a
+    name at first wants it again, whatever is seen."""
 
     @property
     def place(self) -> str:
