@@ -79,7 +79,11 @@ class Hopeless(Verdict):
 
 
 class Step(ABC):
-    """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect."""
+    """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect.
+
+    What is refused now and may be allowed in a moment is AskAgain, and never a loop of its own: the engine applies the
+    step again within `apply_seconds`, and ends that when it is asked to stop.
+    """
 
     kind: ClassVar[str]
     """Its name in the journal; stable over versions."""

@@ -309,6 +309,26 @@ async def test_a_budget_stops_a_drain_after_its_time_and_a_resume_goes_on(
         assert on.pods() == []
 
 
+async def test_a_drain_that_a_budget_holds_is_stopped_at_once(tmp_path: Path) -> None:
+    async with bench(tmp_path, when=held_moment) as on:
+        held = asyncio.Event()
+
+        def look(reading: Any) -> None:
+            if reading.value is not None and reading.value.progress.startswith("held by budget"):
+                held.set()
+
+        on.desk.running.watch(look)
+        task = on.desk.launch(on.desk.run(await on.change("drain")))
+        await asyncio.wait_for(on.running(held.wait()), 60)
+        left = sorted(uid_of(pod) for pod in on.pods())
+        on.desk.stop()
+        record = await asyncio.wait_for(task, 60)
+        assert (record.status, record.in_doubt) == (Status.STOPPED, None)
+        assert "it was asked to stop; " in record.why
+        assert "may not be evicted: the disruption budget" in record.why
+        assert sorted(uid_of(pod) for pod in on.pods()) == left
+
+
 def quick(change: Change) -> Change:
     """With evictions that give up at once."""
     from dataclasses import replace
