@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.paths import config_file
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 """Those of gpudeck itself; other parties' are asked for only where one is named."""
@@ -143,6 +144,7 @@ class _Reader:
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
             changes=self._changes(values),
             demo=bool(values["demo"]),
+            config_file=None if self._path.absolute() == config_file().absolute() else self._path.absolute(),
         )
         if not site.nodes and platform not in CLUSTERS:
             raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')

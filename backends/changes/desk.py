@@ -26,7 +26,7 @@ from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
-from backends.domain import SiteSpec, clean
+from backends.domain import SiteSpec, clean, ending_command
 from backends.feed import Collector, Reading, Topic
 
 LIST_SECONDS = 2.0
@@ -177,7 +177,7 @@ class ChangeDesk:
         doubts = () if former is None else abandoned_since(former, records)
         found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records, doubts=doubts)
         if former is not None:
-            refusals += [elsewhere(former.places, here), built_upon(former, records)]
+            refusals += [elsewhere(former.places, here), built_upon(former, records, self.spec.config_file)]
         if view.held.alive and not self._busy:
             who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
             refusals.append(ChangeRefused(f"this site is being changed by {who}"))
@@ -285,7 +285,7 @@ class ChangeDesk:
             record = await (run.backward() if backward else run.forward())
             await self._audit("ended", outcome=str(record.status), why=record.why, **_named(record))
         except JournalFailed as error:
-            raise _told_in_full(error, journal.record) from error
+            raise _told_in_full(error, journal.record, self.spec) from error
         except asyncio.CancelledError:
             with contextlib.suppress(JournalFailed):  # at the end of the process there is no later moment for it
                 self._append("interrupted", outcome=journal.record.summary, **_named(journal.record))
@@ -383,7 +383,8 @@ def _need_offer(record: ChangeRecord, what: str) -> None:
         raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
 
 
-def _told_in_full(error: JournalFailed, record: ChangeRecord) -> GpudeckError:
+def _told_in_full(error: JournalFailed, record: ChangeRecord, spec: SiteSpec) -> GpudeckError:
     """What the journal could not be told: where the change stands."""
     place = f"the change has stopped at {step_place(record)}"
-    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: gpudeck changes resume {record.id}")
+    resume = ending_command("resume", record.id, spec.config_file)
+    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {resume}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from backends.changes.change import Change, Target
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from backends.changes.step import Step, step_from_json
 from backends.contract import ChangeRefused
+from backends.domain import ending_command
 
 
 def rebuild(record: ChangeRecord) -> Change:
@@ -53,7 +55,9 @@ def _wants_name(record: ChangeRecord, steps: Iterable[Step]) -> bool:
     return record.typed_name is not None and not all(step.tells_all_hits for step in steps)
 
 
-def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:
+def built_upon(
+    record: ChangeRecord, records: Iterable[ChangeRecord], config_file: Path | None = None
+) -> ChangeRefused | None:
     """Why a former change can be neither resumed nor undone: a later one of the same target still holds.
 
     One without an undo, as a restart or a finished upgrade, stands in nobody's way: nothing could ever take it away.
@@ -68,7 +72,7 @@ def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeR
         return None
     return ChangeRefused(
         f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
-        f"undo that one first: gpudeck changes undo {later[0].id}",
+        f"undo that one first: {ending_command('undo', later[0].id, config_file)}",
     )
 
 

@@ -14,6 +14,7 @@ from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
 from backends.changes.record import ChangeRecord, Status, StepState
+from backends.domain import ending_command
 
 SCHEMA = "gpudeck/changes/1"
 
@@ -202,8 +203,8 @@ _MARKS = {
 }
 
 
-def change_lines(listed: Listed, moment: str) -> list[str]:
-    """One change in full; `moment` is when it began, as text."""
+def change_lines(listed: Listed, moment: str, config_file: Path | None = None) -> list[str]:
+    """One change in full; `moment` is when it began, as text, `config_file` what its commands have to name."""
     record = listed.record
     lines = [
         f"{record.id}  {listed.status}",
@@ -222,18 +223,20 @@ def change_lines(listed: Listed, moment: str) -> list[str]:
         lines.append(f"        {step.words}" + (f": {step.said}" if step.said else ""))
     if record.torn_bytes:
         lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
-    return [*lines, *offer_lines(listed)]
+    return [*lines, *offer_lines(listed, config_file)]
 
 
-def offer_lines(listed: Listed) -> list[str]:
+def offer_lines(listed: Listed, config_file: Path | None = None) -> list[str]:
     """What can be done about it, as command lines."""
     if listed.running and listed.held.owner is not None:
         owner = listed.held.owner
         return [f"  running in pid {owner.pid} on {owner.host}"]
-    return [f"  gpudeck changes {offer} {listed.record.id}" for offer in listed.offers]
+    return [f"  {ending_command(offer, listed.record.id, config_file)}" for offer in listed.offers]
 
 
-def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: list[str]) -> list[str]:
+def list_lines(
+    changes: list[Listed], unreadable: list[Unreadable], moments: list[str], config_file: Path | None = None
+) -> list[str]:
     """All changes, one line each and what is offered for the open ones; `moments` are when they began."""
     lines: list[str] = []
     for each, moment in zip(changes, moments, strict=True):
@@ -244,6 +247,6 @@ def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: lis
                 step = each.record.steps[index]
                 lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
                 lines += [f"    {line}" for line in step.describe.split("\n")]
-            lines += offer_lines(each)
+            lines += offer_lines(each, config_file)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

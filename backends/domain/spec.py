@@ -94,3 +94,5 @@ class SiteSpec:
     changes: ChangeSpec = ChangeSpec()
     demo: bool = False
     """Set by the lab's site.toml; the header says DEMO."""
+    config_file: Path | None = None
+    """What it was read from, where that must be named with --config; None: gpudeck finds it by itself."""

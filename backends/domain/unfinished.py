@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +34,12 @@ class UnfinishedChange:
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()
     """Services that it stopped and did not start again."""
+
+
+def ending_command(what: str, change_id: str, config_file: Path | None) -> str:
+    """`gpudeck changes undo ID --yes`: does it as it stands, in any directory; abandon asks why on the terminal.
+
+    `config_file` is `SiteSpec.config_file`.
+    """
+    named = () if config_file is None else ("--config", str(config_file))
+    return shlex.join(("gpudeck", "changes", what, change_id, "--yes", *named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -152,10 +153,10 @@ def test_killed_in_the_middle_it_names_the_step_and_offers_the_undo(state: Path,
     assert change["step_reached"]["what"].endswith(create)
     assert "undo" in change["offers"]
     assert change["reason"] == "INC-1"
-    said = run("changes").stdout
-    assert f"gpudeck changes undo {change['id']}" in said
+    (told,) = [line for line in run("changes", "--config", lab).stdout.splitlines() if "gpudeck changes undo" in line]
+    assert told.strip() == f"gpudeck changes undo {change['id']} --yes --config {lab}"
 
-    undo = run("--config", lab, "changes", "undo", change["id"], "--yes", "--json")
+    undo = run(*shlex.split(told)[1:], "--json")
     assert undo.returncode == 0, undo.stderr
     (undone,) = json.loads(undo.stdout)["changes"]
     assert (undone["status"], undone["offers"]) == ("undone", [])
@@ -235,6 +236,20 @@ def test_abandon_needs_a_reason_and_closes_it(state: Path, tmp_path: Path, lab: 
     assert "undo is not possible" in run("--config", lab, "changes", "undo", change_id, "--yes").stderr
     audit = [json.loads(line) for line in (state / "audit.jsonl").read_text().splitlines()]
     assert [(line["event"], line["reason"]) for line in audit] == [("abandoned", "by hand")]
+
+
+def test_on_a_terminal_abandon_asks_why(state: Path, tmp_path: Path, lab: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    (told,) = [line for line in run("--config", lab, "changes").stdout.splitlines() if " abandon " in line]
+    ours, theirs = os.openpty()
+    os.write(ours, b"done by hand\n")
+    words = [GPUDECK, *shlex.split(told)[1:]]
+    done = subprocess.run(words, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=90, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    (change,) = documents("changes")["changes"]
+    assert (change["id"], change["status"], change["why"]) == (change_id, "abandoned", "done by hand")
 
 
 def test_a_step_that_this_version_does_not_know_is_still_listed(state: Path, tmp_path: Path, lab: Path) -> None:

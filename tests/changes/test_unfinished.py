@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ async def test_it_is_a_finding_until_it_is_ended(tmp_path: Path) -> None:
         f"a change of {ACTOR.label} was cut off at step 2 of 4; services stopped: nvidia-persistenced, nvsm"
     )
     assert told.steps[0].target == "changes/20260101T000000.000-aaaa"
-    assert any(step.target.startswith("gpudeck changes ") for step in told.steps)
+    change_id = "20260101T000000.000-aaaa"
+    commands = [f"gpudeck changes {what} {change_id} --yes" for what in ("resume", "abandon")]
+    assert [step.target for step in told.steps if step.kind == "command"] == commands
     assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 1
 
 
@@ -145,6 +148,13 @@ async def test_one_that_runs_is_told_to_every_console_and_is_no_unfinished_one(t
     assert told.claim.startswith(f"a change of {ACTOR.label} runs: ")
     assert told.claim.endswith(", step 2 of 4")
     assert [step.kind for step in told.steps] == ["screen"]
+
+
+def test_the_commands_name_the_configuration_that_was_named() -> None:
+    triager = Triager(SiteSpec(SITE, config_file=Path("/srv/the sites/a.toml")))
+    triager.unfinished = (replace(RUNNING, status="failed", running=False, touched=True, offers=("undo",)),)
+    (told,) = triager.run(Fleet(), (), NOW).findings
+    assert told.steps[-1].target == "gpudeck changes undo c1 --yes --config '/srv/the sites/a.toml'"
 
 
 def test_a_change_that_ran_has_not_recovered() -> None:

@@ -44,7 +44,8 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(report.document(found, unreadable, directory, time.time()))
     else:
-        print("\n".join(report.list_lines(found, unreadable, [_moment(each) for each in found])))
+        moments = [_moment(each) for each in found]
+        print("\n".join(report.list_lines(found, unreadable, moments, _config_file(arguments))))
     return 0
 
 
@@ -55,7 +56,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
     else:
-        print("\n".join(report.change_lines(listed, _moment(listed))))
+        print("\n".join(report.change_lines(listed, _moment(listed), _config_file(arguments))))
     return 0
 
 
@@ -84,7 +85,8 @@ def _again(arguments: argparse.Namespace) -> int:
 def _abandon(arguments: argparse.Namespace) -> int:
     listed = _listed(arguments.id)
     spec = site_named(arguments, listed.record.site)
-    if not arguments.reason:
+    reason = arguments.reason or _asked(f"Why is {listed.record.title!r} abandoned? ")
+    if not reason:
         raise ConfigError("why is it abandoned? Give --reason TEXT", "it goes into the journal and the audit log")
     if arguments.dry_run:
         print(f"would abandon {listed.record.id}: {listed.record.summary}")
@@ -93,7 +95,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
 
     async def abandon() -> ChangeRecord:
         async with _desk(arguments, spec) as (_, desk):
-            return await desk.abandon(listed.record.id, arguments.reason)
+            return await desk.abandon(listed.record.id, reason)
 
     return _tell(arguments, asyncio.run(abandon()), "abandoned")
 
@@ -199,8 +201,21 @@ def _tell(arguments: argparse.Namespace, record: ChangeRecord, wanted: str) -> i
     if arguments.json:
         _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
     else:
-        print("\n".join(report.change_lines(listed, _moment(listed))))
+        print("\n".join(report.change_lines(listed, _moment(listed), _config_file(arguments))))
     return 0 if str(record.status) == wanted else 1
+
+
+def _asked(question: str) -> str:
+    """What is typed on the terminal; empty without one."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return ""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
+def _config_file(arguments: argparse.Namespace) -> Path | None:
+    """What command lines have to name, as this one did; None: nothing."""
+    return None if arguments.config is None else arguments.config.absolute()
 
 
 def _need_yes(arguments: argparse.Namespace) -> None:
