@@ -142,7 +142,7 @@ class Changing:
         from backends.changes.former import step_place
         from backends.changes.report import status_word
 
-        left = [record for record in view.records if not record.ended and not view.is_running(record)]
+        left = view.left_open
         if left:
             more = f", and {len(left) - 1} more" if len(left) > 1 else ""
             place = f"{status_word(left[0], running=False)}, {step_place(left[0])}"

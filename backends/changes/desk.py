@@ -7,19 +7,20 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
 from backends.changes.change import BlastRadius, Change, together
+from backends.changes.desk_view import DeskView
 from backends.changes.engine import ChangeRun
-from backends.changes.former import abandoned_since, built_upon, rebuild, remaining, step_place, undoing
+from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
-from backends.changes.journals import Journals, Unreadable
-from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
-from backends.changes.places import Places, elsewhere, places_of
+from backends.changes.journals import Journals
+from backends.changes.lock import BEAT_SECONDS, Owner, SiteLock, lock_path, look
+from backends.changes.places import Here, Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
 from backends.changes.radius import HitsMore, with_radius
 from backends.changes.record import ChangeRecord
@@ -31,25 +32,6 @@ from backends.feed import Collector, Reading, Topic
 
 LIST_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeskView:
-    """The changes of a site as the state directory knows them."""
-
-    records: tuple[ChangeRecord, ...] = ()
-    """Newest first."""
-    unreadable: tuple[Unreadable, ...] = ()
-    held: Held = field(default_factory=lambda: Held(None, alive=False))
-    """Who holds the site's lock: this console, another one, or one that died."""
-
-    def is_running(self, record: ChangeRecord) -> bool:
-        """Whether a live console is at it."""
-        return self.held.alive and self.held.owner is not None and self.held.owner.change == record.id
-
-    def offers(self, record: ChangeRecord) -> tuple[str, ...]:
-        """What can be done about a change: nothing while it runs."""
-        return () if self.is_running(record) else record.offers
 
 
 def changes_directory(state_dir: Path) -> Path:
@@ -72,6 +54,7 @@ class ChangeDesk:
         self._state_dir = state_dir
         self._directory = changes_directory(state_dir)
         self._journals = Journals(self._directory)
+        self._here = Here(spec, reach, self.actor.host)
         self._lock_path = lock_path(self._directory, spec.name)
         self._audit_log = AuditLog(state_dir, self.actor)
         self._listing: Collector[DeskView] = Collector(
@@ -150,7 +133,10 @@ class ChangeDesk:
 
     async def look(self) -> DeskView:
         """The former changes and the lock, as they are on the disk now."""
-        return await asyncio.to_thread(self._look, self._clock.now())
+        view = await asyncio.to_thread(self._look, self._clock.now())
+        here = await self._here.known(each.places for each in view.records)
+        refusals = ((each.id, elsewhere(each.places, here)) for each in view.records)
+        return replace(view, elsewhere={name: refusal for name, refusal in refusals if refusal is not None})
 
     def _look(self, now: float) -> DeskView:
         records, unreadable = self._journals()
@@ -237,7 +223,7 @@ class ChangeDesk:
         async with self._locked(change_id, "abandon"):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
             try:
-                _need_offer(journal.record, "abandon")
+                need_offer(journal.record, "abandon")
                 await self._audit("abandoned", outcome="abandoned", **{**_named(journal.record), "reason": why})
                 at = self._clock.now()
                 record = await asyncio.to_thread(journal.write, "abandoned", at, why=why, who=self.actor.label)
@@ -253,13 +239,13 @@ class ChangeDesk:
 
     async def _again(self, change_id: str, what: str, seen: BlastRadius | None) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
-        _need_offer(record, what)
+        need_offer(record, what)
         ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
         await self._allowed(ahead, seen)
         async with self._locked(change_id, change.title):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
             try:
-                _need_offer(journal.record, what)  # as it is now that nobody else can touch it
+                need_offer(journal.record, what)  # as it is now that nobody else can touch it
                 await self._audit(f"{what}-begun", outcome="begun", **_named(journal.record))
                 if what == "resume":
                     at = self._clock.now()
@@ -375,12 +361,6 @@ class ChangeDesk:
 
 def _named(record: ChangeRecord) -> dict[str, str]:
     return {"change": record.id, "title": record.title, "reason": record.reason}
-
-
-def _need_offer(record: ChangeRecord, what: str) -> None:
-    if what not in record.offers:
-        offers = ", ".join(record.offers) or "nothing"
-        raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
 
 
 def _told_in_full(error: JournalFailed, record: ChangeRecord, spec: SiteSpec) -> GpudeckError:

@@ -94,6 +94,13 @@ def _later(record: ChangeRecord, records: Iterable[ChangeRecord]) -> list[Change
     return [each for each in records if each.id > record.id and set(each.targets).intersection(record.targets)]
 
 
+def need_offer(record: ChangeRecord, what: str) -> None:
+    """Raises ChangeRefused when that cannot be done about it."""
+    if what not in record.offers:
+        offers = ", ".join(record.offers) or "nothing"
+        raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
+
+
 def step_place(record: ChangeRecord) -> str:
     """`step 2 of 3, applying`."""
     index = record.reached

@@ -247,6 +247,7 @@ def list_lines(
                 step = each.record.steps[index]
                 lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
                 lines += [f"    {line}" for line in step.describe.split("\n")]
+            lines += [f"  at {place}: {identity}" for place, identity in each.record.places.items()]
             lines += offer_lines(each, config_file)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

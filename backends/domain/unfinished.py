@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from backends.domain.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class UnfinishedChange:
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()
     """Services that it stopped and did not start again."""
+    places: Mapping[str, Identity] = field(default_factory=dict)
+    """Who was acted on: nodes by `node NAME`, and the platform."""
 
 
 def ending_command(what: str, change_id: str, config_file: Path | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from backends.contract import GpudeckError
@@ -53,9 +53,9 @@ class TriageWatch:
         acknowledgements: Acknowledgements,
         inventory: Inventory | None = None,
         platform: PlatformTopics | None = None,
-        unfinished: Callable[[], tuple[UnfinishedChange, ...]] | None = None,
+        unfinished: Callable[[], Awaitable[tuple[UnfinishedChange, ...]]] | None = None,
     ) -> None:
-        """`unfinished` reads the changes that nobody brought to an end; it blocks, and raises GpudeckError."""
+        """`unfinished` reads the changes that nobody brought to an end; it raises GpudeckError."""
         self.topic: Topic[Triage] = Topic("triage")
         self._fleet = fleet
         self._events = events
@@ -183,7 +183,7 @@ class TriageWatch:
         if self._unfinished is None:
             return
         try:
-            self._triager.unfinished = await asyncio.to_thread(self._unfinished)
+            self._triager.unfinished = await self._unfinished()
         except GpudeckError:
             self._triager.unfinished = None  # the list of changes tells why to whoever opens it
         self._read_journals = True

@@ -21,7 +21,7 @@ from backends.changes.journal import Journal
 from backends.changes.radius import HitsMore
 from backends.changes.step import Reach, Step
 from backends.contract import ConfigError
-from backends.domain import ChangeSpec, SiteSpec
+from backends.domain import ChangeSpec, Identity, SiteSpec
 from backends.site import Site
 from tests.changes.steps import NOW, FileStep, change_of
 from tests.changes.test_journal import ACTOR
@@ -258,6 +258,12 @@ def test_a_step_that_this_version_does_not_know_is_still_listed(state: Path, tmp
     assert done.returncode == 1
     assert "no step is of the kind 'test-file'" in done.stderr
     assert documents("changes")["changes"][0]["step_reached"]["what"].startswith("write 'done' into ")
+
+
+def test_the_list_tells_where_what_is_left_open_was_made(state: Path, tmp_path: Path) -> None:
+    change = change_of(FileStep(str(tmp_path / "a")), site="lab")
+    Journal.create(state / "changes", change, ACTOR, NOW, {"platform": Identity("https://east:6443", "1111")}).close()
+    assert "  at platform: https://east:6443 (uid 1111)" in run("changes").stdout.splitlines()
 
 
 def test_without_a_configuration_the_list_is_still_there(state: Path, tmp_path: Path) -> None:

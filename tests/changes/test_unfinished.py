@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from backends.contract import JournalFailed
 from backends.domain import Fleet, NodeSpec, Severity, SiteSpec, UnfinishedChange
 from backends.site import Site
 from backends.triage.engine import Triager
-from tests.changes.steps import NOW, change_of
+from tests.changes.steps import NOW, Nowhere, change_of
 from tests.changes.test_journal import ACTOR
 
 SITE = "lab"
@@ -46,8 +47,8 @@ CUT_OFF: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def reader(state: Path) -> UnfinishedChanges:
-    return UnfinishedChanges(state / "changes", SITE, platform.node())
+def reader(state: Path, site: str = SITE) -> Callable[[], tuple[UnfinishedChange, ...]]:
+    return UnfinishedChanges(state / "changes", SiteSpec(site), Nowhere(), platform.node()).read
 
 
 def test_a_change_that_was_cut_off_tells_its_step_and_what_it_stopped(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def hold(state: Path) -> SiteLock:
 
 def test_a_running_change_says_so_and_offers_nothing_and_one_of_another_site_is_none_of_it(tmp_path: Path) -> None:
     leave(tmp_path, *CUT_OFF).close()
-    assert UnfinishedChanges(tmp_path / "changes", "other", platform.node())() == ()
+    assert reader(tmp_path, "other")() == ()
     lock = hold(tmp_path)
     (runs,) = reader(tmp_path)()
     assert (runs.running, runs.status, runs.place, runs.offers) == (True, "running", "step 2 of 4", ())
