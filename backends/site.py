@@ -220,12 +220,13 @@ class Site:
 
     def _unfinished_reader(self, state_dir: Path) -> list[Any]:
         with contextlib.suppress(OSError):  # the reader tells what is wrong with a directory that is odd
-            if not any(path.name == "changes" for path in state_dir.iterdir()):
+            shared = self.spec.changes.directory is not None
+            if not shared and not any(path.name == "changes" for path in state_dir.iterdir()):
                 return []
         from backends.changes.desk import changes_directory
         from backends.changes.unfinished import UnfinishedChanges
 
-        return [UnfinishedChanges(changes_directory(state_dir), self.spec, self, platform.node())]
+        return [UnfinishedChanges(changes_directory(state_dir, self.spec), self.spec, self, platform.node())]
 
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(

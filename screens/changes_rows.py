@@ -168,6 +168,7 @@ def _by(record: ChangeRecord, width: int) -> tuple[Line, ...]:
     where = [f"tty {actor.tty}" if actor.tty else "", f"from {actor.ssh_from}" if actor.ssh_from else ""]
     rows = (
         ("who", ", ".join(filter(None, [actor.label, *where]))),
+        *((("last", record.last_by),) if record.last_by else ()),
         ("reason", record.reason or "none was given"),
         ("begun", units.moment(record.begun_at)),
         ("targets", ", ".join(record.targets)),

@@ -131,8 +131,10 @@ class Changing:
         """Says what a former console left unfinished; looks at the disk only where there are journals at all."""
         from tui.paths import state_dir
 
+        site = self._app.site
+        shared = None if site is None else site.spec.changes.directory
         try:
-            there = await asyncio.to_thread(lambda: any((state_dir() / "changes").glob("*.journal")))
+            there = await asyncio.to_thread(lambda: any((shared or state_dir() / "changes").glob("*.journal")))
             desk = await self.open_desk() if there else None
             view = None if desk is None else await desk.look()
         except (GpudeckError, OSError):

@@ -208,7 +208,12 @@ class _Reader:
                 self._seconds("write_window_max_minutes", longest, default.window_max_minutes, 1, 480)
             ),
             require_reason=default.require_reason if reason is None else reason,
+            directory=self._shared(values["changes_directory"]),
         )
+
+    def _shared(self, named: str | None) -> Path | None:
+        """It need not be there: what is wrong with it is told when something is to be changed."""
+        return None if named is None else (self._path.parent / Path(named).expanduser()).absolute()
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
         nodes: dict[str, tuple[NodeSpec, Any]] = {}
@@ -306,6 +311,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "change_limit": (int, "a whole number of workloads or GPUs"),
     "write_window_max_minutes": (int, "a whole number of minutes"),
     "write_window_reason": (bool, "true or false"),
+    "changes_directory": (str, "the path of a directory that a group shares"),
     "demo": (bool, "true or false"),
 }
 

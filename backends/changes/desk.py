@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from backends.changes.audit import AuditLog
 from backends.changes.change import BlastRadius, Change, together
 from backends.changes.desk_view import DeskView
 from backends.changes.engine import ChangeRun
+from backends.changes.files import shared_directory
 from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
 from backends.changes.journals import Journals
@@ -34,8 +36,10 @@ LIST_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 
 
-def changes_directory(state_dir: Path) -> Path:
-    return state_dir / "changes"
+def changes_directory(state_dir: Path, spec: SiteSpec | None = None) -> Path:
+    """Where the journals and locks of a site are; without one, those of all sites that share none with others."""
+    shared = None if spec is None else spec.changes.directory
+    return shared or state_dir / "changes"
 
 
 class ChangeDesk:
@@ -51,12 +55,12 @@ class ChangeDesk:
         """The change of this console as it goes on; its last state afterwards."""
         self._reach = reach
         self._clock = reach.clock
-        self._state_dir = state_dir
-        self._directory = changes_directory(state_dir)
+        self._directory = changes_directory(state_dir, spec)
+        self._shared = spec.changes.directory is not None
         self._journals = Journals(self._directory)
         self._here = Here(spec, reach, self.actor.host)
         self._lock_path = lock_path(self._directory, spec.name)
-        self._audit_log = AuditLog(state_dir, self.actor)
+        self._audit_log = AuditLog(spec.changes.directory or state_dir, self.actor, shared=self._shared)
         self._listing: Collector[DeskView] = Collector(
             "changes", self.look, period=LIST_SECONDS, timeout=20.0, clock=self._clock
         )
@@ -138,13 +142,20 @@ class ChangeDesk:
         refusals = ((each.id, elsewhere(each.places, here)) for each in view.records)
         return replace(view, elsewhere={name: refusal for name, refusal in refusals if refusal is not None})
 
+    def _check_directory(self) -> None:
+        """Before anything that a journal of others tells is looked at on the site. Raises JournalFailed."""
+        if self._shared:
+            shared_directory(self._directory)
+
     def _look(self, now: float) -> DeskView:
+        self._check_directory()
         records, unreadable = self._journals()
         own = tuple(each for each in records if each.site == self.spec.name)
         return DeskView(own, tuple(unreadable), look(self._lock_path, now, self.actor.host))
 
     async def with_radius(self, change: Change) -> Change:
         """A former change with whom it hits now."""
+        await asyncio.to_thread(self._check_directory)
         return await with_radius(change, self._reach)
 
     async def preflight(self, change: Change) -> Preflight:
@@ -202,7 +213,8 @@ class ChangeDesk:
         await self._audit("begun", outcome="begun", targets=targets, hits=change.radius.lines, **named)
         try:
             at = self._clock.now()
-            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, at, places)
+            create = partial(Journal.create, shared=self._shared)
+            return await asyncio.to_thread(create, self._directory, change, self.actor, at, places)
         except GpudeckError as error:
             with contextlib.suppress(JournalFailed):  # the first error is the one that is told
                 await self._audit("ended", outcome="not begun", why=error.message, **named)
@@ -221,12 +233,12 @@ class ChangeDesk:
         if self.window.read_only:
             raise ChangeRefused("this gpudeck was started with --read-only", "start it without to abandon a change")
         async with self._locked(change_id, "abandon"):
-            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
                 need_offer(journal.record, "abandon")
                 await self._audit("abandoned", outcome="abandoned", **{**_named(journal.record), "reason": why})
                 at = self._clock.now()
-                record = await asyncio.to_thread(journal.write, "abandoned", at, why=why, who=self.actor.label)
+                record = await asyncio.to_thread(journal.write, "abandoned", at, why=why)
             finally:
                 journal.close()
         await self._refresh()
@@ -243,13 +255,13 @@ class ChangeDesk:
         ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
         await self._allowed(ahead, seen)
         async with self._locked(change_id, change.title):
-            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
                 need_offer(journal.record, what)  # as it is now that nobody else can touch it
                 await self._audit(f"{what}-begun", outcome="begun", **_named(journal.record))
                 if what == "resume":
                     at = self._clock.now()
-                    await asyncio.to_thread(journal.write, "resumed", at, who=self.actor.label)
+                    await asyncio.to_thread(journal.write, "resumed", at)
             except BaseException:
                 journal.close()
                 raise
@@ -309,7 +321,7 @@ class ChangeDesk:
         owner = Owner(
             os.getpid(), self.actor.host, self.actor.label, change_id, clean(title), "not begun", since=now, beat=now
         )
-        lock = await asyncio.to_thread(SiteLock.acquire, self._lock_path, owner, now)
+        lock = await asyncio.to_thread(partial(SiteLock.acquire, shared=self._shared), self._lock_path, owner, now)
         beating = asyncio.create_task(self._beat(lock), name=f"lock {self.spec.name}")
         self._busy = True
         try:

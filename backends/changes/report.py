@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
 from backends.changes.record import ChangeRecord, Status, StepState
+from backends.contract import JournalFailed
 from backends.domain import ending_command
 
 SCHEMA = "gpudeck/changes/1"
@@ -48,6 +49,22 @@ def status_word(record: ChangeRecord, *, running: bool) -> str:
     return str(record.status)
 
 
+def listed_of(
+    own: Path, shared: Iterable[Path], site: str | None, now: float, host: str
+) -> tuple[list[Listed], list[Unreadable]]:
+    """`listed` of this login's directory and of those it shares with others, which may be closed to it."""
+    found, unreadable = listed(own, site, now, host)
+    for directory in shared:
+        try:
+            changes, broken = listed(directory, site, now, host)
+        except JournalFailed as error:
+            unreadable.append(Unreadable(directory, error.message))
+        else:
+            found += changes
+            unreadable += broken
+    return sorted(found, key=lambda each: each.record.id, reverse=True), unreadable
+
+
 def listed(directory: Path, site: str | None, now: float, host: str) -> tuple[list[Listed], list[Unreadable]]:
     """The changes of a site, or of all, newest first. Blocks on the disk."""
     records, unreadable = read_all(directory, site)
@@ -56,13 +73,14 @@ def listed(directory: Path, site: str | None, now: float, host: str) -> tuple[li
 
 
 def document(
-    changes: Iterable[Listed], unreadable: Iterable[Unreadable], directory: Path, now: float
+    changes: Iterable[Listed], unreadable: Iterable[Unreadable], directories: Sequence[Path], now: float
 ) -> dict[str, Any]:
-    """What `gpudeck changes --json` prints."""
+    """What `gpudeck changes --json` prints; the first of `directories` is this login's own."""
     return {
         "schema": SCHEMA,
         "at": now,
-        "directory": str(directory),
+        "directory": str(directories[0]),
+        "shared_directories": [str(each) for each in directories[1:]],
         "changes": [entry(each) for each in changes],
         "unreadable": [{"file": str(each.path), "why": each.why} for each in unreadable],
     }
@@ -81,6 +99,7 @@ def entry(listed: Listed) -> dict[str, Any]:
         "places": places_json(record.places),
         "status": listed.status,
         "why": record.why or None,
+        "last_by": record.last_by or None,
         "begun_at": record.begun_at,
         "updated_at": record.updated_at,
         "step_reached": _reached(record),
@@ -211,6 +230,7 @@ def change_lines(listed: Listed, moment: str, config_file: Path | None = None) -
         f"  what    {record.title}",
         f"  why     {record.reason or 'no reason was given'}",
         f"  who     {record.actor.label}",
+        *([f"  last    {record.last_by}"] if record.last_by else []),
         f"  when    {moment}",
         f"  where   {record.site}: {', '.join(record.targets)}",
     ]

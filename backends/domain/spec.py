@@ -74,6 +74,8 @@ class ChangeSpec:
     """Longest write window."""
     require_reason: bool = True
     """A write window is opened with a reason."""
+    directory: Path | None = None
+    """Where a group keeps journals, lock and audit log of the site together; None: each login in its own state."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,37 @@ def test_without_a_configuration_the_list_is_still_there(state: Path, tmp_path: 
     assert "no configuration" in run("changes", "undo", change_id, "--yes").stderr
 
 
+def test_changes_that_a_group_shares_are_listed_and_ended(state: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[site.lab]\nnodes = ["127.0.0.1:1"]\nchanges_directory = "shared"\n')
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+    change = change_of(FileStep("/a"), site="lab", change_id="20260101T000000.000-bbbb")
+    Journal.create(shared, change, ACTOR, NOW, shared=True).close()
+    own = written(state, tmp_path)
+    (theirs,) = [each["id"] for each in documents("--config", site, "changes")["changes"] if each["id"] != own]
+    assert theirs == change.id
+    assert run("changes", "show", theirs).returncode == 1
+    abandon = ("--config", site, "changes", "abandon", "--yes", "--reason", "by hand")
+    done = run(*abandon, theirs)
+    assert done.returncode == 0, done.stderr
+    assert documents("--config", site, "changes", "show", theirs)["changes"][0]["status"] == "abandoned"
+    refused = run(*abandon, own)
+    assert refused.returncode == 1
+    assert f"{own} is not in {shared}, where lab keeps its changes" in refused.stderr
+
+
+def test_settings_that_cannot_be_read_keep_nobody_from_the_list(state: Path, tmp_path: Path) -> None:
+    change_id = written(state, tmp_path)
+    site = tmp_path / "site.toml"
+    site.write_text("[site.lab\n")
+    done = run("--config", site, "changes")
+    assert done.returncode == 0
+    assert change_id in done.stdout
+    assert "changes that are shared with others are not looked at: " in done.stderr
+
+
 def test_a_first_interrupt_stops_before_the_next_step(state: Path, lab: Path) -> None:
     node, gpu = idle_gpu(lab)
     wish = ("mig", "apply", "--node", node, "--gpu", gpu, "--want", "1g.10gb", "--yes", "--reason", "INC-1")

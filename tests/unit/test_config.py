@@ -36,6 +36,7 @@ parallel_connects = 8
 change_limit = 12
 write_window_max_minutes = 20
 write_window_reason = false
+changes_directory = "/var/lib/gpudeck"
 
 [site.spare]
 nodes = ["local"]
@@ -68,7 +69,8 @@ def test_everything_that_may_be_set(tmp_path: Path) -> None:
     ]
     assert (prod.platform, prod.fast_seconds, prod.slow_seconds) == ("kubernetes", 2.0, 20.5)
     assert (prod.ssh.connect_timeout_seconds, prod.ssh.parallel_connects) == (5.0, 8)
-    assert prod.changes == ChangeSpec(limit=12, window_max_minutes=20, require_reason=False)
+    shared = Path("/var/lib/gpudeck")
+    assert prod.changes == ChangeSpec(limit=12, window_max_minutes=20, require_reason=False, directory=shared)
     assert spare.changes == ChangeSpec(limit=None, window_max_minutes=60, require_reason=True)
     assert (len(spare.nodes), spare.demo, spare.platform) == (1, True, None)
 
