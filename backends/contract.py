@@ -6,6 +6,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 │   ├── ConnectTimeout
 │   ├── HostKeyUnknown          the host key is not in known_hosts
 │   ├── HostKeyChanged          known_hosts holds another key
+│   ├── HostKeyRevoked          known_hosts marks the key as @revoked
 │   └── AuthRefused             no offered key was accepted
 ├── ProbeFailed                 the node answers, but cannot be read
 │   ├── NoPython                no usable python3: nvidia-smi is tried instead
@@ -88,6 +89,10 @@ class HostKeyUnknown(Unreachable):
 
 class HostKeyChanged(Unreachable):
     code = "host-key-changed"
+
+
+class HostKeyRevoked(Unreachable):
+    code = "host-key-revoked"
 
 
 class AuthRefused(Unreachable):

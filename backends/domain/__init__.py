@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
+    from backends.domain.scc import SccClause, SccRefusal
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
     from backends.domain.stack import (
         Blocker,
@@ -154,6 +155,8 @@ __all__ = [
     "ResourceCount",
     "RetiredPages",
     "Route",
+    "SccClause",
+    "SccRefusal",
     "Service",
     "Severity",
     "Since",
@@ -187,7 +190,7 @@ __all__ = [
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
     *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
-    "unfinished",
+    *("unfinished", "scc"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

@@ -25,7 +25,7 @@ from screens.process_rows import (
     process_row,
 )
 from screens.process_rows import summary as summary_of
-from screens.workloads import missing
+from screens.workloads import missing, routes
 from tui.actions import keys_of
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
@@ -46,6 +46,7 @@ class ProcessesPage(NodePage):
     ProcessesPage {
         layout: vertical;
         & Grid { height: 1fr; }
+        & #processes-routes { display: none; }
         & #processes-empty { height: 1fr; display: none; color: $text-muted; }
     }
     """
@@ -64,6 +65,7 @@ class ProcessesPage(NodePage):
         yield Static(id="processes-empty", markup=False)
         for name in DETAILS:
             yield StyledLine(id=name)
+        yield StyledLine(id="processes-routes")
 
     @property
     def grid(self) -> Grid:
@@ -154,6 +156,10 @@ class ProcessesPage(NodePage):
             where = (*self._log_key(), *where)
         for name, cells in zip(DETAILS, (where, *others), strict=True):
             self.query_one(f"#{name}", StyledLine).set_cells(cells)
+        reached = [] if each is None or each.workload is None else routes(each.workload)
+        line = self.query_one("#processes-routes", StyledLine)
+        line.display = bool(reached)
+        line.set_cells(reached, separator="  ")
 
     def _log_key(self) -> tuple[Cell, ...]:
         from screens.node_pages import PROCESS_KEYS

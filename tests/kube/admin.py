@@ -27,6 +27,7 @@ KINDS: dict[tuple[str, str], Resource] = {
     ("v1", "Namespace"): Resource("namespaces", namespaced=False),
     ("v1", "Pod"): Resource("pods"),
     ("v1", "Event"): Resource("events"),
+    ("v1", "Service"): Resource("services"),
     ("apps/v1", "DaemonSet"): Resource("daemonsets", "apps"),
     ("apps/v1", "Deployment"): Resource("deployments", "apps"),
     ("apps/v1", "ReplicaSet"): Resource("replicasets", "apps"),
@@ -66,6 +67,7 @@ WIPED = (
     "ClusterServiceVersion",
     "Route",
     "Event",
+    "Service",
 )
 """Namespaces stay: no controller would ever finish their deletion."""
 AT_ONCE = 16
