@@ -21,6 +21,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 ├── Gone                        the object is not there (any more)
 ├── ChangeRefused               a change may not be made: window, permission, limit, another console
 ├── StepFailed                  a step of a change did not do what it should
+│   └── AskAgain                nothing was done, and in a moment it may be: the step is applied again
 ├── JournalFailed               a change cannot be written down: nothing is done that is not
 ├── BackendFailed               a backend raised something else: a defect of its own
 └── BackendMissing              no installed backend has that name
@@ -162,6 +163,18 @@ class StepFailed(GpudeckError):
     def __init__(self, message: str, hint: str = "", *, untouched: bool = False) -> None:
         super().__init__(message, hint)
         self.untouched = untouched
+
+
+class AskAgain(StepFailed):
+    """Nothing was changed: the step is to be applied again in a moment, as long as its time and the change go on."""
+
+    code = "ask-again"
+
+    def __init__(self, message: str, hint: str = "", *, seconds: float, progress: Callable[[float], str]) -> None:
+        """`seconds` is the pause; `progress` tells the wait, with the seconds that are left for it."""
+        super().__init__(message, hint, untouched=True)
+        self.seconds = seconds
+        self.progress = progress
 
 
 class JournalFailed(GpudeckError):

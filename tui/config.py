@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.paths import config_file
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 """Those of gpudeck itself; other parties' are asked for only where one is named."""
@@ -145,6 +146,7 @@ class _Reader:
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
             changes=self._changes(values),
             demo=bool(values["demo"]),
+            config_file=None if self._path.absolute() == config_file().absolute() else self._path.absolute(),
         )
         if not site.nodes and platform not in CLUSTERS:
             raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
@@ -208,7 +210,12 @@ class _Reader:
                 self._seconds("write_window_max_minutes", longest, default.window_max_minutes, 1, 480)
             ),
             require_reason=default.require_reason if reason is None else reason,
+            directory=self._shared(values["changes_directory"]),
         )
+
+    def _shared(self, named: str | None) -> Path | None:
+        """It need not be there: what is wrong with it is told when something is to be changed."""
+        return None if named is None else (self._path.parent / Path(named).expanduser()).absolute()
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
         nodes: dict[str, tuple[NodeSpec, Any]] = {}
@@ -309,6 +316,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "change_limit": (int, "a whole number of workloads or GPUs"),
     "write_window_max_minutes": (int, "a whole number of minutes"),
     "write_window_reason": (bool, "true or false"),
+    "changes_directory": (str, "the path of a directory that a group shares"),
     "demo": (bool, "true or false"),
 }
 

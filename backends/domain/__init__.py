@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     )
     from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
-    from backends.domain.unfinished import UnfinishedChange
+    from backends.domain.unfinished import UnfinishedChange, ending_command
     from backends.domain.usage import ContainerUsage
     from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads
 
@@ -183,6 +183,7 @@ __all__ = [
     "Workload",
     "Workloads",
     "clean",
+    "ending_command",
     "node_named",
     "plural",
     "short_bus_id",

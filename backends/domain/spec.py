@@ -81,6 +81,8 @@ class ChangeSpec:
     """Longest write window."""
     require_reason: bool = True
     """A write window is opened with a reason."""
+    directory: Path | None = None
+    """Where a group keeps journals, lock and audit log of the site together; None: each login in its own state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,5 @@ class SiteSpec:
     changes: ChangeSpec = ChangeSpec()
     demo: bool = False
     """Set by the lab's site.toml; the header says DEMO."""
+    config_file: Path | None = None
+    """What it was read from, where that must be named with --config; None: gpudeck finds it by itself."""
