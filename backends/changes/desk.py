@@ -21,7 +21,7 @@ from backends.changes.files import shared_directory
 from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
 from backends.changes.journals import Journals
-from backends.changes.lock import BEAT_SECONDS, Owner, SiteLock, lock_path, look
+from backends.changes.lock import BEAT_SECONDS, STEP_SECONDS, Owner, SiteLock, lock_path, look
 from backends.changes.places import Here, Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
 from backends.changes.radius import HitsMore, with_radius
@@ -334,10 +334,13 @@ class ChangeDesk:
             await self._refresh()
 
     async def _beat(self, lock: SiteLock) -> None:
+        """Every few seconds, and when a step has begun: another console is told which one."""
         while True:
-            await self._clock.sleep(BEAT_SECONDS)
+            await self._clock.sleep(STEP_SECONDS)
             record = self.running.reading.value
             place = "not begun" if record is None or record.id != lock.owner.change else step_place(record)
+            if place == lock.owner.step and self._clock.now() - lock.owner.beat < BEAT_SECONDS:
+                continue
             with contextlib.suppress(JournalFailed):  # the lock itself holds without it
                 await asyncio.to_thread(lock.beat, place, self._clock.now())
 

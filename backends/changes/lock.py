@@ -31,6 +31,8 @@ from backends.contract import ChangeRefused, JournalFailed
 from backends.domain import clean
 
 BEAT_SECONDS = 5.0
+STEP_SECONDS = 1.0
+"""So soon at the latest the lock tells of another step."""
 STALE_SECONDS = 30.0
 _RECORD_LIMIT = 8_192
 _TRIES = 5
