@@ -6,6 +6,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 │   ├── ConnectTimeout
 │   ├── HostKeyUnknown          the host key is not in known_hosts
 │   ├── HostKeyChanged          known_hosts holds another key
+│   ├── HostKeyRevoked          known_hosts marks the key as @revoked
 │   └── AuthRefused             no offered key was accepted
 ├── ProbeFailed                 the node answers, but cannot be read
 │   ├── NoPython                no usable python3: nvidia-smi is tried instead
@@ -20,6 +21,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 ├── Gone                        the object is not there (any more)
 ├── ChangeRefused               a change may not be made: window, permission, limit, another console
 ├── StepFailed                  a step of a change did not do what it should
+│   └── AskAgain                nothing was done, and in a moment it may be: the step is applied again
 ├── JournalFailed               a change cannot be written down: nothing is done that is not
 ├── BackendFailed               a backend raised something else: a defect of its own
 └── BackendMissing              no installed backend has that name
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         Act,
         ApiRequest,
         Container,
+        ContainerUsage,
         DrainPlan,
         Fleet,
         Identity,
@@ -87,6 +90,10 @@ class HostKeyUnknown(Unreachable):
 
 class HostKeyChanged(Unreachable):
     code = "host-key-changed"
+
+
+class HostKeyRevoked(Unreachable):
+    code = "host-key-revoked"
 
 
 class AuthRefused(Unreachable):
@@ -156,6 +163,18 @@ class StepFailed(GpudeckError):
     def __init__(self, message: str, hint: str = "", *, untouched: bool = False) -> None:
         super().__init__(message, hint)
         self.untouched = untouched
+
+
+class AskAgain(StepFailed):
+    """Nothing was changed: the step is to be applied again in a moment, as long as its time and the change go on."""
+
+    code = "ask-again"
+
+    def __init__(self, message: str, hint: str = "", *, seconds: float, progress: Callable[[float], str]) -> None:
+        """`seconds` is the pause; `progress` tells the wait, with the seconds that are left for it."""
+        super().__init__(message, hint, untouched=True)
+        self.seconds = seconds
+        self.progress = progress
 
 
 class JournalFailed(GpudeckError):
@@ -281,6 +300,16 @@ class ListsContainers(Protocol):
 
 
 @runtime_checkable
+class MeasuresContainers(Protocol):
+    def usage(self, source: LogSource) -> AsyncIterator[ContainerUsage]:
+        """What one container uses, a value every few seconds until it is gone or the reader leaves; measured only then.
+
+        Raises `GpudeckError`, `Gone` without such a container.
+        """
+        ...
+
+
+@runtime_checkable
 class ReviewsAccess(Protocol):
     async def review(self, permissions: Sequence[Permission]) -> tuple[AccessReview, ...]:
         """Whether this user has each of these rights, in their order; asked, never guessed."""
@@ -378,6 +407,7 @@ CAPABILITIES: dict[str, type] = {
     "workloads": ListsWorkloads,
     "logs": TailsLogs,
     "containers": ListsContainers,
+    "usage": MeasuresContainers,
     "access reviews": ReviewsAccess,
     "restart": RestartsPods,
     "cordon": CordonsNodes,

@@ -115,7 +115,7 @@ class Site:
             acknowledgements=Acknowledgements(spec.name, state_dir),
             inventory=Inventory(spec.name, None if spec.demo else state_dir),
             platform=self.platform,
-            unfinished=None if state_dir is None else partial(_unfinished, [], state_dir, spec.name),
+            unfinished=None if state_dir is None else partial(self._read_unfinished, state_dir, []),
         )
         self.triage: Topic[Triage] = self._triage.topic
 
@@ -208,6 +208,26 @@ class Site:
             return self.platform
         raise GpudeckError(f"{self.spec.name} has no {name}", "set platform in the site's configuration")
 
+    async def _read_unfinished(self, state_dir: Path, made: list[Any]) -> tuple[UnfinishedChange, ...]:
+        """The site's changes that nobody brought to an end; `made` keeps the reader, which knows what it has read.
+
+        Its modules are loaded where something was ever changed, and not before.
+        """
+        if not made:
+            made += await asyncio.to_thread(self._unfinished_reader, state_dir)
+        found: tuple[UnfinishedChange, ...] = await made[0]() if made else ()
+        return found
+
+    def _unfinished_reader(self, state_dir: Path) -> list[Any]:
+        with contextlib.suppress(OSError):  # the reader tells what is wrong with a directory that is odd
+            shared = self.spec.changes.directory is not None
+            if not shared and not any(path.name == "changes" for path in state_dir.iterdir()):
+                return []
+        from backends.changes.desk import changes_directory
+        from backends.changes.unfinished import UnfinishedChanges
+
+        return [UnfinishedChanges(changes_directory(state_dir, self.spec), self.spec, self, platform.node())]
+
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(
             node,
@@ -243,24 +263,6 @@ class Site:
         fresh = NodeReading(name, _state_of(reading), reading.value, reading.at, reading.error)
         self._readings[name] = (reading, fresh)
         return fresh
-
-
-def _unfinished(made: list[Any], state_dir: Path, site: str) -> tuple[UnfinishedChange, ...]:
-    """The site's changes that nobody brought to an end. Blocks; `made` keeps the reader, which knows what it has read.
-
-    Its modules are loaded where something was ever changed, and not before.
-    """
-    if not made:
-        with contextlib.suppress(OSError):  # the reader tells what is wrong with a directory that is odd
-            if not any(path.name == "changes" for path in state_dir.iterdir()):
-                return ()
-    from backends.changes.desk import changes_directory
-    from backends.changes.unfinished import UnfinishedChanges
-
-    if not made:
-        made.append(UnfinishedChanges(changes_directory(state_dir), site, platform.node()))
-    found: tuple[UnfinishedChange, ...] = made[0]()
-    return found
 
 
 async def _told(topics: Sequence[Topic[Any]], timeout: float) -> None:

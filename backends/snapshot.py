@@ -16,7 +16,7 @@ from typing import Any
 from backends import stack_report
 from backends.allocation import in_use_by_node
 from backends.check import PlatformParts, findings, platform_parts
-from backends.domain import Event, Fleet, Gpu, GpuProcess, NodeReading, NodeState, SiteSpec, Triage, Workload
+from backends.domain import Event, Fleet, Gpu, GpuProcess, Node, NodeReading, NodeState, SiteSpec, Triage, Workload
 from backends.ownership import NOBODY, Ownership
 
 SCHEMA = "gpudeck/snapshot/1"
@@ -57,8 +57,7 @@ def _workload(workload: Workload) -> dict[str, Any]:
 
 def _node(reading: NodeReading, events: list[Event], now: float, ownership: Ownership) -> dict[str, Any]:
     node = reading.node
-    values = {} if node is None else dataclasses.asdict(dataclasses.replace(node, gpus=()))
-    values.pop("gpus", None)
+    values = dataclasses.asdict(Node() if node is None else dataclasses.replace(node, gpus=()))
     age = reading.age(now)
     problem = reading.problem
     return {

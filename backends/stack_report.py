@@ -106,6 +106,7 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
 def _about(stack: Stack) -> list[str]:
     lines = [f"cluster: {stack.cluster.words}"] if stack.cluster is not None and stack.cluster.words else []
     lines += [f"metrics: {stack.monitoring_url}"] if stack.monitoring_url is not None else []
+    lines += [f"metrics: n/a, {stack.monitoring_problem}"] if stack.monitoring_problem is not None else []
     lines += [
         f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
         + (f", {policy.reason}" if policy.reason else "")
@@ -124,6 +125,7 @@ def _about(stack: Stack) -> list[str]:
         waits = f", install plan {operator.install_plan} waits for approval" if operator.waits_for_approval else ""
         trouble = operator.message or said
         lines.append(f"operator {operator.package}: {state}{waits}" + (f": {trouble}" if trouble else ""))
+    lines += [f"{each.title}: SCCs refuse its pods: {each.words}" for each in stack.refused]
     lines += [f"{each.what}: {UNKNOWN_RELEASE}" for each in stack.support if each.supported is None]
     lines += [f"{each.what} is outside of {each.wanted}" for each in stack.support if each.supported is False]
     lines += list(stack.notes)

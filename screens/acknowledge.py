@@ -11,13 +11,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from backends.contract import GpudeckError
 from backends.domain import clean
 from screens.triage_rows import state_of
 from tui.widgets.cells import inert
+from tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
     from backends.domain import Finding
@@ -42,7 +42,7 @@ def _account() -> str:
         return f"uid {os.getuid()}"
 
 
-class FindingDialog(ModalScreen[None]):
+class FindingDialog(Dialog[None]):
     """Asks about one finding, does what was asked for, and says in place what came in the way."""
 
     CSS_PATH = "acknowledge.tcss"

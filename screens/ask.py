@@ -7,18 +7,19 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 
-class AskScreen(ModalScreen[str | None]):
+class AskScreen(Dialog[str | None]):
     """The answer, which is never empty; None when nobody gave one."""
 
     CSS_PATH = "ask.tcss"
+    TYPED_INTO = "#ask-answer"
     BINDINGS: ClassVar = [Binding("escape", "cancel", "Cancel", id="ask.cancel")]
 
     def __init__(self, title: str, question: str, verb: str, limit: int = 200, answer: str = "") -> None:

@@ -11,7 +11,8 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
-from backends.changes.desk import ChangeDesk, DeskView
+from backends.changes.desk import ChangeDesk
+from backends.changes.desk_view import DeskView
 from backends.changes.former import step_place
 from backends.changes.record import ChangeRecord
 from backends.changes.report import status_word
@@ -208,7 +209,7 @@ class ChangesScreen(LiveScreen):
             error = self.desk.view.reading.error if self.desk is not None else None
             line.set_cells([Cell(f" {error.message}", "bad") if error else Cell(" reading the journals ...", "dim")])
             return
-        open_ones = [each for each in view.records if not each.ended and not view.is_running(each)]
+        open_ones = view.left_open
         cells = [Cell(f" {plural(len(view.records), 'change')}")]
         if self.filter_text:
             left = len(self._narrowed(view).records)

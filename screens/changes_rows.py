@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.changes.desk import DeskView
+from backends.changes.desk_view import DeskView
 from backends.changes.journals import Unreadable
 from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState
 from backends.changes.report import status_word
+from backends.contract import ChangeRefused
 from tui.widgets import units
 from tui.widgets.change_dialog import folded, whole_lines
 from tui.widgets.columns import Cell, Column, Row
@@ -63,17 +64,18 @@ def change_rows(view: DeskView, glyphs: Glyphs) -> list[Row]:
 
 def _row(record: ChangeRecord, view: DeskView, glyphs: Glyphs) -> Row:
     word = status_word(record, running=view.is_running(record))
-    style = STATUS_STYLE[word]
+    elsewhere = record.id in view.elsewhere
+    style = "stale" if elsewhere else STATUS_STYLE[word]
     reached = record.reached
     step = f"{0 if reached is None else reached + 1}/{len(record.steps)}"
     cells = (
         Cell(f"{glyphs.of(style)} {word}", style),
         units.moment(record.begun_at)[5:],
         step,
-        record.title,
+        f"elsewhere: {record.title}" if elsewhere else record.title,
         record.actor.label,
     )
-    return Row(record.id, cells, dim=record.ended and style != "good")
+    return Row(record.id, cells, dim=elsewhere or (record.ended and style != "good"))
 
 
 def _unreadable(each: Unreadable, glyphs: Glyphs) -> Row:
@@ -99,11 +101,16 @@ def change_sections(
         state += folded(f"the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted", width)
     return [
         Section(record.title, tuple(state)),
+        *_elsewhere(view.elsewhere.get(record.id), width),
         Section("What can be done", _offers(record, view.offers(record), running, keys)),
         *(_step(number, len(record.steps), step, record, width, glyphs) for number, step in enumerate(record.steps, 1)),
         Section("Hits, as it was asked about", tuple(line for hit in record.hits for line in folded(hit, width))),
         Section("By", _by(record, width)),
     ]
+
+
+def _elsewhere(why: ChangeRefused | None, width: int) -> list[Section]:
+    return [] if why is None else [Section("Of another site", folded(f"{why.message}; {why.hint}", width, "warn"))]
 
 
 def _reached(record: ChangeRecord, width: int, running: bool) -> list[Line]:
@@ -161,6 +168,7 @@ def _by(record: ChangeRecord, width: int) -> tuple[Line, ...]:
     where = [f"tty {actor.tty}" if actor.tty else "", f"from {actor.ssh_from}" if actor.ssh_from else ""]
     rows = (
         ("who", ", ".join(filter(None, [actor.label, *where]))),
+        *((("last", record.last_by),) if record.last_by else ()),
         ("reason", record.reason or "none was given"),
         ("begun", units.moment(record.begun_at)),
         ("targets", ", ".join(record.targets)),

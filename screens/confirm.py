@@ -9,7 +9,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backends.changes.change import Change
@@ -19,6 +18,7 @@ from tui.widgets.cells import inert
 from tui.widgets.change_dialog import change_sections
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.line import StyledLine
 from tui.widgets.sheet import Sheet
@@ -26,7 +26,7 @@ from tui.widgets.sheet import Sheet
 EMPTY = "type the name here"
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(Dialog[bool]):
     """True when the change is to be made. `look` asks permissions and dry runs while the question is on the screen."""
 
     CSS_PATH = "confirm.tcss"

@@ -9,15 +9,15 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from screens import MODES
 from tui.actions import Action, keys_of
+from tui.widgets.dialog import Dialog
 from tui.widgets.glyphs import Glyphs
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar = [
         Binding("escape,q,question_mark", "dismiss", "Close", id="help.close"),

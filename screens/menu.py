@@ -9,9 +9,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from tui.widgets.columns import Cell, Column, Row
+from tui.widgets.dialog import Dialog
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
@@ -30,7 +30,7 @@ class Entry:
     """Why it cannot be chosen; shown instead of `text`."""
 
 
-class MenuScreen(ModalScreen[str | None]):
+class MenuScreen(Dialog[str | None]):
     """The key of the chosen entry; None when nobody chose."""
 
     CSS_PATH = "menu.tcss"

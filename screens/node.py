@@ -161,6 +161,16 @@ class NodeScreen(LiveScreen):
     def on_mount(self) -> None:
         self.query_one("#node-gpus", Grid).focus()
 
+    def on_screen_suspend(self) -> None:
+        self._leave_page()
+
+    def on_unmount(self) -> None:
+        self._leave_page()
+
+    def _leave_page(self) -> None:
+        if (page := self._pages.get(self.page.id)) is not None:
+            page.leave()
+
     def show(self) -> None:
         """Draws the node as it is now; costs what changed."""
         reading = self.reading
@@ -205,6 +215,8 @@ class NodeScreen(LiveScreen):
 
     async def _open_page(self, page: Page) -> None:
         """Brings `page` to the right side; a page is made when it is first shown, and kept."""
+        if page is not self.page:
+            self._leave_page()
         self.page = page
         if page.id not in self._pages:
             widget = page.widget()

@@ -70,6 +70,8 @@ class OfferScreen(Screen[None]):
         return self._found.site(tuple(self.query_one("#offer-hosts", SelectionList).selected))
 
     def action_start(self) -> None:
+        if self.app.screen is not self:
+            return  # a second enter that came with the first
         site = self._chosen()
         if site is None:
             self.notify("Nothing is chosen: tick a host with space.", severity="warning", markup=False)

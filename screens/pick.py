@@ -9,18 +9,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 WORDS_LIMIT = 200
 
 
-class PickScreen(ModalScreen[int | None]):
+class PickScreen(Dialog[int | None]):
     """The index of what was picked; None when nothing was."""
 
     CSS_PATH = "pick.tcss"

@@ -175,13 +175,17 @@ class StackScreen(LiveScreen):
 
     async def _make_grid(self, stack: Stack) -> None:
         """Other operands are other columns."""
+        if not self.is_attached:
+            return  # the console was left meanwhile
         holder = self.query_one("#stack-list", Vertical)
         await holder.remove_children()
+        if not holder.is_attached:
+            return
         columns = stack_rows.columns(stack.operands, instances=stack_rows.has_instances(stack))
         grid = Grid(columns, glyphs=self.glyphs, id="stack-grid")
         await holder.mount(grid)
         grid.focus()
-        self.show()
+        self.redraw()
 
     def _fit_list(self, nodes: int) -> None:
         """As high as all its rows, so that few nodes leave the room to what blocks them."""

@@ -167,6 +167,7 @@ def site_sections(stack: Stack) -> list[Section]:
                 for each in stack.operators
             ),
         ),
+        Section("REFUSED BY SCCS", tuple(Prose(f"{each.title}: {each.words}", "warn") for each in stack.refused)),
         Section(
             "COMPONENTS",
             tuple(
@@ -193,12 +194,15 @@ def site_sections(stack: Stack) -> list[Section]:
 
 def _cluster(stack: Stack) -> Section:
     release = stack.cluster
-    if release is None and stack.monitoring_url is None:
+    if release is None and stack.monitoring_url is None and stack.monitoring_problem is None:
         return Section("CLUSTER", ())
     lines: list[Line | Prose] = [_pair("release", stack.title)]
     if release is not None and release.words is not None:
         lines.append(Prose(release.words, "bad" if release.unwell else "accent"))
-    lines.append(_pair("metrics", stack.monitoring_url))
+    if stack.monitoring_problem is not None:
+        lines.append(Prose(f"metrics n/a: {stack.monitoring_problem}", "warn"))
+    else:
+        lines.append(_pair("metrics", stack.monitoring_url))
     return Section("CLUSTER", tuple(lines))
 
 

@@ -257,10 +257,10 @@ class TriageScreen(LiveScreen):
     async def _open_body(self) -> None:
         from screens.triage_body import TriageBody
 
-        if self._body is None:
+        if self._body is None and self.is_attached:  # not where the console was left meanwhile
             body = self._body = TriageBody(self.glyphs)
             await self.mount(body, after="#triage-waiting")
-            self.show()
+            self.redraw()
 
     def _show_waiting(self, waiting: Static) -> None:
         text = self._waiting_for()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from backends.domain import plural
 from backends.ownership import owner_words, owners
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
@@ -24,6 +25,7 @@ UNKNOWN = Cell(NOT_MEASURED, "dim")
 HOST = Cell("on the host", "dim")
 STRANGE = Cell("unknown container", "warn")
 REFUSED_TOLD = 1
+ROUTES_TOLD = 2
 
 
 def topics_of(site: Site) -> tuple[Topic[Ownership], ...]:
@@ -100,6 +102,13 @@ def line(workload: Workload) -> list[Cell]:
     if workload.user:
         cells.append(Cell(f"of {workload.user}", "dim"))
     return cells
+
+
+def routes(workload: Workload) -> list[Cell]:
+    """Under which names it is reached from outside, and which of them lead nowhere."""
+    told = [Cell(each.words, "warn" if each.problem else "accent") for each in workload.routes[:ROUTES_TOLD]]
+    left = len(workload.routes) - len(told)
+    return [*told, *([Cell(f"and {plural(left, 'more route')}", "dim")] if left else [])]
 
 
 def missing(ownership: Ownership | None, problem: Problem | None, platform: str | None, glyphs: Glyphs) -> list[Cell]:

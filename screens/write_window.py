@@ -8,12 +8,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backends.changes.window import REASON_LIMIT, WriteWindow
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell
+from tui.widgets.dialog import Dialog
 from tui.widgets.line import StyledLine
 
 DEFAULT_MINUTES = 15
@@ -28,10 +28,11 @@ class Wish:
     reason: str = ""
 
 
-class WriteWindowScreen(ModalScreen[Wish | None]):
+class WriteWindowScreen(Dialog[Wish | None]):
     """None when nothing is to be changed about the window."""
 
     CSS_PATH = "write_window.tcss"
+    TYPED_INTO = "#window-reason"
     BINDINGS: ClassVar = [Binding("escape", "cancel", "Cancel", id="write_window.cancel")]
 
     def __init__(self, window: WriteWindow, demo: bool = False) -> None:

@@ -10,11 +10,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from backends.nodes.ssh import SshTransport
+
+Reach = Callable[..., SshTransport]
+"""Fixture `reach`: (config file or None, node, timeout in seconds, more of `SshSpec`) -> a transport."""
 SSHD = "/usr/sbin/sshd"
 """sshd re-executes itself and therefore wants an absolute path."""
 
@@ -22,7 +26,14 @@ SSHD = "/usr/sbin/sshd"
 class Sshd:
     """One server with keys of its own in `directory`; `env` is set in every session."""
 
-    def __init__(self, directory: Path, *, env: Mapping[str, str] | None = None, max_sessions: int = 10) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        max_sessions: int = 10,
+        options: Sequence[str] = (),
+    ) -> None:
         if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
             pytest.skip("OpenSSH's sshd is not installed: make testbed")
         self.directory = directory
@@ -34,6 +45,7 @@ class Sshd:
             self.make_key(key)
         self._env = dict(env or {})
         self._max_sessions = max_sessions
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,6 +77,7 @@ class Sshd:
             "AllowTcpForwarding yes",
             f"MaxSessions {self._max_sessions}",
             "MaxStartups 100",
+            *self._options,
         ]
         if self._env:
             lines.append("SetEnv " + " ".join(f'{name}="{value}"' for name, value in self._env.items()))
@@ -109,8 +122,34 @@ class Sshd:
         return path
 
     def fingerprint(self) -> str:
-        done = subprocess.run(["ssh-keygen", "-lf", f"{self.host_key}.pub"], capture_output=True, text=True, check=True)
-        return done.stdout.split()[1]
+        return fingerprint(self.host_key)
+
+
+def sign(authority: Path, key: Path, *options: str) -> None:
+    """Makes KEY-cert.pub; `options` are those of ssh-keygen."""
+    subprocess.run(["ssh-keygen", "-q", "-s", str(authority), "-I", "test", *options, f"{key}.pub"], check=True)
+
+
+def fingerprint(key: Path) -> str:
+    done = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[1]
+
+
+@contextlib.contextmanager
+def agent(socket_path: Path, *keys: Path) -> Iterator[None]:
+    """A real ssh-agent that holds `keys`."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not socket_path.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        env = {**os.environ, "SSH_AUTH_SOCK": str(socket_path)}
+        for key in keys:
+            subprocess.run(["ssh-add", "-q", str(key)], env=env, check=True)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
 
 
 def descendants(pid: int) -> list[int]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App
 from textual.binding import Binding
 from textual.events import Event, InputEvent
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
+from textual.widget import AwaitMount
 from textual.widgets import Input
 
 from backends.contract import ConfigError
@@ -27,7 +28,7 @@ from tui.alerts import Alerts, alert_text
 from tui.changing import Changing, ChangingConsole
 from tui.chrome.header import Summary, summarize
 from tui.chrome.modes import Alarm, alarm_of
-from tui.console_actions import GLOBAL, Commands, PaletteProvider
+from tui.console_actions import GLOBAL, Commands
 from tui.destinations import Destinations
 from tui.event_log import EventLog
 from tui.filter_line import FilterLine
@@ -54,14 +55,7 @@ class Console(ChangingConsole):
     """The application. It owns the site; the screens watch the site's topics."""
 
     TITLE = "gpudeck"
-    CSS = """
-    SearchIcon { display: none; }
-    CommandPalette > Vertical { max-width: 100; }
-    .-ascii CommandPalette #--input { border: ascii $border; }
-    .-ascii CommandPalette LoadingIndicator { display: none; }
-    """
-    COMMANDS: ClassVar[set[Any]] = {PaletteProvider}
-    COMMAND_PALETTE_BINDING = "ctrl+p"
+    ENABLE_COMMAND_PALETTE = False  # ours is `screens.palette`: Textual's fails when it is closed while it searches
     BINDINGS: ClassVar = [
         *bindings(GLOBAL),
         *[Binding(mode.key, f"open_mode('{mode.id}')", mode.label, show=False, id=f"mode.{mode.id}") for mode in MODES],
@@ -129,6 +123,8 @@ class Console(ChangingConsole):
     async def on_event(self, event: Event) -> None:
         if isinstance(event, InputEvent):
             self.garbage.note_input()
+            if self.screen_stack and not self.screen.is_mounted:
+                await AwaitMount(self.screen, [self.screen])  # keys in the packet of the one that opened it are for it
         await super().on_event(event)
 
     # The site
@@ -253,10 +249,6 @@ class Console(ChangingConsole):
         lists = self.filters.target(screen) is not None
         return (*own, *(action for action in GLOBAL if lists or action.id != "app.filter"))
 
-    @property
-    def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
-        return self._destinations.palette_entries()
-
     async def run_action_id(self, action_id: str) -> None:
         """Runs an action as its key does."""
         known = {action.id: action.method for screen in self.screen_stack for action in self.actions_of(screen)}
@@ -283,6 +275,8 @@ class Console(ChangingConsole):
             return isinstance(self.screen, LiveScreen) and not isinstance(self.focused, Input)
         if action == "open_mode":
             return isinstance(self.screen, LiveScreen)
+        if action == "palette":
+            return not isinstance(self.screen, ModalScreen)  # a question is answered first
         return super().check_action(action, parameters)
 
     async def action_open_mode(self, mode: str) -> None:
@@ -322,8 +316,8 @@ class Console(ChangingConsole):
             groups.setdefault(action.group, []).append(action)
         self.push_screen(HelpScreen(groups, self.remapped, self.glyphs, self.filters.help_of(self.screen)))
 
-    def action_palette(self) -> None:
-        self.action_command_palette()
+    async def action_palette(self) -> None:
+        await self._destinations.open_palette()
 
     def action_next_theme(self) -> None:
         names = [each.name for each in THEMES]

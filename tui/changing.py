@@ -131,8 +131,10 @@ class Changing:
         """Says what a former console left unfinished; looks at the disk only where there are journals at all."""
         from tui.paths import state_dir
 
+        site = self._app.site
+        shared = None if site is None else site.spec.changes.directory
         try:
-            there = await asyncio.to_thread(lambda: any((state_dir() / "changes").glob("*.journal")))
+            there = await asyncio.to_thread(lambda: any((shared or state_dir() / "changes").glob("*.journal")))
             desk = await self.open_desk() if there else None
             view = None if desk is None else await desk.look()
         except (GpudeckError, OSError):
@@ -142,7 +144,7 @@ class Changing:
         from backends.changes.former import step_place
         from backends.changes.report import status_word
 
-        left = [record for record in view.records if not record.ended and not view.is_running(record)]
+        left = view.left_open
         if left:
             more = f", and {len(left) - 1} more" if len(left) > 1 else ""
             place = f"{status_word(left[0], running=False)}, {step_place(left[0])}"

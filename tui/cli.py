@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import Any, Self
 from backends.contract import ConfigError, GpudeckError
 from tui.theme_names import THEME_NAMES
 
+OPEN_FILES = 65_536
+
+
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit code."""
     arguments = parser().parse_args(argv)
+    _allow_open_files()
     try:
         return _command(arguments)(arguments)
     except GpudeckError as error:
@@ -34,6 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _allow_open_files() -> None:
+    """As many as this user may have: a node, a watch and a log are one each, and shells begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _complain(error: GpudeckError) -> int:

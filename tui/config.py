@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.paths import config_file
 from tui.theme_names import THEME_NAMES
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
@@ -66,6 +67,8 @@ def load(path: Path) -> Settings:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}", "see the configuration example in the README") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply", "see the configuration example in the README") from None
     return _Reader(path, text).settings(document)
 
 
@@ -150,6 +153,7 @@ class _Reader:
             slow_seconds=self._seconds("slow_seconds", values["slow_seconds"], 10.0, 1, 600),
             changes=self._changes(values),
             demo=bool(values["demo"]),
+            config_file=None if self._path.absolute() == config_file().absolute() else self._path.absolute(),
         )
         if not site.nodes and platform not in CLUSTERS:
             raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
@@ -213,7 +217,12 @@ class _Reader:
                 self._seconds("write_window_max_minutes", longest, default.window_max_minutes, 1, 480)
             ),
             require_reason=default.require_reason if reason is None else reason,
+            directory=self._shared(values["changes_directory"]),
         )
+
+    def _shared(self, named: str | None) -> Path | None:
+        """It need not be there: what is wrong with it is told when something is to be changed."""
+        return None if named is None else (self._path.parent / Path(named).expanduser()).absolute()
 
     def _nodes(self, site: str, entries: list[Any], ssh_config: Path | None) -> tuple[NodeSpec, ...]:
         nodes: dict[str, tuple[NodeSpec, Any]] = {}
@@ -241,6 +250,9 @@ class _Reader:
         try:
             if entry.startswith("ssh:"):
                 return [NodeSpec(_name(host)) for host in self._pattern(entry.removeprefix("ssh:"), ssh_config)]
+            if entry.count(":") > 1:
+                example = f'{{ name = "node1", address = "{clean(entry, 64)}" }}'
+                raise ConfigError(f"{clean(entry, 64)!r} is an address, and no name", f"give it one: {example}")
             return [NodeSpec(_name(name)) for name in expand_range(entry)]
         except ConfigError as error:
             raise self._error("nodes", error.message, error.hint) from None
@@ -311,6 +323,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "change_limit": (int, "a whole number of workloads or GPUs"),
     "write_window_max_minutes": (int, "a whole number of minutes"),
     "write_window_reason": (bool, "true or false"),
+    "changes_directory": (str, "the path of a directory that a group shares"),
     "demo": (bool, "true or false"),
 }
 

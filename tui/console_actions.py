@@ -1,13 +1,10 @@
-"""The actions every screen has, the commands of the `:` line, and what the palette offers."""
+"""The actions every screen has, and the commands of the `:` line."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, cast
-
-from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from backends.domain import clean
 from tui.actions import Action
@@ -21,7 +18,7 @@ GLOBAL: tuple[Action, ...] = (
         "app.back", "escape", "Back", "Back to the screen before; ends a filter first", show=False, group="Everywhere"
     ),
     Action("app.events", "e", "Events", "What happened on the site or on this node", group="Everywhere", rank=2),
-    Action("app.palette", "ctrl+p", "Palette", "Find anything by name", show=False, group="Everywhere"),
+    Action("app.palette", "ctrl+p", "Palette", "Find anything by name", show=False, group="Everywhere", priority=True),
     Action(
         "app.next_site", "s", "Next site", "Open the next site of the configuration", show=False, group="Everywhere"
     ),
@@ -91,25 +88,3 @@ class Commands:
         choices = [choice for choice in command.choices() if choice.startswith(rest)]
         endings = command.endings(rest) if command.endings is not None else ()
         return [f"{word} {ending}" for ending in dict.fromkeys([*choices, *endings])]
-
-
-class PaletteApp(Protocol):
-    @property
-    def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
-        """(words, help, what it does)"""
-        ...
-
-
-class PaletteProvider(Provider):
-    """Every action, mode, site and theme, by name."""
-
-    async def discover(self) -> Hits:
-        for words, help_text, run in cast(PaletteApp, self.app).palette_entries:
-            yield DiscoveryHit(words, run, help=help_text or None)
-
-    async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
-        for words, help_text, run in cast(PaletteApp, self.app).palette_entries:
-            score = matcher.match(words)
-            if score > 0:
-                yield Hit(score, matcher.highlight(words), run, help=help_text)

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.command import CommandPalette
-
 from backends.contract import ConfigError
 from screens import MODES
 from themes import THEMES
 from tui.console_actions import Command
 
 if TYPE_CHECKING:
+    from screens.palette import Entry
     from tui.app import Console
 
 
@@ -43,19 +42,31 @@ class Destinations:
             Command("quit", "leave gpudeck", self._to_exit, aliases=("q", "exit")),
         ]
 
-    def palette_entries(self) -> tuple[tuple[str, str, Callable[[], object]], ...]:
+    async def open_palette(self) -> None:
+        """Returns when the palette takes keys: what is typed ahead is meant for it."""
+        from screens.palette import PaletteScreen
+
+        def chosen(run: Callable[[], object] | None) -> None:
+            if run is not None:
+                self._app.call_later(run)
+
+        await self._app.push_screen(PaletteScreen(self._entries()), chosen)
+
+    def _entries(self) -> list[Entry]:
+        """Of the palette: the actions of the screen on top, nodes, sites, themes."""
+        from screens.palette import Entry
+
         app = self._app
-        # The palette itself is the screen on top; what it offers belongs to the one below.
-        below = next(screen for screen in reversed(app.screen_stack) if not isinstance(screen, CommandPalette))
-        actions = [
-            (f"{action.label}: {action.help}", "", lambda each=action: app.run_action_id(each.id))
-            for action in app.actions_of(below)
-            if action.id not in ("app.palette", "app.back")
+        return [
+            *[
+                Entry(f"{action.label}: {action.help}", partial(app.run_action_id, action.id))
+                for action in app.actions_of(app.screen)
+                if action.id not in ("app.palette", "app.back")
+            ],
+            *[Entry(f"Node {name}", partial(self._to_node, name)) for name in self._nodes()],
+            *[Entry(f"Site {spec.name}", partial(app.open_site, spec)) for spec in app.sites],
+            *[Entry(f"Theme {each.name}", partial(self._to_theme, each.name)) for each in THEMES],
         ]
-        nodes = [(f"Node {name}", "", lambda each=name: self._to_node(each)) for name in self._nodes()]
-        themes = [(f"Theme {each.name}", "", lambda each=each: self._to_theme(each.name)) for each in THEMES]
-        sites = [(f"Site {spec.name}", "", lambda each=spec: app.open_site(each)) for spec in app.sites]
-        return (*actions, *nodes, *sites, *themes)
 
     def _nodes(self) -> list[str]:
         return [node.name for node in self._app.site.spec.nodes] if self._app.site else []

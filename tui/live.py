@@ -141,14 +141,13 @@ class LiveScreen(Screen[None]):
 
     def _show_now(self) -> None:
         self._pending = None
-        if not (self._on_top and self.is_mounted):
-            return
-        self.redraw()
+        if self._on_top:
+            self.redraw()
 
     def redraw(self) -> None:
         """Draws the screen and where the user is now."""
-        if not self.app.is_running:
-            return  # the console is closing: its widgets go one by one
+        if not (self.app.is_running and self.is_mounted):
+            return  # its widgets are being made, or the console is closing and they go one by one
         self._shown_at = self.clock.monotonic()
         self.show()
         for header in self.query(Header):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.changes.actor import Actor
-from backends.changes.files import failed, open_private, private_directory, write_all
+from backends.changes.files import directory_of, failed, open_file, open_private, write_all
 from backends.domain.redact import redacted
 
 NAME = "audit.jsonl"
@@ -32,8 +32,12 @@ _PAUSE_SECONDS = 0.02
 class AuditLog:
     """Appends lines to `directory/audit.jsonl`. `append` blocks on the disk: call it in a thread."""
 
-    def __init__(self, directory: Path, actor: Actor, rotate_bytes: int = ROTATE_BYTES) -> None:
+    def __init__(
+        self, directory: Path, actor: Actor, rotate_bytes: int = ROTATE_BYTES, *, shared: bool = False
+    ) -> None:
+        """`shared`: the directory is a group's."""
         self.path = directory / NAME
+        self._shared = shared
         self._actor = actor
         self._rotate_bytes = rotate_bytes
 
@@ -49,7 +53,7 @@ class AuditLog:
             "who": self._actor.to_json(),
             "pid": os.getpid(),
         }
-        private_directory(self.path.parent)
+        directory_of(self.path.parent, shared=self._shared)
         try:
             self._append(_encoded(line))
         except OSError as error:
@@ -74,7 +78,7 @@ class AuditLog:
 
     def _append(self, line: bytes) -> None:
         for _ in range(_TRIES):
-            descriptor = open_private(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, shared=self._shared)
             try:
                 _lock(descriptor)
                 if not self._is_in_use(descriptor):

@@ -7,53 +7,39 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backends.changes.actor import Actor, current
 from backends.changes.audit import AuditLog
 from backends.changes.change import BlastRadius, Change, together
+from backends.changes.desk_view import DeskView
 from backends.changes.engine import ChangeRun
-from backends.changes.former import built_upon, rebuild, remaining, step_place, undoing
+from backends.changes.files import shared_directory
+from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
 from backends.changes.journal import Journal, path_of, read
-from backends.changes.journals import Journals, Unreadable
-from backends.changes.lock import BEAT_SECONDS, Held, Owner, SiteLock, lock_path, look
-from backends.changes.places import Places, elsewhere, places_of
+from backends.changes.journals import Journals
+from backends.changes.lock import BEAT_SECONDS, STEP_SECONDS, Owner, SiteLock, lock_path, look
+from backends.changes.places import Here, Places, elsewhere, places_of
 from backends.changes.preflight import Preflight, preflight
 from backends.changes.radius import HitsMore, with_radius
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
-from backends.domain import SiteSpec, clean
+from backends.domain import SiteSpec, clean, ending_command
 from backends.feed import Collector, Reading, Topic
 
 LIST_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class DeskView:
-    """The changes of a site as the state directory knows them."""
-
-    records: tuple[ChangeRecord, ...] = ()
-    """Newest first."""
-    unreadable: tuple[Unreadable, ...] = ()
-    held: Held = field(default_factory=lambda: Held(None, alive=False))
-    """Who holds the site's lock: this console, another one, or one that died."""
-
-    def is_running(self, record: ChangeRecord) -> bool:
-        """Whether a live console is at it."""
-        return self.held.alive and self.held.owner is not None and self.held.owner.change == record.id
-
-    def offers(self, record: ChangeRecord) -> tuple[str, ...]:
-        """What can be done about a change: nothing while it runs."""
-        return () if self.is_running(record) else record.offers
-
-
-def changes_directory(state_dir: Path) -> Path:
-    return state_dir / "changes"
+def changes_directory(state_dir: Path, spec: SiteSpec | None = None) -> Path:
+    """Where the journals and locks of a site are; without one, those of all sites that share none with others."""
+    shared = None if spec is None else spec.changes.directory
+    return shared or state_dir / "changes"
 
 
 class ChangeDesk:
@@ -69,11 +55,12 @@ class ChangeDesk:
         """The change of this console as it goes on; its last state afterwards."""
         self._reach = reach
         self._clock = reach.clock
-        self._state_dir = state_dir
-        self._directory = changes_directory(state_dir)
+        self._directory = changes_directory(state_dir, spec)
+        self._shared = spec.changes.directory is not None
         self._journals = Journals(self._directory)
+        self._here = Here(spec, reach, self.actor.host)
         self._lock_path = lock_path(self._directory, spec.name)
-        self._audit_log = AuditLog(state_dir, self.actor)
+        self._audit_log = AuditLog(spec.changes.directory or state_dir, self.actor, shared=self._shared)
         self._listing: Collector[DeskView] = Collector(
             "changes", self.look, period=LIST_SECONDS, timeout=20.0, clock=self._clock
         )
@@ -150,15 +137,25 @@ class ChangeDesk:
 
     async def look(self) -> DeskView:
         """The former changes and the lock, as they are on the disk now."""
-        return await asyncio.to_thread(self._look, self._clock.now())
+        view = await asyncio.to_thread(self._look, self._clock.now())
+        here = await self._here.known(each.places for each in view.records)
+        refusals = ((each.id, elsewhere(each.places, here)) for each in view.records)
+        return replace(view, elsewhere={name: refusal for name, refusal in refusals if refusal is not None})
+
+    def _check_directory(self) -> None:
+        """Before anything that a journal of others tells is looked at on the site. Raises JournalFailed."""
+        if self._shared:
+            shared_directory(self._directory)
 
     def _look(self, now: float) -> DeskView:
+        self._check_directory()
         records, unreadable = self._journals()
         own = tuple(each for each in records if each.site == self.spec.name)
         return DeskView(own, tuple(unreadable), look(self._lock_path, now, self.actor.host))
 
     async def with_radius(self, change: Change) -> Change:
         """A former change with whom it hits now."""
+        await asyncio.to_thread(self._check_directory)
         return await with_radius(change, self._reach)
 
     async def preflight(self, change: Change) -> Preflight:
@@ -174,9 +171,10 @@ class ChangeDesk:
             here = {}
             refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
         records = [each for each in view.records if elsewhere(each.places, here) is None]
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records)
+        doubts = () if former is None else abandoned_since(former, records)
+        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records, doubts=doubts)
         if former is not None:
-            refusals += [elsewhere(former.places, here), built_upon(former, records)]
+            refusals += [elsewhere(former.places, here), built_upon(former, records, self.spec.config_file)]
         if view.held.alive and not self._busy:
             who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
             refusals.append(ChangeRefused(f"this site is being changed by {who}"))
@@ -215,7 +213,8 @@ class ChangeDesk:
         await self._audit("begun", outcome="begun", targets=targets, hits=change.radius.lines, **named)
         try:
             at = self._clock.now()
-            return await asyncio.to_thread(Journal.create, self._directory, change, self.actor, at, places)
+            create = partial(Journal.create, shared=self._shared)
+            return await asyncio.to_thread(create, self._directory, change, self.actor, at, places)
         except GpudeckError as error:
             with contextlib.suppress(JournalFailed):  # the first error is the one that is told
                 await self._audit("ended", outcome="not begun", why=error.message, **named)
@@ -234,12 +233,12 @@ class ChangeDesk:
         if self.window.read_only:
             raise ChangeRefused("this gpudeck was started with --read-only", "start it without to abandon a change")
         async with self._locked(change_id, "abandon"):
-            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
-                _need_offer(journal.record, "abandon")
+                need_offer(journal.record, "abandon")
                 await self._audit("abandoned", outcome="abandoned", **{**_named(journal.record), "reason": why})
                 at = self._clock.now()
-                record = await asyncio.to_thread(journal.write, "abandoned", at, why=why, who=self.actor.label)
+                record = await asyncio.to_thread(journal.write, "abandoned", at, why=why)
             finally:
                 journal.close()
         await self._refresh()
@@ -252,17 +251,17 @@ class ChangeDesk:
 
     async def _again(self, change_id: str, what: str, seen: BlastRadius | None) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
-        _need_offer(record, what)
+        need_offer(record, what)
         ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
         await self._allowed(ahead, seen)
         async with self._locked(change_id, change.title):
-            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id)
+            journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
-                _need_offer(journal.record, what)  # as it is now that nobody else can touch it
+                need_offer(journal.record, what)  # as it is now that nobody else can touch it
                 await self._audit(f"{what}-begun", outcome="begun", **_named(journal.record))
                 if what == "resume":
                     at = self._clock.now()
-                    await asyncio.to_thread(journal.write, "resumed", at, who=self.actor.label)
+                    await asyncio.to_thread(journal.write, "resumed", at)
             except BaseException:
                 journal.close()
                 raise
@@ -284,7 +283,7 @@ class ChangeDesk:
             record = await (run.backward() if backward else run.forward())
             await self._audit("ended", outcome=str(record.status), why=record.why, **_named(record))
         except JournalFailed as error:
-            raise _told_in_full(error, journal.record) from error
+            raise _told_in_full(error, journal.record, self.spec) from error
         except asyncio.CancelledError:
             with contextlib.suppress(JournalFailed):  # at the end of the process there is no later moment for it
                 self._append("interrupted", outcome=journal.record.summary, **_named(journal.record))
@@ -322,7 +321,7 @@ class ChangeDesk:
         owner = Owner(
             os.getpid(), self.actor.host, self.actor.label, change_id, clean(title), "not begun", since=now, beat=now
         )
-        lock = await asyncio.to_thread(SiteLock.acquire, self._lock_path, owner, now)
+        lock = await asyncio.to_thread(partial(SiteLock.acquire, shared=self._shared), self._lock_path, owner, now)
         beating = asyncio.create_task(self._beat(lock), name=f"lock {self.spec.name}")
         self._busy = True
         try:
@@ -335,10 +334,13 @@ class ChangeDesk:
             await self._refresh()
 
     async def _beat(self, lock: SiteLock) -> None:
+        """Every few seconds, and when a step has begun: another console is told which one."""
         while True:
-            await self._clock.sleep(BEAT_SECONDS)
+            await self._clock.sleep(STEP_SECONDS)
             record = self.running.reading.value
             place = "not begun" if record is None or record.id != lock.owner.change else step_place(record)
+            if place == lock.owner.step and self._clock.now() - lock.owner.beat < BEAT_SECONDS:
+                continue
             with contextlib.suppress(JournalFailed):  # the lock itself holds without it
                 await asyncio.to_thread(lock.beat, place, self._clock.now())
 
@@ -376,13 +378,8 @@ def _named(record: ChangeRecord) -> dict[str, str]:
     return {"change": record.id, "title": record.title, "reason": record.reason}
 
 
-def _need_offer(record: ChangeRecord, what: str) -> None:
-    if what not in record.offers:
-        offers = ", ".join(record.offers) or "nothing"
-        raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
-
-
-def _told_in_full(error: JournalFailed, record: ChangeRecord) -> GpudeckError:
+def _told_in_full(error: JournalFailed, record: ChangeRecord, spec: SiteSpec) -> GpudeckError:
     """What the journal could not be told: where the change stands."""
     place = f"the change has stopped at {step_place(record)}"
-    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: gpudeck changes resume {record.id}")
+    resume = ending_command("resume", record.id, spec.config_file)
+    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {resume}")

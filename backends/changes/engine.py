@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from backends.changes.journal import Journal
 from backends.changes.record import ChangeRecord, Effect, StepState
 from backends.changes.step import Hopeless, Reach, Step, Verdict
-from backends.contract import GpudeckError, StepFailed
+from backends.contract import AskAgain, GpudeckError, StepFailed
 from backends.domain import clean
 from backends.feed import end
 
@@ -33,6 +33,10 @@ class _Stopped(Exception):
     """Between two steps, or while an effect was waited for: why."""
 
 
+class _NotYet(_Stopped):
+    """Before a step was applied again: nothing of it was done."""
+
+
 class _Unseen(Verdict):
     """Nobody waits for the effect any longer: it was asked to stop."""
 
@@ -40,8 +44,9 @@ class _Unseen(Verdict):
 class ChangeRun:
     """Runs the steps of one journal.
 
-    `may_go_on` is asked before each step: why not, or None. `stopping` ends the wait for an effect: there is one last
-    look, and a step whose effect is not seen then stays applied and unverified.
+    `may_go_on` is asked before each step, and before one is applied again: why not, or None. `stopping` ends the pause
+    between, and the wait for an effect: there is one last look, and a step whose effect is not seen then stays applied
+    and unverified.
     """
 
     def __init__(
@@ -128,7 +133,11 @@ class ChangeRun:
     async def _apply(self, index: int, step: Step) -> None:
         try:
             async with asyncio.timeout(step.apply_seconds + GRACE_SECONDS):
-                said = await step.apply(self._reach, self._told)
+                said = await self._answered(step)
+        except _NotYet as stop:
+            await self._write("untouched", step=index, said=str(stop))
+            await self._tell_audit(index, "not applied", str(stop))
+            raise
         except Exception as error:
             said, effect = await self._what_it_left(step, error)
             await self._fail(index, said, effect)
@@ -188,7 +197,11 @@ class ChangeRun:
     async def _undone(self, index: int, undo: Step) -> Verdict:
         try:
             async with asyncio.timeout(undo.apply_seconds + GRACE_SECONDS):
-                answered = await undo.apply(self._reach, self._told)
+                answered = await self._answered(undo)
+        except _NotYet as stop:
+            await self._write("undo-unverified", step=index, said=str(stop))
+            await self._tell_audit(index, "not undone", str(stop))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it raises, the journal says where it stands
             said = _words(error, undo.apply_seconds)
         else:
@@ -205,6 +218,32 @@ class ChangeRun:
         raise StepFailed(said)
 
     # Both
+
+    async def _answered(self, step: Step) -> str:
+        """Applies a step, again while it asks for that. Raises _NotYet when it is asked to stop meanwhile."""
+        clock = self._reach.clock
+        deadline = clock.monotonic() + step.apply_seconds
+        while True:
+            try:
+                return await step.apply(self._reach, self._told)
+            except AskAgain as error:
+                left = deadline - clock.monotonic()
+                if left < error.seconds:
+                    raise
+                self._told(error.progress(left))
+                await self._paused(error.seconds)
+                why = self._may_go_on()
+                if why is not None:
+                    raise _NotYet(f"{why}; {error.message}") from error
+
+    async def _paused(self, seconds: float) -> None:
+        """That long, or until it is asked to stop."""
+        pausing = asyncio.create_task(self._reach.clock.sleep(seconds), name="pause before a step is applied again")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop a change")
+        try:
+            await asyncio.wait({pausing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end([pausing, stopping])
 
     def _ask(self) -> None:
         why = self._may_go_on()

@@ -1,9 +1,15 @@
-"""Files of the state directory: for their owner only, never through a link, synced before they count."""
+"""Files of the state directory: for their owner only, never through a link, synced before they count.
+
+The changes of a site may be shared by a group, in a directory that is for this group only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
+import shlex
 import stat
 from pathlib import Path
 
@@ -22,6 +28,52 @@ def private_directory(path: Path) -> Path:
     except OSError as error:
         raise failed("made", path, error) from None
     return path
+
+
+def shared_directory(path: Path) -> Path:
+    """`path`, which must be there, be its group's and nobody else's, and give its group to new files.
+
+    Raises JournalFailed.
+    """
+    made = f"as root: install -d -m 2770 -g GROUP {shlex.quote(str(path))}"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise JournalFailed(f"{path} cannot be used: {error.strerror or error}", made) from None
+    if not stat.S_ISDIR(mode) or mode & 0o007 or mode & 0o2070 != 0o2070:
+        said = f"{path} is no directory of one group alone: its mode is {stat.S_IMODE(mode):04o}, not 2770"
+        raise JournalFailed(said, made)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise JournalFailed(f"{path} may not be written by this login", "only members of its group share the changes")
+    return path
+
+
+def directory_of(path: Path, *, shared: bool) -> Path:
+    """One that may be written to; raises JournalFailed."""
+    return shared_directory(path) if shared else private_directory(path)
+
+
+def open_file(path: Path, flags: int, *, shared: bool) -> int:
+    """As `open_private`; `shared` with a group, a new file is there at once with 0660, whatever the umask says."""
+    if not shared or not flags & os.O_CREAT:
+        return open_private(path, flags)
+    if not flags & os.O_EXCL:
+        # Not with O_CREAT: the kernel may refuse that for a file of somebody else (fs.protected_regular).
+        with contextlib.suppress(FileNotFoundError):
+            return open_private(path, flags & ~os.O_CREAT)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = open_private(new, flags | os.O_EXCL)
+    try:
+        os.fchmod(descriptor, 0o660)
+        os.link(new, path)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, FileExistsError) and not flags & os.O_EXCL:
+            return open_private(path, flags & ~os.O_CREAT)
+        raise
+    finally:
+        new.unlink()
+    return descriptor
 
 
 def open_private(path: Path, flags: int) -> int:

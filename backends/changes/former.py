@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from backends.changes.change import Change, Target
-from backends.changes.record import ChangeRecord, Effect, StepState
-from backends.changes.step import step_from_json
+from backends.changes.record import ChangeRecord, Effect, Status, StepState
+from backends.changes.step import Step, step_from_json
 from backends.contract import ChangeRefused
+from backends.domain import ending_command
 
 
 def rebuild(record: ChangeRecord) -> Change:
@@ -23,7 +25,6 @@ def rebuild(record: ChangeRecord) -> Change:
         site=record.site,
         targets=tuple(Target("", name) for name in record.targets),
         steps=tuple(step_from_json(document) for document in record.documents),
-        disruptive=record.typed_name is not None,
     )
 
 
@@ -36,7 +37,8 @@ def remaining(record: ChangeRecord) -> Change:
         if known.state is not StepState.VERIFIED
     ]
     begun = frozenset(index for index, (_, known) in enumerate(left) if known.effect is not Effect.NONE)
-    return replace(change, steps=tuple(step for step, _ in left), in_doubt=begun)
+    steps = tuple(step for step, _ in left)
+    return replace(change, steps=steps, disruptive=_wants_name(record, steps), in_doubt=begun)
 
 
 def undoing(record: ChangeRecord) -> Change:
@@ -44,27 +46,59 @@ def undoing(record: ChangeRecord) -> Change:
     change = rebuild(record)
     undos = [step.undo() for step, told in zip(change.steps, record.steps, strict=True) if told.undoable]
     steps = tuple(undo for undo in reversed(undos) if undo is not None)
-    return replace(change, title=f"Undo of: {change.title}", steps=steps, backwards=True)
+    title = f"Undo of: {change.title}"
+    return replace(change, title=title, steps=steps, disruptive=_wants_name(record, steps), backwards=True)
 
 
-def built_upon(record: ChangeRecord, records: Iterable[ChangeRecord]) -> ChangeRefused | None:
+def _wants_name(record: ChangeRecord, steps: Iterable[Step]) -> bool:
+    """Whether the name is to be typed again, whatever is seen: these steps may end what the change was to end."""
+    return record.typed_name is not None and not all(step.tells_all_hits for step in steps)
+
+
+def built_upon(
+    record: ChangeRecord, records: Iterable[ChangeRecord], config_file: Path | None = None
+) -> ChangeRefused | None:
     """Why a former change can be neither resumed nor undone: a later one of the same target still holds.
 
     One without an undo, as a restart or a finished upgrade, stands in nobody's way: nothing could ever take it away.
+    Neither does an abandoned one, which nobody can undo any more: see `abandoned_since`.
     """
     later = [
         each
-        for each in records
-        if each.id > record.id
-        and set(each.targets).intersection(record.targets)
-        and any(step.undoable for step in each.steps)
+        for each in _later(record, records)
+        if each.status is not Status.ABANDONED and any(step.undoable for step in each.steps)
     ]
     if not later:
         return None
     return ChangeRefused(
         f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
-        f"undo that one first: gpudeck changes undo {later[0].id}",
+        f"undo that one first: {ending_command('undo', later[0].id, config_file)}",
     )
+
+
+def abandoned_since(record: ChangeRecord, records: Iterable[ChangeRecord]) -> tuple[str, ...]:
+    """What is to be known before a former change is resumed or undone: later ones of the same target were abandoned.
+
+    What they did stays, and what was done about it by hand no journal tells.
+    """
+    return tuple(
+        f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
+        "neither as this change left it nor as that one found it; look at what is there first"
+        for each in _later(record, records)
+        if each.status is Status.ABANDONED and any(step.effect is not Effect.NONE for step in each.steps)
+    )
+
+
+def _later(record: ChangeRecord, records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
+    """Those of the same target that were begun after it."""
+    return [each for each in records if each.id > record.id and set(each.targets).intersection(record.targets)]
+
+
+def need_offer(record: ChangeRecord, what: str) -> None:
+    """Raises ChangeRefused when that cannot be done about it."""
+    if what not in record.offers:
+        offers = ", ".join(record.offers) or "nothing"
+        raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
 
 
 def step_place(record: ChangeRecord) -> str:

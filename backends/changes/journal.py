@@ -12,7 +12,7 @@ from typing import Any
 from backends.changes import files
 from backends.changes.actor import Actor
 from backends.changes.change import Change
-from backends.changes.files import failed, open_private, private_directory, read_bounded, sync_directory
+from backends.changes.files import directory_of, failed, open_file, open_private, read_bounded, sync_directory
 from backends.changes.places import Places, places_json
 from backends.changes.record import VERSION, ChangeRecord, JournalCorrupt, begin, parse, replay
 from backends.changes.step import step_json
@@ -29,23 +29,36 @@ class Journal:
     All of them raise JournalFailed when a line could not be made to last; then nothing it announces may be done.
     """
 
-    def __init__(self, path: Path, descriptor: int, record: ChangeRecord, size: int) -> None:
+    def __init__(self, path: Path, descriptor: int, record: ChangeRecord, size: int, who: str) -> None:
         self.path = path
+        self._who = who
         self.record = record
         self._descriptor = descriptor
         self._size = size
         self._broken = False
 
     @classmethod
-    def create(cls, directory: Path, change: Change, actor: Actor, at: float, places: Places | None = None) -> Journal:
-        """A new journal with its first line; raises ChangeRefused when a step would write a secret into it."""
+    def create(
+        cls,
+        directory: Path,
+        change: Change,
+        actor: Actor,
+        at: float,
+        places: Places | None = None,
+        *,
+        shared: bool = False,
+    ) -> Journal:
+        """A new journal with its first line; raises ChangeRefused when a step would write a secret into it.
+
+        `shared`: the directory is a group's.
+        """
         event = _beginning(change, actor, at, places or {})
-        path = private_directory(directory) / f"{change.id}{SUFFIX}"
+        path = directory_of(directory, shared=shared) / f"{change.id}{SUFFIX}"
         try:
-            descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+            descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, shared=shared)
         except OSError as error:
             raise failed("made", path, error) from None
-        journal = cls(path, descriptor, begin(event), 0)
+        journal = cls(path, descriptor, begin(event), 0, actor.label)
         try:
             journal._write(event)
             sync_directory(directory)
@@ -57,8 +70,11 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, directory: Path, change_id: str) -> Journal:
-        """The journal of a change that goes on; a cut last line is taken off. Raises GpudeckError."""
+    def reopen(cls, directory: Path, change_id: str, who: str = "") -> Journal:
+        """The journal of a change that goes on by the hand of `who`; a cut last line is taken off.
+
+        Raises GpudeckError.
+        """
         path = path_of(directory, change_id)
         record = read(path)
         try:
@@ -72,11 +88,12 @@ class Journal:
         except OSError as error:
             os.close(descriptor)
             raise failed("written", path, error) from None
-        return cls(path, descriptor, record, size)
+        return cls(path, descriptor, record, size, who)
 
     def write(self, name: str, at: float, **values: Any) -> ChangeRecord:
         """Appends one event and waits until it is on the disk; returns the record after it."""
-        event = {"n": self.record.events, "event": name, "at": at, **values}
+        by = {"who": self._who} if self._who else {}
+        event = {"n": self.record.events, "event": name, "at": at, **by, **values}
         for key in ("said", "why"):
             if key in event:
                 event[key] = redact(str(event[key]))

@@ -5,10 +5,10 @@ holds it: process, host, change, step, and a heartbeat. On a directory shared by
 over the network; there a heartbeat younger than `STALE_SECONDS` counts as a live owner, as long as the hosts' clocks
 agree to that much.
 
-What this cannot see: a console with another state directory (another user, another XDG_STATE_HOME), and people who
-change things by other tools. A state directory is for its owner only, and a lock on the cluster would be a write that
-needs rights of its own. There only what each step looks at before it acts holds: the uid of the pod, the layout of the
-GPU and who is on it, the step that a driver upgrade is at.
+What this cannot see: a console with another directory (another user, another XDG_STATE_HOME, without the group's
+`changes_directory`), and people who change things by other tools. A lock on the cluster would be a write that needs
+rights of its own. There only what each step looks at before it acts holds: the uid of the pod, the layout of the GPU
+and who is on it, the step that a driver upgrade is at.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.changes.files import failed, open_private, private_directory
+from backends.changes.files import directory_of, failed, open_file, open_private
 from backends.contract import ChangeRefused, JournalFailed
 from backends.domain import clean
 
 BEAT_SECONDS = 5.0
+STEP_SECONDS = 1.0
+"""So soon at the latest the lock tells of another step."""
 STALE_SECONDS = 30.0
 _RECORD_LIMIT = 8_192
 _TRIES = 5
@@ -83,11 +85,14 @@ class SiteLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def acquire(cls, path: Path, owner: Owner, now: float) -> SiteLock:
-        """Takes the lock; raises ChangeRefused when another console holds it, JournalFailed when none can be had."""
-        private_directory(path.parent)
+    def acquire(cls, path: Path, owner: Owner, now: float, *, shared: bool = False) -> SiteLock:
+        """Takes the lock; raises ChangeRefused when another console holds it, JournalFailed when none can be had.
+
+        `shared`: its directory is a group's.
+        """
+        directory_of(path.parent, shared=shared)
         try:
-            descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+            descriptor = open_file(path, os.O_RDWR | os.O_CREAT, shared=shared)
         except OSError as error:
             raise failed("opened", path, error) from None
         try:

@@ -44,6 +44,7 @@ class NodeStep(PlatformStep):
     """A patch of the node; `judge` reads the node."""
 
     repeatable = True
+    tells_all_hits = True
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
@@ -106,6 +107,7 @@ class MigLabelStep(NodeStep):
     """Asks the MIG manager for a layout of all GPUs of the node, and waits for its success."""
 
     kind: ClassVar[str] = "mig-label"
+    tells_all_hits = False  # work on the node that is none of the cluster's
 
     layout: str | None
     former: str | None

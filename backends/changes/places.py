@@ -7,6 +7,7 @@ on with, or taken back, on that very cluster or machine alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,10 @@ from backends.contract import ChangeRefused, GpudeckError, Identifies, Unreachab
 from backends.domain import Identity, SiteSpec, clean
 
 LOOK_SECONDS = 30.0
+SHOWN_SECONDS = 2.0
+"""How long a list waits for the platform to tell which one it is."""
+AGAIN_SECONDS = 30.0
+"""The pause before one that did not tell is asked again."""
 _TEXT_LIMIT = 300
 
 Places = Mapping[str, Identity]
@@ -28,10 +33,7 @@ async def places_of(steps: Iterable[Step], spec: SiteSpec, reach: Reach, host: s
     A place that cannot tell who it is, as a platform without that capability, is left out. Raises GpudeckError.
     """
     named = dict.fromkeys(step.place for step in steps if step.place)
-    machines = {
-        f"node {node.name}": Identity(f"this machine ({host})" if node.local else node.destination)
-        for node in spec.nodes
-    }
+    machines = _machines(spec, host)
     found = {place: machines[place] for place in named if place in machines}
     if PLATFORM in named:
         platform = await _platform(reach)
@@ -39,13 +41,44 @@ async def places_of(steps: Iterable[Step], spec: SiteSpec, reach: Reach, host: s
     return found
 
 
-async def _platform(reach: Reach) -> Identity | None:
+def _machines(spec: SiteSpec, host: str) -> dict[str, Identity]:
+    return {
+        f"node {node.name}": Identity(f"this machine ({host})" if node.local else node.destination)
+        for node in spec.nodes
+    }
+
+
+async def _platform(reach: Reach, seconds: float = LOOK_SECONDS) -> Identity | None:
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
+        async with asyncio.timeout(seconds):
             backend = await reach.client(PLATFORM).backend()
             return await backend.identity() if isinstance(backend, Identifies) else None
     except TimeoutError:
-        raise Unreachable(f"the platform did not tell within {LOOK_SECONDS:.0f} s which one it is", "") from None
+        raise Unreachable(f"the platform did not tell within {seconds:.0f} s which one it is", "") from None
+
+
+class Here:
+    """Who the places of a site are, for lists: the platform is asked once, and waited for briefly.
+
+    What is changed never rests on this: `places_of` asks anew.
+    """
+
+    def __init__(self, spec: SiteSpec, reach: Reach, host: str) -> None:
+        """`host` is this machine's name."""
+        self._machines = _machines(spec, host)
+        self._reach = reach
+        self._platform: Identity | None = None
+        self._ask_from = float("-inf")
+        """Not asked before, by the monotonic clock."""
+
+    async def known(self, made: Iterable[Places]) -> Places:
+        """Who is here of those that `made` names; a platform that does not tell is left out."""
+        clock = self._reach.clock
+        if self._platform is None and clock.monotonic() >= self._ask_from and any(PLATFORM in each for each in made):
+            self._ask_from = clock.monotonic() + AGAIN_SECONDS
+            with contextlib.suppress(GpudeckError):
+                self._platform = await _platform(self._reach, SHOWN_SECONDS)
+        return self._machines if self._platform is None else {**self._machines, PLATFORM: self._platform}
 
 
 def elsewhere(made: Places, here: Places) -> ChangeRefused | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from backends.changes import budgets
@@ -22,7 +23,17 @@ from backends.changes.platform_step import (
     reviewed,
 )
 from backends.changes.step import Hopeless, Reach, Told, Verdict
-from backends.contract import DrainsNodes, FollowsPods, Gone, Held, NotAllowed, Refused, RestartsPods, StepFailed
+from backends.contract import (
+    AskAgain,
+    DrainsNodes,
+    FollowsPods,
+    Gone,
+    Held,
+    NotAllowed,
+    Refused,
+    RestartsPods,
+    StepFailed,
+)
 from backends.domain import DrainPlan, DrainPod, Owner, PodControl
 from backends.domain import Permission as Right
 from backends.feed import closing
@@ -60,6 +71,7 @@ class RestartStep(PlatformStep):
 
     kind: ClassVar[str] = "restart-pod"
     repeatable = True  # it deletes that very pod, by its uid
+    tells_all_hits = True
 
     pod: PodRef
     controller: Owner
@@ -149,6 +161,7 @@ class EvictStep(PlatformStep):
 
     kind: ClassVar[str] = "evict-pod"
     repeatable = True
+    tells_all_hits = True
 
     pod: PodRef
     comes_back: bool = True
@@ -190,21 +203,17 @@ class EvictStep(PlatformStep):
         return Preview(("the server's dry run accepts it",))
 
     async def apply(self, reach: Reach, told: Told) -> str:
-        deadline = reach.clock.monotonic() + self.apply_seconds
-        while True:
-            try:
-                return await self._send(reach, dry_run=False)
-            except Held as error:
-                left = deadline - reach.clock.monotonic()
-                if left < AGAIN_SECONDS:
-                    said = f"{self.pod.title} may not be evicted: {budgets.refusal(error.message)}"
-                    raise StepFailed(
-                        said, f"asked for {self.apply_seconds:.0f} s; {error.hint}", untouched=True
-                    ) from error
-                told(budgets.hold(error.message, self.apply_seconds, left))
-            except (NotAllowed, Refused) as error:
-                raise StepFailed(error.message, error.hint, untouched=True) from error
-            await reach.clock.sleep(AGAIN_SECONDS)
+        """One request; raises AskAgain while a budget forbids it."""
+        del told
+        try:
+            return await self._send(reach, dry_run=False)
+        except Held as error:
+            said = f"{self.pod.title} may not be evicted: {budgets.refusal(error.message)}"
+            hint = f"asked for {self.apply_seconds:.0f} s; {error.hint}"
+            progress = partial(budgets.hold, error.message, self.apply_seconds)
+            raise AskAgain(said, hint, seconds=AGAIN_SECONDS, progress=progress) from error
+        except (NotAllowed, Refused) as error:
+            raise StepFailed(error.message, error.hint, untouched=True) from error
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
         try:
@@ -245,6 +254,7 @@ class DrainedStep(WatchedStep):
 
     kind: ClassVar[str] = "drained"
     repeatable = True
+    tells_all_hits = True
 
     node: str
     force: bool = False

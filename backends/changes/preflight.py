@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from backends.changes.change import BlastRadius, Change, Permission, Preview
 from backends.changes.radius import radius_of
 from backends.changes.record import ChangeRecord
-from backends.changes.step import Reach, Step
+from backends.changes.step import Reach, Step, Verdict
 from backends.contract import GpudeckError
 from backends.domain import clean
 
@@ -31,17 +31,19 @@ class Preflight:
     """Why the change is refused; empty when it may go on."""
     radius: BlastRadius = field(default_factory=BlastRadius)
     """Whom the steps hit at this moment, as they tell it themselves: to be compared with a later look."""
+    doubts: tuple[str, ...] = ()
+    """Why a former change may find its target otherwise than it left it."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of the steps, and of permissions that could not be asked."""
+        """Of the change as a whole, of the steps, and of permissions that could not be asked."""
         open_questions = [
             f"whether {permission.what} is granted could not be asked: {permission.why}"
             for permission in self.permissions
             if permission.granted is None
         ]
         told = dict.fromkeys(warning for preview in self.previews for warning in preview.warnings)
-        return (*told, *open_questions)
+        return (*self.doubts, *told, *open_questions)
 
     def news(self, change: Change) -> tuple[str, ...]:
         """What the steps hit at this moment besides what `change` tells, one line each."""
@@ -53,14 +55,22 @@ class Preflight:
 
 
 async def preflight(
-    change: Change, reach: Reach, *, limit: int | None = None, records: Iterable[ChangeRecord] = ()
+    change: Change,
+    reach: Reach,
+    *,
+    limit: int | None = None,
+    records: Iterable[ChangeRecord] = (),
+    doubts: Sequence[str] = (),
 ) -> Preflight:
-    """Asks every step; `limit` is the site's, `records` its former changes."""
+    """Asks every step; `limit` is the site's, `records` its former changes.
+
+    With `doubts` about its target, nothing is taken back by a step that cannot tell what it finds there.
+    """
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
-            there = await _there(step, reach) if change.backwards else None
+            there = await _there(step, reach, blindly=not doubts) if change.backwards else None
             preview = there or (_BEGUN if index in change.in_doubt else await _previewed(step, reach))
             return preview, await _permissions(step, reach)
 
@@ -80,7 +90,7 @@ async def preflight(
         ),
         *dict.fromkeys(obstacle for preview in previews for obstacle in preview.obstacles),
     ]
-    return Preflight(previews, permissions, tuple(obstacles), radius)
+    return Preflight(previews, permissions, tuple(obstacles), radius, tuple(doubts))
 
 
 def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[str]:
@@ -101,14 +111,21 @@ def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
     ]
 
 
-async def _there(step: Step, reach: Reach) -> Preview | None:
-    """What there is to say of a step whose effect is there without it; None where it is not, or cannot be told."""
+async def _there(step: Step, reach: Reach, *, blindly: bool) -> Preview | None:
+    """What there is to say of a step whose effect is there without it; None where it is not.
+
+    Where that cannot be told it is looked at as any other step if it may be done `blindly`, and refused else.
+    """
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             verdict = await step.check(reach)
-    except Exception:  # noqa: BLE001 - then it is looked at as any other step
-        return None
-    return Preview((f"it is so already: {verdict.evidence}",)) if verdict.holds else None
+    except Exception as error:  # noqa: BLE001 - a step of anybody's that cannot look has seen nothing
+        verdict = Verdict(None, _words(error))
+    if verdict.holds:
+        return Preview((f"it is so already: {verdict.evidence}",))
+    if verdict.holds is None and not blindly:
+        return Preview(obstacles=(f"what this step finds cannot be told ({verdict.evidence}): {step.describe()}",))
+    return None
 
 
 async def _previewed(step: Step, reach: Reach) -> Preview:

@@ -127,6 +127,8 @@ class ChangeRecord:
     steps: tuple[StepRecord, ...]
     status: Status = Status.OPEN
     updated_at: float = 0.0
+    last_by: str = ""
+    """Who was at it last, where that is another than who began it."""
     why: str = ""
     """Why it stopped, failed or was abandoned."""
     events: int = 0
@@ -291,6 +293,9 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     """`record` after one more event; raises JournalCorrupt for one that makes no sense."""
     name, at = str(event.get("event")), _number(event.get("at"))
     known = replace(record, updated_at=at, events=record.events + 1, progress="")
+    who = event.get("who")
+    if isinstance(who, str):
+        known = replace(known, last_by="" if who == record.actor.label else clean(who, TEXT_LIMIT))
     if name in _CHANGE_EVENTS:
         return replace(known, status=_CHANGE_EVENTS[name], why=clean_lines(event.get("why"), TEXT_LIMIT))
     index = event.get("step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
 from backends.changes.record import ChangeRecord, Status, StepState
+from backends.contract import JournalFailed
+from backends.domain import ending_command
 
 SCHEMA = "gpudeck/changes/1"
 
@@ -47,6 +49,22 @@ def status_word(record: ChangeRecord, *, running: bool) -> str:
     return str(record.status)
 
 
+def listed_of(
+    own: Path, shared: Iterable[Path], site: str | None, now: float, host: str
+) -> tuple[list[Listed], list[Unreadable]]:
+    """`listed` of this login's directory and of those it shares with others, which may be closed to it."""
+    found, unreadable = listed(own, site, now, host)
+    for directory in shared:
+        try:
+            changes, broken = listed(directory, site, now, host)
+        except JournalFailed as error:
+            unreadable.append(Unreadable(directory, error.message))
+        else:
+            found += changes
+            unreadable += broken
+    return sorted(found, key=lambda each: each.record.id, reverse=True), unreadable
+
+
 def listed(directory: Path, site: str | None, now: float, host: str) -> tuple[list[Listed], list[Unreadable]]:
     """The changes of a site, or of all, newest first. Blocks on the disk."""
     records, unreadable = read_all(directory, site)
@@ -55,13 +73,14 @@ def listed(directory: Path, site: str | None, now: float, host: str) -> tuple[li
 
 
 def document(
-    changes: Iterable[Listed], unreadable: Iterable[Unreadable], directory: Path, now: float
+    changes: Iterable[Listed], unreadable: Iterable[Unreadable], directories: Sequence[Path], now: float
 ) -> dict[str, Any]:
-    """What `gpudeck changes --json` prints."""
+    """What `gpudeck changes --json` prints; the first of `directories` is this login's own."""
     return {
         "schema": SCHEMA,
         "at": now,
-        "directory": str(directory),
+        "directory": str(directories[0]),
+        "shared_directories": [str(each) for each in directories[1:]],
         "changes": [entry(each) for each in changes],
         "unreadable": [{"file": str(each.path), "why": each.why} for each in unreadable],
     }
@@ -80,6 +99,7 @@ def entry(listed: Listed) -> dict[str, Any]:
         "places": places_json(record.places),
         "status": listed.status,
         "why": record.why or None,
+        "last_by": record.last_by or None,
         "begun_at": record.begun_at,
         "updated_at": record.updated_at,
         "step_reached": _reached(record),
@@ -202,14 +222,15 @@ _MARKS = {
 }
 
 
-def change_lines(listed: Listed, moment: str) -> list[str]:
-    """One change in full; `moment` is when it began, as text."""
+def change_lines(listed: Listed, moment: str, config_file: Path | None = None) -> list[str]:
+    """One change in full; `moment` is when it began, as text, `config_file` what its commands have to name."""
     record = listed.record
     lines = [
         f"{record.id}  {listed.status}",
         f"  what    {record.title}",
         f"  why     {record.reason or 'no reason was given'}",
         f"  who     {record.actor.label}",
+        *([f"  last    {record.last_by}"] if record.last_by else []),
         f"  when    {moment}",
         f"  where   {record.site}: {', '.join(record.targets)}",
     ]
@@ -222,18 +243,20 @@ def change_lines(listed: Listed, moment: str) -> list[str]:
         lines.append(f"        {step.words}" + (f": {step.said}" if step.said else ""))
     if record.torn_bytes:
         lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
-    return [*lines, *offer_lines(listed)]
+    return [*lines, *offer_lines(listed, config_file)]
 
 
-def offer_lines(listed: Listed) -> list[str]:
+def offer_lines(listed: Listed, config_file: Path | None = None) -> list[str]:
     """What can be done about it, as command lines."""
     if listed.running and listed.held.owner is not None:
         owner = listed.held.owner
         return [f"  running in pid {owner.pid} on {owner.host}"]
-    return [f"  gpudeck changes {offer} {listed.record.id}" for offer in listed.offers]
+    return [f"  {ending_command(offer, listed.record.id, config_file)}" for offer in listed.offers]
 
 
-def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: list[str]) -> list[str]:
+def list_lines(
+    changes: list[Listed], unreadable: list[Unreadable], moments: list[str], config_file: Path | None = None
+) -> list[str]:
     """All changes, one line each and what is offered for the open ones; `moments` are when they began."""
     lines: list[str] = []
     for each, moment in zip(changes, moments, strict=True):
@@ -244,6 +267,7 @@ def list_lines(changes: list[Listed], unreadable: list[Unreadable], moments: lis
                 step = each.record.steps[index]
                 lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
                 lines += [f"    {line}" for line in step.describe.split("\n")]
-            lines += offer_lines(each)
+            lines += [f"  at {place}: {identity}" for place, identity in each.record.places.items()]
+            lines += offer_lines(each, config_file)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

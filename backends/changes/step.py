@@ -79,7 +79,11 @@ class Hopeless(Verdict):
 
 
 class Step(ABC):
-    """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect."""
+    """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect.
+
+    What is refused now and may be allowed in a moment is AskAgain, and never a loop of its own: the engine applies the
+    step again within `apply_seconds`, and ends that when it is asked to stop.
+    """
 
     kind: ClassVar[str]
     """Its name in the journal; stable over versions."""
@@ -89,6 +93,9 @@ class Step(ABC):
     """Longest time until the effect must be seen."""
     repeatable: bool = False
     """`apply` may run again on a half-done or finished step without harm."""
+    tells_all_hits: bool = False
+    """Nobody's work ends by it but what `hits` tells, `ends_work` for what it cannot see. Else a change that wanted a
+    name at first wants it again, whatever is seen."""
 
     @property
     def place(self) -> str:

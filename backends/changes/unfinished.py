@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,23 +10,32 @@ from typing import Any
 
 from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
+from backends.changes.places import Here, elsewhere
 from backends.changes.record import ChangeRecord, Effect
 from backends.changes.report import status_word
-from backends.domain import UnfinishedChange, clean
+from backends.changes.step import Reach
+from backends.domain import SiteSpec, UnfinishedChange, clean
 
 
 class UnfinishedChanges:
-    """Of one site, in one state directory. Reading blocks on the disk: call it in a thread."""
+    """Of one site, in one state directory."""
 
-    def __init__(self, directory: Path, site: str, host: str) -> None:
+    def __init__(self, directory: Path, spec: SiteSpec, reach: Reach, host: str) -> None:
         """`directory` is where the journals are; `host` is this machine's name."""
         self._directory = directory
-        self._site = site
+        self._site = spec.name
         self._host = host
         self._journals = Journals(directory)
+        self._here = Here(spec, reach, host)
 
-    def __call__(self) -> tuple[UnfinishedChange, ...]:
-        """Newest first; raises JournalFailed where the directory cannot be read.
+    async def __call__(self) -> tuple[UnfinishedChange, ...]:
+        """Newest first, without those that are known to be of another site of that name: see `read`."""
+        found = await asyncio.to_thread(self.read)
+        here = await self._here.known(change.places for change in found)
+        return tuple(change for change in found if elsewhere(change.places, here) is None)
+
+    def read(self) -> tuple[UnfinishedChange, ...]:
+        """All of the site's name, newest first. Blocks; raises JournalFailed where the directory cannot be read.
 
         A journal that cannot be read is left to the list of changes, which tells why.
         """
@@ -53,6 +63,7 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         running=running,
         nodes=tuple(dict.fromkeys(_nodes(record))),
         stopped_services=stopped_services(record),
+        places=record.places,
     )
 
 

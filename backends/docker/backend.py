@@ -14,9 +14,11 @@ from backends.docker.checks import Facts
 from backends.docker.containers import workload
 from backends.docker.engine import Engine, Tls
 from backends.docker.followed import Followed
+from backends.docker.stats import usage_of
 from backends.domain import NodeReading, NodeSpec, NodeState, clean
 from backends.domain.log import LogBatch, LogQuery, LogSource
 from backends.domain.stack import Stack
+from backends.domain.usage import ContainerUsage
 from backends.domain.workload import Container, Workloads
 
 STACK_SECONDS = 15.0
@@ -138,7 +140,7 @@ class DockerBackend:
         self._silent.discard(name)
         return told
 
-    # Logs
+    # One container
 
     async def logs(self, source: LogSource, query: LogQuery) -> AsyncGenerator[LogBatch, None]:
         engine = self._engine_of(source)
@@ -155,6 +157,11 @@ class DockerBackend:
         documents = await self._engine_of(source).containers()
         found = [container for each in documents for container in workload(each, source.node or "").containers]
         return tuple(sorted(found, key=lambda container: container.name))
+
+    async def usage(self, source: LogSource) -> AsyncGenerator[ContainerUsage, None]:
+        async with contextlib.aclosing(self._engine_of(source).stats(source.name)) as values:
+            async for told in values:
+                yield usage_of(told)
 
     def _engine_of(self, source: LogSource) -> Engine:
         engine = self._engines.get(source.node or "")

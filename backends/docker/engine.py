@@ -23,10 +23,12 @@ from backends.docker.multiplex import Demultiplexer
 from backends.domain import clean
 
 if TYPE_CHECKING:
+    import aiohttp
     from aiodocker import Docker
     from aiohttp import BaseConnector
 
 ANSWER_SECONDS = 10.0
+ERROR_BYTES = 65_536
 NO_CONNECTION = 900
 """aiodocker's status of a DockerError that is no answer of the engine."""
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
@@ -155,32 +157,67 @@ class Engine:
     async def log(self, name: str, parameters: Mapping[str, str]) -> AsyncGenerator[list[bytes], None]:
         """Lines of a container's log as they arrive, each with its RFC 3339 time before it; raises `GpudeckError`.
 
-        `parameters` are those of the API's `/containers/NAME/logs`. The request is made here: aiodocker leaves the
-        connection of a log open that its reader leaves.
+        `parameters` are those of the API's `/containers/NAME/logs`.
         """
-        asked = f"/containers/{clean(name, 64)}/logs"
-        async with self._asking(asked) as docker:
-            container = _document(await docker.containers.container(name).show())
-            identity, config = container["Id"], _document(container.get("Config") or {})
         wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", **parameters}
+        container = await self._shown(name)
+        config = container.get("Config")
+        demultiplexer = Demultiplexer(terminal=isinstance(config, dict) and bool(config.get("Tty")))
+        async with self._reading(name, container["Id"], "logs", wanted) as arriving:
+            async for received in arriving.iter_any():
+                yield demultiplexer.feed(received)
+            yield demultiplexer.rest()
+
+    async def stats(self, name: str) -> AsyncGenerator[dict[str, Any], None]:
+        """What a container uses, once a second and every five of Podman, as `/containers/NAME/stats` tells it; raises
+        `GpudeckError`."""
+        container = await self._shown(name)
+        async with self._reading(name, container["Id"], "stats", {"stream": "1"}) as arriving:
+            while True:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    line = await arriving.readline()
+                if not line:
+                    return
+                yield _document(json.loads(line))
+
+    async def _shown(self, name: str) -> dict[str, Any]:
+        """The inspect document of a container, by name or id; raises `GpudeckError`."""
+        async with self._asking(f"/containers/{clean(name, 64)}/json") as docker:
+            document = _document(await docker.containers.container(name).show())
+            if not isinstance(document["Id"], str):
+                raise ValueError("a container without an id")
+            return document
+
+    @contextlib.asynccontextmanager
+    async def _reading(
+        self, name: str, identity: str, what: str, parameters: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """The body of a long answer of `/containers/ID/WHAT`. The request is made here: aiodocker leaves the
+        connection of an answer open that its reader leaves."""
         import aiohttp
 
+        asked = f"/containers/{clean(name, 64)}/{what}"
         try:
-            demultiplexer = Demultiplexer(terminal=bool(config.get("Tty")))
             address, connector = self._session_of(await self._locate())
             async with (
                 aiohttp.ClientSession(
                     connector=connector, timeout=aiohttp.ClientTimeout(connect=ANSWER_SECONDS)
                 ) as session,
-                session.get(f"{address}/containers/{identity}/logs", params=wanted) as response,
+                session.get(f"{address}/containers/{identity}/{what}", params=parameters) as response,
             ):
                 if response.status >= 400:
-                    raise GpudeckError(f"the log of {clean(name, 64)}: {clean(await response.text(), 200)}", "")
-                async for received in response.content.iter_any():
-                    yield demultiplexer.feed(received)
-                yield demultiplexer.rest()
-        except (OSError, ValueError, aiohttp.ClientError) as error:
+                    raise self._refused(response.status, await response.content.read(ERROR_BYTES))
+                yield response.content
+        except (OSError, aiohttp.ClientError, *UNREADABLE) as error:
             raise self._explain(error, asked) from None
+
+    def _refused(self, status: int, body: bytes) -> GpudeckError:
+        """What the engine says in place of a long answer."""
+        where = f"the container engine of {self.node}"
+        said = clean(_message(body.decode("utf-8", "replace")), 200) or f"status {status}"
+        if status in (401, 403):
+            return NotAllowed(f"{where} refuses this user: {said}", "")
+        return (Gone if status == 404 else GpudeckError)(f"{where}: {said}", "")
 
     def _session_of(self, url: str) -> tuple[str, BaseConnector]:
         """The address and the connector of plain HTTP requests to the engine."""

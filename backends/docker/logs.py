@@ -22,7 +22,7 @@ async def tail(engine: Engine, clock: Clock, name: str, query: LogQuery) -> Asyn
     stamps, backoff, reached = Stamps(), Backoff(first=0.5, most=15.0), False
     while True:
         try:
-            async with contextlib.aclosing(engine.log(name, _parameters(query, stamps, clock))) as arriving:
+            async with contextlib.aclosing(engine.log(name, _parameters(name, query, stamps, clock))) as arriving:
                 reached = True
                 async for received in arriving:
                     backoff.reset()
@@ -41,10 +41,12 @@ async def tail(engine: Engine, clock: Clock, name: str, query: LogQuery) -> Asyn
         stamps.cut()
 
 
-def _parameters(query: LogQuery, stamps: Stamps, clock: Clock) -> dict[str, str]:
+def _parameters(name: str, query: LogQuery, stamps: Stamps, clock: Clock) -> dict[str, str]:
     """Those of the API's `/containers/NAME/logs`."""
     wanted = {"follow": "1" if query.follow else "0"}
     last = stamps.at(stamps.last)
+    if last is None:
+        last = dict(query.resume).get(name)
     if last is not None:
         # From the whole second on: a float has no nanoseconds. `Stamps` knows what was told of it.
         return {**wanted, "tail": "all", "since": str(int(last))}

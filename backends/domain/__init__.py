@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
+    from backends.domain.scc import SccClause, SccRefusal
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
     from backends.domain.stack import (
         Blocker,
@@ -76,7 +77,8 @@ if TYPE_CHECKING:
     )
     from backends.domain.text import clean, plural
     from backends.domain.topology import PCIE_LEVELS, Topology
-    from backends.domain.unfinished import UnfinishedChange
+    from backends.domain.unfinished import UnfinishedChange, ending_command
+    from backends.domain.usage import ContainerUsage
     from backends.domain.workload import Container, GpuRequest, Owner, Unread, Workload, Workloads
 
 __all__ = [
@@ -97,6 +99,7 @@ __all__ = [
     "Condition",
     "Container",
     "ContainerRuntime",
+    "ContainerUsage",
     "Disk",
     "DockerSpec",
     "DrainPlan",
@@ -154,6 +157,8 @@ __all__ = [
     "ResourceCount",
     "RetiredPages",
     "Route",
+    "SccClause",
+    "SccRefusal",
     "Service",
     "Severity",
     "Since",
@@ -178,6 +183,7 @@ __all__ = [
     "Workload",
     "Workloads",
     "clean",
+    "ending_command",
     "node_named",
     "plural",
     "short_bus_id",
@@ -186,7 +192,7 @@ __all__ = [
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
     *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
-    "unfinished",
+    *("unfinished", "scc", "usage"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

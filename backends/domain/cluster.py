@@ -74,12 +74,36 @@ class OlmOperator:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """route.openshift.io/v1: a name of a service that is reachable from outside."""
+    """route.openshift.io/v1: a name under which a service is reached from outside."""
 
     namespace: str
     name: str
     host: str
-    service: str | None = None
-    tls: bool = False
+    path: str = ""
+    services: tuple[str, ...] = ()
+    """Names of the Services behind it, in its namespace."""
+    termination: str | None = None
+    """Where TLS ends: edge, passthrough, reencrypt; None without TLS."""
     admitted: bool | None = None
-    """The router serves it; None while no router has said."""
+    """A router serves it; None while no router has said."""
+    refusal: str | None = None
+    """Why none serves it: `HostAlreadyClaimed: a route in another namespace holds ...`."""
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.termination else 'http'}://{self.host or 'n/a'}{self.path}"
+
+    @property
+    def problem(self) -> str | None:
+        """Why nobody gets through by it; None where it is admitted."""
+        if self.admitted:
+            return None
+        if self.admitted is None:
+            return "no router has taken it up"
+        return f"not admitted: {self.refusal or 'no reason given'}"
+
+    @property
+    def words(self) -> str:
+        """`https://llama.apps.example.com (edge)`, `http://... not admitted: HostAlreadyClaimed: ...`"""
+        problem = f" {self.problem}" if self.problem else ""
+        return self.url + (f" ({self.termination})" if self.termination else "") + problem

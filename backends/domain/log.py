@@ -30,6 +30,9 @@ class LogQuery:
     """Of each container; None: from the beginning."""
     since_seconds: int | None = None
     """Only what is younger."""
+    resume: tuple[tuple[str, float], ...] = ()
+    """Container -> `LogLine.at` of the last line that was read of it, by the clock that stamps lines. From the start
+    of that second on all is wanted, in place of `tail_lines` and `since_seconds`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,20 @@ class NodeSpec:
     def destination(self) -> str:
         return self.address or self.name
 
+    @property
+    def ssh_destination(self) -> str:
+        """The destination as ssh takes it on its command line, where a port needs the form of a URL."""
+        host, _, port = self.destination.rpartition(":")
+        with_port = host and port.isdecimal() and (":" not in host or host.endswith("]"))
+        return f"ssh://{self.destination}" if with_port and "://" not in host else self.destination
+
 
 @dataclass(frozen=True, slots=True)
 class SshSpec:
     """How the site's SSH connections are made."""
 
     config_file: Path | None = None
-    """None: ~/.ssh/config."""
+    """None: ~/.ssh/config, then the system's. A file that is named stands alone, as with `ssh -F`."""
     connect_timeout_seconds: float = 10.0
     keepalive_seconds: float = 15.0
     parallel_connects: int = 32
@@ -74,6 +81,8 @@ class ChangeSpec:
     """Longest write window."""
     require_reason: bool = True
     """A write window is opened with a reason."""
+    directory: Path | None = None
+    """Where a group keeps journals, lock and audit log of the site together; None: each login in its own state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +103,5 @@ class SiteSpec:
     changes: ChangeSpec = ChangeSpec()
     demo: bool = False
     """Set by the lab's site.toml; the header says DEMO."""
+    config_file: Path | None = None
+    """What it was read from, where that must be named with --config; None: gpudeck finds it by itself."""

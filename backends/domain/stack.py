@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.domain.access import NotPermitted
 from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
+from backends.domain.scc import SccRefusal
 
 MIG_PENDING_SECONDS = 360.0
 """MIG manager leaves the state `pending` when its waits of 5 minutes run out: later than this it is stuck."""
@@ -325,8 +326,12 @@ class Stack:
     """OpenShift's own release."""
     monitoring_url: str | None = None
     """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
+    monitoring_problem: str | None = None
+    """Why it does not, though there is a route for it."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
+    refused: tuple[SccRefusal, ...] = ()
+    """Controllers whose pods OpenShift's SCCs refuse: of the stack, or of work that asks for GPUs."""
     notes: tuple[str, ...] = ()
     not_permitted: tuple[NotPermitted, ...] = ()
     answered: bool = True

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backends.domain.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +37,14 @@ class UnfinishedChange:
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()
     """Services that it stopped and did not start again."""
+    places: Mapping[str, Identity] = field(default_factory=dict)
+    """Who was acted on: nodes by `node NAME`, and the platform."""
+
+
+def ending_command(what: str, change_id: str, config_file: Path | None) -> str:
+    """`gpudeck changes undo ID --yes`: does it as it stands, in any directory; abandon asks why on the terminal.
+
+    `config_file` is `SiteSpec.config_file`.
+    """
+    named = () if config_file is None else ("--config", str(config_file))
+    return shlex.join(("gpudeck", "changes", what, change_id, "--yes", *named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.domain.access import NotPermitted
+from backends.domain.cluster import Route
 
 _MIG = "nvidia.com/mig-"
 _SHARED = ".shared"
@@ -89,6 +90,8 @@ class Workload:
     containers: tuple[Container, ...] = ()
     created_at: float | None = None
     started_at: float | None = None
+    routes: tuple[Route, ...] = ()
+    """OpenShift: under which names it is reached from outside, as far as they may be read."""
 
     @property
     def title(self) -> str:

@@ -44,6 +44,8 @@ READ_PATIENCE = 120.0
 WRITE_PATIENCE = 30.0
 """Seconds that a request which the server has put off (429: nothing was done) waits in all; a step of a change has a
 minute for its request."""
+LISTS_AT_ONCE = 16
+"""Pages of collections that are read at a time: who may read hundreds of namespaces asks for each."""
 THREAD_BYTES = 65_536
 """Answers larger than this are parsed in a thread."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 20), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -61,6 +63,8 @@ class Api:
         self._spec = spec
         self._clock = clock
         self._lock = asyncio.Lock()
+        self.listing = asyncio.Semaphore(LISTS_AT_ONCE)
+        """Held while a page of a collection is read."""
         self._credentials: Credentials | None = None
         self._rest: Any = None
         self._generation = 0
@@ -295,13 +299,16 @@ def _import_sdk() -> None:
 
 
 def _rest_client(who: Credentials) -> Any:
-    """The SDK's REST client with TCP keepalive; its TLS context reads the key files here, and never again."""
+    """The SDK's REST client with TCP keepalive; its TLS context reads the key files here, and never again.
+
+    Its connections have no limit: each watch holds one for minutes, and a request is not to wait for one of those.
+    """
     import aiohttp
     from kubernetes.aio.client.rest import RESTClientObject
 
     class Rest(RESTClientObject):
         def _create_connector(self) -> aiohttp.TCPConnector:
-            return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_socket)
+            return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_socket)
 
     return Rest(who.configuration)
 

@@ -190,9 +190,17 @@ class Kubernetes:
     async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
         await actions.take_back_driver_upgrade(self.api, node, former, dry_run=dry_run)
 
+    def namespaces_of_stack(self) -> list[str]:
+        """Where to look for it when the whole cluster may not be read."""
+        return self._watches.namespaces_of_stack()
+
     def namespaces_to_try(self) -> list[str]:
-        """Where to look when the whole cluster may not be read."""
+        """Where to look for anybody's pods when the whole cluster may not be read."""
         return self._watches.namespaces_to_try()
+
+    def is_meant(self, namespace: str) -> bool:
+        """See `WatchSet.is_meant`."""
+        return self._watches.is_meant(namespace)
 
     def tell_again(self) -> None:
         """Something beside Kubernetes changed: readers get a value again."""

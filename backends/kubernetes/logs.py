@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from backends.contract import Clock, Gone, GpudeckError, NotAllowed, Refused
 from backends.domain import Container, LogBatch, LogLine, LogQuery, LogSource, clean
@@ -196,8 +197,12 @@ class _Stream:
             parameters["follow"] = "true"
         if query.previous:
             parameters["previous"] = "true"
+        resume = dict(query.resume).get(self._container)
         if self._stamps.last:
             parameters["sinceTime"] = self._stamps.last
+        elif resume is not None:
+            # In whole seconds: a kubelet does not look at the fraction.
+            parameters["sinceTime"] = f"{datetime.fromtimestamp(int(resume), UTC):%Y-%m-%dT%H:%M:%SZ}"
         else:
             if query.tail_lines is not None:
                 parameters["tailLines"] = query.tail_lines

@@ -132,9 +132,14 @@ def operator_namespace(objects: Objects, configured: str | None) -> str | None:
     told = next((policy.namespace for policy in sorted(objects.policies, key=_oldest) if policy.namespace), None)
     if told is not None:
         return told
-    operators = [pod.namespace for pod in objects.pods if pod.labels.get("app") == "gpu-operator"]
+    operators = [pod.namespace for pod in objects.pods if is_operator(pod)]
     known = [namespace for namespace in operators if namespace in DEFAULT_NAMESPACES]
     return next(iter(known or operators), None)
+
+
+def is_operator(pod: LeanPod) -> bool:
+    """It calls itself the GPU Operator's own pod."""
+    return pod.labels.get("app") == "gpu-operator"
 
 
 def requests_by_node(pods: Iterable[LeanPod]) -> dict[str, dict[str, int]]:

@@ -81,6 +81,7 @@ class Watch(Generic[V]):
         """It may be listed and not watched: it is read anew at every recheck, and this right would spare that."""
         self.relists = 0
         """How often the whole collection was read."""
+        self.recheck_seconds = RECHECK_SECONDS
         self._api = api
         self._keep = keep
         self._changed = changed
@@ -125,15 +126,15 @@ class Watch(Generic[V]):
                 denied = NotPermitted(self._what(), self.resource.permission(verb, self.namespace))
                 if verb == "watch":
                     # At once the first time: the right to list may have gone together with this one.
-                    wait = RECHECK_SECONDS if self.polled is not None else 0.0
+                    wait = self.recheck_seconds if self.polled is not None else 0.0
                     self.polled, self._version = denied, None
                     return wait
                 self.denied, self.polled = denied, None
                 self._forget(Sync.NOT_PERMITTED)
-                return RECHECK_SECONDS
+                return self.recheck_seconds
             case Gone():
                 self._forget(Sync.ABSENT)
-                return RECHECK_SECONDS
+                return self.recheck_seconds
             case Throttled():
                 wait = max(0.2, error.retry_after) * (1.0 + self._spread.random() / 4)
             case _:
@@ -166,7 +167,8 @@ class Watch(Generic[V]):
         fresh: dict[str, V] = {}
         query: dict[str, str | int] = {"limit": PAGE}
         while True:
-            raw = await self._api.raw("GET", self._path(), query=self._query(query))
+            async with self._api.listing:
+                raw = await self._api.raw("GET", self._path(), query=self._query(query))
             version, following, objects = await asyncio.to_thread(_page, raw, self._keep)
             fresh.update(objects)
             if not following:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from backends.contract import Clock, GpudeckError
@@ -23,10 +24,14 @@ from backends.kubernetes.resources import (
     PODS,
     Resource,
 )
-from backends.kubernetes.watching import Sync, Watch
+from backends.kubernetes.stack import is_operator
+from backends.kubernetes.watching import RECHECK_SECONDS, Sync, Watch
 
-MOST_NAMESPACES = 64
-"""Watched one by one when the whole cluster may not be: each is a connection of its own."""
+MOST_NAMESPACES = 500
+"""Whose pods are watched one by one when those of the cluster may not be: each is a connection of its own."""
+RECHECKS_A_SECOND = 2.0
+"""At most, of namespaces where a collection is not permitted."""
+NAMED_LEFT_OUT = 3
 GRACE_SECONDS = 10.0
 """How long a lesser collection may keep the first value waiting."""
 OUTAGE_SECONDS = 5.0
@@ -43,17 +48,19 @@ class Scoped(Generic[V]):
         self,
         make: Callable[[str | None, Callable[[], None]], Watch[V]],
         names: Callable[[], Iterable[str]],
-        guesses: frozenset[str] = frozenset(),
+        is_meant: Callable[[str], bool],
     ) -> None:
         """`make(namespace, changed)` makes a watch; `names()` are the namespaces to try when the cluster is denied.
 
-        Of those, nobody is told that `guesses` are denied: they may not even exist.
+        Only of those that somebody meant it is told that they are denied too: the others are a guess, or one of all.
         """
         self._make = make
         self._names = names
-        self._guesses = guesses
+        self._is_meant = is_meant
+        self._left_out: tuple[str, ...] = ()
+        """Namespaces that are not read, however much is permitted there."""
         self._changed = asyncio.Event()
-        self._adjusted = False
+        self._running = self._adjusted = False
         self._whole = make(None, self._changed.set)
         self._parts: dict[str, tuple[Watch[V], asyncio.Task[None]]] = {}
 
@@ -85,32 +92,48 @@ class Scoped(Generic[V]):
 
     @property
     def denied(self) -> list[NotPermitted]:
-        told = (watch for watch in self.watches if watch.namespace not in self._guesses)
-        return [watch.denied for watch in told if watch.denied is not None]
+        whole = self._whole.denied
+        if whole is None:
+            return []
+        parts = (watch for watch in self.watches if watch.namespace is not None and self._is_meant(watch.namespace))
+        return [self._with_left_out(whole), *(watch.denied for watch in parts if watch.denied is not None)]
 
-    def nudge(self) -> None:
-        """The namespaces to try are others."""
-        self._changed.set()
+    def _with_left_out(self, whole: NotPermitted) -> NotPermitted:
+        if not self._left_out:
+            return whole
+        more = len(self._left_out) - NAMED_LEFT_OUT
+        named = ", ".join(self._left_out[:NAMED_LEFT_OUT]) + (f" and {more} more" if more > 0 else "")
+        return replace(whole, what=f"{whole.what} (beyond {MOST_NAMESPACES} namespaces not read: {named})")
+
+    def adjust(self) -> None:
+        """The namespaces to try are others. Not to be called by a watch of this collection: it may end that one."""
+        if self._running:
+            self._adjust()
 
     async def run(self) -> None:
         """Until it is cancelled."""
         whole = asyncio.create_task(self._whole.run(), name=f"watch {self._whole.resource.qualified}")
+        self._running = True
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
                 self._adjust()
         finally:
+            self._running = False
             await end([whole, *(task for _, task in self._parts.values())])
 
     def _adjust(self) -> None:
-        wanted = set() if self.complete else set(list(self._names())[:MOST_NAMESPACES])
+        names = [] if self.complete else list(self._names())
+        wanted, self._left_out = set(names[:MOST_NAMESPACES]), tuple(names[MOST_NAMESPACES:])
         for gone in self._parts.keys() - wanted:
             self._parts.pop(gone)[1].cancel()
         for name in sorted(wanted - self._parts.keys()):
             watch = self._make(name, self._changed.set)
             task = asyncio.create_task(watch.run(), name=f"watch {watch.resource.qualified} in {name}")
             self._parts[name] = (watch, task)
+        for watch, _ in self._parts.values():
+            watch.recheck_seconds = max(RECHECK_SECONDS, len(wanted) / RECHECKS_A_SECOND)
         self._adjusted = not self.complete
 
 
@@ -139,34 +162,65 @@ class WatchSet:
         self._make()
 
     def _make(self) -> None:
+        self._operators: dict[str, None] = {}
+        """Namespaces where the GPU Operator was seen, or a policy says that it is."""
         self.nodes: Watch[LeanNode] = self._watch(NODES, node_of)
-        self.policies: Watch[LeanPolicy] = self._watch(CLUSTER_POLICIES, policy_of)
-        self.drivers: Watch[LeanPolicy] = self._watch(NVIDIA_DRIVERS, policy_of)
+        self.policies: Watch[LeanPolicy] = self._watch(CLUSTER_POLICIES, policy_of, on_object=self._on_policy)
+        self.drivers: Watch[LeanPolicy] = self._watch(NVIDIA_DRIVERS, policy_of, on_object=self._on_policy)
         self.namespaces: Watch[str] = Watch(
             self.api, self._namespace_names, _name, self._namespaces_changed, self.clock
         )
-        self.pods: Scoped[LeanPod] = self._scoped(PODS, pod_of)
-        self.daemon_sets: Scoped[LeanDaemonSet] = self._scoped(DAEMON_SETS, daemon_set_of)
+        self.pods: Scoped[LeanPod] = self._scoped(PODS, pod_of, self.namespaces_to_try, self._on_pod)
+        self.daemon_sets: Scoped[LeanDaemonSet] = self._scoped(DAEMON_SETS, daemon_set_of, self.namespaces_of_stack)
 
-    def _watch(self, resource: Resource, keep: Callable[[Mapping[str, Any]], T]) -> Watch[T]:
-        return Watch(self.api, resource, keep, self.changed, self.clock)
+    def _watch(self, resource: Resource, keep: Callable[[Mapping[str, Any]], T], **more: Any) -> Watch[T]:
+        return Watch(self.api, resource, keep, self.changed, self.clock, **more)
 
-    def _scoped(self, resource: Resource, keep: Callable[[Mapping[str, Any]], T]) -> Scoped[T]:
+    def _scoped(
+        self,
+        resource: Resource,
+        keep: Callable[[Mapping[str, Any]], T],
+        names: Callable[[], list[str]],
+        on_object: Callable[[T | None, T | None], None] | None = None,
+    ) -> Scoped[T]:
         def make(namespace: str | None, changed: Callable[[], None]) -> Watch[T]:
             def both() -> None:
                 changed()
                 self.changed()
 
-            return Watch(self.api, resource, keep, both, self.clock, namespace=namespace)
+            return Watch(self.api, resource, keep, both, self.clock, namespace=namespace, on_object=on_object)
 
-        named = {self.spec.gpu_operator_namespace, *self.spec.namespaces}
-        return Scoped(make, self.namespaces_to_try, frozenset(self._likely) - named)
+        return Scoped(make, names, self.is_meant)
+
+    def _on_policy(self, _before: LeanPolicy | None, policy: LeanPolicy | None) -> None:
+        if policy is not None and policy.namespace is not None and self._is_news(policy.namespace):
+            self.pods.adjust()
+            self.daemon_sets.adjust()
+
+    def _on_pod(self, _before: LeanPod | None, pod: LeanPod | None) -> None:
+        if pod is not None and is_operator(pod) and self._is_news(pod.namespace):
+            self.daemon_sets.adjust()
+
+    def _is_news(self, operator_in: str) -> bool:
+        news = operator_in not in self._operators
+        self._operators[operator_in] = None
+        return news
+
+    def is_meant(self, namespace: str) -> bool:
+        """Somebody named it, or the GPU Operator is there."""
+        return namespace in self._meant()
+
+    def _meant(self) -> list[str]:
+        named = (self.spec.gpu_operator_namespace, *self.spec.namespaces, *self._operators, self.api.namespace)
+        return [name for name in named if name]
+
+    def namespaces_of_stack(self) -> list[str]:
+        """Where to look for the GPU stack when the cluster as a whole is denied: what was named, and what is likely."""
+        return list(dict.fromkeys([*self._meant(), *self._likely]))
 
     def namespaces_to_try(self) -> list[str]:
-        """Where to look when the cluster as a whole is denied: what was configured, what is likely, what is listed."""
-        spec = self.spec
-        first = (spec.gpu_operator_namespace, *spec.namespaces, *self._likely, self.api.namespace)
-        return list(dict.fromkeys([*(name for name in first if name), *sorted(self.namespaces.objects.values())]))
+        """Where to look for pods when the cluster as a whole is denied: those of the stack, then what is listed."""
+        return list(dict.fromkeys([*self.namespaces_of_stack(), *sorted(self.namespaces.objects.values())]))
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[Changes]:
@@ -193,8 +247,7 @@ class WatchSet:
             listener.set()
 
     def _namespaces_changed(self) -> None:
-        self.pods.nudge()
-        self.daemon_sets.nudge()
+        self.pods.adjust()
         self.changed()
 
     def watches(self) -> list[Watch[Any]]:
@@ -203,7 +256,9 @@ class WatchSet:
     @property
     def settled(self) -> bool:
         """Everything was read once, or it is known why not."""
-        single = (self.nodes, self.policies, self.drivers)
+        single: list[Watch[Any]] = [self.nodes, self.policies, self.drivers]
+        if not self.pods.complete:
+            single.append(self.namespaces)
         return all(watch.settled for watch in single) and self.pods.settled and self.daemon_sets.settled
 
     @property

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from backends.feed import Clock
+from backends.lab import docker_stats
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode
 from backends.lab.jobs import Job, jobs
@@ -246,6 +247,25 @@ class DockerApi:
                 await response.write(_framed(line, stamped))
         return response
 
+    async def stats(self, request: web.Request, job: Job) -> web.StreamResponse:
+        """A value a second; the first of a stream is held against none."""
+        if request.query.get("stream") in ("0", "false", "False"):
+            return web.json_response(self._stats(job, self.clock.now() - 1.0))
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        before = None
+        with contextlib.suppress(ConnectionError):
+            while job.container_id in self._jobs:
+                at = self.clock.now()
+                await response.write(json.dumps(self._stats(job, before)).encode() + b"\n")
+                before = at
+                await self.clock.sleep(1.0)
+        return response
+
+    def _stats(self, job: Job, before: float | None) -> Object:
+        stopped = job.container_id in self._stopped
+        return docker_stats.NOT_RUNNING if stopped else docker_stats.stats(self.node, job, self.clock.now(), before)
+
     async def _lines(self, job: Job, *, follow: bool, tail: str) -> AsyncIterator[tuple[float, str]]:
         now = self.clock.now()
         steps = int(now - job.started_at) // 10
@@ -437,6 +457,7 @@ _ROUTES: dict[str, Callable[[DockerApi, web.Request], Awaitable[web.StreamRespon
 _CONTAINER_ROUTES: dict[tuple[str, str], Callable[[DockerApi, web.Request, Job], Awaitable[web.StreamResponse]]] = {
     ("GET", "json"): DockerApi.inspect,
     ("GET", "logs"): DockerApi.logs,
+    ("GET", "stats"): DockerApi.stats,
     ("POST", "stop"): DockerApi.stop,
     ("POST", "start"): DockerApi.begin,
     ("POST", "restart"): DockerApi.restart,

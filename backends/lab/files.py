@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from backends.contract import GpudeckError
 
 USER = "ops"
 """The login that the lab's SSH configuration names; the nodes take any."""
@@ -54,10 +57,21 @@ class LabFiles:
         return self.out / "lab.lock"
 
 
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What the disk refuses to a lab in `out` is a GpudeckError."""
+    try:
+        yield
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise GpudeckError(f"no lab can be made in {out}: {said}", "name another directory with --out") from error
+
+
 def make_directory(out: Path) -> None:
-    """Makes the lab's directory, readable by its owner only; one that exists keeps its mode."""
-    if not out.is_dir():
-        out.mkdir(mode=0o700, parents=True)
+    """Makes the lab's directory, readable by its owner only; one that exists keeps its mode. Raises GpudeckError."""
+    with writing(out):
+        if not out.is_dir():
+            out.mkdir(mode=0o700, parents=True)
 
 
 def write_files(
@@ -67,13 +81,17 @@ def write_files(
     platform: str | None = None,
     kubeconfig: str | None = None,
 ) -> None:
-    """Writes everything a client needs to reach the nodes. All files are readable by their owner only."""
-    _write(files.key, private_key)
-    _write(files.known_hosts, "".join(f"[127.0.0.1]:{a.port} {a.host_key}\n" for a in addresses).encode())
-    _write(files.ssh_config, "\n".join(_host(files, address) for address in addresses).encode())
-    if kubeconfig is not None:
-        _write(files.kubeconfig, kubeconfig.encode())
-    _write(files.site, _site([address.name for address in addresses], platform, kubeconfig is not None).encode())
+    """Writes everything a client needs to reach the nodes. All files are readable by their owner only.
+
+    Raises GpudeckError.
+    """
+    with writing(files.out):
+        _write(files.key, private_key)
+        _write(files.known_hosts, "".join(f"[127.0.0.1]:{a.port} {a.host_key}\n" for a in addresses).encode())
+        _write(files.ssh_config, "\n".join(_host(files, address) for address in addresses).encode())
+        if kubeconfig is not None:
+            _write(files.kubeconfig, kubeconfig.encode())
+        _write(files.site, _site([address.name for address in addresses], platform, kubeconfig is not None).encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.contract import GpudeckError
+from backends.lab.kube import scc
 from backends.lab.kube.operands import OperandFault
 from backends.lab.stage import Scenario, Stage
 
@@ -77,12 +78,23 @@ def _operator_nfd_down(stage: Stage) -> None:
     stage.undone_by(lambda: cluster.stop_discovery(False))
 
 
-def _operator_olm_unapproved(stage: Stage) -> None:
+def _openshift(stage: Stage) -> Cluster:
     cluster = _cluster(stage)
     if cluster.platform != "openshift":
         raise GpudeckError("this scenario needs OpenShift", "Start the lab with --platform openshift.")
+    return cluster
+
+
+def _operator_olm_unapproved(stage: Stage) -> None:
+    cluster = _openshift(stage)
     cluster.hold_install_plan(True)
     stage.undone_by(lambda: cluster.hold_install_plan(False))
+
+
+def _scc_refused(stage: Stage) -> None:
+    cluster = _openshift(stage)
+    scc.refuse(cluster.store, cluster.clock.now())
+    stage.undone_by(lambda: scc.admit(cluster.store))
 
 
 def _alloc_idle(stage: Stage) -> None:
@@ -150,6 +162,12 @@ PLATFORM_SCENARIOS: tuple[Scenario, ...] = (
         "operator-olm-unapproved",
         "OpenShift: the operator's InstallPlan waits for approval",
         _operator_olm_unapproved,
+        ("openshift",),
+    ),
+    Scenario(
+        "scc-refused",
+        "OpenShift: security context constraints refuse the pods of a Deployment that asks for a GPU",
+        _scc_refused,
         ("openshift",),
     ),
     Scenario("alloc-idle", "a workload holds a GPU and runs nothing on it", _alloc_idle, PLATFORMS),

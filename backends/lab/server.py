@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from backends.contract import GpudeckError
 from backends.feed import Clock, SystemClock
 from backends.lab.control import ControlServer
-from backends.lab.files import Address, LabFiles, make_directory, write_files
+from backends.lab.files import Address, LabFiles, make_directory, write_files, writing
 from backends.lab.hardware import SimNode, fleet
 from backends.lab.scenarios import SCENARIOS, platform_for, scenario
 from backends.lab.stage import Stage
@@ -231,7 +231,8 @@ class Lab:
 
 def _take_lock(files: LabFiles) -> int:
     """A descriptor that holds the directory's lock; the kernel frees it when the process dies."""
-    descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    with writing(files.out):
+        descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
@@ -57,8 +56,8 @@ class LogTail:
         self._clock = clock
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
-        self._known_until: dict[str, float] = {}
-        """Container -> time of its last line; lines up to it are not taken again after a pause."""
+        self._known: dict[str, tuple[float, int]] = {}
+        """Container -> time of its last line, and how many carry it; they are not taken again after a pause."""
         self._window = (clock.monotonic(), 0)
         self._rate = 0.0
 
@@ -72,7 +71,7 @@ class LogTail:
     @property
     def lag(self) -> float | None:
         """Seconds between the time of the last line and now; None where the runtime tells no time."""
-        last = max(self._known_until.values(), default=None)
+        last = max((at for at, _ in self._known.values()), default=None)
         return None if last is None else max(0.0, self._clock.now() - last)
 
     def start(self) -> None:
@@ -103,13 +102,12 @@ class LogTail:
         return await backend.containers(self.source)
 
     def _query_now(self) -> LogQuery:
-        lag = self.lag
-        if self.state is not TailState.PAUSED or lag is None:
+        if self.state is not TailState.PAUSED:
             return self.query
-        return replace(self.query, tail_lines=None, since_seconds=math.ceil(lag) + 1)
+        return replace(self.query, resume=tuple(sorted((name, at) for name, (at, _) in self._known.items())))
 
     async def _run(self, query: LogQuery) -> None:
-        resumed = dict(self._known_until) if query is not self.query else {}
+        told = dict(self._known) if query.resume else {}
         try:
             backend = await self._backend()
             if not isinstance(backend, TailsLogs):
@@ -117,7 +115,7 @@ class LogTail:
             self._become(TailState.FOLLOWING if query.follow and not query.previous else TailState.READING)
             async with closing(backend.logs(self.source, query)) as batches:
                 async for batch in batches:
-                    self._take(_without_known(batch, resumed) if resumed else batch)
+                    self._take(_without_told(batch, told) if told else batch)
                     # A log that never pauses must not keep the event loop from its other work.
                     await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one log, who reads it is told
@@ -130,7 +128,10 @@ class LogTail:
 
     def _take(self, batch: LogBatch) -> None:
         self.store.extend(batch.lines, batch.dropped)
-        self._known_until.update({line.container: line.at for line in batch.lines if line.at is not None})
+        for line in batch.lines:
+            if line.at is not None:
+                at, count = self._known.get(line.container, (None, 0))
+                self._known[line.container] = (line.at, count + 1 if at == line.at else 1)
         self._count(len(batch.lines))
         if batch.problem is not None:
             if batch.problem != self.problem:  # each try anew would push out the lines that are kept
@@ -156,16 +157,19 @@ class LogTail:
         self._changed()
 
 
-def _without_known(batch: LogBatch, known_until: dict[str, float]) -> LogBatch:
-    """Without the lines that were told before a pause; `known_until` forgets a container with a later one."""
+def _without_told(batch: LogBatch, told: dict[str, tuple[float, int]]) -> LogBatch:
+    """Without the lines that were told before a pause; `told` forgets a container once something else comes."""
 
     def fresh(line: LogLine) -> bool:
-        known = known_until.get(line.container)
-        if known is None or line.at is None:
+        until, left = told.get(line.container, (0.0, 0))
+        if line.at is None or not left:
             return True
-        if line.at <= known:
+        if line.at < until:
             return False
-        del known_until[line.container]
-        return True
+        if line.at > until or left == 1:
+            del told[line.container]
+        else:
+            told[line.container] = (until, left - 1)
+        return line.at > until
 
     return replace(batch, lines=tuple(line for line in batch.lines if fresh(line)))

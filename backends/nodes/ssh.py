@@ -1,24 +1,23 @@
 """Nodes over SSH: one connection each, opened on demand, reused by every channel.
 
-asyncssh reads the user's OpenSSH configuration (host, user, port, keys, certificates, agent, ProxyJump). It is loaded
-on the first connect, in a thread, because importing it takes longer than a frame.
+The OpenSSH configuration says host, user, port, keys, certificates, agent and jump hosts (`ssh_config`). asyncssh is
+loaded on the first connect, in a thread, because importing it takes longer than a frame.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import logging
-import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from backends.contract import GpudeckError, ProbeFailed, Unreachable
 from backends.domain import NodeSpec, SshSpec, clean
 from backends.nodes.pipes import Lines, Tail, read_bounded
-from backends.nodes.ssh_errors import OfferedKey, explain
+from backends.nodes.ssh_config import SYSTEM_DIRECTORY
+from backends.nodes.ssh_dial import Dialler
+from backends.nodes.ssh_errors import explain
 from backends.nodes.transport import Channel, Completed
 
 if TYPE_CHECKING:
@@ -27,22 +26,19 @@ if TYPE_CHECKING:
 CHANNELS_PER_CONNECTION = 8
 """OpenSSH allows 10 sessions per connection (MaxSessions) by default."""
 CLOSE_SECONDS = 3.0
-JUMPS = 8
-_DESTINATION = re.compile(
-    r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?::(?P<port>\d+))?"
-)
 
 
 class SshPool:
     """The SSH connections of one site; at most `parallel_connects` are being made at a time."""
 
-    def __init__(self, spec: SshSpec) -> None:
+    def __init__(self, spec: SshSpec, *, system: Path = SYSTEM_DIRECTORY) -> None:
         self._spec = spec
+        self._dialler = Dialler(spec, system)
         self._connecting = asyncio.Semaphore(spec.parallel_connects)
         self._transports: list[SshTransport] = []
 
     def transport(self, node: NodeSpec) -> SshTransport:
-        made = SshTransport(node, self._spec, self._connecting)
+        made = SshTransport(node, self._spec, self._connecting, self._dialler)
         self._transports.append(made)
         return made
 
@@ -53,10 +49,11 @@ class SshPool:
 class SshTransport:
     """The way to one node."""
 
-    def __init__(self, node: NodeSpec, spec: SshSpec, connecting: asyncio.Semaphore) -> None:
+    def __init__(self, node: NodeSpec, spec: SshSpec, connecting: asyncio.Semaphore, dialler: Dialler) -> None:
         self._node = node
         self._spec = spec
         self._connecting = connecting
+        self._dialler = dialler
         self._channels = asyncio.Semaphore(CHANNELS_PER_CONNECTION)
         self._lock = asyncio.Lock()
         self._connection: asyncssh.SSHClientConnection | None = None
@@ -144,61 +141,13 @@ class SshTransport:
     async def _connect_once(self) -> asyncssh.SSHClientConnection:
         hops: list[asyncssh.SSHClientConnection] = []
         try:
-            connection = await self._dial(self._node.destination, hops)
+            connection = await self._dialler.dial(self._node, hops)
         except BaseException:
             await _close(hops)
             raise
         await _close(self._hops)
         self._hops = hops
         return connection
-
-    async def _dial(
-        self, destination: str, hops: list[asyncssh.SSHClientConnection], *, depth: int = 0
-    ) -> asyncssh.SSHClientConnection:
-        """A connection to `destination`; the jump hosts of its configuration are dialled first, as strictly as itself.
-
-        asyncssh would dial them on its own, but without telling whose key was unknown, and with no check at all where
-        the configuration says `UserKnownHostsFile none`.
-        """
-        sdk = await load()
-        offered = OfferedKey()
-
-        class Client(sdk.SSHClient):  # type: ignore[name-defined, misc]
-            def validate_host_public_key(self, host: str, addr: str, port: int, key: Any) -> bool:
-                """Called for a key that known_hosts does not hold: it is never accepted, only remembered."""
-                offered.note(host, port, key)
-                return False
-
-        arguments: dict[str, Any] = {"client_factory": Client, **_address(destination), **_arguments(self._spec)}
-        node = self._node if depth == 0 else NodeSpec(destination)
-        try:
-            options = await sdk.SSHClientConnectionOptions.construct(**arguments)
-            offered.known_hosts = options.known_hosts
-            if options.known_hosts is None:
-                arguments["known_hosts"] = b""
-            via = None
-            jumps = options.tunnel.split(",") if isinstance(options.tunnel, str) else []
-            if jumps and depth >= JUMPS:
-                raise Unreachable(f"{self._node.name} has more than {JUMPS} jump hosts in a row", "a ProxyJump loop?")
-            for jump in jumps:
-                via = await self._dial(jump, hops, depth=depth + 1)
-                hops.append(via)
-            connection = await sdk.connect(tunnel=via, **arguments)
-        except (TimeoutError, OSError, ValueError, sdk.Error, sdk.KeyImportError) as error:
-            raise explain(error, node, self._spec, offered) from None
-        return cast("asyncssh.SSHClientConnection", connection)
-
-
-def _address(destination: str) -> dict[str, Any]:
-    match = _DESTINATION.fullmatch(destination)
-    if match is None:
-        raise Unreachable(f"{destination!r} is no SSH destination", "write [user@]host[:port]")
-    address: dict[str, Any] = {"host": match["host"].strip("[]")}
-    if match["user"]:
-        address["username"] = match["user"]
-    if match["port"]:
-        address["port"] = int(match["port"])
-    return address
 
 
 async def _close(connections: list[asyncssh.SSHClientConnection]) -> None:
@@ -268,32 +217,3 @@ class SshChannel:
         finally:
             self._stderr.cancel()
             slot.release()
-
-
-async def load() -> Any:
-    """asyncssh, imported off the event loop; its log goes nowhere, the errors say it all."""
-    module = await asyncio.to_thread(importlib.import_module, "asyncssh")
-    logger = logging.getLogger("asyncssh")
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return module
-
-
-def _config(spec: SshSpec) -> list[str]:
-    path = spec.config_file or Path("~/.ssh/config").expanduser()
-    return [str(path)] if spec.config_file is not None or path.is_file() else []
-
-
-def _arguments(spec: SshSpec) -> dict[str, Any]:
-    """Batch mode: a key or a certificate, never a question."""
-    return {
-        "config": _config(spec),
-        "connect_timeout": spec.connect_timeout_seconds,
-        "login_timeout": spec.connect_timeout_seconds,
-        "keepalive_interval": spec.keepalive_seconds,
-        "keepalive_count_max": 2,
-        "password_auth": False,
-        "kbdint_auth": False,
-        "request_pty": False,
-    }

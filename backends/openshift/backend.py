@@ -19,32 +19,36 @@ from backends.domain import (
     LogQuery,
     LogSource,
     NodeControl,
+    NotPermitted,
     Permission,
     PodControl,
+    Route,
     SiteSpec,
     Stack,
     Workloads,
+    plural,
 )
 from backends.feed import end
 from backends.kubernetes.backend import Kubernetes
 from backends.kubernetes.fields import entries, word
+from backends.kubernetes.operator_state import NFD_NAMESPACES
 from backends.kubernetes.resources import PROJECTS
 from backends.kubernetes.support import supported
 from backends.openshift.objects import (
     CLUSTER_VERSIONS,
-    ROUTES,
-    THANOS,
     operator_version,
     release_of,
-    route_of,
-    scc_notes,
 )
+from backends.openshift.refusals import Refusals
+from backends.openshift.routes import ROUTES, THANOS, Routes, route_of
 from backends.openshift.watches import OpenShiftWatches
 
 SETTLE_SECONDS = 5.0
 """How long the first value waits for OLM."""
 URL_SECONDS = 600.0
 """How often the route to the cluster's Prometheus is looked up anew."""
+UNSERVED_SECONDS = 60.0
+"""The same while it leads nowhere."""
 
 
 class OpenShift:
@@ -57,7 +61,10 @@ class OpenShift:
         self.clock = clock
         self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS)
         self.api = self._kubernetes.api
-        self._monitoring_url: str | None = None
+        self._routes = Routes(self.api, clock, self._kubernetes.tell_again)
+        self._monitoring: Route | None = None
+        """As last read."""
+        self._monitoring_denied: NotPermitted | None = None
         self._url_due: float | None = None
         """When it is to be looked up, by the monotonic clock; None: now."""
 
@@ -81,12 +88,12 @@ class OpenShift:
         return await self._kubernetes.identity()
 
     async def close(self) -> None:
+        await self._routes.close()
         await self._kubernetes.close()
 
     async def stack(self) -> AsyncIterator[Stack]:
-        watches = OpenShiftWatches(
-            self.api, self.clock, self._kubernetes.namespaces_to_try, self._kubernetes.tell_again
-        )
+        watches = OpenShiftWatches(self._kubernetes)
+        refusals = Refusals(self.api, self.clock, self._kubernetes.tell_again)
         running = asyncio.create_task(watches.run(), name="openshift watches")
         stacks = self._kubernetes.stack()
         try:
@@ -96,29 +103,37 @@ class OpenShift:
                     await asyncio.gather(watches.until_settled(SETTLE_SECONDS), self._look_up_url())
                 else:
                     await self._look_up_url()
-                fresh = self._with_openshift(stack, watches)
+                await refusals.look(
+                    watches.failed_creates, _spaces(stack), wait=SETTLE_SECONDS if last is None else 0.0
+                )
+                fresh = self._with_openshift(stack, watches, refusals)
                 last = fresh if last is None or fresh != last else last
                 yield last
         finally:
             await end([running])
+            await refusals.close()
             await stacks.aclose()  # type: ignore[attr-defined]
 
     async def workloads(self) -> AsyncIterator[Workloads]:
         stacks = self._kubernetes.workloads()
         try:
+            last: Workloads | None = None
             async for workloads in stacks:
-                yield workloads
+                await self._routes.look(workloads, wait=SETTLE_SECONDS if last is None else 0.0)
+                fresh = self._routes.joined(workloads)
+                last = fresh if last is None or fresh != last else last
+                yield last
         finally:
+            await self._routes.close()
             await stacks.aclose()  # type: ignore[attr-defined]
 
-    async def monitoring_url(self) -> str | None:
-        """Where thanos-querier answers PromQL from outside; None without such a route, or when it may not be read."""
+    async def monitoring_route(self) -> Route | None:
+        """By which thanos-querier answers PromQL from outside; None without one. Raises NotAllowed and the like."""
         namespace, name = THANOS
         try:
-            route = route_of(await self.api.get(ROUTES.path(namespace, name)))
-        except (Gone, NotAllowed):
+            return route_of(await self.api.get(ROUTES.path(namespace, name)))
+        except Gone:
             return None
-        return f"https://{route.host}" if route.host else None
 
     async def _look_up_url(self) -> None:
         """Keeps what was found while the route cannot be read."""
@@ -128,9 +143,15 @@ class OpenShift:
         self._url_due = now + URL_SECONDS
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
-                self._monitoring_url = await self.monitoring_url()
+                self._monitoring, self._monitoring_denied = await self.monitoring_route(), None
+        except NotAllowed:
+            namespace, name = THANOS
+            permission = ROUTES.permission("get", namespace, name)
+            self._monitoring, self._monitoring_denied = None, NotPermitted(f"the route of {name}", permission)
         except (GpudeckError, TimeoutError):
             return
+        if self._monitoring is not None and self._monitoring.problem is not None:
+            self._url_due = now + UNSERVED_SECONDS
 
     def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
         return self._kubernetes.logs(source, query)
@@ -177,17 +198,36 @@ class OpenShift:
     async def take_back_driver_upgrade(self, node: str, former: str, *, dry_run: bool = False) -> None:
         await self._kubernetes.take_back_driver_upgrade(node, former, dry_run=dry_run)
 
-    def _with_openshift(self, stack: Stack, watches: OpenShiftWatches) -> Stack:
+    def _with_openshift(self, stack: Stack, watches: OpenShiftWatches, refusals: Refusals) -> Stack:
         release = watches.release
         version = None if release is None else release.version
         operator = stack.operator_version or operator_version(watches.operators)
+        route = self._monitoring
+        problem = None if route is None else route.problem
+        routes_denied = () if self._monitoring_denied is None else (self._monitoring_denied,)
+        events = watches.failed_creates
+        left = refusals.left_out(events)
+        unread = (f"SCCs refuse {plural(left, 'more controller')} that nobody looked at",) if left else ()
         return dataclasses.replace(
             stack,
             cluster=release,
-            monitoring_url=self._monitoring_url,
+            monitoring_url=None if route is None or problem is not None else route.url,
+            monitoring_problem=None if problem is None else f"route {'/'.join(THANOS)}: {problem}",
             operator_version=operator,
             support=supported(operator, openshift=version),
             operators=watches.operators,
-            notes=(*stack.notes, *scc_notes(stack)),
-            not_permitted=(*stack.not_permitted, *watches.denied()),
+            refused=refusals.found(events, _spaces(stack)),
+            notes=(*stack.notes, *unread),
+            not_permitted=(
+                *stack.not_permitted,
+                *watches.denied(),
+                *refusals.denied(),
+                *routes_denied,
+                *self._routes.denied(),
+            ),
         )
+
+
+def _spaces(stack: Stack) -> frozenset[str]:
+    """The namespaces of the GPU stack: the operator's and node feature discovery's."""
+    return frozenset(space for space in (stack.operator_namespace, *NFD_NAMESPACES) if space is not None)

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.domain import ClusterRelease, Condition, OlmOperator, Route, Stack
+from backends.domain import ClusterRelease, Condition, OlmOperator
 from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, word
 from backends.kubernetes.resources import Resource
 
 CLUSTER_VERSIONS = Resource("clusterversions", "config.openshift.io", namespaced=False)
-ROUTES = Resource("routes", "route.openshift.io")
 SUBSCRIPTIONS = Resource("subscriptions", "operators.coreos.com", "v1alpha1")
 INSTALL_PLANS = Resource("installplans", "operators.coreos.com", "v1alpha1")
 CLUSTER_SERVICE_VERSIONS = Resource("clusterserviceversions", "operators.coreos.com", "v1alpha1")
@@ -22,8 +21,6 @@ TROUBLE = frozenset(
 )
 """Conditions of a Subscription that are bad when they are true; InstallPlanPending is none."""
 GPU_OPERATORS = ("gpu-operator-certified", "gpu-operator")
-SCC_WORDS = "unable to validate against any security context constraint"
-THANOS = ("openshift-monitoring", "thanos-querier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +116,6 @@ def release_of(raw: Mapping[str, Any]) -> ClusterRelease:
     )
 
 
-def route_of(raw: Mapping[str, Any]) -> Route:
-    metadata, spec, status = maps(raw, "metadata", "spec", "status")
-    ingresses = entries(status, "ingress")
-    admitted = [
-        condition.status == "True"
-        for ingress in ingresses
-        for condition in conditions_of(ingress)
-        if condition.type == "Admitted"
-    ]
-    target = table(spec, "to")
-    return Route(
-        namespace=word(metadata, "namespace"),
-        name=word(metadata, "name"),
-        host=next((word(ingress, "host") for ingress in ingresses), "") or word(spec, "host"),
-        service=text(target, "name") if target.get("kind", "Service") == "Service" else None,
-        tls=bool(table(spec, "tls")),
-        admitted=any(admitted) if admitted else None,
-    )
-
-
 def operators_of(
     subscriptions: Iterable[Subscription],
     plans: Iterable[InstallPlan],
@@ -187,13 +164,3 @@ def operator_version(operators: Iterable[OlmOperator]) -> str | None:
     """
     names = (each.installed_csv or "" for each in operators if each.package in GPU_OPERATORS)
     return next((version for name in names if (version := name.partition(".")[2])), None)
-
-
-def scc_notes(stack: Stack) -> tuple[str, ...]:
-    """Pods that security context constraints refuse never exist: only events of their DaemonSets tell."""
-    found: dict[str, str] = {}
-    for node in stack.nodes:
-        for event in node.blocker.events if node.blocker is not None else ():
-            if SCC_WORDS in event.text and node.blocker is not None:
-                found.setdefault(node.blocker.state.daemon_set or node.blocker.title, event.text)
-    return tuple(f"security context constraints refuse the pods of {name}: {told}" for name, told in found.items())

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from backends.contract import Clock
 from backends.domain import ClusterRelease, NotPermitted, OlmOperator
 from backends.feed import end
-from backends.kubernetes.api import Api
-from backends.kubernetes.resources import Resource
+from backends.kubernetes.backend import Kubernetes
+from backends.kubernetes.resources import EVENTS, Resource
 from backends.kubernetes.watching import Watch
 from backends.kubernetes.watchset import Scoped
 from backends.openshift.objects import (
@@ -28,26 +27,41 @@ from backends.openshift.objects import (
     service_version_of,
     subscription_of,
 )
+from backends.openshift.scc import FAILED_CREATE, FailedCreate, failed_create_of
+
+CREATES_FAILED = {"fieldSelector": f"reason={FAILED_CREATE}"}
+"""The API server sends no other events."""
+
+NETWORK_OPERATOR = "nvidia-network-operator"
+"""The namespace that NVIDIA's documentation installs that operator in."""
 
 T = TypeVar("T")
 
 
 class OpenShiftWatches:
-    """The cluster's release, and OLM's objects of the namespaces that the GPU stack is installed in.
+    """The cluster's release, OLM's objects of the namespaces that the GPU stack is installed in, and pods not made.
 
     OLM copies a ClusterServiceVersion into every namespace: those of a few namespaces are read, never all.
     """
 
-    def __init__(self, api: Api, clock: Clock, names: Callable[[], list[str]], changed: Callable[[], None]) -> None:
-        """`names()` are the namespaces to try when the subscriptions of the cluster may not be read."""
-        self._api = api
-        self._clock = clock
-        self._tell = changed
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        """Of its cluster; it is told of changes."""
+        names, is_meant = kubernetes.namespaces_of_stack, kubernetes.is_meant
+        self._api = kubernetes.api
+        self._clock = kubernetes.clock
+        self._tell = kubernetes.tell_again
         self._changed = asyncio.Event()
         self._waiting: asyncio.Event | None = None
         self._releases: Watch[ClusterRelease] = self._watch(CLUSTER_VERSIONS, release_of)
         self._subscriptions: Scoped[Subscription] = Scoped(
-            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge), names
+            lambda namespace, nudge: self._watch(SUBSCRIPTIONS, subscription_of, namespace, nudge),
+            lambda: dict.fromkeys((*names(), NETWORK_OPERATOR)),
+            is_meant,
+        )
+        self._failed_creates: Scoped[FailedCreate] = Scoped(
+            lambda namespace, nudge: self._watch(EVENTS, failed_create_of, namespace, nudge, CREATES_FAILED),
+            kubernetes.namespaces_to_try,
+            is_meant,
         )
         self._parts: dict[str, tuple[Watch[InstallPlan], Watch[ServiceVersion], list[asyncio.Task[None]]]] = {}
 
@@ -64,21 +78,34 @@ class OpenShiftWatches:
         return operators_of([each for each in self._subscriptions.objects if each.namespace in read], plans, versions)
 
     @property
+    def failed_creates(self) -> tuple[FailedCreate, ...]:
+        """The events of controllers that could not make a pod."""
+        return tuple(self._failed_creates.objects)
+
+    @property
     def settled(self) -> bool:
         parts = [watch for plans, versions, _ in self._parts.values() for watch in (plans, versions)]
         known = self._subscriptions.settled and self._wanted() == self._parts.keys()
+        known = known and self._failed_creates.settled
         return self._releases.settled and known and all(watch.settled for watch in parts)
 
     def denied(self) -> tuple[NotPermitted, ...]:
         parts: list[Watch[Any]] = [watch for plans, csvs, _ in self._parts.values() for watch in (plans, csvs)]
         single = [self._releases, *parts]
-        return (*(watch.denied for watch in single if watch.denied is not None), *self._subscriptions.denied)
+        # Of events the one right that shows them all is enough to name; where one namespace shows them they are read.
+        events = (each for each in self._failed_creates.denied if each.permission.namespace is None)
+        return (
+            *(watch.denied for watch in single if watch.denied is not None),
+            *self._subscriptions.denied,
+            *events,
+        )
 
     async def run(self) -> None:
         """Until it is cancelled."""
         tasks = [
             asyncio.create_task(self._releases.run(), name="watch clusterversions"),
             asyncio.create_task(self._subscriptions.run(), name="watch subscriptions"),
+            asyncio.create_task(self._failed_creates.run(), name="watch failed creates"),
         ]
         try:
             while True:
@@ -122,6 +149,7 @@ class OpenShiftWatches:
         keep: Callable[[Mapping[str, Any]], T],
         namespace: str | None = None,
         nudge: Callable[[], None] | None = None,
+        selector: Mapping[str, str] | None = None,
     ) -> Watch[T]:
         def changed() -> None:
             if nudge is not None:
@@ -131,4 +159,4 @@ class OpenShiftWatches:
                 self._waiting.set()
             self._tell()
 
-        return Watch(self._api, resource, keep, changed, self._clock, namespace=namespace)
+        return Watch(self._api, resource, keep, changed, self._clock, namespace=namespace, selector=selector)

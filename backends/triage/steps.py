@@ -100,7 +100,7 @@ def ssh(view: NodeView, options: str, command_line: str = "") -> str:
     words = ["ssh", options]
     if view.site.ssh.config_file is not None:
         words += ["-F", shlex.quote(str(view.site.ssh.config_file))]
-    words += [shlex.quote(view.spec.destination), command_line]
+    words += [shlex.quote(view.spec.ssh_destination), command_line]
     return " ".join(word for word in words if word)
 
 

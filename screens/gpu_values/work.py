@@ -6,7 +6,7 @@ from backends.domain import Gpu
 from screens.gpu_values.lines import LABEL_WIDTH, Group, words
 from screens.node_pages.view import NodeView
 from screens.workloads import line as workload_line
-from screens.workloads import of_process
+from screens.workloads import of_process, routes
 from tui.widgets import units
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -50,6 +50,7 @@ def processes(view: NodeView, gpu: Gpu) -> Group:
         if workload is not None:
             told = [cell for part in workload_line(workload) for cell in (part, Cell("  "))]
             lines.append((Cell(" " * 8), *told[:-1]))
+            lines += [(Cell(" " * 8), route) for route in routes(workload)]
     if gpu.processes_omitted:
         lines.append((Cell(f"and {gpu.processes_omitted} more, not read", "warn"),))
     return Group(Section("PROCESSES", tuple(lines) or ((Cell("none", "dim"),),)))

@@ -25,7 +25,7 @@ from screens.process_rows import (
     process_row,
 )
 from screens.process_rows import summary as summary_of
-from screens.workloads import missing
+from screens.workloads import missing, routes
 from tui.actions import keys_of
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
@@ -34,9 +34,12 @@ from tui.widgets.grid import Grid
 from tui.widgets.line import StyledLine
 
 if TYPE_CHECKING:
+    from backends.usage import UsageWatch
     from tui.widgets.filter.fields import FieldTable
 
 DETAILS = ("processes-where", "processes-container", "processes-command")
+USAGE = ("processes-held", "processes-moved")
+"""Of the container, on a platform that measures it."""
 
 
 class ProcessesPage(NodePage):
@@ -46,7 +49,9 @@ class ProcessesPage(NodePage):
     ProcessesPage {
         layout: vertical;
         & Grid { height: 1fr; }
+        & #processes-routes { display: none; }
         & #processes-empty { height: 1fr; display: none; color: $text-muted; }
+        & #processes-held, & #processes-moved { display: none; }
     }
     """
 
@@ -57,13 +62,15 @@ class ProcessesPage(NodePage):
         self._match = Filter()
         self._view: NodeView | None = None
         self._listed: dict[str, Listed] = {}
+        self._usage: UsageWatch | None = None
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="processes-summary")
         yield Grid(COLUMNS, id="processes-grid")
         yield Static(id="processes-empty", markup=False)
-        for name in DETAILS:
+        for name in (*DETAILS, *USAGE):
             yield StyledLine(id=name)
+        yield StyledLine(id="processes-routes")
 
     @property
     def grid(self) -> Grid:
@@ -154,6 +161,45 @@ class ProcessesPage(NodePage):
             where = (*self._log_key(), *where)
         for name, cells in zip(DETAILS, (where, *others), strict=True):
             self.query_one(f"#{name}", StyledLine).set_cells(cells)
+        reached = [] if each is None or each.workload is None else routes(each.workload)
+        line = self.query_one("#processes-routes", StyledLine)
+        line.display = bool(reached)
+        line.set_cells(reached, separator="  ")
+        self._measure(each)
+
+    def _measure(self, each: Listed | None) -> None:
+        """Has the container of the chosen process measured, and no other."""
+        view = self._view
+        inside = None if each is None or each.workload is None else each.process.container_id
+        if view is not None and inside is not None and isinstance(self.screen, LiveScreen) and self.screen.site:
+            from screens.workload_logs import container_target
+
+            target = container_target(view.ownership, inside)
+            if self._usage is None:
+                from backends.usage import UsageWatch
+
+                self._usage = UsageWatch(self.screen.site.platform.backend, self.screen.clock, self._show_usage)
+            self._usage.look_at(None if target is None else target.source)
+        elif self._usage is not None:
+            self._usage.look_at(None)
+        self._show_usage()
+
+    def _show_usage(self) -> None:
+        usage, view = self._usage, self._view
+        if view is None or not self.is_mounted:
+            return
+        from screens.usage_rows import usage_lines
+
+        shown = usage is not None and usage.is_offered and usage.source is not None
+        lines = usage_lines(usage.value, usage.problem, view.glyphs) if usage is not None and shown else ((), ())
+        for name, cells in zip(USAGE, lines, strict=True):
+            line = self.query_one(f"#{name}", StyledLine)
+            line.display = shown
+            line.set_cells(cells)
+
+    def leave(self) -> None:
+        if self._usage is not None:
+            self._usage.stop()
 
     def _log_key(self) -> tuple[Cell, ...]:
         from screens.node_pages import PROCESS_KEYS

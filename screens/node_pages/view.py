@@ -61,6 +61,9 @@ class NodePage(Widget):
         """Draws `view`; called only while the page is in sight, and costs what changed."""
         raise TypeError(f"{type(self).__name__} draws nothing")
 
+    def leave(self) -> None:
+        """It is no longer in sight: what it has measured for itself ends."""
+
     @property
     def focus_target(self) -> Widget | None:
         """What scrolls or moves on this page; None where nothing does."""

@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 SYNC_QUERY = b"\x1b[?2026$p"
 SYNC_ANSWER = b"\x1b[?2026;2$y"
@@ -34,6 +35,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,  # where Textual draws
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its end is a SIGHUP
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
         )
         os.close(slave)
@@ -47,6 +49,9 @@ class Terminal:
 
     def read(self, seconds: float) -> bytes:
         """What the program wrote within `seconds`, or until its first pause after something was written."""
+        if self._master < 0:
+            time.sleep(min(seconds, 0.05))
+            return b""
         ready, _, _ = select.select([self._master], [], [], max(0.0, seconds))
         if not ready:
             return b""
@@ -101,6 +106,27 @@ class Terminal:
             written += self.read(0.05)
         return time.monotonic() - start
 
+    def wait(self, seconds: float = 20.0) -> int:
+        """The exit status, what the program writes until then read; raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the program has not ended; the end of the output: {self.seen[-300:]!r}")
+            self.read(0.05)
+        while self.read(0.0):
+            pass
+        return self._process.returncode
+
+    def hang_up(self) -> None:
+        """The terminal goes, as it does when an SSH session is dropped; nothing can be read afterwards."""
+        os.close(self._master)
+        self._master = -1
+
+    @property
+    def modes(self) -> list[Any]:
+        """What `stty` shows."""
+        return termios.tcgetattr(self._master)
+
     def cpu_seconds(self) -> float:
         """CPU of the program so far, its threads included, its children not."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -121,7 +147,8 @@ class Terminal:
             while self._process.poll() is None and time.monotonic() < deadline:
                 self.read(0.05)
         self._process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
 
 
 def gpudeck(*arguments: str) -> list[str]:

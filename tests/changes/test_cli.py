@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from backends.changes.journal import Journal
 from backends.changes.radius import HitsMore
 from backends.changes.step import Reach, Step
 from backends.contract import ConfigError
-from backends.domain import ChangeSpec, SiteSpec
+from backends.domain import ChangeSpec, Identity, SiteSpec
 from backends.site import Site
 from tests.changes.steps import NOW, FileStep, change_of
 from tests.changes.test_journal import ACTOR
@@ -152,10 +153,10 @@ def test_killed_in_the_middle_it_names_the_step_and_offers_the_undo(state: Path,
     assert change["step_reached"]["what"].endswith(create)
     assert "undo" in change["offers"]
     assert change["reason"] == "INC-1"
-    said = run("changes").stdout
-    assert f"gpudeck changes undo {change['id']}" in said
+    (told,) = [line for line in run("changes", "--config", lab).stdout.splitlines() if "gpudeck changes undo" in line]
+    assert told.strip() == f"gpudeck changes undo {change['id']} --yes --config {lab}"
 
-    undo = run("--config", lab, "changes", "undo", change["id"], "--yes", "--json")
+    undo = run(*shlex.split(told)[1:], "--json")
     assert undo.returncode == 0, undo.stderr
     (undone,) = json.loads(undo.stdout)["changes"]
     assert (undone["status"], undone["offers"]) == ("undone", [])
@@ -237,6 +238,20 @@ def test_abandon_needs_a_reason_and_closes_it(state: Path, tmp_path: Path, lab: 
     assert [(line["event"], line["reason"]) for line in audit] == [("abandoned", "by hand")]
 
 
+def test_on_a_terminal_abandon_asks_why(state: Path, tmp_path: Path, lab: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    (told,) = [line for line in run("--config", lab, "changes").stdout.splitlines() if " abandon " in line]
+    ours, theirs = os.openpty()
+    os.write(ours, b"done by hand\n")
+    words = [GPUDECK, *shlex.split(told)[1:]]
+    done = subprocess.run(words, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=90, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    (change,) = documents("changes")["changes"]
+    assert (change["id"], change["status"], change["why"]) == (change_id, "abandoned", "done by hand")
+
+
 def test_a_step_that_this_version_does_not_know_is_still_listed(state: Path, tmp_path: Path, lab: Path) -> None:
     change_id = written(state, tmp_path, ("applying", {"step": 0}))
     done = run("--config", lab, "changes", "undo", change_id, "--yes")  # test-file is a kind of the tests
@@ -245,11 +260,48 @@ def test_a_step_that_this_version_does_not_know_is_still_listed(state: Path, tmp
     assert documents("changes")["changes"][0]["step_reached"]["what"].startswith("write 'done' into ")
 
 
+def test_the_list_tells_where_what_is_left_open_was_made(state: Path, tmp_path: Path) -> None:
+    change = change_of(FileStep(str(tmp_path / "a")), site="lab")
+    Journal.create(state / "changes", change, ACTOR, NOW, {"platform": Identity("https://east:6443", "1111")}).close()
+    assert "  at platform: https://east:6443 (uid 1111)" in run("changes").stdout.splitlines()
+
+
 def test_without_a_configuration_the_list_is_still_there(state: Path, tmp_path: Path) -> None:
     change_id = written(state, tmp_path)
     assert documents("changes", "list", "--site", "lab")["changes"][0]["id"] == change_id
     assert documents("changes", "--site", "other")["changes"] == []
     assert "no configuration" in run("changes", "undo", change_id, "--yes").stderr
+
+
+def test_changes_that_a_group_shares_are_listed_and_ended(state: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[site.lab]\nnodes = ["127.0.0.1:1"]\nchanges_directory = "shared"\n')
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+    change = change_of(FileStep("/a"), site="lab", change_id="20260101T000000.000-bbbb")
+    Journal.create(shared, change, ACTOR, NOW, shared=True).close()
+    own = written(state, tmp_path)
+    (theirs,) = [each["id"] for each in documents("--config", site, "changes")["changes"] if each["id"] != own]
+    assert theirs == change.id
+    assert run("changes", "show", theirs).returncode == 1
+    abandon = ("--config", site, "changes", "abandon", "--yes", "--reason", "by hand")
+    done = run(*abandon, theirs)
+    assert done.returncode == 0, done.stderr
+    assert documents("--config", site, "changes", "show", theirs)["changes"][0]["status"] == "abandoned"
+    refused = run(*abandon, own)
+    assert refused.returncode == 1
+    assert f"{own} is not in {shared}, where lab keeps its changes" in refused.stderr
+
+
+def test_settings_that_cannot_be_read_keep_nobody_from_the_list(state: Path, tmp_path: Path) -> None:
+    change_id = written(state, tmp_path)
+    site = tmp_path / "site.toml"
+    site.write_text("[site.lab\n")
+    done = run("--config", site, "changes")
+    assert done.returncode == 0
+    assert change_id in done.stdout
+    assert "changes that are shared with others are not looked at: " in done.stderr
 
 
 def test_a_first_interrupt_stops_before_the_next_step(state: Path, lab: Path) -> None:

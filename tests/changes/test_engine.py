@@ -304,8 +304,9 @@ async def test_a_change_that_others_build_upon_is_not_undone_first(tmp_path: Pat
     desk = await open_desk(tmp_path / "state")
     first = await desk.run(change_of(*files(tmp_path, "a")))
     second = await desk.run(change_of(*files(tmp_path, "b"), change_id="20231114T221321-bbbbbb"))
-    with pytest.raises(ChangeRefused, match=f"later change {second.id}"):
+    with pytest.raises(ChangeRefused, match=f"later change {second.id}") as caught:
         await desk.undo(first.id)
+    assert f"gpudeck changes undo {second.id} --yes" in caught.value.message
     assert (await desk.undo(second.id)).status is Status.UNDONE
     assert (await desk.undo(first.id)).status is Status.UNDONE
     await desk.close()

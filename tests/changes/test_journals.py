@@ -12,7 +12,8 @@ from backends.changes.journal import Journal
 from backends.changes.journal import read as read_journal
 from backends.changes.journals import Journals
 from backends.changes.unfinished import UnfinishedChanges
-from tests.changes.steps import NOW, SITE, FileStep, change_of, desk_on
+from backends.domain import SiteSpec
+from tests.changes.steps import NOW, SITE, FileStep, Nowhere, change_of, desk_on
 from tests.changes.test_journal import ACTOR
 
 
@@ -42,7 +43,7 @@ async def test_an_old_change_that_was_cut_off_is_listed_for_ever(directory: Path
     view = await desk.look()
     assert [each.id for each in view.records] == [*reversed(newest), cut_off]
     assert [each.path.name for each in view.unreadable] == ["20260101T000003.000-dead.journal"]
-    assert [each.id for each in UnfinishedChanges(directory, SITE, "head01")()] == [cut_off]
+    assert [each.id for each in await UnfinishedChanges(directory, SiteSpec(SITE), Nowhere(), "head01")()] == [cut_off]
     await desk.abandon(cut_off, "by hand")
     assert [each.id for each in (await desk.look()).records] == [*reversed(newest)]
     await desk.close()

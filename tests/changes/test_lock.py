@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.changes.lock import STALE_SECONDS, Owner, SiteLock, lock_path, look
+from backends.changes.lock import STALE_SECONDS, STEP_SECONDS, Owner, SiteLock, lock_path, look
 from backends.contract import ChangeRefused, JournalFailed
+from backends.feed import ManualClock
 from tests.changes.steps import GATES, NOW, FileStep, GatedStep, change_of, open_desk
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,8 @@ def test_every_site_has_a_file_of_its_own_inside_the_directory(tmp_path: Path, s
 
 
 async def test_the_second_console_sees_the_running_change_of_the_first(tmp_path: Path) -> None:
-    first, second = await open_desk(tmp_path / "state"), await open_desk(tmp_path / "state")
+    clock = ManualClock(NOW)
+    first, second = await open_desk(tmp_path / "state", clock), await open_desk(tmp_path / "state")
     gated = GatedStep(str(tmp_path / "a"))
     reached, go_on = GATES.setdefault(gated.path, (asyncio.Event(), asyncio.Event()))
     task = first.launch(first.run(change_of(gated)))
@@ -161,6 +163,12 @@ async def test_the_second_console_sees_the_running_change_of_the_first(tmp_path:
         await second.run(other)
     with pytest.raises(ChangeRefused, match="is being changed by"):
         await second.undo(view.records[0].id)
+    await clock.advance(STEP_SECONDS)
+    async with asyncio.timeout(10):
+        while (await second.look()).held.owner.step == "not begun":  # type: ignore[union-attr]
+            await asyncio.sleep(0.01)
+    with pytest.raises(ChangeRefused, match="step 1 of 1, applying"):
+        await second.run(other)
     go_on.set()
     await task
     assert not (await second.look()).held.alive

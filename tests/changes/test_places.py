@@ -12,12 +12,14 @@ import pytest
 
 from backends.changes.desk import ChangeDesk
 from backends.changes.journals import read_all
-from backends.changes.places import elsewhere, places_from_json, places_json, places_of
+from backends.changes.places import Here, elsewhere, places_from_json, places_json, places_of
 from backends.changes.record import ChangeRecord, Status
 from backends.changes.step import KINDS, PLATFORM
+from backends.changes.unfinished import UnfinishedChanges
 from backends.contract import ChangeRefused, GpudeckError, Unreachable
 from backends.domain import Identity, NodeSpec, SiteSpec
-from tests.changes.steps import SITE, FileStep, Nowhere, change_of
+from backends.feed import ManualClock
+from tests.changes.steps import NOW, SITE, FileStep, Nowhere, change_of
 
 KINDS["test-placed"] = "tests.changes.test_places:PlacedStep"
 LATER = "20231114T221321-bbbbbb"
@@ -123,6 +125,54 @@ async def test_what_another_cluster_left_unfinished_is_in_nobodys_way_here(tmp_p
     desk = await desk_at(tmp_path / "state", WEST)
     assert (await desk.run(change)).status is Status.DONE
     await desk.close()
+
+
+async def unfinished_at(state: Path, who: Identity | GpudeckError, nodes: Sequence[NodeSpec] = (DGX01,)) -> list[str]:
+    """What triage is told at a cluster."""
+    changes = UnfinishedChanges(state / "changes", SiteSpec(SITE, nodes=tuple(nodes)), Cluster(who), "head01")
+    return [change.id for change in await changes()]
+
+
+async def test_lists_tell_what_was_made_elsewhere_and_triage_leaves_it_out(tmp_path: Path) -> None:
+    record = await left_failed(tmp_path / "state", tmp_path)
+    for who, own in ((EAST, True), (WEST, False), (Unreachable("no cluster answers"), True)):
+        desk = await desk_at(tmp_path / "state", who)
+        view = await desk.look()
+        assert [each.id for each in view.left_open] == [record.id] * own
+        assert view.offers(view.records[0]) == (("resume", "undo", "abandon") if own else ("abandon",))
+        assert (record.id not in view.elsewhere) == own
+        assert await unfinished_at(tmp_path / "state", who) == [record.id] * own
+        await desk.close()
+
+
+async def test_another_machine_of_that_name_is_known_without_asking(tmp_path: Path) -> None:
+    record = await left_failed(tmp_path / "state", tmp_path, where="node dgx01")
+    moved = [replace(DGX01, address="root@10.9.9.9")]
+    nobody = Unreachable("no cluster answers")
+    assert await unfinished_at(tmp_path / "state", nobody) == [record.id]
+    assert await unfinished_at(tmp_path / "state", nobody, moved) == []
+
+
+async def test_a_platform_is_asked_who_it_is_once_and_only_for_what_was_done_through_it() -> None:
+    clock, asked = ManualClock(NOW), []
+
+    class Counted(Cluster):
+        async def identity(self) -> Identity:
+            asked.append(self.who)
+            return await Cluster.identity(self)
+
+    reach = Counted(Unreachable("no cluster answers"))
+    reach.clock = clock
+    here = Here(SiteSpec(SITE), reach, "head01")
+    assert (await here.known([{"node dgx01": EAST}]), asked) == ({}, [])
+    for _ in range(3):
+        assert await here.known([{PLATFORM: EAST}]) == {}
+    assert len(asked) == 1
+    reach.who = WEST
+    await clock.advance(30)
+    for _ in range(3):
+        assert await here.known([{PLATFORM: EAST}]) == {PLATFORM: WEST}
+    assert len(asked) == 2
 
 
 async def test_a_cluster_that_cannot_say_who_it_is_is_not_changed(tmp_path: Path) -> None:

@@ -220,6 +220,39 @@ async def test_killed_in_the_middle_of_a_drain_the_journal_tells_the_step_and_th
     assert [uid_of(pod) for pod in on.pods()] == [uid_of(held)]
 
 
+async def test_a_killed_and_abandoned_change_leaves_the_former_one_to_be_undone(on: Bench, tmp_path: Path) -> None:
+    make_room(on)
+    site = site_file(tmp_path, "admin")
+    said = ("--yes", "--confirm", f"{NODE} mig", "--reason", "INC-1")
+    command = ("--config", site, "stack", "mig")
+    code, found = await on.running(document(*command, "all-1g.10gb", "--node", NODE, *said, "--json"))
+    assert code == 0
+    (first,) = found["changes"]
+
+    process = await start(*command, "all-2g.20gb", "--node", NODE, *said)
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "step 1 of 1, applied" not in (await process.stderr.readline()).decode():
+            pass  # the label is set, and the MIG manager has not said yet that it is done
+        process.send_signal(signal.SIGKILL)
+        await process.communicate()
+    _, found = await document("changes", "--json")
+    cut_off = found["changes"][0]
+    assert cut_off["status"] == "interrupted"
+    code, out, _ = await run("--config", site, "changes", "abandon", cut_off["id"], "--yes", "--reason", "by hand")
+    assert code == 0, out
+
+    undo = ("--config", site, "changes", "undo", first["id"])
+    code, looked = await document(*undo, "--dry-run", "--json")
+    assert code == 0
+    assert looked["change"]["warnings"][0].startswith(f"the later change {cut_off['id']} (MIG layout of {NODE}: all-2g")
+    assert "all-2g.20gb -> all-disabled" in looked["change"]["steps"][0]["effects"]
+    code, out, err = await on.running(run(*undo, *said))
+    assert code == 0, err
+    assert f"warning: the later change {cut_off['id']} " in err
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+
+
 def test_every_word_is_in_the_help_and_in_the_completion() -> None:
     text = subprocess.run([GPUDECK, "stack", "--help"], capture_output=True, text=True, check=True).stdout
     script = subprocess.run([GPUDECK, "completion", "bash"], capture_output=True, text=True, check=True).stdout

@@ -203,6 +203,8 @@ async def test_a_drain_closes_the_node_and_evicts_every_pod_but_the_operators(on
     assert record.status is Status.DONE, record
     assert on.pods() == []
     assert sorted(uid_of(pod) for pod in on.pods(gpu=False)) == operands
+    back = await on.desk.with_radius(undoing(record))
+    assert (await on.desk.preflight(back)).typed_name(back) is None  # it only lets pods on again
     undone = await on.desk.undo(record.id)
     assert undone.status is Status.UNDONE
     assert [step.state for step in undone.steps[1:]] == [StepState.KEPT] * (len(record.steps) - 1)
@@ -306,6 +308,26 @@ async def test_a_budget_stops_a_drain_after_its_time_and_a_resume_goes_on(
         resumed = await on.running(on.desk.resume(record.id))
         assert resumed.status is Status.DONE, resumed
         assert on.pods() == []
+
+
+async def test_a_drain_that_a_budget_holds_is_stopped_at_once(tmp_path: Path) -> None:
+    async with bench(tmp_path, when=held_moment) as on:
+        held = asyncio.Event()
+
+        def look(reading: Any) -> None:
+            if reading.value is not None and reading.value.progress.startswith("held by budget"):
+                held.set()
+
+        on.desk.running.watch(look)
+        task = on.desk.launch(on.desk.run(await on.change("drain")))
+        await asyncio.wait_for(on.running(held.wait()), 60)
+        left = sorted(uid_of(pod) for pod in on.pods())
+        on.desk.stop()
+        record = await asyncio.wait_for(task, 60)
+        assert (record.status, record.in_doubt) == (Status.STOPPED, None)
+        assert "it was asked to stop; " in record.why
+        assert "may not be evicted: the disruption budget" in record.why
+        assert sorted(uid_of(pod) for pod in on.pods()) == left
 
 
 def quick(change: Change) -> Change:
@@ -676,6 +698,27 @@ async def test_whom_an_undo_hits_is_asked_again(on: Bench) -> None:
     looked = await on.desk.with_radius(undoing(record))
     assert looked.radius.pods == ("team-search/later",)
     assert looked.typed_name is not None
+
+
+async def test_the_undo_of_a_mig_layout_wants_the_name_again_though_nobody_is_seen(on: Bench) -> None:
+    record = await on.desk.run(await on.change("cordon"))
+    assert record.typed_name is None
+    await on.desk.undo(record.id)
+    change = await on.change("mig", "all-3g.40gb")
+    assert change.typed_name == f"{NODE} mig"
+    make_room(on)
+    record = await on.running(on.desk.run(change))
+    back = await on.desk.with_radius(undoing(record))
+    assert (back.radius.workloads, back.typed_name) == (0, f"{NODE} mig")
+
+
+async def test_a_resumed_drain_wants_the_name_while_pods_are_left(on: Bench) -> None:
+    change = await on.change("drain")
+    journal = await on.desk._begun(change)
+    journal.close()
+    assert (await on.desk.with_radius(remaining(journal.record))).typed_name == NODE
+    make_room(on)
+    assert (await on.desk.with_radius(remaining(journal.record))).typed_name is None
 
 
 async def test_an_undo_whose_cluster_does_not_answer_says_that_it_cannot_tell(on: Bench) -> None:

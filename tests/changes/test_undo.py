@@ -10,17 +10,19 @@ from typing import ClassVar
 import pytest
 
 from backends.changes.change import Permission, Preview
-from backends.changes.former import undoing
+from backends.changes.desk import ChangeDesk
+from backends.changes.former import remaining, undoing
 from backends.changes.journals import read_all
 from backends.changes.preflight import Preflight
-from backends.changes.record import Status, StepState
+from backends.changes.record import ChangeRecord, Status, StepState
 from backends.changes.report import plan_lines
-from backends.changes.step import KINDS, Reach, Step
+from backends.changes.step import KINDS, Reach, Step, Verdict
 from backends.contract import ChangeRefused
 from tests.changes.steps import FileStep, GoneStep, change_of, open_desk
 
 KINDS["test-final"] = "tests.changes.test_undo:FinalStep"
 KINDS["test-guarded"] = "tests.changes.test_undo:GuardedStep"
+KINDS["test-blind"] = "tests.changes.test_undo:BlindStep"
 LATER = "20231114T221321-bbbbbb"
 
 
@@ -56,6 +58,85 @@ class GuardedStep(FileStep):
 
     def undo(self) -> Step | None:
         return GuardedGoneStep(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class BlindGoneStep(GoneStep):
+    """Cannot look whether there is a file."""
+
+    kind: ClassVar[str] = "test-blind-gone"
+
+    async def check(self, reach: Reach) -> Verdict:
+        return Verdict(None, "no light there")
+
+
+class BlindStep(FileStep):
+    kind: ClassVar[str] = "test-blind"
+
+    def undo(self) -> Step | None:
+        return BlindGoneStep(self.path)
+
+
+async def abandoned_later(desk: ChangeDesk, step: Step) -> ChangeRecord:
+    """A later change of the same target that came half way and was given up."""
+    record = await desk.run(change_of(step, change_id=LATER))
+    assert record.status is Status.FAILED
+    return await desk.abandon(record.id, "looked after by hand")
+
+
+async def test_what_was_abandoned_stands_in_nobodys_way_and_is_told(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    first = await desk.run(change_of(FileStep(str(tmp_path / "a"))))
+    later = await abandoned_later(desk, FileStep(str(tmp_path / "a"), "other", fails="half"))
+    found = await desk.preflight(undoing(first))
+    assert found.obstacles == ()
+    assert found.warnings[0].startswith(f"the later change {later.id} (write some files) was abandoned: the files may")
+    assert (await desk.undo(first.id)).status is Status.UNDONE
+    assert not (tmp_path / "a").exists()
+    await desk.close()
+
+
+async def test_what_was_abandoned_does_not_hide_one_that_holds(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    first = await desk.run(change_of(FileStep(str(tmp_path / "a"))))
+    await abandoned_later(desk, FileStep(str(tmp_path / "b"), fails="half"))
+    holds = await desk.run(change_of(FileStep(str(tmp_path / "c")), change_id="20231114T221322-cccccc"))
+    with pytest.raises(ChangeRefused, match=f"the later change {holds.id} .* holds on the files"):
+        await desk.undo(first.id)
+    assert (await desk.undo(holds.id)).status is Status.UNDONE
+    assert (await desk.undo(first.id)).status is Status.UNDONE
+    await desk.close()
+
+
+async def test_an_abandoned_change_that_touched_nothing_is_not_told(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    first = await desk.run(change_of(FileStep(str(tmp_path / "a"))))
+    await abandoned_later(desk, FileStep(str(tmp_path / "b"), fails="refused"))
+    assert (await desk.preflight(undoing(first))).doubts == ()
+    await desk.close()
+
+
+async def test_after_an_abandoned_change_nothing_is_taken_back_blindly(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    first = await desk.run(change_of(BlindStep(str(tmp_path / "a"))))
+    assert (await desk.preflight(undoing(first))).obstacles == ()
+    await abandoned_later(desk, FileStep(str(tmp_path / "b"), fails="half"))
+    with pytest.raises(ChangeRefused, match=r"what this step finds cannot be told \(no light there\): remove "):
+        await desk.undo(first.id)
+    assert (tmp_path / "a").exists()
+    await desk.close()
+
+
+async def test_a_change_is_resumed_though_a_later_one_was_abandoned(tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path / "state")
+    later = await abandoned_later(desk, FileStep(str(tmp_path / "b"), fails="half"))
+    first = await desk.run(change_of(FileStep(str(tmp_path / "a"), fails="lost")))
+    assert first.status is Status.FAILED
+    found = await desk.preflight(remaining(first))
+    assert found.obstacles == ()
+    assert later.id in found.warnings[0]
+    assert (await desk.resume(first.id)).status is Status.DONE
+    await desk.close()
 
 
 async def test_what_is_final_is_not_offered_to_be_taken_back(tmp_path: Path) -> None:

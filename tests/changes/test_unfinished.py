@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from backends.contract import JournalFailed
 from backends.domain import Fleet, NodeSpec, Severity, SiteSpec, UnfinishedChange
 from backends.site import Site
 from backends.triage.engine import Triager
-from tests.changes.steps import NOW, change_of
+from tests.changes.steps import NOW, Nowhere, change_of
 from tests.changes.test_journal import ACTOR
 
 SITE = "lab"
@@ -45,8 +47,8 @@ CUT_OFF: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def reader(state: Path) -> UnfinishedChanges:
-    return UnfinishedChanges(state / "changes", SITE, platform.node())
+def reader(state: Path, site: str = SITE) -> Callable[[], tuple[UnfinishedChange, ...]]:
+    return UnfinishedChanges(state / "changes", SiteSpec(site), Nowhere(), platform.node()).read
 
 
 def test_a_change_that_was_cut_off_tells_its_step_and_what_it_stopped(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def hold(state: Path) -> SiteLock:
 
 def test_a_running_change_says_so_and_offers_nothing_and_one_of_another_site_is_none_of_it(tmp_path: Path) -> None:
     leave(tmp_path, *CUT_OFF).close()
-    assert UnfinishedChanges(tmp_path / "changes", "other", platform.node())() == ()
+    assert reader(tmp_path, "other")() == ()
     lock = hold(tmp_path)
     (runs,) = reader(tmp_path)()
     assert (runs.running, runs.status, runs.place, runs.offers) == (True, "running", "step 2 of 4", ())
@@ -131,7 +133,9 @@ async def test_it_is_a_finding_until_it_is_ended(tmp_path: Path) -> None:
         f"a change of {ACTOR.label} was cut off at step 2 of 4; services stopped: nvidia-persistenced, nvsm"
     )
     assert told.steps[0].target == "changes/20260101T000000.000-aaaa"
-    assert any(step.target.startswith("gpudeck changes ") for step in told.steps)
+    change_id = "20260101T000000.000-aaaa"
+    commands = [f"gpudeck changes {what} {change_id} --yes" for what in ("resume", "abandon")]
+    assert [step.target for step in told.steps if step.kind == "command"] == commands
     assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 1
 
 
@@ -145,6 +149,13 @@ async def test_one_that_runs_is_told_to_every_console_and_is_no_unfinished_one(t
     assert told.claim.startswith(f"a change of {ACTOR.label} runs: ")
     assert told.claim.endswith(", step 2 of 4")
     assert [step.kind for step in told.steps] == ["screen"]
+
+
+def test_the_commands_name_the_configuration_that_was_named() -> None:
+    triager = Triager(SiteSpec(SITE, config_file=Path("/srv/the sites/a.toml")))
+    triager.unfinished = (replace(RUNNING, status="failed", running=False, touched=True, offers=("undo",)),)
+    (told,) = triager.run(Fleet(), (), NOW).findings
+    assert told.steps[-1].target == "gpudeck changes undo c1 --yes --config '/srv/the sites/a.toml'"
 
 
 def test_a_change_that_ran_has_not_recovered() -> None:

@@ -18,11 +18,12 @@ from tests.kube.server import token, write_kubeconfig
 class LabKube:
     """What the worlds need of a server."""
 
-    def __init__(self, directory: Path, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, directory: Path, kinds: tuple[Kind, ...], others: tuple[User, ...] = ()) -> None:
         self.directory = directory
         clock = SystemClock()
+        self.logs = LogBook()
         users = (User("admin", token("admin"), administrator), User("nobody", token("nobody"), nobody))
-        self._api = KubeApi(Store(clock), kinds, users, LogBook(), clock)
+        self._api = KubeApi(Store(clock), kinds, (*users, *others), self.logs, clock)
 
     def kubeconfig(self, user: str = "admin") -> Path:
         path = self.directory / f"kubeconfig-{user}"

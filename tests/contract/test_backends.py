@@ -25,6 +25,7 @@ from backends.contract import (
     Identifies,
     ListsContainers,
     ListsWorkloads,
+    MeasuresContainers,
     PartitionsGpus,
     Refused,
     ReportsStack,
@@ -331,6 +332,24 @@ async def test_logs_of_what_is_not_there_are_an_error(backend: Backend, world: W
     logs = can(backend, TailsLogs).logs(LogSource("no-such-pod", world.namespace, node=world.node), LogQuery())
     with pytest.raises(GpudeckError):
         await anext(logs)
+
+
+async def test_what_a_container_uses_is_measured_while_somebody_reads(backend: Backend, world: World) -> None:
+    values = can(backend, MeasuresContainers).usage(LogSource(world.pod, world.namespace, node=world.node))
+    async with closing(values) as reading:
+        used = await anext(reading)
+    assert used.at is not None
+    assert used.memory_bytes
+    assert used.memory_limit_bytes
+    assert used.memory_bytes <= used.memory_limit_bytes
+    assert used.pids
+    assert used.cpu_percent is None, "the first value is held against none"
+
+
+async def test_the_use_of_what_is_not_there_is_an_error(backend: Backend, world: World) -> None:
+    absent = LogSource("no-such-pod", world.namespace, node=world.node)
+    with pytest.raises(Gone):
+        await anext(can(backend, MeasuresContainers).usage(absent))
 
 
 async def test_the_containers_that_may_be_read_are_told_by_name(backend: Backend, world: World) -> None:

@@ -58,6 +58,9 @@ ON_PLATFORMS: dict[str, Expected] = {
     "operator-upgrade-drain": Expected("driver-upgrade", "warning", "dgx-h100-05", None, "stuck at drain-required"),
     "operator-nfd-down": Expected("nfd", "critical", None, None, "node feature discovery is down"),
     "operator-olm-unapproved": Expected("olm-approval", "info", None, None, "waits for approval"),
+    "scc-refused": Expected(
+        "scc-refused", "warning", None, None, "refuse the pods of Deployment team-search/llama-guard"
+    ),
     "alloc-idle": Expected("alloc-idle", "info", "dgx-h100-01", None, "holds 1 nvidia.com/gpu and uses none"),
     "alloc-unasked": Expected("alloc-unasked", "warning", "dgx-h100-02", 1, "which was given no GPU"),
     "alloc-twice": Expected("alloc-twice", "warning", "dgx-h100-03", 1, "is used by 2 workloads and is not shared"),

@@ -27,6 +27,7 @@ KINDS: dict[tuple[str, str], Resource] = {
     ("v1", "Namespace"): Resource("namespaces", namespaced=False),
     ("v1", "Pod"): Resource("pods"),
     ("v1", "Event"): Resource("events"),
+    ("v1", "Service"): Resource("services"),
     ("apps/v1", "DaemonSet"): Resource("daemonsets", "apps"),
     ("apps/v1", "Deployment"): Resource("deployments", "apps"),
     ("apps/v1", "ReplicaSet"): Resource("replicasets", "apps"),
@@ -66,6 +67,7 @@ WIPED = (
     "ClusterServiceVersion",
     "Route",
     "Event",
+    "Service",
 )
 """Namespaces stay: no controller would ever finish their deletion."""
 AT_ONCE = 16
@@ -152,6 +154,8 @@ class Admin:
         made = objects.grant(user, namespace, resources, verbs, group, name)
         await self.create(*made)
         self._granted += made
+        rule = {"verbs": verbs, "apiGroups": [group], "resources": resources}
+        await self._until_granted(user, rule, namespace)
 
     async def bind(self, user: str, *roles: Raw) -> None:
         """Gives ClusterRoles that are written out elsewhere, until `revoke_all`."""
@@ -162,9 +166,12 @@ class Admin:
             self._granted += made
             await self._until_granted(user, role["rules"][0])
 
-    async def _until_granted(self, user: str, rule: Raw) -> None:
+    async def _until_granted(self, user: str, rule: Raw, namespace: str | None = None) -> None:
         """The server's authorizer hears of a new role a moment later."""
-        asked = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": rule["resources"][0]}
+        resource, _, sub = rule["resources"][0].partition("/")
+        asked = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": resource, "subresource": sub}
+        if namespace is not None:
+            asked["namespace"] = namespace
         review = {
             "apiVersion": REVIEWS.group_version,
             "kind": "SubjectAccessReview",

@@ -11,6 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from backends.docker.stats import usage_of
 from backends.domain import StackHealth
 from backends.feed import ManualClock
 from backends.lab.docker import DockerApi, device_ids
@@ -130,3 +131,15 @@ async def test_the_first_stack_holds_what_the_nodes_themselves_say(tmp_path: Pat
         finally:
             await site.close()
     assert [node.health for node in stack.nodes] == [StackHealth.READY] * 2
+
+
+async def test_the_use_of_a_container_is_told_once_a_second_and_of_a_stopped_one_nothing(tmp_path: Path) -> None:
+    async with docker_of_a_node(tmp_path) as (docker, api):
+        container, *_ = await docker.containers.list()
+        once = usage_of((await container.stats(stream=False))[0])
+        assert once.cpu_percent is not None
+        assert 0 < once.cpu_percent <= 100 * api.node.machine.cpu_count
+        assert once.cpus == api.node.machine.cpu_count
+        assert once.memory_bytes is not None
+        await container.stop()
+        assert usage_of((await container.stats(stream=False))[0]).at is None

@@ -212,6 +212,16 @@ async def test_one_lab_per_directory_and_a_killed_labs_socket_is_replaced(tmp_pa
         await control.command(spec.out, "list")
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/gpudeck-lab", "locked"])
+async def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "locked" / "lab.lock").mkdir(parents=True)
+    with pytest.raises(GpudeckError, match="no lab can be made in") as told:
+        async with Lab(LabSpec(tmp_path / place, nodes=1)):
+            pass
+    assert "--out" in told.value.hint
+
+
 async def test_serve_runs_until_it_is_cancelled(tmp_path: Path) -> None:
     ready: asyncio.Future[Lab] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(LabSpec(tmp_path / "lab", nodes=1), ready.set_result))

@@ -128,6 +128,27 @@ async def test_a_container_that_comes_and_one_that_fails_are_told(dockerd: Docke
             dockerd.run("rm", "-f", "late")
 
 
+async def test_what_a_container_uses_then_nothing_once_it_has_stopped(dockerd: Dockerd) -> None:
+    dockerd.container("busy", "--memory=64m", "--pids-limit=50", command="while :; do :; done")
+    source = LogSource("busy", node="dgx01")
+    try:
+        async with opened(dockerd.socket) as backend:
+            used = await first(backend.usage(source), lambda value: value.cpu_percent is not None)
+            assert used.cpu_percent is not None
+            assert 0 < used.cpu_percent <= 100.0 * (os.cpu_count() or 1) + 5
+            assert used.cpus == os.cpu_count()
+            assert used.memory_bytes is not None
+            assert 0 < used.memory_bytes < 64 << 20
+            assert (used.memory_limit_bytes, used.pids, used.pids_limit) == (64 << 20, 1, 50)
+            assert not used.memory_with_cache
+            assert used.received_bytes is None, "it has no network"
+            dockerd.run("kill", "busy")
+            stopped = await first(backend.usage(source))
+            assert (stopped.at, stopped.memory_bytes, stopped.pids) == (None, None, None)
+    finally:
+        dockerd.run("rm", "-f", "busy", check=False)
+
+
 async def test_logs_with_times_then_followed(dockerd: Dockerd) -> None:
     dockerd.container("talks", command="echo one; echo two; sleep 1; echo three; sleep 600")
     try:

@@ -117,6 +117,17 @@ async def test_a_cut_log_is_resumed_without_a_line_lost_or_told_twice(
         await api.close()
 
 
+async def test_a_log_is_taken_up_where_its_reader_left_it(kubelet: FakeKubelet, api: Api) -> None:
+    for name in ("main", "side"):
+        kubelet.log("talker", name).say(*(f"{name} {number}" for number in range(9)))
+    query = LogQuery(follow=False, tail_lines=2, resume=(("main", 1_764_060_005.75),))
+    source = LogSource("talker", "logs", ("main", "side"))
+    lines, problems, _ = await gathered(logs.tail(api, SystemClock(), source, query))
+    assert problems == []
+    assert [line.text for line in lines if line.container == "main"] == ["main 5", "main 6", "main 7", "main 8"]
+    assert [line.text for line in lines if line.container == "side"] == ["side 7", "side 8"]
+
+
 async def test_a_container_that_has_not_started_is_waited_for(
     kubelet: FakeKubelet, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

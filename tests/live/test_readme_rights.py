@@ -67,11 +67,22 @@ async def test_the_reading_role_reads_openshift_too(cluster: Admin, kube_server:
         openshift_objects.service_version(),
         openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
     )
+    gpus = {"nvidia.com/gpu": 1}
+    await cluster.create(
+        objects.pod("served", node=NODE, namespace="team-c", labels={"app": "served"}, gpus=gpus),
+        openshift_objects.service("served", "team-c", {"app": "served"}),
+        openshift_objects.route("served", "team-c", "served.apps.example.com"),
+    )
+    (refused,) = await cluster.create(openshift_objects.replica_set("llama-7d9", "team-a"))
+    await cluster.create(openshift_objects.failed_create(refused))
     backend = OpenShift.open(context(kube_server.kubeconfig("viewer")))
     assert await backend.probe() == "4.18.3"
-    stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster)
+    workloads = backend.workloads()
+    await until(workloads, lambda found: any(each.routes for each in found.items))
+    stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster and stack.refused)
+    await workloads.aclose()  # type: ignore[attr-defined]
     assert stack.not_permitted == ()
-    assert await backend.monitoring_url() == "https://thanos.apps.example.com"
+    assert stack.monitoring_url == "https://thanos.apps.example.com"
     await backend.close()
 
 

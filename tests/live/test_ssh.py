@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,34 +27,11 @@ from backends.contract import (
 )
 from backends.domain import NodeSpec, SshSpec
 from backends.nodes import bootstrap
-from backends.nodes.ssh import SshPool, SshTransport
-from tests.sshd import Sshd
+from backends.nodes.ssh import SshPool
+from backends.nodes.ssh_dial import Dialler
+from tests.sshd import Reach, Sshd, descendants
 
 pytestmark = [pytest.mark.real("sshd"), pytest.mark.xdist_group("sshd")]
-
-
-@pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[Sshd]:
-    server = Sshd(tmp_path / "sshd").start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def reach() -> AsyncIterator[Callable[..., SshTransport]]:
-    pools: list[SshPool] = []
-
-    def make(config: Path, node: NodeSpec | str = "node", timeout: float = 10.0) -> SshTransport:
-        pool = SshPool(SshSpec(config_file=config, connect_timeout_seconds=timeout))
-        pools.append(pool)
-        return pool.transport(NodeSpec(node) if isinstance(node, str) else node)
-
-    yield make
-    for pool in pools:
-        await pool.close()
-
-
-Reach = Callable[..., SshTransport]
 
 
 async def eventually(check: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
@@ -101,7 +80,7 @@ async def test_an_unknown_host_key_is_refused_with_its_fingerprint(sshd: Sshd, r
     with pytest.raises(HostKeyUnknown) as caught:
         await transport.open("true")
     assert sshd.fingerprint() in caught.value.message
-    assert "ssh node" in caught.value.hint
+    assert f"then: ssh -F {tmp_path / 'config'} node" in caught.value.hint
 
 
 async def test_a_changed_host_key_names_both_fingerprints(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
@@ -173,6 +152,49 @@ async def test_a_killed_sshd_is_noticed_and_reconnected(sshd: Sshd, reach: Reach
     assert done.stdout == b"back\n"
 
 
+async def test_a_stopped_sshd_is_noticed_by_the_keep_alive(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
+    transport = reach(sshd.write_config(tmp_path / "config", "node"), keepalive_seconds=0.2)
+    channel = await transport.open("cat")
+    assert sshd.pid is not None
+    stopped = [sshd.pid, *descendants(sshd.pid)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreachable, match="keepalive"):
+                await channel.readline(1000)
+        await channel.close()
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    done = await transport.run("echo back", timeout=10, limit=1000)
+    assert done.stdout == b"back\n"
+
+
+async def test_only_so_many_connections_are_being_made_at_a_time(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"node{number}" for number in range(6)]
+    config = sshd.write_config(tmp_path / "config", *names)
+    now, most, dial = 0, 0, Dialler.dial
+
+    async def counted(dialler: Dialler, *arguments: Any, **more: Any) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            return await dial(dialler, *arguments, **more)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(Dialler, "dial", counted)
+    pool = SshPool(SshSpec(config_file=config, parallel_connects=2), system=tmp_path)
+    transports = [pool.transport(NodeSpec(name)) for name in names]
+    done = await asyncio.gather(*(each.run("echo in", timeout=30, limit=100) for each in transports))
+    await pool.close()
+    assert ([each.stdout for each in done], most) == ([b"in\n"] * 6, 2)
+
+
 async def test_a_jump_host_of_the_ssh_configuration_is_used(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
     inner = Sshd(tmp_path / "inner").start()
     try:
@@ -188,6 +210,64 @@ async def test_a_jump_host_of_the_ssh_configuration_is_used(sshd: Sshd, reach: R
             await reach(config).open("true")
     finally:
         inner.stop()
+
+
+async def test_a_list_of_jump_hosts_is_gone_through_in_order(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
+    """The first is named by a URL, as ssh_config(5) allows; the second is behind it, whatever its own entry says."""
+    second, inner = Sshd(tmp_path / "second").start(), Sshd(tmp_path / "inner").start()
+    try:
+        known = "".join(server.known_hosts_line() for server in (sshd, second, inner))
+        jumps = f"  ProxyJump ssh://{getpass.getuser()}@127.0.0.1:{sshd.port},second\n"
+        config = inner.write_config(tmp_path / "config", "node", known_hosts=known, extra=jumps)
+        behind = second.write_config(
+            tmp_path / "behind", "second", known_hosts=known, extra="  ProxyJump nowhere.invalid\n"
+        )
+        first = sshd.write_config(tmp_path / "first", "127.0.0.1", known_hosts=known)
+        everything = config.read_text() + behind.read_text() + first.read_text()
+        config.write_text(everything)
+        done = await reach(config).run("echo in", timeout=10, limit=1000)
+        assert done.stdout == b"in\n"
+        # sshd.log of each says who connected: the second saw only the first, by a forwarded connection.
+        assert "Accepted publickey" in (second.directory / "sshd.log").read_text()
+        sshd.stop()
+        with pytest.raises(Unreachable):
+            await reach(config).open("true")
+    finally:
+        inner.stop()
+        second.stop()
+
+
+async def test_a_proxy_command_runs_in_a_shell_and_may_talk(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
+    config = sshd.write_config(tmp_path / "config", "node")
+    (tmp_path / "through.py").write_text(_THROUGH)
+    config.write_text(config.read_text() + f"  ProxyCommand {sys.executable} {tmp_path / 'through.py'} %h $((%p))\n")
+    done = await reach(config).run("echo in", timeout=10, limit=1000)
+    assert done.stdout == b"in\n"
+
+
+async def test_a_proxy_command_that_fails_is_named(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:
+    config = sshd.write_config(tmp_path / "config", "node")
+    config.write_text(config.read_text() + "  ProxyCommand /nonexistent/nc %h %p\n")
+    with pytest.raises(Unreachable, match=r"ProxyCommand of node ended .* /nonexistent/nc %h %p"):
+        await reach(config).open("true")
+
+
+_THROUGH = """
+import os, select, socket, sys
+
+there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    ready, _, _ = select.select([0, there], [], [])
+    print("hello", file=sys.stderr, flush=True)
+    for end in ready:
+        content = os.read(0, 65536) if end == 0 else there.recv(65536)
+        if not content:
+            sys.exit()
+        if end == 0:
+            there.sendall(content)
+        else:
+            os.write(1, content)
+"""
 
 
 async def test_a_jump_host_is_checked_as_strictly_as_the_node(sshd: Sshd, reach: Reach, tmp_path: Path) -> None:

@@ -83,6 +83,18 @@ def test_the_ssh_command_is_that_of_the_site() -> None:
     assert found.steps[0].target == "ssh -v -F '/etc/my site/ssh_config' n1 true"
 
 
+def test_the_ssh_command_of_an_address_with_a_port_is_one_that_ssh_takes() -> None:
+    spec = NodeSpec("n1", "admin@10.0.0.7:2222")
+    found = only(dataclasses.replace(view(reading=failed("unreachable")), spec=spec), "node-unreachable")
+    assert found.steps[0].target == "ssh -v ssh://admin@10.0.0.7:2222 true"
+
+
+def test_a_revoked_host_key_is_no_mere_unknown_one() -> None:
+    told = {code: findings(view(reading=failed(f"host-key-{code}"))) for code in ("unknown", "revoked")}
+    severities = {code: found[0].severity for code, found in told.items()}
+    assert severities == {"unknown": WARNING, "revoked": CRITICAL}
+
+
 def test_a_call_that_hangs_is_told_of_its_gpu_and_grows_grave() -> None:
     for seconds, severity in ((5.0, WARNING), (45.0, CRITICAL)):
         hanging = node(gpu(0), gpu(1), stall=Stall(1, "nvmlDeviceGetEccMode", seconds))

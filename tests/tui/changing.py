@@ -14,6 +14,7 @@ import backends.changes.desk
 from backends.changes.actor import Actor
 from backends.changes.change import BlastRadius, Change, Permission, Preview, ReplicasLeft, Target, Undetermined
 from backends.changes.journal import Journal
+from backends.changes.places import Places
 from backends.changes.step import KINDS, Reach, Step, Told, Verdict
 from tests.changes.steps import FileStep
 from tests.tui.fleets import NOW
@@ -133,9 +134,9 @@ def change_of(*steps: Step, **more: Any) -> Change:
     return Change(steps=tuple(steps), **values)
 
 
-def left_behind(state: Path, change: Change, *events: tuple[str, dict[str, Any]]) -> None:
+def left_behind(state: Path, change: Change, *events: tuple[str, dict[str, Any]], places: Places | None = None) -> None:
     """The journal of a console that is no more."""
-    journal = Journal.create(state / "changes", change, ACTOR, NOW - 600)
+    journal = Journal.create(state / "changes", change, ACTOR, NOW - 600, places)
     for event, values in events:
         journal.write(event, NOW - 590, **values)
     journal.close()

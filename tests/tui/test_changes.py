@@ -20,7 +20,7 @@ from textual.widgets import Input
 from backends.changes.change import BlastRadius, Target
 from backends.changes.lock import Owner, SiteLock, lock_path
 from backends.changes.report import listed
-from backends.domain import Fleet
+from backends.domain import Fleet, Identity
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
@@ -475,6 +475,21 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await console.until(lambda: "it can be done" in console.text, "the look before it")
         await console.press("tab", "enter")
         await ended(console, state, "done")
+
+
+async def test_what_was_left_on_another_machine_of_that_name_is_marked_and_only_given_up(
+    state: Path, tmp_path: Path
+) -> None:
+    there = {"node dgx01": Identity("root@10.9.9.9")}
+    left_behind(state, change_of(ToldStep(str(tmp_path / "a"))), ("applying", {"step": 0}), places=there)
+    async with changing(state, (140, 40)) as console:
+        await console.press("C")
+        await console.until(lambda: "elsewhere:" in console.text, "the list")
+        assert "not brought to an end" not in console.text
+        assert console.notices == []
+        await console.until(lambda: "it was made elsewhere: node dgx01 was root@10.9.9.9" in console.text, "why")
+        assert "abandon: closes it" in console.text
+        assert "undo: takes back" not in console.text
 
 
 async def test_a_finding_of_what_was_left_leads_to_that_change(state: Path, tmp_path: Path) -> None:

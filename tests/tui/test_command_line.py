@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from rich.cells import cell_len
-from textual.command import CommandInput, CommandList, CommandPalette
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from screens.fleet import FleetScreen
 from screens.help import HelpScreen
 from screens.node import NodeScreen
+from screens.palette import PaletteScreen
 from tests.tui.consoles import Opened, build_on, grid, node_names, opened, to_node
 from tests.tui.fleets import fleet
 from tui.chrome.command_line import CommandLine
@@ -163,19 +163,10 @@ async def test_the_filter_is_refused_in_words_where_there_is_no_list() -> None:
 
 
 async def pick(console: Opened, words: str) -> None:
-    await console.press("ctrl+p")
-    await console.until(lambda: isinstance(console.screen, CommandPalette), "the palette")
-    console.screen.query_one(CommandInput).value = words
-    found = console.screen.query_one(CommandList)
-    await console.until(lambda: _first_hit(found).startswith(words), f"{words} among the hits")
+    await console.press("ctrl+p", *[{" ": "space", ":": "colon"}.get(each, each) for each in words])
+    assert str(console.screen.query_one(OptionList).options[0].prompt).startswith(words)
     await console.press("enter")
-    await console.until(lambda: not isinstance(console.screen, CommandPalette), "the palette to close")
-
-
-def _first_hit(found: CommandList) -> str:
-    if not found.option_count or found.highlighted != 0:
-        return ""
-    return str(cast(Any, found.get_option_at_index(0)).hit.text)
+    await console.until(lambda: not isinstance(console.screen, PaletteScreen), "the palette to close")
 
 
 async def test_the_palette_runs_an_action_of_the_application() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.domain import ClusterRelease, Component, Stack, StackHealth, StackNode
+from backends.domain import ClusterRelease, Component, SccClause, SccRefusal, Stack, StackHealth, StackNode
 from screens.stack_rows import blocker_text, summary
 from screens.stack_sheet import node_sections, site_sections
 from tests.tui.consoles import opened
@@ -75,6 +75,23 @@ def test_who_waits_for_an_approval_is_told_in_full() -> None:
     (said,) = operators.lines
     assert isinstance(said, Prose), "folded, not cut"
     assert said.text.endswith("waits for somebody to approve install-2631")
+
+
+def test_a_route_that_is_not_served_is_no_place_for_metrics() -> None:
+    value = Stack("openshift", monitoring_problem="route openshift-monitoring/thanos-querier: not admitted: taken")
+    (cluster,) = [each for each in site_sections(value) if each.lines]
+    said = cluster.lines[-1]
+    assert isinstance(said, Prose)
+    assert said.text == "metrics n/a: route openshift-monitoring/thanos-querier: not admitted: taken"
+
+
+def test_whom_sccs_refuse_is_told_in_full() -> None:
+    clause = SccClause("Privileged containers are not allowed", "restricted-v2", ".containers[0].privileged")
+    refused = SccRefusal("Job", "team-a", "train", (clause,))
+    (section,) = [each for each in site_sections(Stack("openshift", refused=(refused,))) if each.lines]
+    (said,) = section.lines
+    assert isinstance(said, Prose)
+    assert (section.title, said.text) == ("REFUSED BY SCCS", f"Job team-a/train: {clause.words}")
 
 
 async def test_another_node_is_shown_from_its_top() -> None:

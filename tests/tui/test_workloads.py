@@ -8,14 +8,26 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from backends.domain import Fleet, Gpu, GpuProcess, GpuRequest, Hit, NotPermitted, Permission, Problem, Unread, clean
+from backends.domain import (
+    Fleet,
+    Gpu,
+    GpuProcess,
+    GpuRequest,
+    Hit,
+    NotPermitted,
+    Permission,
+    Problem,
+    Route,
+    Unread,
+    clean,
+)
 from backends.ownership import Ownership
 from screens.cells import CELL_INDEX
 from screens.finding_fields import FINDING_FIELDS
 from screens.node import NodeScreen
 from screens.triage_evidence import hit_text
 from screens.triage_rows import hits_text, subject_of
-from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, missing, node_cell, process_cells
+from screens.workloads import HOST, STRANGE, UNKNOWN, gpu_cell, label, missing, node_cell, process_cells, routes
 from tests.tui.consoles import Opened, build, grid, opened, settled, spec_of, to_node
 from tests.tui.findings import LOST
 from tests.tui.fleets import GIB, HOSTILE, NOW, h100, reading
@@ -27,6 +39,11 @@ from tui.widgets.filter import parse
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.line import StyledLine
 
+ROUTES = (
+    Route("team-search", "llama", "llama.example.com", termination="edge", admitted=True),
+    Route("team-search", "old", "old.example.com", admitted=False, refusal="HostAlreadyClaimed: taken"),
+    Route("team-search", "third", "third.example.com", admitted=True),
+)
 DENIED = NotPermitted("pods of the cluster", Permission("list", "pods"))
 
 
@@ -276,6 +293,29 @@ async def test_the_values_page_names_the_workload_under_each_process() -> None:
         await told(on)
         assert "team-search/tokenizer" in on.text
         assert "Deployment llama-70b" in on.text
+
+
+async def test_the_routes_of_the_selected_process_are_a_line_of_their_own_and_below_it_among_the_values() -> None:
+    served = owned(replace(pod("llama-0"), routes=ROUTES), pod("tokenizer", owner=None, gpus=()))
+    async with opened(console(), (120, 100)) as on:
+        await to_node(on)
+        await told(on, served)
+        assert "https://llama.example.com (edge)" in on.text
+        await on.press("p")
+        line = on.screen.query_one("#processes-routes", StyledLine)
+        assert line.display
+        assert line.text.startswith("https://llama.example.com (edge)  http://old.example.com not admitted: HostAlr")
+        await on.press("tab", "down")
+        await on.until(lambda: not line.display, "no line for a process without a route")
+
+
+def test_routes_that_lead_nowhere_warn_and_many_are_counted() -> None:
+    cells = [(cell.text, cell.style) for cell in routes(replace(pod("llama-1"), routes=ROUTES))]
+    assert cells == [
+        ("https://llama.example.com (edge)", "accent"),
+        ("http://old.example.com not admitted: HostAlreadyClaimed: taken", "warn"),
+        ("and 1 more route", "dim"),
+    ]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -179,6 +179,15 @@ def test_a_site_of_a_platform_alone_is_unreachable_when_the_platform_is() -> Non
     assert exit_code(document(site, nobody, Triage(), NOW, parts())) == 0
 
 
+def test_a_node_that_was_never_read_has_the_keys_of_the_others() -> None:
+    document = json.loads(json.dumps(snapshot(SiteSpec("bare"), FLEET, (), NOW), allow_nan=False))
+    read, unread = document["nodes"]
+    assert list(unread) == list(read)
+    assert list(unread["host"]) == list(read["host"])
+    assert (unread["name"], unread["reachable"], unread["gpus"]) == ("n2", False, [])
+    assert [unread[key] for key in ("transport", "driver", "cuda", "topology", "age_seconds")] == [None] * 5
+
+
 def test_a_snapshot_has_the_stack_the_workloads_and_whose_each_process_is() -> None:
     inside = GpuProcess(7, "compute", "root", "python", container_id=container_id("llama-0"))
     fleet = Fleet((live(node(gpu(processes=(inside, GpuProcess(8, "compute", "jane", "top"))))),))

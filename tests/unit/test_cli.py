@@ -29,6 +29,14 @@ def test_the_version_from_any_directory() -> None:
     assert done.stdout.startswith("gpudeck 0.")
 
 
+def test_as_many_files_may_be_open_as_the_user_may_have() -> None:
+    tell = "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    code = f"import resource, tui.cli as cli; cli.main(['completion', 'bash']); {tell}"
+    script = f'ulimit -S -n 256; ulimit -H -n 2000; exec "$0" -c "{code}"'
+    done = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "(2000, 2000)", done.stderr
+
+
 def test_scenarios_are_listed() -> None:
     asked = ("--scenario", "list")
     for arguments, platform in (

@@ -13,6 +13,7 @@ from backends.contract import ConfigError
 from backends.domain import ChangeSpec, KubernetesSpec
 from backends.hosts import MOST_NAMES, concrete_hosts, expand_range, matching
 from tui.config import Settings, load
+from tui.paths import config_file
 
 FULL = """\
 theme = "light"
@@ -35,6 +36,7 @@ parallel_connects = 8
 change_limit = 12
 write_window_max_minutes = 20
 write_window_reason = false
+changes_directory = "/var/lib/gpudeck"
 
 [site.spare]
 nodes = ["local"]
@@ -67,9 +69,20 @@ def test_everything_that_may_be_set(tmp_path: Path) -> None:
     ]
     assert (prod.platform, prod.fast_seconds, prod.slow_seconds) == ("kubernetes", 2.0, 20.5)
     assert (prod.ssh.connect_timeout_seconds, prod.ssh.parallel_connects) == (5.0, 8)
-    assert prod.changes == ChangeSpec(limit=12, window_max_minutes=20, require_reason=False)
+    shared = Path("/var/lib/gpudeck")
+    assert prod.changes == ChangeSpec(limit=12, window_max_minutes=20, require_reason=False, directory=shared)
     assert spare.changes == ChangeSpec(limit=None, window_max_minutes=60, require_reason=True)
     assert (len(spare.nodes), spare.demo, spare.platform) == (1, True, None)
+
+
+def test_a_site_tells_which_file_must_be_named_to_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "gpudeck").mkdir()
+    for path, named in ((config_file(), None), (tmp_path / "other.toml", tmp_path / "other.toml")):
+        path.write_text(FULL)
+        assert {site.config_file for site in load(path).sites} == {named}
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("other.toml")).sites[0].config_file == tmp_path / "other.toml"
 
 
 def test_sites_by_name(tmp_path: Path) -> None:
@@ -116,6 +129,8 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nssh_config = 'nowhere'\n", 2, "there is no SSH configuration", ""),
         ("[site.a]\nnodes = ['n[3-1]']\n", 2, "runs backwards", ""),
         ("[site.a]\nnodes = ['n1', 'n[1-2]']\n", 2, "names n1 twice: in 'n1' and in 'n[1-2]'", ""),
+        ("[site.a]\nnodes = ['::1']\n", 2, "'::1' is an address", '{ name = "node1", address = "::1" }'),
+        ("[site.a]\nnodes = ['[::1]:22']\n", 2, "is an address", '{ name = "node1", address = "[::1]:22" }'),
         ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
         ("[keys]\na = 5\n", 2, "must be text", ""),
         ("site = 5\n", 1, "must be a table", ""),
@@ -148,6 +163,7 @@ anything = 5
 
 def test_broken_toml_and_unreadable_files(tmp_path: Path) -> None:
     assert "line 2" in error_of(tmp_path, "a = 1\nb = \n").message
+    assert "nested too deeply" in error_of(tmp_path, f"a = {'[' * 3000}{']' * 3000}\n").message
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "missing.toml")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")

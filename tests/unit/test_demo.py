@@ -17,7 +17,7 @@ def test_a_demo_keeps_its_state_apart_and_leaves_none(monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     kept: list[Path] = []
 
-    def opened(_arguments: argparse.Namespace, settings: Settings) -> int:
+    def opened(_arguments: argparse.Namespace, settings: Settings, _ending: object) -> int:
         assert settings.sites[0].demo
         (state_dir() / "acknowledgements.json").write_text("{}")
         kept.append(state_dir())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from backends.contract import GpudeckError, SiteContext, Unreachable
+from backends.contract import Gone, GpudeckError, NotAllowed, SiteContext, Unreachable
 from backends.docker import DockerBackend
 from backends.docker.engine import Engine
 from backends.docker.listing import CONTAINERS_LIMIT
@@ -199,6 +199,37 @@ async def test_what_an_engine_refuses_is_told_in_its_own_words() -> None:
         with pytest.raises(GpudeckError) as caught:
             await asked.info()
         assert caught.value.message == "the container engine of dgx01: No such container: absent"
+    finally:
+        await asked.close()
+        listening.close()
+        await server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (501, "configured logging driver does not support reading", GpudeckError),
+        (404, "No such container: job", Gone),
+        (403, "authorization denied by plugin", NotAllowed),
+        (500, "", GpudeckError),
+    ],
+)
+async def test_a_log_that_an_engine_refuses_is_told_in_its_own_words(status: int, said: str, kind: type) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/logs"):
+            return web.json_response({"message": said}, status=status)
+        return web.json_response({"Id": "0" * 64, "Config": {}, "ApiVersion": "1.51"})
+
+    server = web.Server(answer)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    asked = Engine("dgx01", lambda: asyncio.sleep(0, f"tcp://127.0.0.1:{port}"))
+    try:
+        with pytest.raises(GpudeckError) as caught:
+            await anext(asked.log("job", {}))
+        assert type(caught.value) is kind
+        assert caught.value.message.startswith("the container engine of dgx01")
+        assert caught.value.message.endswith(f": {said or f'status {status}'}")
     finally:
         await asked.close()
         listening.close()

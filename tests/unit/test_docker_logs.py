@@ -77,3 +77,9 @@ async def test_a_container_that_went_away_ends_the_log_with_the_reason() -> None
     gone: Any = GpudeckError("the container engine of dgx01: No such container: c", "")
     with pytest.raises(GpudeckError, match="No such container"):
         await read(ScriptedEngine(([1], CUT), ([], gone)), LogQuery())
+
+
+async def test_a_log_is_taken_up_where_its_reader_left_it() -> None:
+    engine = ScriptedEngine(([4], None))
+    await read(engine, LogQuery(tail_lines=100, since_seconds=60, resume=(("other", 5.0), ("c", 1_795_595_463.25))))
+    assert engine.asked == [{"follow": "1", "tail": "all", "since": "1795595463"}]

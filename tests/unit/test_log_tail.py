@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends.contract import Backend, GpudeckError, NotAllowed
-from backends.domain import LogBatch, LogQuery
+from backends.domain import LogBatch, LogLine, LogQuery
 from backends.feed import ManualClock
 from backends.logs import LogTail, TailState
 from tests.scripted_logs import SOURCE, Scripted, batch
@@ -118,7 +118,54 @@ async def test_after_a_pause_it_goes_on_where_it_was() -> None:
     watched.backend.says.put_nowait(batch("one", "two", "three", at=990.0))
     await watched.until(TailState.FOLLOWING, 3)
     assert watched.texts == ["one", "two", "three"]
-    assert watched.backend.asked[1][1] == LogQuery(tail_lines=None, since_seconds=110)
+    assert watched.backend.asked[1][1] == LogQuery(resume=(("main", 991.0),))
+    await watched.tail.close()
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 30.0, 3600.0])
+async def test_a_node_s_clock_that_is_off_loses_no_line_of_a_pause(ahead: float) -> None:
+    watched = Watched(LogQuery(since_seconds=60))
+    watched.tail.start()
+    last = watched.clock.now() + ahead
+    watched.backend.says.put_nowait(batch("one", at=last))
+    await watched.until(TailState.FOLLOWING, 1)
+    await watched.tail.pause()
+    await watched.clock.advance(40.0)
+    watched.tail.start()
+    watched.backend.says.put_nowait(batch("two", "three", at=last + 5))
+    await watched.until(TailState.FOLLOWING, 3)
+    assert watched.texts == ["one", "two", "three"]
+    assert watched.backend.asked[1][1].resume == (("main", last),)
+    await watched.tail.close()
+
+
+async def test_each_container_of_a_pod_goes_on_where_it_was_itself() -> None:
+    watched = Watched()
+    watched.tail.start()
+    quiet, busy = LogLine("a", "quiet", 900.0), LogLine("b", "busy", 990.0)
+    watched.backend.says.put_nowait(LogBatch((quiet, busy)))
+    await watched.until(TailState.FOLLOWING, 2)
+    await watched.tail.pause()
+    watched.tail.start()
+    watched.backend.says.put_nowait(LogBatch((quiet, LogLine("c", "quiet", 950.0), busy, LogLine("d", "new", 800.0))))
+    await watched.until(TailState.FOLLOWING, 4)
+    assert watched.texts == ["a", "b", "c", "d"]
+    assert watched.backend.asked[1][1].resume == (("busy", 990.0), ("quiet", 900.0))
+    await watched.tail.close()
+
+
+async def test_lines_of_one_moment_are_neither_lost_nor_told_twice() -> None:
+    watched = Watched()
+    watched.tail.start()
+    told = tuple(LogLine(text, "main", 990.5) for text in ("one", "two"))
+    watched.backend.says.put_nowait(LogBatch(told))
+    await watched.until(TailState.FOLLOWING, 2)
+    await watched.tail.pause()
+    watched.tail.start()
+    earlier, later = LogLine("before", "main", 990.25), LogLine("three", "main", 990.5)
+    watched.backend.says.put_nowait(LogBatch((earlier, *told, later)))
+    await watched.until(TailState.FOLLOWING, 3)
+    assert watched.texts == ["one", "two", "three"]
     await watched.tail.close()
 
 

@@ -39,23 +39,24 @@ def changes(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from backends.changes import report
 
-    directory = _directory()
-    found, unreadable = report.listed(directory, arguments.site, time.time(), platform.node())
+    directories = _directories(arguments)
+    found, unreadable = report.listed_of(directories[0], directories[1:], arguments.site, time.time(), platform.node())
     if arguments.json:
-        _print_json(report.document(found, unreadable, directory, time.time()))
+        _print_json(report.document(found, unreadable, directories, time.time()))
     else:
-        print("\n".join(report.list_lines(found, unreadable, [_moment(each) for each in found])))
+        moments = [_moment(each) for each in found]
+        print("\n".join(report.list_lines(found, unreadable, moments, _config_file(arguments))))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from backends.changes import report
 
-    listed = _listed(arguments.id)
+    listed = _listed(arguments, arguments.id)
     if arguments.json:
         _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
     else:
-        print("\n".join(report.change_lines(listed, _moment(listed))))
+        print("\n".join(report.change_lines(listed, _moment(listed), _config_file(arguments))))
     return 0
 
 
@@ -65,8 +66,8 @@ def _again(arguments: argparse.Namespace) -> int:
     from backends.changes.record import Status
 
     what = arguments.changes_command
-    listed = _listed(arguments.id)
-    spec = site_named(arguments, listed.record.site)
+    listed = _listed(arguments, arguments.id)
+    spec = _site_of(arguments, listed.record)
     if what not in listed.offers:
         offers = ", ".join(listed.offers) or "nothing"
         raise ChangeRefused(f"{listed.record.id} is {listed.status}: {what} is not possible", f"possible: {offers}")
@@ -82,9 +83,10 @@ def _again(arguments: argparse.Namespace) -> int:
 
 
 def _abandon(arguments: argparse.Namespace) -> int:
-    listed = _listed(arguments.id)
-    spec = site_named(arguments, listed.record.site)
-    if not arguments.reason:
+    listed = _listed(arguments, arguments.id)
+    spec = _site_of(arguments, listed.record)
+    reason = arguments.reason or _asked(f"Why is {listed.record.title!r} abandoned? ")
+    if not reason:
         raise ConfigError("why is it abandoned? Give --reason TEXT", "it goes into the journal and the audit log")
     if arguments.dry_run:
         print(f"would abandon {listed.record.id}: {listed.record.summary}")
@@ -93,7 +95,7 @@ def _abandon(arguments: argparse.Namespace) -> int:
 
     async def abandon() -> ChangeRecord:
         async with _desk(arguments, spec) as (_, desk):
-            return await desk.abandon(listed.record.id, arguments.reason)
+            return await desk.abandon(listed.record.id, reason)
 
     return _tell(arguments, asyncio.run(abandon()), "abandoned")
 
@@ -133,6 +135,8 @@ async def change_site(
         if found.obstacles:
             await desk.refuse(change, found)
         _need_name(arguments, found.typed_name(change))
+        for doubt in found.doubts:
+            _print_error(f"warning: {doubt}")
         await desk.open_window(desk.window.most_minutes, change.reason)
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())
@@ -193,12 +197,25 @@ class _Progress:
 def _tell(arguments: argparse.Namespace, record: ChangeRecord, wanted: str) -> int:
     from backends.changes import report
 
-    listed = _listed(record.id)
+    listed = _listed(arguments, record.id)
     if arguments.json:
         _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
     else:
-        print("\n".join(report.change_lines(listed, _moment(listed))))
+        print("\n".join(report.change_lines(listed, _moment(listed), _config_file(arguments))))
     return 0 if str(record.status) == wanted else 1
+
+
+def _asked(question: str) -> str:
+    """What is typed on the terminal; empty without one."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return ""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
+def _config_file(arguments: argparse.Namespace) -> Path | None:
+    """What command lines have to name, as this one did; None: nothing."""
+    return None if arguments.config is None else arguments.config.absolute()
 
 
 def _need_yes(arguments: argparse.Namespace) -> None:
@@ -217,22 +234,55 @@ def _need_name(arguments: argparse.Namespace, wanted: str | None) -> None:
     )
 
 
-def _directory() -> Path:
-    """Where the journals are; it need not be there."""
+def _directories(arguments: argparse.Namespace) -> list[Path]:
+    """Where the journals are, which need not be there: this login's own, and those that its sites share with a group.
+
+    Settings that cannot be read are told, and keep nobody from his own changes.
+    """
     from backends.changes.desk import changes_directory
+    from tui.config import load
     from tui.paths import state_path
 
-    return changes_directory(state_path())
+    path = cli.settings_path(arguments)
+    sites: tuple[SiteSpec, ...] = ()
+    try:
+        sites = () if path is None else load(path).sites
+    except ConfigError as error:
+        _print_error(f"gpudeck: changes that are shared with others are not looked at: {error.message}")
+    shared = [each.changes.directory for each in sites if each.changes.directory is not None]
+    return list(dict.fromkeys((changes_directory(state_path()), *shared)))
 
 
-def _listed(change_id: str) -> Listed:
+def _listed(arguments: argparse.Namespace, change_id: str) -> Listed:
     from backends.changes.journal import path_of, read
     from backends.changes.lock import lock_path, look
     from backends.changes.report import Listed
 
-    directory = _directory()
+    own, *shared = _directories(arguments)
+    directory = next((each for each in shared if _is_there(path_of(each, change_id))), own)
     record = read(path_of(directory, change_id))
     return Listed(record, look(lock_path(directory, record.site), time.time(), platform.node()))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the directory is closed to this login
+        return False
+
+
+def _site_of(arguments: argparse.Namespace, record: ChangeRecord) -> SiteSpec:
+    """The site of a former change. Raises ChangeRefused for one of before its changes were shared."""
+    from backends.changes.desk import changes_directory
+    from backends.changes.journal import path_of
+    from tui.paths import state_path
+
+    spec = site_named(arguments, record.site)
+    directory = changes_directory(state_path(), spec)
+    if not _is_there(path_of(directory, record.id)):
+        said = f"{record.id} is not in {directory}, where {spec.name} keeps its changes"
+        raise ChangeRefused(said, "end it with a configuration that has the changes_directory of when it was made")
+    return spec
 
 
 def site_named(arguments: argparse.Namespace, name: str | None) -> SiteSpec:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from backends.contract import ConfigError, GpudeckError
 from tui import cli
+from tui.commands.ending import Ending
 
 if TYPE_CHECKING:
     from tui.config import Settings
@@ -32,7 +33,8 @@ def console(arguments: argparse.Namespace) -> int:
     settings = Settings() if path is None else load(path)
     if arguments.config is not None or arguments.site is not None or settings.sites:
         settings.site(arguments.site)
-    return _open(arguments, settings)
+    with Ending() as ending:
+        return _open(arguments, settings, ending)
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -50,10 +52,10 @@ def demo(arguments: argparse.Namespace) -> int:
         options += ["--scenario", name]
     if arguments.platform is not None:
         options += ["--platform", arguments.platform]
-    with _lab(options) as site_file:
+    with Ending() as ending, _lab(options) as site_file:
         # What a demo acknowledges and changes is of its own site, and goes with it.
         os.environ["XDG_STATE_HOME"] = str(site_file.parent / "state")
-        return _open(arguments, load(site_file))
+        return _open(arguments, load(site_file), ending)
 
 
 @contextlib.contextmanager
@@ -117,7 +119,7 @@ def prepare() -> None:
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
 
 
-def _open(arguments: argparse.Namespace, settings: Settings) -> int:
+def _open(arguments: argparse.Namespace, settings: Settings, ending: Ending) -> int:
     prepare()
     from tui.app import Console
 
@@ -129,5 +131,5 @@ def _open(arguments: argparse.Namespace, settings: Settings) -> int:
         theme=arguments.theme,
         ascii_only=arguments.ascii,
     )
-    app.run()
-    return app.return_code or 0
+    ending.run(lambda code: app.exit(return_code=code), app.run)
+    return ending.exit_code or app.return_code or 0

@@ -13,7 +13,7 @@ from backends.feed import Clock
 from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode, digest
 from backends.lab.jobs import TEAMS, Job, jobs, take_off
-from backends.lab.kube import objects, openshift, workloads
+from backends.lab.kube import objects, openshift, scc, workloads
 from backends.lab.kube.controllers import MIG_FAILURE_LOG, UPGRADE_STEPS, Effects, NodeControllers, Turn, layouts
 from backends.lab.kube.kinds import KUBERNETES, OPENSHIFT
 from backends.lab.kube.logs import Container, LogBook
@@ -123,6 +123,7 @@ class Cluster:
         self._tick_daemonsets()
         self._tick_policy()
         self._tick_jobs(now)
+        scc.retry(self.store, now)
 
     def _tick_node(self, name: str, now: float) -> None:
         pods = self._pods[name]
@@ -258,7 +259,8 @@ class Cluster:
             job = wanted[key]
             self._jobs[key] = job
             beside = (("deployments", workloads.deployment(job)), ("poddisruptionbudgets", workloads.budget(job)))
-            for plural, each in (workloads.owner(job), *beside):
+            way_in = openshift.served(job) if self.platform == "openshift" else ()
+            for plural, each in (workloads.owner(job), *beside, *way_in):
                 if each is not None and self.store.find(KINDS[plural], job.namespace, each["metadata"]["name"]) is None:
                     self.store.create(KINDS[plural], each)
             self.store.create(KINDS["pods"], workloads.pod(job))

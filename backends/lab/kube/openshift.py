@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from backends.lab.jobs import TEAMS
+from backends.lab.jobs import TEAMS, Job
 from backends.lab.kube.objects import namespace
+from backends.lab.kube.workloads import service
 
 Object = dict[str, Any]
 CHANNEL, CSV, PREVIOUS_CSV = "v26.3", "gpu-operator-certified.v26.3.1", "gpu-operator-certified.v26.3.0"
@@ -97,6 +98,13 @@ def project(name: str, display: str) -> Object:
         "metadata": {"name": name, "annotations": {"openshift.io/display-name": display}},
         "status": {"phase": "Active"},
     }
+
+
+def served(job: Job) -> Iterator[tuple[str, Object]]:
+    """Plural and object of the way in from outside; a training job has none."""
+    if not job.training:
+        yield "services", service(job)
+        yield "routes", route(job.owner, job.namespace, f"{job.owner}-{job.namespace}.apps.lab.example", job.owner)
 
 
 def route(name: str, space: str, host: str, service: str) -> Object:

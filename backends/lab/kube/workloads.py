@@ -50,6 +50,15 @@ def deployment(job: Job) -> Object | None:
     }
 
 
+def service(job: Job) -> Object:
+    """In front of the pods of a job that serves."""
+    return {
+        "metadata": {"name": job.owner, "namespace": job.namespace},
+        "spec": {"selector": {"app": job.owner}, "ports": [{"name": "http", "port": 8000}]},
+        "status": {},
+    }
+
+
 BUDGETS: dict[str, tuple[str, int]] = {
     "triton-search": ("minAvailable", 1),
     "vllm-mistral-large": ("maxUnavailable", 0),

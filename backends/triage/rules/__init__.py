@@ -29,6 +29,7 @@ from backends.triage.rules import (
     platform,
     recovery,
     release,
+    scc,
     stack,
     stack_changes,
     unfinished,
@@ -168,6 +169,8 @@ RULES: tuple[Rule, ...] = (
          about_platform="stack", site_subjects=platform.operator_subjects),
     Rule("cluster-release", "OpenShift's release", (_C, _W), nothing, judge_site=release.release, about_values=False,
          about_platform="stack", site_subjects=release.subjects, raise_seconds=15.0),
+    Rule("scc-refused", "pods refused by OpenShift's SCCs", (_C, _W, _I), nothing, judge_site=scc.refused,
+         about_values=False, about_platform="stack", site_subjects=scc.subjects, raise_seconds=10.0),
     *(
         Rule(allocation.KINDS[kind].rule, title, severities, nothing, judge_site=allocation.judge(kind), timed=True,
              about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, first_seconds=4.0,

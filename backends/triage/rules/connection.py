@@ -71,6 +71,11 @@ TROUBLES: dict[str, Trouble] = {
         "{count} of {total} nodes offer other host keys than known_hosts holds",
         "likely the node was installed anew; an attacker in between looks the same", "",
     ),
+    "host-key-revoked": Trouble(
+        _ACCESS, Severity.CRITICAL, "shows a host key that is revoked",
+        "{count} of {total} nodes show host keys that are revoked",
+        "likely the node still has a key that was given up; an attacker who holds it looks the same", "",
+    ),
     "no-driver": Trouble(
         _UNREADABLE, Severity.CRITICAL, "has no working NVIDIA driver",
         "{count} of {total} nodes have no working NVIDIA driver",

@@ -24,7 +24,7 @@ from backends.triage.rule import GPUDECK, finding
 from backends.triage.state import SiteState
 from backends.triage.words import listed
 
-ACCESS_CODES = frozenset({"auth-refused", "not-permitted", "host-key-unknown", "host-key-changed"})
+ACCESS_CODES = frozenset({"auth-refused", "not-permitted", "host-key-unknown", "host-key-changed", "host-key-revoked"})
 """Codes of a `Problem` that are about who asks, not about whether anybody answers."""
 OWN_CODES = frozenset({"error", "backend-missing", "config"})
 """Nothing of the platform's: the backend is not installed, or cannot do this."""

@@ -21,7 +21,7 @@ from backends.domain import (
     Workload,
     plural,
 )
-from backends.triage import hits, steps
+from backends.triage import hits, refusals, steps
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
 from backends.triage.words import listed
@@ -149,6 +149,20 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
     operand = blocker.state
     starting = operand.phase is OperandPhase.STARTING
     severity = Severity.CRITICAL if operand.operand in GRAVE else Severity.WARNING
+    refusal = refusals.of_operand(state.stack, operand)
+    if refusal is not None:
+        return finding(
+            f"operand-{operand.operand}",
+            severity,
+            subject,
+            f"{blocker.title} has no pod, SCCs refuse it: {refusal.why}",
+            min(refusal.since or state.now, state.now),
+            evidence=refusals.evidence(refusal),
+            cause=refusals.cause(refusal),
+            hits=_touched(holders(state, node), operand.operand),
+            steps=[steps.open_stack(), *refusals.next_steps(refusal)],
+            source=refusals.SOURCE,
+        )
     cause = next((each for each in CAUSES if _says(blocker, each.words)), None)
     return finding(
         f"operand-{operand.operand}",

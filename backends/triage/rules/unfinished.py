@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
-from backends.domain import Evidence, Finding, NextStep, Severity, Subject, UnfinishedChange
+from backends.domain import Evidence, Finding, NextStep, Severity, Subject, UnfinishedChange, ending_command
 from backends.triage import steps
 from backends.triage.rule import finding
 from backends.triage.state import NodeView, SiteState
@@ -58,7 +57,7 @@ def left_open(state: SiteState) -> Iterator[Finding]:
             steps=[
                 NextStep("screen", "look at the change and what can be done", f"{SCREEN}/{change.id}"),
                 *(
-                    steps.command(WORDS[offer], f"gpudeck changes {offer} {shlex.quote(change.id)}")
+                    steps.command(WORDS[offer], ending_command(offer, change.id, state.site.config_file))
                     for offer in ("undo", "resume", "abandon")
                     if offer in change.offers
                 ),

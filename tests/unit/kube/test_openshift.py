@@ -8,21 +8,26 @@ from typing import Any
 import pytest
 
 from backends import stack_report
-from backends.domain import ClusterRelease, OlmOperator, SiteSpec, Stack, StackEvent, StackHealth
+from backends.domain import (
+    ClusterRelease,
+    OlmOperator,
+    Owner,
+    SccClause,
+    SccRefusal,
+    SiteSpec,
+    Stack,
+    StackHealth,
+)
 from backends.openshift.objects import (
-    SCC_WORDS,
     install_plan_of,
     operator_version,
     operators_of,
     release_of,
-    route_of,
-    scc_notes,
     service_version_of,
     subscription_of,
 )
 from tests.kube import objects as kube
 from tests.kube import openshift_objects as openshift
-from tests.unit.kube.test_waterfall import stack_of
 
 
 def operators(*raw: dict[str, Any]) -> tuple[OlmOperator, ...]:
@@ -130,6 +135,19 @@ def test_the_report_names_the_release_what_it_fails_at_and_where_metrics_are() -
         "  cluster: failing, upgrading to 4.20.5: Cluster operator etcd is degraded",
         "  metrics: https://thanos.example.com",
     ]
+    unserved = dataclasses.replace(stack, monitoring_url=None, monitoring_problem="route a/b: not admitted: why")
+    lines = stack_report.render(SiteSpec("prod"), unserved, kube.NOW).splitlines()
+    assert "  metrics: n/a, route a/b: not admitted: why" in lines
+
+
+def test_the_report_names_whom_sccs_refuse_and_why() -> None:
+    clause = SccClause("Privileged containers are not allowed", "restricted-v2", ".containers[0].privileged")
+    refused = SccRefusal("ReplicaSet", "team-a", "llama-7d9", (clause,), owner=Owner("Deployment", "llama"))
+    stack = Stack("openshift", "v1.33.4", refused=(refused,))
+    lines = stack_report.render(SiteSpec("prod", platform="openshift"), stack, kube.NOW).splitlines()
+    assert lines[1:] == [f"  Deployment team-a/llama: SCCs refuse its pods: {clause.words}"]
+    (told,) = stack_report.document(SiteSpec("prod"), stack, kube.NOW)["refused"]
+    assert (told["owner"]["name"], told["clauses"][0]["scc"], told["gpus"]) == ("llama", "restricted-v2", None)
 
 
 @pytest.mark.parametrize(
@@ -140,26 +158,3 @@ def test_the_operator_s_version_is_in_the_name_of_its_csv(csv: str | None, versi
     nfd = OlmOperator("nfd", "openshift-nfd", "nfd", installed_csv="nfd.4.20.0-202510211040")
     gpu = OlmOperator("gpu-operator-certified", "nvidia-gpu-operator", "gpu-operator-certified", installed_csv=csv)
     assert operator_version([nfd, gpu]) == version
-
-
-def test_a_route_tells_its_host_service_and_whether_it_is_served() -> None:
-    route = route_of(openshift.route("triton", "team", "triton.apps.example.com", admitted=False))
-    assert (route.host, route.service, route.tls, route.admitted) == ("triton.apps.example.com", "triton", True, False)
-
-
-def test_pods_that_security_constraints_refuse_are_told_once() -> None:
-    refused = StackEvent(f"pods is forbidden: {SCC_WORDS}: [privileged: not allowed]", "FailedCreate", warning=True)
-    names = ("dgx01", "dgx02")
-    raw = [
-        *(kube.daemon_set(key) for key in kube.OPERANDS),
-        kube.cluster_policy(),
-        *(kube.node(name) for name in names),
-    ]
-    stack = stack_of(*raw)
-    nodes = tuple(
-        dataclasses.replace(node, blocker=dataclasses.replace(node.blocker, events=(refused,)))  # type: ignore[type-var]
-        for node in stack.nodes
-    )
-    (note,) = scc_notes(dataclasses.replace(stack, nodes=nodes))
-    assert "nvidia-driver-daemonset" in note
-    assert stack.health is StackHealth.BLOCKED
