@@ -169,7 +169,7 @@ class NodeScreen(LiveScreen):
 
     def _leave_page(self) -> None:
         if (page := self._pages.get(self.page.id)) is not None:
-            page.leave()
+            page.out_of_sight()
 
     def show(self) -> None:
         """Draws the node as it is now; costs what changed."""

@@ -197,7 +197,7 @@ class ProcessesPage(NodePage):
             line.display = shown
             line.set_cells(cells)
 
-    def leave(self) -> None:
+    def out_of_sight(self) -> None:
         if self._usage is not None:
             self._usage.stop()
 

@@ -61,7 +61,7 @@ class NodePage(Widget):
         """Draws `view`; called only while the page is in sight, and costs what changed."""
         raise TypeError(f"{type(self).__name__} draws nothing")
 
-    def leave(self) -> None:
+    def out_of_sight(self) -> None:
         """It is no longer in sight: what it has measured for itself ends."""
 
     @property
