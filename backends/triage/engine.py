@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from backends.domain import (
     Check,
@@ -33,11 +34,12 @@ from backends.triage.memory import NodeMemory
 from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
+from backends.triage.site_rules import SiteRules
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
 from backends.triage.tracker import Tracker
 
 TIMED_SECONDS = 5.0
-"""Rules that depend on the time, and those that compare nodes, look again after so long."""
+"""Rules that depend on the time look at a node again after so long."""
 COUNTED_SECONDS = 30.0
 """How often the subjects of the checks are counted anew on a node that changes."""
 FIRST_SECONDS = TIMED_SECONDS + 1.0
@@ -60,24 +62,16 @@ class Triager:
         self._rules = tuple(rules)
         self._plain = tuple(rule for rule in rules if rule.judge is not None and not rule.timed)
         self._timed = tuple(rule for rule in rules if rule.judge is not None and rule.timed)
-        self._site = tuple(rule for rule in rules if rule.judge_site is not None)
+        self._site = SiteRules(rules)
         self._specs = {node.name: node for node in spec.nodes}
         self._entries: dict[str, Entry] = {}
         self._events: tuple[Event, ...] = ()
-        self._site_findings: dict[str, list[Finding]] = {}
-        self._site_due: dict[str, float] = {}
-        self._site_at: dict[str, float] = {}
-        """Rule -> when it last ran."""
-        self._site_saw: dict[str, int] = {}
-        """Rule -> how many changes it had seen when it last ran."""
         self._changes = 0
         self.unfinished: tuple[UnfinishedChange, ...] | None = None
         """What `SiteState.unfinished` is; whoever reads the journals sets it."""
         self._broken: dict[tuple[str, str | None], Finding] = {}
         """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
-        self._site_counts: dict[str, int] = {}
-        """Rule about the platform -> how much it could look at."""
         self._platform = Heard()
         self._tracker = Tracker(self._rule_of)
         self._past = Past(self._rule_of, self._tracker.is_active, self.acknowledgements.note_over)
@@ -195,14 +189,13 @@ class Triager:
                 if judge is not None:
                     found.extend(judge(view))
             except Exception as error:  # noqa: BLE001 - a rule that fails costs its own findings and no other's
-                self._note_broken(rule, view.name, error, view.now)
+                self._note_result(rule, error, view.name, view.now)
             else:
-                self._broken.pop((rule.id, view.name), None)
+                self._note_result(rule, None, view.name, view.now)
         return found
 
     def _judge_site(self, fleet: Fleet, now: float, *, again: bool) -> Generator[None, None, None]:
-        """The rules that are due; they take turns, so that no second bears all of them."""
-        due = [rule for rule in self._site if again or self._is_due(rule, now)]
+        due = self._site.all if again else self._site.due(now, self._seen)
         if not due:
             return
         views: list[NodeView] = []
@@ -212,47 +205,20 @@ class Triager:
             add_peers(peers, views[-1])
             yield
         state = SiteState(self.spec, tuple(views), now, peers, self._platform.state, self.unfinished)
-        for place, rule in enumerate(self._site):
-            if rule not in due:
-                continue
-            yield
-            later = TIMED_SECONDS * (place + 1) / len(self._site) if again else TIMED_SECONDS
-            self._site_due[rule.id], self._site_saw[rule.id] = now + later, self._seen
-            self._site_at[rule.id] = now
-            self._site_findings[rule.id] = []
-            try:
-                for each in rule.judge_site(state) if rule.judge_site is not None else ():
-                    if each is None:
-                        yield
-                    else:
-                        self._site_findings[rule.id].append(each)
-                if self._site_findings[rule.id]:
-                    # What a first look shows is told by a second one, as soon as it may be.
-                    self._site_due[rule.id] = now + (min(TIMED_SECONDS, rule.first_seconds) or TIMED_SECONDS)
-                if rule.site_subjects is not None:
-                    self._site_counts[rule.id] = rule.site_subjects(state)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._note_broken(rule, None, error, now)
-            else:
-                self._broken.pop((rule.id, None), None)
-
-    def _is_due(self, rule: Rule, now: float) -> bool:
-        if now < self._site_due.get(rule.id, 0.0):
-            return False
-        return not self._is_same(rule)
-
-    def _is_same(self, rule: Rule) -> bool:
-        """Nothing that a rule of the site looks at has changed since it ran."""
-        return not rule.timed and self._site_saw.get(rule.id) == self._seen
+        told = partial(self._note_result, node=None, now=now)
+        yield from self._site.run(due, state, self._seen, again=again, told=told)
 
     @property
     def _seen(self) -> int:
         """How many changes of nodes and of the platform there were."""
         return self._changes + self._platform.changes
 
-    def _note_broken(self, rule: Rule, node: str | None, error: Exception, now: float) -> None:
-        """Told until the rule succeeds again on what it failed on; what it found there before is held so long."""
-        self._broken[rule.id, node] = own.broken(rule, error, now)
+    def _note_result(self, rule: Rule, error: Exception | None, node: str | None, now: float) -> None:
+        """A failure is told until the rule succeeds again on what it failed on; what it found there is held so long."""
+        if error is None:
+            self._broken.pop((rule.id, node), None)
+        else:
+            self._broken[rule.id, node] = own.broken(rule, error, now)
 
     def _count(self, entry: Entry, view: NodeView, now: float) -> None:
         counts = tuple(rule.subjects(view) for rule in self._rules)
@@ -270,7 +236,7 @@ class Triager:
             now,
             is_first=self._is_first(now),
             is_held=self._is_held,
-            looked_at=self._looked_at(now),
+            looked_at=lambda found: self._site.looked_at(self._rule_of(found), now, self._seen),
             at_once=at_once,
         )
         # What followed from a cause that is over is not told on its own while it fades.
@@ -297,8 +263,7 @@ class Triager:
         for entry in self._entries.values():
             yield from entry.plain
             yield from entry.timed
-        for found in self._site_findings.values():
-            yield from found
+        yield from self._site.findings()
         yield from {each.id: each for each in self._broken.values()}.values()
         for warning, told in ((self.acknowledgements.warning, own.kept), (self.inventory.warning, own.inventory)):
             if warning is not None:
@@ -317,15 +282,6 @@ class Triager:
             return first_at is None or now - first_at <= FIRST_SECONDS
 
         return is_first
-
-    def _looked_at(self, now: float) -> Callable[[Finding], float]:
-        def looked_at(found: Finding) -> float:
-            rule = self._rule_of(found)
-            at = self._site_at.get(rule.id)
-            # A rule that need not look again, because nothing has changed, would see the same.
-            return now if at is None or self._is_same(rule) else at
-
-        return looked_at
 
     def _is_held(self, finding: Finding) -> bool:
         """Nobody can tell now: the node does not answer, or the GPU or the platform does not, or the rule fails."""
@@ -373,7 +329,7 @@ class Triager:
         recovered = self._past.recovered(now)
         # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
         checks = tuple(
-            Check(rule.id, rule.title, self._site_counts.get(rule.id, total))
+            Check(rule.id, rule.title, self._site.counts.get(rule.id, total))
             for rule, total in zip(self._rules, self._totals, strict=True)
             if rule.site_subjects is None or self._platform.state is not None
         )
