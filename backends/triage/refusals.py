@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from backends.domain import Evidence, NextStep, OperandPhase, OperandState, SccRefusal, Stack, plural
 from backends.triage import steps
+from backends.triage.causes import Cause, holding
 from backends.triage.words import listed
 
 CLAUSES_TOLD = 4
 UNUSABLE_TOLD = 6
 SOURCE = "OpenShift"
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    words: tuple[str, ...]
-    """Any of them, in what an SCC objects to."""
-    text: str
-    step: str
 
 
 CAUSES: tuple[Cause, ...] = (
@@ -75,8 +67,7 @@ def cause(refusal: SccRefusal) -> str:
 
 
 def _known(refusal: SccRefusal) -> list[Cause]:
-    said = [clause.why for clause in refusal.clauses]
-    return [each for each in CAUSES if any(word in why for word in each.words for why in said)]
+    return list(holding(CAUSES, (clause.why for clause in refusal.clauses)))
 
 
 def evidence(refusal: SccRefusal) -> Iterator[Evidence]:

@@ -22,6 +22,7 @@ from backends.domain import (
     plural,
 )
 from backends.triage import hits, refusals, steps
+from backends.triage.causes import Cause, holding
 from backends.triage.rule import finding
 from backends.triage.state import SiteState
 from backends.triage.words import listed
@@ -59,14 +60,6 @@ PHRASES: tuple[tuple[str, str], ...] = (
     ("unreachable", "cannot be reached"),
 )
 """Part of an operand's reason -> what it does; a crash is one thing whether the container waits or runs again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    words: tuple[str, ...]
-    """Any of them, in the last lines of the log."""
-    text: str
-    step: str
 
 
 CAUSES: tuple[Cause, ...] = (
@@ -163,7 +156,7 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
             steps=[steps.open_stack(), *refusals.next_steps(refusal)],
             source=refusals.SOURCE,
         )
-    cause = next((each for each in CAUSES if _says(blocker, each.words)), None)
+    cause = next(holding(CAUSES, _said(blocker)), None)
     return finding(
         f"operand-{operand.operand}",
         Severity.INFO if starting else severity,
@@ -212,12 +205,12 @@ def _by_phase(blocker: Blocker) -> str:
 
 
 def cause_of(line: str | None) -> str | None:
-    return next((each.text for each in CAUSES if line and any(word in line for word in each.words)), None)
+    return next((each.text for each in holding(CAUSES, (line or "",))), None)
 
 
-def _says(blocker: Blocker, words: Iterable[str]) -> bool:
-    lines = [*(blocker.log or ())[-20:], blocker.state.message or ""]
-    return any(word in line for word in words for line in lines)
+def _said(blocker: Blocker) -> tuple[str, ...]:
+    """The last lines of its log, and what the platform says of it."""
+    return (*(blocker.log or ())[-20:], blocker.state.message or "")
 
 
 def _evidence(node: StackNode, blocker: Blocker) -> Iterator[Evidence]:
