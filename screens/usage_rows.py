@@ -33,7 +33,7 @@ def usage_lines(value: ContainerUsage | None, problem: str | None, glyphs: Glyph
         Cell(f"pids {_pids(value)}", "warn" if near_pids else ""),
     )
     moved = (
-        Cell(f"GiB net {_moved('in', value.received_bytes, 'out', value.sent_bytes)}  ", "dim"),
+        Cell(f"net {_moved('in', value.received_bytes, 'out', value.sent_bytes)}  ", "dim"),
         Cell(f"disk {_moved('read', value.read_bytes, 'written', value.written_bytes)}", "dim"),
     )
     return held, moved
@@ -57,7 +57,7 @@ def _pids(value: ContainerUsage) -> str:
 def _moved(word: str, count: int | None, other_word: str, other: int | None) -> str:
     if count is None and other is None:
         return NOT_MEASURED
-    return f"{word} {units.gib(count)} {other_word} {units.gib(other)}"
+    return f"{word} {units.gib(count)} {other_word} {units.gib(other)} GiB"
 
 
 def _is_near(used: int | None, limit: int | None) -> bool:

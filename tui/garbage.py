@@ -16,8 +16,8 @@ LOOK_SECONDS = 2.0
 IDLE_SECONDS = 1.0
 """Nobody has typed for so long: the next key is not expected at once."""
 MOST_SECONDS = 120.0
-"""Young cycles are looked for at the latest then, somebody types or not. Waiting costs memory, some 100 KiB a second of
-typing, and hardly time: on a thousand nodes the look takes 0.1 s after 8 s and 0.2 s after 30 s."""
+"""Young cycles are looked for at the latest then, somebody types or not. Waiting costs memory, some 3,000 objects a
+second of typing, and hardly time: on a thousand nodes the look takes 0.1 s after 8 s and 0.2 s after 30 s."""
 MIDDLE_SECONDS = 60.0
 MIDDLE_IDLE_SECONDS = 5.0
 FULL_SECONDS = 3600.0

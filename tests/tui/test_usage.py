@@ -42,13 +42,13 @@ def said(value: ContainerUsage | None, problem: str | None = None) -> list[str]:
 def test_both_lines_name_their_units() -> None:
     assert said(USED) == [
         "CPU 250 % on 128 CPUs  memory 12.0 of 64.0 GiB  pids 42",
-        "GiB net in 3.0 out 1.0  disk read 5.0 written 2.0",
+        "net in 3.0 out 1.0 GiB  disk read 5.0 written 2.0 GiB",
     ]
     assert max(map(len, said(USED))) <= 55, "in a terminal of 80 columns the page has no more"
 
 
 def test_what_the_engine_does_not_tell_is_n_a() -> None:
-    assert said(ContainerUsage(at=NOW)) == ["CPU n/a on n/a CPUs  memory n/a  pids n/a", "GiB net n/a  disk n/a"]
+    assert said(ContainerUsage(at=NOW)) == ["CPU n/a on n/a CPUs  memory n/a  pids n/a", "net n/a  disk n/a"]
     podman = ContainerUsage(at=NOW, memory_bytes=GIB, memory_with_cache=True, memory_limit_bytes=2 * GIB)
     assert "memory 1.0 of 2.0 GiB with cache" in said(podman)[0]
 
