@@ -36,6 +36,9 @@ GRACE_SECONDS = 10.0
 """How long a lesser collection may keep the first value waiting."""
 OUTAGE_SECONDS = 5.0
 """Nothing could be read for so long: what was read last is told as old."""
+VERSION_SECONDS = 600.0
+"""A cluster is upgraded while somebody looks at it: its version is asked again after so long."""
+VERSION_RETRY_SECONDS = 10.0
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -154,6 +157,7 @@ class WatchSet:
         self.spec = spec
         self.clock = clock
         self.version: str | None = None
+        self._version_asked = False
         self._namespace_names = namespace_names
         self._likely = likely_namespaces
         self._readers = 0
@@ -259,7 +263,8 @@ class WatchSet:
         single: list[Watch[Any]] = [self.nodes, self.policies, self.drivers]
         if not self.pods.complete:
             single.append(self.namespaces)
-        return all(watch.settled for watch in single) and self.pods.settled and self.daemon_sets.settled
+        collections = all(watch.settled for watch in single) and self.pods.settled and self.daemon_sets.settled
+        return collections and self._version_asked
 
     @property
     def essentials_settled(self) -> bool:
@@ -320,9 +325,17 @@ class WatchSet:
         await self.namespaces.run()
 
     async def _read_version(self) -> None:
-        with contextlib.suppress(GpudeckError):
-            self.version = word(await self.api.get("/version"), "gitVersion") or None
-            self.changed()
+        while True:
+            pause = VERSION_SECONDS
+            try:
+                version = word(await self.api.get("/version"), "gitVersion") or None
+            except GpudeckError:
+                # Nothing hangs on it: what was told last stays.
+                version, pause = self.version, VERSION_RETRY_SECONDS
+            if not self._version_asked or version != self.version:
+                self._version_asked, self.version = True, version
+                self.changed()
+            await self.clock.sleep(pause)
 
 
 class Changes:
