@@ -21,9 +21,9 @@ RUN = "/run/gpudeck"
 CONF = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
-log_driver = "k8s-file"
+log_driver = "{logs}"
 [engine]
-events_logger = "file"
+events_logger = "{events}"
 """
 """Podman's own ulimits are above what a machine without CAP_SYS_RESOURCE may set."""
 START = """\
@@ -43,9 +43,15 @@ cd /
 mount --rbind "$DIRECTORY/dev" /dev
 mkdir /run/cdi
 cp "$DIRECTORY/cdi.yaml" /run/cdi/nvidia.yaml
+if [ -n "$JOURNAL" ]; then
+  mkdir -p /run/systemd/journald.conf.d
+  cp "$DIRECTORY/journald.conf" /run/systemd/journald.conf.d/
+  "$JOURNAL" &
+  until [ -S /run/systemd/journal/socket ]; do kill -0 $!; sleep 0.05; done
+fi
 exec "$@"
 """
-"""/run, /dev and the CDI specification are the service's alone: its mounts are in a namespace that goes with it.
+"""/run, /dev, the CDI specification and the journal are the service's alone: its mounts are in a namespace of its own.
 
 The nodes of the GPUs have numbers kept for experiments, which no driver serves.
 """
@@ -60,19 +66,36 @@ containerEdits: {deviceNodes: [{path: /dev/nvidiactl}]}
 """
 
 
+JOURNALD = "/lib/systemd/systemd-journald"
+JOURNALD_CONF = """\
+[Journal]
+Storage=volatile
+ReadKMsg=no
+Audit=no
+ForwardToSyslog=no
+ForwardToWall=no
+"""
+
+
 class Podman:
     """Its storage is in `directory`, its containers have no network: nothing of the machine changes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, journal: bool = False) -> None:
+        """With a `journal` it keeps logs and events in a systemd-journald of its own, as on RHEL, else in files."""
         if shutil.which("podman") is None or shutil.which("runc") is None or os.geteuid() != 0:
             pytest.skip("a real podman, runc and root are needed: make testbed")
+        if journal and not Path(JOURNALD).exists():
+            pytest.skip("systemd-journald is needed: make testbed")
         self.directory = directory
         self.socket = directory / "podman.sock"
         self._conf = directory / "containers.conf"
+        self._journal = journal
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Podman:
-        self._conf.write_text(CONF)
+        logs, events = ("journald", "journald") if self._journal else ("k8s-file", "file")
+        self._conf.write_text(CONF.format(logs=logs, events=events))
+        (self.directory / "journald.conf").write_text(JOURNALD_CONF)
         (self.directory / "cdi.yaml").write_text(CDI)
         service = [
             "podman",
@@ -166,5 +189,6 @@ class Podman:
             **{key: value for key, value in os.environ.items() if key != "CONTAINER_HOST"},
             "CONTAINERS_CONF": str(self._conf),
             "DIRECTORY": str(self.directory),
+            "JOURNAL": JOURNALD if self._journal else "",
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
         }

@@ -39,6 +39,22 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def journaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    server = Podman(tmp_path_factory.mktemp("journaled"), journal=True).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["podman", "journaled"])
+def each_podman(request: pytest.FixtureRequest) -> Podman:
+    """Where what is asked depends on whether logs and events are in files or in the journal."""
+    server: Podman = request.getfixturevalue(request.param)
+    return server
+
+
 async def lines(backend: DockerBackend, name: str, query: LogQuery, until: str | None = None) -> list[str]:
     """What is told of a log up to the line `until`; each line has a time."""
     found: list[str] = []
@@ -138,10 +154,10 @@ async def test_a_container_of_a_pod_names_it(podman: Podman) -> None:
         podman.remove("alone")
 
 
-async def test_a_container_that_comes_fails_and_goes_is_told(podman: Podman) -> None:
-    async with opened(podman.socket) as backend, aclosing(backend.workloads()) as reading:
+async def test_a_container_that_comes_fails_and_goes_is_told(each_podman: Podman) -> None:
+    async with opened(each_podman.socket) as backend, aclosing(backend.workloads()) as reading:
         await anext(reading)
-        podman.container("late", command="exit 3")
+        each_podman.container("late", command="exit 3")
         try:
             async for value in reading:
                 late = named(value.items, "late")
@@ -150,30 +166,30 @@ async def test_a_container_that_comes_fails_and_goes_is_told(podman: Podman) -> 
             assert late is not None
             assert (late.phase, late.containers[0].state) == ("Failed", "terminated")
         finally:
-            podman.remove("late")
+            each_podman.remove("late")
         async for value in reading:
             if named(value.items, "late") is None:
                 break
 
 
-async def test_pauses_and_new_names_are_told(podman: Podman) -> None:
-    podman.container("before")
+async def test_pauses_and_new_names_are_told(each_podman: Podman) -> None:
+    each_podman.container("before")
     try:
-        async with opened(podman.socket) as backend, aclosing(backend.workloads()) as reading:
+        async with opened(each_podman.socket) as backend, aclosing(backend.workloads()) as reading:
             await anext(reading)
-            podman.run("pause", "before")
+            each_podman.run("pause", "before")
             async for value in reading:
                 if (paused := named(value.items, "before")) is not None and paused.reason == "paused":
                     break
-            podman.run("unpause", "before")
-            podman.run("rename", "before", "after")
+            each_podman.run("unpause", "before")
+            each_podman.run("rename", "before", "after")
             async for value in reading:
                 if (renamed := named(value.items, "after")) is not None and renamed.reason is None:
                     break
             assert renamed is not None
             assert renamed.phase == "Running"
     finally:
-        podman.remove("before", "after")
+        each_podman.remove("before", "after")
 
 
 async def test_a_container_that_is_being_stopped_runs_until_it_has(podman: Podman) -> None:
@@ -222,10 +238,10 @@ async def test_what_a_container_uses_then_nothing_once_it_has_stopped(podman: Po
 # Its logs
 
 
-async def test_logs_of_both_streams_with_times_then_followed(podman: Podman) -> None:
-    podman.container("talks", command="echo one; echo two >&2; sleep 1; echo three; sleep 600")
+async def test_logs_of_both_streams_with_times_then_followed(each_podman: Podman) -> None:
+    each_podman.container("talks", command="echo one; echo two >&2; sleep 1; echo three; sleep 600")
     try:
-        async with opened(podman.socket) as backend:
+        async with opened(each_podman.socket) as backend:
             assert await lines(backend, "talks", LogQuery(follow=True), "three") == ["one", "two", "three"]
             assert await lines(backend, "talks", LogQuery(follow=False, tail_lines=2)) == ["two", "three"]
             assert await lines(backend, "talks", LogQuery(follow=False, since_seconds=600)) == ["one", "two", "three"]
@@ -233,34 +249,44 @@ async def test_logs_of_both_streams_with_times_then_followed(podman: Podman) -> 
             with pytest.raises(Gone, match="no such container"):
                 await lines(backend, "nobody", LogQuery(follow=False))
     finally:
-        podman.remove("talks")
+        each_podman.remove("talks")
 
 
-async def test_a_line_that_is_written_in_parts_is_one_line_with_one_time(podman: Podman) -> None:
-    """Podman logs each write, as of a progress bar, with a time before it. Podman 4.3 swaps parts in a log's tail."""
-    podman.container("parts", command="echo -n 10%; sleep 0.3; echo -n ' 50%'; sleep 0.3; echo ' 100%'; echo done")
+async def test_a_line_that_is_written_in_parts_is_one_line_with_one_time(each_podman: Podman) -> None:
+    """Podman logs each write, as of a progress bar, with a time before it. Of a file's tail 4.3 swaps the parts."""
+    each_podman.container("parts", command="echo -n 10%; sleep 0.3; echo -n ' 50%'; sleep 0.3; echo ' 100%'; echo done")
     try:
-        podman.run("wait", "parts")
-        async with opened(podman.socket) as backend:
+        each_podman.run("wait", "parts")
+        async with opened(each_podman.socket) as backend:
             query = LogQuery(follow=False, tail_lines=None)
             assert await lines(backend, "parts", query) == ["10% 50% 100%", "done"]
     finally:
-        podman.remove("parts")
+        each_podman.remove("parts")
 
 
-async def test_a_terminal_has_a_log_too(podman: Podman) -> None:
-    podman.container("terminal", "--tty", command="echo one; echo two >&2; sleep 600")
+async def test_of_a_log_in_the_journal_the_tail_has_such_lines_whole_too(journaled: Podman) -> None:
+    journaled.container("parts", command="echo first; echo -n 10%; sleep 0.3; echo ' 100%'; echo done")
     try:
-        async with opened(podman.socket) as backend:
+        journaled.run("wait", "parts")
+        async with opened(journaled.socket) as backend:
+            assert await lines(backend, "parts", LogQuery(follow=False, tail_lines=2)) == ["10% 100%", "done"]
+    finally:
+        journaled.remove("parts")
+
+
+async def test_a_terminal_has_a_log_too(each_podman: Podman) -> None:
+    each_podman.container("terminal", "--tty", command="echo one; echo two >&2; sleep 600")
+    try:
+        async with opened(each_podman.socket) as backend:
             assert await lines(backend, "terminal", LogQuery(follow=True), "two") == ["one", "two"]
     finally:
-        podman.remove("terminal")
+        each_podman.remove("terminal")
 
 
-async def test_the_log_of_a_container_that_restarts_is_followed_into_its_next_runs(podman: Podman) -> None:
-    podman.container("again", "--restart=always", command="echo run; sleep 0.5; exit 1")
+async def test_the_log_of_a_container_that_restarts_is_followed_into_its_next_runs(each_podman: Podman) -> None:
+    each_podman.container("again", "--restart=always", command="echo run; sleep 0.5; exit 1")
     try:
-        async with opened(podman.socket) as backend:
+        async with opened(each_podman.socket) as backend:
             told = 0
             batches = backend.logs(LogSource("again", node="dgx01"), LogQuery(follow=True))
 
@@ -271,13 +297,13 @@ async def test_the_log_of_a_container_that_restarts_is_followed_into_its_next_ru
 
             await first(batches, fourth)
     finally:
-        podman.remove("again")
+        each_podman.remove("again")
 
 
-async def test_the_log_of_a_container_that_ends_ends(podman: Podman) -> None:
-    podman.container("ends", command="echo one; sleep 0.5; echo two")
+async def test_the_log_of_a_container_that_ends_ends(each_podman: Podman) -> None:
+    each_podman.container("ends", command="echo one; sleep 0.5; echo two")
     try:
-        async with opened(podman.socket) as backend:
+        async with opened(each_podman.socket) as backend:
             assert await lines(backend, "ends", LogQuery(follow=True)) == ["one", "two"]
     finally:
-        podman.remove("ends")
+        each_podman.remove("ends")
