@@ -28,7 +28,7 @@ events_logger = "{events}"
 """Podman's own ulimits are above what a machine without CAP_SYS_RESOURCE may set."""
 START = """\
 set -e
-for at in /run /dev/shm "$DIRECTORY/dev"; do mkdir -p "$at"; mount -t tmpfs tmpfs "$at"; done
+for at in /run /var/lib/containers /dev/shm "$DIRECTORY/dev"; do mkdir -p "$at"; mount -t tmpfs tmpfs "$at"; done
 cd "$DIRECTORY/dev"
 cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty .
 mkdir pts shm
@@ -51,7 +51,7 @@ if [ -n "$JOURNAL" ]; then
 fi
 exec "$@"
 """
-"""/run, /dev, the CDI specification and the journal are the service's alone: its mounts are in a namespace of its own.
+"""/run, /dev, caches, CDI specification and journal are the service's alone: its mounts are in a namespace of its own.
 
 The nodes of the GPUs have numbers kept for experiments, which no driver serves.
 """
