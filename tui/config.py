@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ class _Reader:
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             filters=filters,
-            sites=tuple(self._site(name, table) for name, table in sites.items()),
+            sites=tuple(
+                replace(self._site(name, table), named=number > 0) for number, (name, table) in enumerate(sites.items())
+            ),
             file=self._path,
             places={key: f"{self._path}:{self._line(key)}" for key in (*document, *keys)} | filter_places,
         )

@@ -85,6 +85,13 @@ def test_a_site_tells_which_file_must_be_named_to_find_it(tmp_path: Path, monkey
     assert load(Path("other.toml")).sites[0].config_file == tmp_path / "other.toml"
 
 
+def test_only_the_first_site_of_a_configuration_is_found_without_its_name(tmp_path: Path) -> None:
+    assert [(site.name, site.named) for site in load(written(tmp_path, FULL)).sites] == [
+        ("prod", False),
+        ("spare", True),
+    ]
+
+
 def test_sites_by_name(tmp_path: Path) -> None:
     settings = load(written(tmp_path, FULL))
     assert settings.site(None).name == "prod"

@@ -20,7 +20,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
         if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
-        again = f"gpudeck stack mig {shlex.quote(mig.requested or '')} --node {shlex.quote(node.name)}"
+        again = state.site.command("stack", "mig", mig.requested or "", "--node", node.name)
         yield finding(
             "mig-manager",
             Severity.WARNING,
