@@ -13,6 +13,7 @@ from typing import Any
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.action_ids import ACTION_IDS, unknown_action
 from tui.paths import config_file
 from tui.theme_names import THEME_NAMES
 
@@ -83,6 +84,8 @@ class _Reader:
         self._known(document, ("theme", "bell", "keys", "filters", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
+            if action not in ACTION_IDS:
+                raise self._error(action, *unknown_action(action))
             if not isinstance(key, str):
                 raise self._error(action, f'the key of "{action}" must be text, like "f"')
         theme = self._typed(document, "theme", str, "the name of a theme", None)

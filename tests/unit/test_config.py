@@ -139,7 +139,9 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nnodes = ['::1']\n", 2, "'::1' is an address", '{ name = "node1", address = "::1" }'),
         ("[site.a]\nnodes = ['[::1]:22']\n", 2, "is an address", '{ name = "node1", address = "[::1]:22" }'),
         ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
-        ("[keys]\na = 5\n", 2, "must be text", ""),
+        ('[keys]\n"app.help" = 5\n', 2, "must be text", ""),
+        ('[keys]\n"fleet.flatt" = "x"\n', 2, "unknown action 'fleet.flatt'", "did you mean fleet.flat?"),
+        ('[keys]\nzzzzzzzzzzzz = "x"\n', 2, "unknown action", "the ids are in the ? help"),
         ("site = 5\n", 1, "must be a table", ""),
     ],
 )
