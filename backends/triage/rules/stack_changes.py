@@ -26,7 +26,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             f"the MIG change to {mig.requested or 'n/a'} {failed}",
-            mig.since.at if mig.since is not None else state.now,
+            state.since(None if mig.since is None else mig.since.at),
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
                 Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
@@ -66,7 +66,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
-            since if since is not None else state.now,
+            state.since(since),
             evidence=evidence,
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
             hits=hits.of_workloads(holders(state, node)),
