@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.action_ids import ACTION_IDS, unknown_action
 from tui.paths import config_file
 from tui.theme_names import THEME_NAMES
 from tui.toml_lines import TomlLines
@@ -84,6 +85,8 @@ class _Reader:
         self._known(document, ("theme", "bell", "keys", "filters", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
+            if action not in ACTION_IDS:
+                raise self._error(("keys", action), *unknown_action(action))
             if not isinstance(key, str):
                 raise self._error(("keys", action), f'the key of "{action}" must be text, like "f"')
         theme = self._typed(document, "theme", str, "the name of a theme", None)
@@ -98,7 +101,13 @@ class _Reader:
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             filters=filters,
-            sites=tuple(_Reader(self._path, self._lines, ("site", name)).site(name, sites[name]) for name in sites),
+            sites=tuple(
+                replace(
+                    _Reader(self._path, self._lines, ("site", name)).site(name, sites[name]),
+                    named=name != next(iter(sites)),
+                )
+                for name in sites
+            ),
             file=self._path,
             places={key: self._place((key,)) for key in document}
             | {action: self._place(("keys", action)) for action in keys}

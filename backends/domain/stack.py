@@ -233,6 +233,8 @@ class PolicyState:
     driver_version: str | None = None
     upgrades: UpgradePolicy | None = None
     """None: it has none."""
+    since: float | None = None
+    """When the condition that says it is not ready became so, seconds since the epoch; None where it is not told."""
 
     @property
     def health(self) -> StackHealth:
@@ -257,6 +259,8 @@ class Component:
     message: str | None = None
     pod: str | None = None
     namespace: str | None = None
+    since: float | None = None
+    """Since when that pod is not ready, seconds since the epoch; None where it is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +291,8 @@ class StackNode:
     """What else is not as it should be, one sentence each."""
     ready: bool | None = None
     """The node's own Ready condition; None where the platform has none."""
+    ready_at: float | None = None
+    """When that last became another, seconds since the epoch."""
     schedulable: bool = True
     """False: cordoned."""
     labelled: bool | None = None

@@ -151,6 +151,13 @@ class SiteState:
     def stack(self) -> Stack | None:
         return None if self.platform is None else self.platform.stack
 
+    def since(self, told: float | None) -> float:
+        """When something began by what its platform tells, seconds since the epoch; now where that is not told.
+
+        A clock that is ahead of this machine's does not make it begin later.
+        """
+        return self.now if told is None else min(told, self.now)
+
 
 def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:
     """Whether the values of `reading` may be judged as what is so now."""

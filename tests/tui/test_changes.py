@@ -20,7 +20,7 @@ from textual.widgets import Input
 from backends.changes.change import BlastRadius, Target
 from backends.changes.lock import Owner, SiteLock, lock_path
 from backends.changes.report import listed
-from backends.domain import Fleet, Identity
+from backends.domain import Event, Fleet, Identity
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
@@ -516,6 +516,21 @@ async def test_a_finding_of_what_was_left_leads_to_that_change(state: Path, tmp_
         row = grid(console).cursor_row
         assert row is not None
         assert row.key == ID
+
+
+async def test_the_event_log_tells_of_a_change_and_leads_to_it(state: Path, tmp_path: Path) -> None:
+    left_behind(state, change_of(ToldStep(str(tmp_path / "a"))), ("applying", {"step": 0}))
+    begun = Event(NOW - 600, "dgx01", "change_begun", "begun: MIG layout", source="journal", who="alice", change=ID)
+    async with changing(state) as console:
+        console.site.events.publish((begun, replace(begun, at=NOW - 590, node="", kind="change_done")), NOW)
+        await console.press("e")
+        await console.until(lambda: "begun: MIG layout" in console.text, "the event log")
+        await console.press("o")
+        assert console.notices[-1] == "This change acts on no node."
+        await console.press("down", "enter")
+        await console.until(lambda: isinstance(console.screen, ChangesScreen), "the screen of changes")
+        await console.until(lambda: "✖ interrupted" in console.text, "the list")
+        assert grid(console).cursor_row is not None
 
 
 async def test_abandoning_asks_why(state: Path, tmp_path: Path) -> None:

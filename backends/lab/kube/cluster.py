@@ -150,12 +150,12 @@ class Cluster:
         pod.advance(now, ready, mine)
         if (pod.step, pod.ready, pod.fault) == before:
             return
-        self.store.update(
-            KINDS["pods"],
-            self.space,
-            self._pod_name(pod),
-            lambda each: each.update(status=objects.operand_status(pod, each["metadata"]["creationTimestamp"])),
-        )
+
+        def move(stored: Object) -> None:
+            created, status = stored["metadata"]["creationTimestamp"], stored["status"]
+            stored["status"] = objects.operand_status(pod, created, rfc3339(now), status)
+
+        self.store.update(KINDS["pods"], self.space, self._pod_name(pod), move)
         if pod.ready and not before[1]:
             self._say(pod, pod.operand.containers[0], now, pod.operand.log)
         elif mine is not None and before[2] is None:

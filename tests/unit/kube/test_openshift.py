@@ -79,6 +79,22 @@ def test_a_catalogue_that_is_down_is_told() -> None:
     assert found.message == "CatalogSourcesUnhealthy: targeted catalogsource is missing"
 
 
+def test_operators_and_the_release_tell_since_when() -> None:
+    failed = openshift.service_version("Failed", "deadline exceeded")
+    failed["status"]["lastTransitionTime"] = kube.stamp(kube.NOW - 300)
+    plan = openshift.install_plan("RequiresApproval")
+    plan["metadata"]["creationTimestamp"] = kube.stamp(kube.NOW - 900)
+    (found,) = operators(openshift.subscription(), plan, failed)
+    assert (found.since, found.install_plan_at) == (kube.NOW - 300, kube.NOW - 900)
+    bad = {"type": "ResolutionFailed", "status": "True", "lastTransitionTime": kube.stamp(kube.NOW - 60)}
+    (found,) = operators(openshift.subscription(conditions=[bad]), failed)
+    assert found.since == kube.NOW - 60
+    version = openshift.cluster_version(failing="Cluster operator etcd is degraded")
+    for condition in version["status"]["conditions"]:
+        condition["lastTransitionTime"] = kube.stamp(kube.NOW - (40 if condition["type"] == "Failing" else 9000))
+    assert release_of(version).since == kube.NOW - 40
+
+
 def test_other_operators_are_left_out() -> None:
     assert operators(openshift.subscription("pipelines")) == ()
 
