@@ -181,7 +181,7 @@ def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
         states = {state.operand: _MARKS[state.phase] for state in node.operands}
         marks = [states.get(operand.key, "-") for operand in stack.operands]
         figures = _numbers(node, used.get(node.name), cut)
-        rows.append([node.name, str(node.health), *marks, *figures, *([busy.get(node.name, "-")] if busy else [])])
+        rows.append([node.name, str(node.health), *marks, *figures, *([busy[node.name]] if busy else [])])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     first_number = len(header) - len(numbers)
     return [
@@ -194,9 +194,12 @@ def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
 
 
 def _busy(stack: Stack, used: Mapping[str, InUse]) -> dict[str, str]:
-    """`3/8` for the nodes of which is not known what is used, where DCGM tells how many GPUs do something."""
+    """`3/8` for the nodes of which is not known what is used; empty where DCGM tells it of none of them."""
     told = () if stack.monitoring is None else stack.monitoring.nodes
-    return {each.node: f"{each.busy}/{each.gpus}" for each in told if each.node not in used and each.busy is not None}
+    known = {each.node: f"{each.busy}/{each.gpus}" for each in told if each.busy is not None}
+    if known.keys() <= used.keys():
+        return {}
+    return {node.name: "-" if node.name in used else known.get(node.name, "n/a") for node in stack.nodes}
 
 
 def _numbers(node: StackNode, used: InUse | None, cut: bool) -> list[str]:

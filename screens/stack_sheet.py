@@ -216,7 +216,7 @@ def _cluster(stack: Stack) -> Section:
 def _alerts(stack: Stack) -> Iterator[Prose]:
     told = stack.monitoring
     for each in () if told is None else told.alerts[:ALERTS_TOLD]:
-        since = "" if each.since is None else f", so since {units.moment(each.since)}"
+        since = "" if each.since is None else f"; active since {units.moment(each.since)}"
         yield Prose(f"{each.words}{since}", ALERT_STYLES.get(each.severity or "", ""))
     more = 0 if told is None else len(told.alerts) + told.more_alerts - ALERTS_TOLD
     if more > 0:

@@ -102,10 +102,11 @@ def test_alerts_that_fire_are_listed_and_gpus_that_are_busy_where_it_is_not_know
     alerts = tuple(FiringAlert(f"GPUAlert{number:02}", "critical", NOW, "dgx01") for number in range(18))
     value = replace(stack(well("dgx01")), monitoring=Monitoring(alerts, nodes=(NodeMetrics("dgx01", 8, 3),)))
     (section,) = [each for each in site_sections(value) if each.title == "ALERTS OF THE CLUSTER'S MONITORING"]
+    assert "▲ 18 firing" in line(value)
     first, last = section.lines[0], section.lines[-1]
     assert isinstance(first, Prose)
     assert isinstance(last, Prose)
-    assert first.text.startswith("GPUAlert00 (critical) on dgx01, so since ")
+    assert first.text.startswith("GPUAlert00 (critical) on dgx01; active since ")
     assert (first.style, last.text) == ("bad", "and 2 more")
     metrics = NodeMetrics("dgx01", 8, 3)
     assert words(gpus_section(well("dgx01").capacity, None, metrics))["busy, by DCGM"] == "3 of 8 GPUs"

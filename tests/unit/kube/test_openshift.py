@@ -166,7 +166,7 @@ def test_the_report_names_the_alerts_and_how_many_gpus_are_busy_where_nobody_kno
     assert [(row[0], row[-1]) for row in table] == [
         ("NODE", "BUSY(DCGM)"),
         ("dgx01", "3/8"),
-        ("dgx02", "-"),
+        ("dgx02", "n/a"),
         ("dgx03", "-"),  # what is used there is known, which is more
     ]
     told = json.loads(json.dumps(stack_report.document(SiteSpec("prod"), stack, kube.NOW)))["monitoring"]
