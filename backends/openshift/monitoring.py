@@ -30,6 +30,8 @@ ASK_SECONDS = 20.0
 MOST_BYTES = 8 << 20
 """Of one answer: some 15,000 series with all labels of the operator's ServiceMonitor."""
 MESSAGE_LIMIT = 200
+UNKNOWN_SIGNER = frozenset({18, 19, 20, 21})
+"""OpenSSL's X509_V_ERR_*: signed by itself, or by somebody who is not at hand."""
 ELSEWHERE = "where it is reached by another name, set monitoring_url"
 LABEL_LIMIT = 128
 CERTIFICATES = ("default-ingress-cert", "oauth-serving-cert")
@@ -109,7 +111,7 @@ class Querier:
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             self._routers = None
             said = from_exception(error, host).message
-            raise Unreachable(f"{said}; the token was not sent", _certificate_hint()) from None
+            raise Unreachable(f"{said}; the token was not sent", _certificate_hint(error)) from None
         except (OSError, TimeoutError, ValueError, aiohttp.ClientError) as error:
             raise Unreachable(from_exception(error, host).message, ELSEWHERE) from None
         if status != 200:
@@ -213,7 +215,11 @@ def _context(bundles: Iterable[str]) -> ssl.SSLContext:
     return context
 
 
-def _certificate_hint() -> str:
+def _certificate_hint(error: Exception) -> str:
+    """Empty for a certificate that is expired, or of another name: who signed it is known then."""
+    refused = getattr(error, "certificate_error", error)
+    if getattr(refused, "verify_code", None) not in UNKNOWN_SIGNER:
+        return ""
     told = " or ".join(CERTIFICATES)
     return f"who signed it is known neither to this machine nor to {told} in {CERTIFICATES_SPACE}"
 

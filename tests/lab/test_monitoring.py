@@ -194,6 +194,13 @@ async def test_the_token_is_not_sent_where_the_certificate_does_not_verify(lab: 
     assert lab.thanos.requests == 0
 
 
+async def test_a_certificate_of_another_name_is_not_blamed_on_who_signed_it(lab: OneCluster) -> None:
+    async with lab.asking(url=lab.thanos.url.replace("127.0.0.1", "localhost")) as asked:
+        assert "Hostname mismatch" in (asked.problem or "")
+        assert (asked.problem or "").endswith("; the token was not sent")
+    assert lab.thanos.requests == 0
+
+
 async def test_what_every_user_may_read_of_the_routers_is_enough(lab: OneCluster) -> None:
     def spoil(each: dict[str, Any]) -> None:
         each["data"]["ca-bundle.crt"] = "no PEM"
