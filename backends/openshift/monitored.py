@@ -39,7 +39,8 @@ class Monitored:
     @property
     def problem(self) -> str | None:
         """Why there is no answer."""
-        return self._problem
+        waits = self._answers is None and self._asking is not None and not self._asking.done()
+        return self._problem or ("it has not answered yet" if waits else None)
 
     def denied(self) -> tuple[NotPermitted, ...]:
         what = f"alerts and GPU metrics of the cluster's monitoring (ClusterRole {ROLE})"
@@ -49,6 +50,8 @@ class Monitored:
         return None if self._answers is None else monitoring_of(self._answers, stack, self._off)
 
     async def close(self) -> None:
+        if self._asking is not None and not self._asking.done():
+            self._asked_at = None
         await end([self._asking])
 
     async def look(self, url: str | None, stack: Stack, *, wait: float = 0.0) -> None:

@@ -69,12 +69,12 @@ class OneCluster:
         return dataclasses.replace(made, site=dataclasses.replace(made.site, platform="openshift"))
 
     @contextlib.asynccontextmanager
-    async def asking(self, *arguments: Any, url: str | None = None) -> AsyncIterator[Monitored]:
+    async def asking(self, *arguments: Any, url: str | None = None, wait: float = WAIT) -> AsyncIterator[Monitored]:
         """What has asked once, on the lab's own clock."""
         api = Api(self.context(*arguments).site.kubernetes, self.clock)
         made = Monitored(api, self.clock, self.changed)
         try:
-            await made.look(url or self.thanos.url, NO_STACK, wait=WAIT)
+            await made.look(url or self.thanos.url, NO_STACK, wait=wait)
             yield made
         finally:
             await made.close()
@@ -240,6 +240,13 @@ async def test_it_is_asked_again_after_half_a_minute_and_a_failure_is_over_when_
         assert (asked.problem, asked.told(NO_STACK) is None) == (None, False)
         await asked.look(None, NO_STACK)
         assert (asked.told(NO_STACK), asked.problem) == (None, None)
+
+
+async def test_while_it_has_not_answered_that_is_said(lab: OneCluster) -> None:
+    async with lab.asking(wait=0.0) as asked:
+        assert (asked.problem, asked.told(NO_STACK)) == ("it has not answered yet", None)
+        await asyncio.wait_for(lab.told.wait(), WAIT)
+        assert (asked.problem, asked.told(NO_STACK) is None) == (None, False)
 
 
 def broken(*_: object) -> list[Series]:
