@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEBIAN_PACKAGES := openssh-server gcc libc6-dev docker.io runc containerd busybox-static iptables \
+DEBIAN_PACKAGES := openssh-server gcc libc6-dev docker.io runc containerd busybox-static iptables podman systemd \
 	prometheus
 
 .DEFAULT_GOAL := help

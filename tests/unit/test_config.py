@@ -96,6 +96,15 @@ def test_sites_by_name(tmp_path: Path) -> None:
         Settings().site(None)
 
 
+TWO_SITES = """[site.a]
+nodes = ['x']
+fast_seconds = 1.0
+
+[site.b]
+nodes = ['y']
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words", "hint"),
     [
@@ -137,6 +146,18 @@ def test_sites_by_name(tmp_path: Path) -> None:
         ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
         ("[keys]\na = 5\n", 2, "must be text", ""),
         ("site = 5\n", 1, "must be a table", ""),
+        ("[site.'']\nnodes = ['x']\n", 1, "a site needs a name", ""),
+        ("theme = 'dark'\n[site.a]\nnodes = ['x']\n[site.b]\ntheme = 'x'\n", 5, "unknown key [site.b] theme", ""),
+        (TWO_SITES + "fast_seconds = 0\n", 7, "between 0.2 and 60", ""),
+        (TWO_SITES + "slow_seconds = 0\n", 7, "between 1 and 600", ""),
+        (TWO_SITES.replace("'y'", "'n[3-1]'"), 6, "runs backwards", ""),
+        (TWO_SITES.replace("'y'", "{ name = 'y', fast_seconds = 1 }"), 6, "unknown key a node's fast_seconds", ""),
+        ("[site.a]\nnodes = [\n  'x',\n  'n[3-1]',\n]\n", 4, "runs backwards", ""),
+        ('[site."a.b"]\nnodes = ["x"]\nfast_seconds = 0\n', 3, "between 0.2 and 60", ""),
+        ("site.a.nodes = ['x']\nsite.a.fast_seconds = 0\n", 2, "between 0.2 and 60", ""),
+        ("site.a = { nodes = ['x'], fast_seconds = 0 }\n", 1, "between 0.2 and 60", ""),
+        ("[keys]\n'fleet.flat' = 5\n", 2, "must be text", ""),
+        ("[keys]\nwarm = 'x'\n[filters]\nwarm = 'tmp>85'\n", 4, "filter warm", "did you mean temp?"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int, words: str, hint: str) -> None:
