@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -195,11 +196,19 @@ class _Reader:
             kubeconfig = (self._path.parent / Path(values["kubeconfig"]).expanduser()).absolute()
             if not kubeconfig.is_file():
                 raise self._error("kubeconfig", f"there is no kubeconfig {kubeconfig}")
+        url = values["monitoring_url"]
+        if url is not None and platform != "openshift":
+            raise self._error("monitoring_url", "monitoring_url needs OpenShift", 'set platform = "openshift"')
+        if url is not None and not re.fullmatch(r"https://[^\s/@?#]+(/[^\s?#]*)?", url):
+            raise self._error(
+                "monitoring_url", f"{clean(url, 96)} is no address of the form https://host[:port][/path]"
+            )
         return KubernetesSpec(
             kubeconfig=kubeconfig,
             context=values["context"],
             gpu_operator_namespace=values["gpu_operator_namespace"],
             namespaces=tuple(namespaces),
+            monitoring_url=url,
         )
 
     def _docker(self, platform: str | None, values: dict[str, Any]) -> DockerSpec:
@@ -327,6 +336,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "context": (str, "the name of a context of the kubeconfig"),
     "gpu_operator_namespace": (str, "the name of a namespace"),
     "namespaces": (list, 'a list of names, ["team-a", "team-b"]'),
+    "monitoring_url": (str, "the address of thanos-querier, https://thanos.example.com"),
     "docker_socket": (str, "the path of the engine's socket on the nodes"),
     "docker_url": (str, "the address of the engines, tcp://{node}:2376"),
     "docker_ca": (str, "the path of a CA certificate"),

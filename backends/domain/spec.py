@@ -57,6 +57,8 @@ class KubernetesSpec:
     """None: the one that the ClusterPolicy tells."""
     namespaces: tuple[str, ...] = ()
     """Where workloads are looked for when the pods of the whole cluster may not be listed."""
+    monitoring_url: str | None = None
+    """OpenShift: where its Prometheus answers from here; None: at the route of thanos-querier."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.domain.access import NotPermitted
 from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
+from backends.domain.monitoring import Monitoring
 from backends.domain.scc import SccRefusal
 
 MIG_PENDING_SECONDS = 360.0
@@ -334,6 +335,8 @@ class Stack:
     """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
     monitoring_problem: str | None = None
     """Why it does not, though there is a route for it."""
+    monitoring: Monitoring | None = None
+    """What it answered; None: not read."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
     refused: tuple[SccRefusal, ...] = ()

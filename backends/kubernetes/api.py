@@ -16,6 +16,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -54,6 +55,21 @@ JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """What shows a service of the cluster, other than its API server, who asks."""
+
+    token: str | None = field(repr=False)
+    """None: the user has none, but a client certificate or a password."""
+    acts_for_another: bool
+    """The kubeconfig impersonates somebody, which only the API server understands."""
+    ca: str = field(repr=False)
+    """PEM of the kubeconfig's certificate authority; empty: none."""
+    proxy: str | None = field(repr=False)
+    """The kubeconfig's proxy-url."""
+    generation: int
 
 
 class Api:
@@ -170,6 +186,25 @@ class Api:
             yield response
         finally:
             _hang_up(response)
+
+    async def bearer(self, refused: Bearer | None = None) -> Bearer:
+        """The user's own token as it is now; after `refused` was not accepted from credentials that are loaded anew.
+
+        Raises `GpudeckError`.
+        """
+        if refused is not None:
+            await self._renew(refused.generation)
+        _, who = await self._connect()
+        generation = self._generation
+        settings = await who.configuration.auth_settings()
+        scheme, _, token = str(settings.get("BearerToken", {}).get("value") or "").partition(" ")
+        return Bearer(
+            token=token if scheme == "Bearer" and token else None,
+            acts_for_another=bool(who.headers),
+            ca=who.ca,
+            proxy=who.configuration.proxy,
+            generation=generation,
+        )
 
     async def exists(self, resource: Resource) -> bool:
         """Whether the server has that resource at that version at all."""

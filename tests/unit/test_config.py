@@ -133,6 +133,9 @@ nodes = ['y']
         ("[site.a]\nplatform = 'kubernetes'\nkubeconfig = 'x'\n", 3, "there is no kubeconfig", ""),
         ("[site.a]\nplatform = 'kubernetes'\nnamespaces = [1]\n", 3, "must be a list of names", ""),
         ("[site.a]\nplatform = 'kubernetes'\nkube_config = 'x'\n", 3, "unknown key [site.a] kube_config", "kubeconfig"),
+        ("[site.a]\nplatform = 'kubernetes'\nmonitoring_url = 'https://x'\n", 3, "monitoring_url needs OpenShift", ""),
+        ("[site.a]\nplatform = 'openshift'\nmonitoring_url = 'http://x'\n", 3, "https://host[:port][/path]", ""),
+        ("[site.a]\nplatform = 'openshift'\nmonitoring_url = 'https://u:p@x'\n", 3, "https://host[:port][/path]", ""),
         ("[site.a]\nfast_seconds = 0.01\n", 2, "between 0.2 and 60", ""),
         ("[site.a]\nfast_seconds = true\n", 2, "must be a number", ""),
         ("[site.a]\ndemo = 1\n", 2, "true or false", ""),
@@ -182,12 +185,14 @@ kubeconfig = "kube.yaml"
 context = "prod"
 gpu_operator_namespace = "nvidia-gpu-operator"
 namespaces = ["team-a"]
+monitoring_url = "https://proxy.example.com:8443/prod"
 
 [site.a.settings]
 anything = 5
 """
     (site,) = load(written(tmp_path, text)).sites
-    spec = KubernetesSpec(tmp_path / "kube.yaml", "prod", "nvidia-gpu-operator", ("team-a",))
+    url = "https://proxy.example.com:8443/prod"
+    spec = KubernetesSpec(tmp_path / "kube.yaml", "prod", "nvidia-gpu-operator", ("team-a",), url)
     assert (site.platform, site.nodes, site.kubernetes, site.settings) == ("openshift", (), spec, {"anything": 5})
 
 

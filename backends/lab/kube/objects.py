@@ -278,7 +278,7 @@ def cluster_policy(name: str, created: str, *, ready: bool, reason: str, message
             "toolkit": {"enabled": True},
             "devicePlugin": {"enabled": True},
             "dcgm": {"enabled": False},
-            "dcgmExporter": {"enabled": True},
+            "dcgmExporter": {"enabled": True, "serviceMonitor": {"enabled": True}},
             "migManager": {"enabled": True},
             "mig": {"strategy": "mixed"},
             "daemonsets": {"updateStrategy": "RollingUpdate"},
