@@ -27,6 +27,7 @@ from backends.kubernetes import credentials
 from backends.kubernetes.credentials import Credentials
 from backends.kubernetes.errors import Throttled, from_exception, from_status
 from backends.kubernetes.memory import no_collection, spare_what_is_there
+from backends.kubernetes.proxies import proxy_for
 from backends.kubernetes.resources import Resource
 
 if TYPE_CHECKING:
@@ -345,7 +346,10 @@ def _rest_client(who: Credentials) -> Any:
         def _create_connector(self) -> aiohttp.TCPConnector:
             return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_socket)
 
-    return Rest(who.configuration)
+    who.configuration.client_session_kwargs = {"trust_env": False}
+    made = Rest(who.configuration)
+    made.proxy = who.configuration.proxy or proxy_for(who.configuration.host)
+    return made
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:

@@ -19,6 +19,7 @@ from backends.domain import clean
 from backends.kubernetes.api import Api, Bearer
 from backends.kubernetes.errors import from_exception
 from backends.kubernetes.fields import entries, table, text
+from backends.kubernetes.proxies import proxy_for
 from backends.kubernetes.resources import CONFIG_MAPS, Resource
 
 if TYPE_CHECKING:
@@ -93,10 +94,9 @@ class Querier:
         connector = aiohttp.TCPConnector(ssl=await self._trusted(who.ca))
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS, sock_connect=CONNECT_SECONDS)
         headers = {"Authorization": f"Bearer {who.token}", "Accept": "application/json", "User-Agent": "gpudeck"}
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, trust_env=True
-        ) as session:
-            return [await self._query(session, url, query, who.proxy) for query in queries]
+        proxy = who.proxy or proxy_for(url)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
+            return [await self._query(session, url, query, proxy) for query in queries]
 
     async def _query(self, session: aiohttp.ClientSession, url: str, query: str, proxy: str | None) -> list[Sample]:
         import aiohttp
