@@ -1,9 +1,10 @@
 """The on-node probe: reads NVML and the machine around it, speaks newline-delimited JSON on stdout.
 
-This file is sent to the node as text and runs there under Python 3.6 or later with nothing but the standard library;
-nothing is installed. `backends.nodes.bootstrap` starts it, `backends.nodes.wire` reads what it says. The field names
-are those of `backends.domain`. It ends when its stdin ends: OpenSSH delivers no signals to root's processes. What it
-reads besides NVML is in the modules that are sent behind it, `probe_host` and those that it imports.
+It is the last of the files that `backends.nodes.bootstrap` sends to the node as text, each after those it imports. They
+run there under Python 3.6 or later with nothing but the standard library; nothing is installed. `probe_start` starts
+them, `backends.nodes.wire` reads what they say. The field names are those of `backends.domain`. The probe ends when its
+stdin ends: OpenSSH delivers no signals to root's processes. What it reads besides NVML is in `probe_host` and the
+modules that it imports.
 
 One failing NVML call costs one field. A GPU that fell off the bus is reported as lost, with its last values.
 """
@@ -14,8 +15,9 @@ import platform
 import sys
 import threading
 import time
-import types
-import zlib
+
+from backends.nodes.probe_facts import Facts
+from backends.nodes.probe_host import Host
 
 PROTOCOL = 1
 PROCESSES_PER_GPU = 64
@@ -982,22 +984,6 @@ INIT_FAILURES = {
 }
 
 
-def read_section(stream):
-    size = int(stream.readline())
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError("the console went away")
-    return content
-
-
-def load(name, source):
-    """A module from its source. Registered before it runs: pynvml looks itself up, others are imported by name."""
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    exec(compile(source, name, "exec"), module.__dict__)
-    return module
-
-
 class Output(object):
     """Lines to stdout from several threads; a console that is gone ends the process."""
 
@@ -1020,15 +1006,9 @@ def in_background(target):
     thread.start()
 
 
-def main():
+def main(nvml, options):
+    """Reads until stdin ends, or once: `nvml` are the bindings, `options` what the console sent."""
     stdin = sys.stdin.buffer
-    options = json.loads(read_section(stdin).decode("utf-8"))
-    nvml = load("pynvml", zlib.decompress(read_section(stdin)))
-    for name, source in json.loads(zlib.decompress(read_section(stdin)).decode("utf-8")):
-        load(name, source)
-    from backends.nodes.probe_facts import Facts
-    from backends.nodes.probe_host import Host
-
     facts = Facts()
     facts.latest()  # they are read while NVML starts
     emit = Output()
@@ -1068,7 +1048,3 @@ def main():
         due = max(due + probe.fast_seconds, time.time())
         time.sleep(max(0.0, due - time.time()))
         probe.beat()
-
-
-if __name__ == "__gpudeck_probe__":
-    main()
