@@ -17,7 +17,16 @@ from pathlib import Path
 PROTOCOL = 1
 """Version of the probe's messages; the probe refuses another one."""
 
-PROBE_MODULES = ("probe_tree", "probe_disks", "probe_containers", "probe_facts", "probe_kernel", "probe_host", "probe")
+PROBE_MODULES = (
+    "probe_tree",
+    "probe_lines",
+    "probe_disks",
+    "probe_containers",
+    "probe_facts",
+    "probe_kernel",
+    "probe_host",
+    "probe",
+)
 """Sent behind `probe_start`; each imports only those before it."""
 
 _BOOTSTRAP = (

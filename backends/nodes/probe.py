@@ -9,7 +9,6 @@ modules that it imports.
 One failing NVML call costs one field. A GPU that fell off the bus is reported as lost, with its last values.
 """
 
-import json
 import os
 import platform
 import sys
@@ -18,6 +17,7 @@ import time
 
 from backends.nodes.probe_facts import Facts
 from backends.nodes.probe_host import Host
+from backends.nodes.probe_lines import Output, fit
 
 PROTOCOL = 1
 PROCESSES_PER_GPU = 64
@@ -877,6 +877,7 @@ class Probe(object):
         return measured(cpu_percent=percent, sample_milliseconds=round(took * 1000.0, 1))
 
     def tell(self, now, samples):
+        samples = fit(samples)
         identities = [(sample.get("uuid"), sample.get("pci_bus_id")) for sample in samples]
         before = [(sample.get("uuid"), sample.get("pci_bus_id")) for sample in self.sent_gpus]
         if not self.sent_node or identities != before:
@@ -982,22 +983,6 @@ INIT_FAILURES = {
     18: ("driver-mismatch", "the library and the kernel module differ: reload the module or reboot the node"),
     None: ("nvml-failed", "run nvidia-smi on the node; look at dmesg"),
 }
-
-
-class Output(object):
-    """Lines to stdout from several threads; a console that is gone ends the process."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-
-    def __call__(self, message):
-        line = json.dumps(message, separators=(",", ":"), allow_nan=False)
-        with self.lock:
-            try:
-                sys.stdout.write(line + "\n")
-                sys.stdout.flush()
-            except (IOError, OSError):
-                os._exit(0)
 
 
 def in_background(target):

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe
+from backends.nodes import bootstrap, probe, wire
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -60,6 +60,11 @@ class Running:
 
     def message(self, kind: str | None = None, seconds: float = 20.0) -> dict[str, Any]:
         """The next message, or the next one of a kind."""
+        message: dict[str, Any] = json.loads(self.line(kind, seconds))
+        return message
+
+    def line(self, kind: str | None = None, seconds: float = 20.0) -> bytes:
+        """It, as it came."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -69,9 +74,8 @@ class Running:
             if not line:
                 assert self.process.stderr is not None
                 raise AssertionError(self.process.stderr.read().decode())
-            message: dict[str, Any] = json.loads(line)
-            if kind in (None, message["t"]):
-                return message
+            if kind in (None, json.loads(line)["t"]):
+                return line
         raise AssertionError(f"no {kind} within {seconds} s")
 
     def end_input(self) -> int:
@@ -159,6 +163,59 @@ def test_a_changed_number_of_gpus_is_a_new_state(running: Any, driver: FakeDrive
         assert len(process.message("state")["gpus"]) == 3
     finally:
         driver.unset("gpus")
+
+
+CROWD = 64
+"""Processes on a GPU."""
+
+
+@pytest.fixture
+def crowd(driver: FakeDriver) -> Iterator[Callable[[bytes], None]]:
+    """Fills eight GPUs with processes that are called what it is told."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def fill(name: bytes) -> None:
+        processes.extend(subprocess.Popen([name, b"60"], executable="/bin/sleep") for _ in range(CROWD))
+        for number, process in enumerate(processes):
+            driver.set(f"pid.{number}", process.pid)
+        driver.set("gpus", 8)
+        driver.set("processes", CROWD)
+
+    yield fill
+    for key in ("gpus", "processes", *(f"pid.{number}" for number in range(CROWD))):
+        driver.unset(key)
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.real("gcc")
+@pytest.mark.parametrize("version", ["3.6", "3.11"])
+@pytest.mark.parametrize(
+    "name",
+    [b"\xff" * 600, b"\x01" * 600, b"\xed\xa0\x80" * 200, "訓".encode() * 200],
+    ids=["no UTF-8", "control", "surrogates", "CJK"],
+)
+def test_names_of_processes_cannot_make_a_line_too_long(
+    driver: FakeDriver, crowd: Callable[[bytes], None], name: bytes, version: str, request: pytest.FixtureRequest
+) -> None:
+    python = interpreter(version)
+    if python is None:
+        request.node.own_markers.clear()
+        pytest.skip(f"no python{version} here")
+    crowd(name)
+    process = Running(python, {**driver.env, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    try:
+        line = process.line("state")
+        node = wire.state(json.loads(line), "n", 0.0)
+    finally:
+        process.close()
+    assert len(line) < wire.LINE_LIMIT / 2
+    assert len(node.gpus) == 8
+    for gpu in node.gpus:
+        assert gpu.processes is not None
+        assert (len(gpu.processes), gpu.processes_omitted) == (CROWD, 0)
+        assert all(each.command is not None for each in gpu.processes)
 
 
 def test_no_driver_is_fatal_with_a_hint() -> None:
