@@ -200,7 +200,11 @@ def parse(xml: bytes | str, *, name: str, at: float) -> Node:
 
     Raises ProbeFailed for XML that is too large, declares entities or is broken, NoDriver when it lists no GPU at all.
     """
-    root = _root(xml)
+    return node_of(root_of(xml), name=name)
+
+
+def node_of(root: ET.Element, *, name: str) -> Node:
+    """The node of a document; raises NoDriver when it lists no GPU at all."""
     gpus = [_gpu(element, index) for index, element in enumerate(root.findall("gpu"))]
     if not gpus:
         raise NoDriver("nvidia-smi lists no GPU", "is a GPU in the node? look at lspci and dmesg there")
@@ -214,7 +218,8 @@ def parse(xml: bytes | str, *, name: str, at: float) -> Node:
     )
 
 
-def _root(xml: bytes | str) -> ET.Element:
+def root_of(xml: bytes | str) -> ET.Element:
+    """The document; raises ProbeFailed for XML that is too large, declares entities or is broken."""
     content = xml.encode() if isinstance(xml, str) else xml
     if len(content) > SIZE_LIMIT:
         raise ProbeFailed(f"nvidia-smi printed more than {SIZE_LIMIT:,} bytes", "")
