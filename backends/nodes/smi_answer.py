@@ -13,6 +13,8 @@ from backends.domain import clean, short_bus_id
 from backends.nodes.transport import Completed
 
 WORDS_LIMIT = 200
+WORDS_BYTES = 4000
+"""Of what stands before, behind and between."""
 
 MEANINGS = {
     2: "an argument or option is invalid",
@@ -33,8 +35,8 @@ MEANINGS = {
 """Exit status: RETURN VALUE of nvidia-smi(1). 18 is NVML_ERROR_LIB_RM_VERSION_MISMATCH (nvml.h), 127 the shell's."""
 OFF_THE_BUS = 15
 
-_DOCUMENT = re.compile(rb"(?:<\?xml|<nvidia_smi_log\b).*</nvidia_smi_log>", re.DOTALL)
-_XML = re.compile(rb"<(?:\?xml|!DOCTYPE|nvidia_smi_log)\b.*", re.DOTALL)
+_HEAD = re.compile(rb"<(?:\?xml|!DOCTYPE|nvidia_smi_log)\b")
+_END = b"</nvidia_smi_log>"
 _SLOT = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 SLOT = re.compile(_SLOT, re.IGNORECASE)
 """A GPU's PCI address as `-i` takes it."""
@@ -94,12 +96,14 @@ class Answer:
 
 def taken_apart(done: Completed) -> Answer:
     """The parts of what `nvidia-smi -q -x` printed."""
-    found = _DOCUMENT.search(done.stdout)
-    if found is None:
-        document, around = None, _XML.sub(b"", done.stdout)
-    else:
-        document, around = found[0], done.stdout[: found.start()] + b"\n" + done.stdout[found.end() :]
-    said = f"{around[:4000].decode('utf-8', 'replace').strip()}\n{done.stderr}".strip()
+    head = _HEAD.search(done.stdout)
+    start = len(done.stdout) if head is None else head.start()
+    end = done.stdout.rfind(_END, start)
+    document, behind = None, b""
+    if end >= 0:
+        document, behind = done.stdout[start : end + len(_END)], done.stdout[end + len(_END) :]
+    around = done.stdout[:start][-WORDS_BYTES:] + b"\n" + behind[:WORDS_BYTES]
+    said = f"{around.decode('utf-8', 'replace').strip()}\n{done.stderr}".strip()
     return Answer(document, clean(said, WORDS_LIMIT), unreachable(said), done.status)
 
 

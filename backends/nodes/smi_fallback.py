@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from backends.contract import GpudeckError, NoDriver
 from backends.domain import Gpu, Node, short_bus_id
 from backends.nodes import smi, wire
-from backends.nodes.smi_answer import OFF_THE_BUS, SLOT, Answer, Unreachable, taken_apart, unreachable
+from backends.nodes.smi_answer import OFF_THE_BUS, SLOT, WORDS_BYTES, Answer, Unreachable, taken_apart, unreachable
+from backends.nodes.smi_document import root_of
 from backends.nodes.transport import Transport
 
 LIST_COMMAND = "ls /proc/driver/nvidia/gpus"
@@ -52,9 +53,9 @@ def _refused(answer: Answer) -> NoDriver:
 
 def _parsed(document: bytes, name: str) -> tuple[Node, tuple[Unreachable, ...]]:
     """The node, and the GPUs that are named as unreachable between the others."""
-    root = smi.root_of(document)
+    root = root_of(document)
     between = "\n".join(text for text in (root.text, *(child.tail for child in root)) if text)
-    return smi.node_of(root, name=name), unreachable(between)
+    return smi.node_of(root, name=name), unreachable(between[:WORDS_BYTES])
 
 
 async def _one_by_one(transport: Transport, whole: Answer, name: str, before: tuple[Gpu, ...]) -> Node:
