@@ -671,7 +671,7 @@ class Probe(object):
         self.events = None
         self.listen_again = False
         self.slow_due = 0.0
-        self.started_at = host.now()
+        self.started_at = host.monotonic()
         self.beat_began = None
         self.node_call = None
         self.kernel_after = options.get("kernel_after")
@@ -684,7 +684,7 @@ class Probe(object):
         self.emit({"t": "hello", "protocol": PROTOCOL, "python": platform.python_version(), "pid": os.getpid(),
                    "uid": self.uid()})  # fmt: skip
         self.host.kernel.start(self.tell_kernel, self.kernel_after)
-        self.beat_began, self.node_call = time.time(), "nvmlInit"
+        self.beat_began, self.node_call = self.host.monotonic(), "nvmlInit"
         try:
             self.nvml.nvmlInit()
         except self.nvml.NVMLError as error:
@@ -805,17 +805,17 @@ class Probe(object):
     def beat(self):
         """One sample of all GPUs: a `delta`, or a `state` when the list of GPUs changed."""
         now = self.host.now()
-        slow = now >= self.slow_due
-        self.beat_began = time.time()
+        self.beat_began = began = self.host.monotonic()
+        slow = began >= self.slow_due
         if slow:
-            self.slow_due = now + self.slow_seconds
+            self.slow_due = began + self.slow_seconds
             if self.sent_gpus and self.count_changed():
                 self.open_gpus()
                 self.listen_again = True
         samples = [reader.sample(slow) for reader in self.gpus]
         if slow:
             self.read_topology()
-        took = time.time() - self.beat_began
+        took = self.host.monotonic() - began
         self.beat_began = None
         if slow:
             self.node.update(self.host.load())
@@ -872,7 +872,7 @@ class Probe(object):
 
     def cost(self, took):
         used = self.host.cpu_seconds()
-        alive = self.host.now() - self.started_at
+        alive = self.host.monotonic() - self.started_at
         percent = None if used is None or alive < 1.0 else round(100.0 * used / alive, 1)
         return measured(cpu_percent=percent, sample_milliseconds=round(took * 1000.0, 1))
 
@@ -964,8 +964,8 @@ class Probe(object):
         for reader in self.gpus:
             call = reader.current_call
             if call is not None:
-                return reader.index, call, time.time() - began
-        return None, self.node_call or HOST_FILES, time.time() - began
+                return reader.index, call, self.host.monotonic() - began
+        return None, self.node_call or HOST_FILES, self.host.monotonic() - began
 
     def stop(self):
         try:
@@ -1028,8 +1028,13 @@ def main(nvml, options):
     if options.get("once"):
         os._exit(0)
     in_background(events)
-    due = time.time()
+    keep_beating(probe, time.monotonic, time.sleep)
+
+
+def keep_beating(probe, monotonic, sleep):
+    """Beats at the probe's pace for ever; one that took longer than that is not caught up with."""
+    due = monotonic()
     while True:
-        due = max(due + probe.fast_seconds, time.time())
-        time.sleep(max(0.0, due - time.time()))
+        due = max(due + probe.fast_seconds, monotonic())
+        sleep(max(0.0, due - monotonic()))
         probe.beat()

@@ -54,7 +54,11 @@ class Host(object):
         self.ticks = os.sysconf("SC_CLK_TCK")
 
     def now(self):
+        """By the node's clock, which may be set: what is told of it. What is waited for goes by `monotonic`."""
         return time.time()
+
+    def monotonic(self):
+        return time.monotonic()
 
     def cpu_seconds(self):
         usage = resource.getrusage(resource.RUSAGE_SELF)

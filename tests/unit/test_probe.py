@@ -42,9 +42,10 @@ def interpreter(version: str) -> str | None:
 class Running:
     """The probe in a process, fed like over SSH."""
 
-    def __init__(self, python: str, env: dict[str, str], **options: Any) -> None:
+    def __init__(self, python: str, env: dict[str, str], before: str = "", **options: Any) -> None:
+        """`before`: statements that run ahead of the probe."""
         boot = (
-            "import sys,zlib;b=sys.stdin.buffer;"
+            f"{before}\nimport sys,zlib;b=sys.stdin.buffer;"
             "exec(compile(zlib.decompress(b.read(int(b.readline()))),'probe','exec'),{'__name__':'__gpudeck_probe__'})"
         )
         self.process = subprocess.Popen(
@@ -146,6 +147,37 @@ def test_an_unchanged_node_sends_bare_heartbeats(running: Any) -> None:
     process.message("state")
     quiet = [process.message("delta") for _ in range(10)]
     assert all(set(delta) == {"t", "at"} for delta in quiet)
+
+
+SET_BACK = """
+import time
+wall, began = time.time, time.monotonic()
+time.time = lambda: wall() - (0 if time.monotonic() < began + 1 else 3600)
+"""
+"""The node's clock is set back by an hour, a second after the probe started."""
+
+
+@pytest.mark.real("gcc")
+def test_a_clock_that_is_set_back_does_not_silence_the_probe(running: Any) -> None:
+    process = running(before=SET_BACK, slow_seconds=0.1)
+    first = process.message("state")["at"]
+    while (delta := process.message("delta"))["at"] > first:
+        continue
+    assert first - 3600 < delta["at"] < first
+    costs = [cost for _ in range(30) if (cost := process.message("delta").get("node", {}).get("probe"))]
+    assert costs, "slow beats go on"
+    assert min(value for cost in costs for value in cost.values()) >= 0
+
+
+@pytest.mark.real("gcc")
+def test_a_call_that_hangs_is_noticed_whatever_the_clock(running: Any, driver: FakeDriver) -> None:
+    process = running(before=SET_BACK)
+    process.message("state")
+    driver.set("hang.nvmlDeviceGetPowerUsage", 1)
+    try:
+        assert 3 < process.message("stall", seconds=15)["seconds"] < 3600
+    finally:
+        driver.unset("hang.nvmlDeviceGetPowerUsage")
 
 
 @pytest.mark.real("gcc")
@@ -303,6 +335,44 @@ class OldBoard:
 def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
     reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
     assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+
+
+class Beating:
+    """A probe that counts its beats; each takes `takes` seconds of a clock that moves only by them and by sleeping."""
+
+    fast_seconds = 1.0
+
+    def __init__(self, *takes: float) -> None:
+        self.takes = list(takes)
+        self.time = 500.0
+        self.at: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        if not self.takes:
+            raise StopIteration
+        self.time += seconds
+
+    def beat(self) -> None:
+        self.at.append(self.time)
+        self.time += self.takes.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("takes", "at"),
+    [
+        ((0.1, 0.1, 0.1, 0.1), [501.0, 502.0, 503.0, 504.0]),
+        ((0.1, 3.4, 0.1, 0.1), [501.0, 502.0, 505.4, 506.4]),
+    ],
+)
+def test_beats_come_at_their_pace_and_do_not_catch_up(takes: tuple[float, ...], at: list[float]) -> None:
+    beating = Beating(*takes)
+    with pytest.raises(StopIteration):
+        probe.keep_beating(beating, beating.monotonic, beating.sleep)  # type: ignore[no-untyped-call]
+    assert beating.at == pytest.approx(at)
 
 
 class OneProcess:

@@ -99,14 +99,18 @@ class Nvml:
 
 
 class Here:
-    """The probe's host on a machine of a test; the time stands still until it is moved."""
+    """The probe's host on a machine of a test; the time stands still until it is moved. `wall` is its clock."""
 
     def __init__(self, machine: Machine) -> None:
         self.kernel: Any = KernelLog(str(machine.root))  # type: ignore[no-untyped-call]
         self.slow: Any = Facts(str(machine.root))  # type: ignore[no-untyped-call]
         self.time = 100.0
+        self.wall = 1_700_000_000.0
 
     def now(self) -> float:
+        return self.wall + self.time
+
+    def monotonic(self) -> float:
         return self.time
 
     def identity(self) -> dict[str, Any]:
