@@ -25,6 +25,13 @@ PROBE_MODULES = (
     "probe_facts",
     "probe_kernel",
     "probe_host",
+    "probe_nvml",
+    "probe_links",
+    "probe_mig",
+    "probe_vgpu",
+    "probe_processes",
+    "probe_values",
+    "probe_places",
     "probe",
 )
 """Sent behind `probe_start`; each imports only those before it."""

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe, wire
+from backends.nodes import bootstrap, probe, probe_nvml, probe_processes, probe_values, wire
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -265,7 +265,7 @@ def test_no_driver_is_fatal_with_a_hint() -> None:
     ("words", "cpus"), [([0b1011], "0-1,3"), ([0, 1], "64"), ([0xFF, 0xFF], "0-7,64-71"), ([0], None)]
 )
 def test_affinity_masks(words: list[int], cpus: str | None) -> None:
-    assert probe.cpu_list(words) == cpus  # type: ignore[no-untyped-call]
+    assert probe_nvml.cpu_list(words) == cpus  # type: ignore[no-untyped-call]
 
 
 values = st.recursive(
@@ -334,7 +334,7 @@ class OldBoard:
 )
 def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
     reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
-    assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+    assert probe_values.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
 
 
 class Beating:
@@ -388,9 +388,9 @@ def test_a_command_line_that_cannot_be_read_is_named_and_costs_no_other_value() 
     told: dict[str, Any] = {"command": "python", "held": True}
     host = SimpleNamespace(process=lambda _pid: dict(told))
     reader: Any = probe.GpuReader(OneProcess(), host, 0, object(), 0)  # type: ignore[no-untyped-call]
-    (process,) = probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    (process,) = probe_processes.read_processes(reader)  # type: ignore[no-untyped-call]
     assert process == {"pid": 4242, "kind": "compute", "memory_bytes": 1 << 30, "ci": 5, "command": "python"}
     assert reader.unread == {"command lines": "not readable of processes 4242"}
     told["held"] = False
-    probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    probe_processes.read_processes(reader)  # type: ignore[no-untyped-call]
     assert reader.unread == {}

@@ -11,9 +11,10 @@ import pytest
 
 from backends.domain import Node
 from backends.nodes import wire
-from backends.nodes.probe import Probe, pci_level
+from backends.nodes.probe import Probe
 from backends.nodes.probe_facts import Facts
 from backends.nodes.probe_kernel import KernelLog
+from backends.nodes.probe_places import pci_level
 from tests.trees import Machine
 
 ROOT, PORT, SWITCH = "pci0000:15", "0000:15:01.0", "0000:16:00.0"
