@@ -53,7 +53,7 @@ class Node:
     transport: str | None = None
     """nvml (the probe) or nvidia-smi (the fallback)."""
     transport_note: str | None = None
-    """Why the fallback is used, and what to do about it."""
+    """Why the fallback is used and what to do about it, and what nvidia-smi warns of."""
     os: str | None = None
     kernel: str | None = None
     driver: str | None = None
