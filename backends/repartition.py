@@ -57,6 +57,7 @@ def repartition(
         wish=plan.wish,
         ownership=ownership,
         unasked=unasked,
+        reset_with=plan.target.reset_with if any(step.kind == "reset" for step in plan.steps) else (),
     )
 
 

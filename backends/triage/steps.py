@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from backends.domain import Gpu, NextStep, SiteSpec
+from backends.resets import OF_ALL, reset_of
 from backends.triage.state import NodeView
 
 PAGES: dict[str, str] = {
@@ -15,9 +16,6 @@ PAGES: dict[str, str] = {
     "host": "host",
 }
 """Id of a page of the node's screen -> what it shows."""
-RESET_ALL_TOGETHER = "Ampere"
-"""On boards of this architecture behind NVSwitches the GPUs of a node are reset together, never one alone."""
-
 WITH_DRAIN = frozenset({"kubernetes", "openshift"})
 """Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
 
@@ -71,16 +69,17 @@ def drain(view: NodeView) -> NextStep:
     return change(f"drain {view.name}", f"gpudeck stack drain --node {shlex.quote(view.name)}")
 
 
-def reset_together(gpu: Gpu) -> bool:
-    """Whether its board knows no reset but that of all GPUs of its node."""
-    return gpu.architecture == RESET_ALL_TOGETHER and any(link.remote_kind == "switch" for link in gpu.links or ())
-
-
 def reset_gpu(view: NodeView, gpu: Gpu) -> NextStep:
-    """The reset of one GPU, or of all of the node where the board knows no other."""
-    if reset_together(gpu):
-        return command(f"on {view.name}, with all its GPUs idle: reset them together", "nvidia-smi --gpu-reset")
-    return command(f"on {view.name}, with GPU {gpu.index} idle: reset it", f"nvidia-smi --gpu-reset -i {gpu.index}")
+    """The reset of one GPU, or of all of the node where it cannot be reset alone."""
+    reset = reset_of(gpu, view.last)
+    if reset.together:
+        return command(f"on {view.name}, with all its GPUs idle: reset them together", reset.command)
+    return command(f"on {view.name}, with GPU {gpu.index} idle: reset it", reset.command)
+
+
+def reset_all(view: NodeView) -> NextStep:
+    """The reset of all GPUs of the node and of its switches."""
+    return command(f"on {view.name}, with all its GPUs idle: reset them and the switches", OF_ALL)
 
 
 def reboot(view: NodeView) -> NextStep:

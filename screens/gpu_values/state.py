@@ -77,7 +77,7 @@ def _asked(view: NodeView, gpu: Gpu, action: str) -> list[Line | Prose]:
     """What the driver asks for; of a GPU whose values are old what it asked for last, and nothing where that was
     nothing: nobody knows whether it still asks for nothing."""
     style, template = RECOVERY.get(action, ("warn", ""))
-    asked = template.format(reset=reset_line(gpu)) if template else action
+    asked = template.format(reset=reset_line(view, gpu)) if template else action
     if view.is_old(gpu):
         return [told(view.glyphs.stale, f"The driver last asked for {asked}.", "stale")] if style else []
     if not style:

@@ -140,10 +140,12 @@ def test_corrected_errors_and_those_of_a_former_life_are_no_finding() -> None:
     assert findings(view(gpu(ecc=Ecc(True, True, EccCounts(500, 0), EccCounts(9000, 12))))) == []
 
 
-def test_a_reset_of_one_gpu_is_that_of_all_on_ampere_behind_switches() -> None:
+def test_a_reset_of_one_gpu_is_that_of_all_on_ampere_behind_switches_that_nobody_looks_after() -> None:
     bad = Ecc(True, True, EccCounts(0, 1))
-    alone = only(view(gpu(3, ecc=bad)), "ecc-uncorrected")
-    all_of_them = only(view(gpu(3, ecc=bad, architecture="Ampere")), "ecc-uncorrected")
+    host = Host(services=(Service("nvidia-fabricmanager", "failed"),))
+    alone = only(view(gpu(3, ecc=bad), gpu(4), host=host), "ecc-uncorrected")
+    ampere = (gpu(3, ecc=bad, architecture="Ampere"), gpu(4, architecture="Ampere"))
+    all_of_them = only(view(*ampere, host=host), "ecc-uncorrected")
     assert "nvidia-smi --gpu-reset -i 3" in [step.target for step in alone.steps]
     assert "nvidia-smi --gpu-reset" in [step.target for step in all_of_them.steps]
 

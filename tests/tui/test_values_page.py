@@ -27,6 +27,7 @@ from backends.domain import (
     Power,
     RemappedRows,
     RetiredPages,
+    Service,
     Subject,
     Temperature,
     Utilization,
@@ -228,8 +229,13 @@ def test_gpus_that_are_reset_together_are_not_advised_to_be_reset_alone() -> Non
     gpu = replace(h100(3), architecture="Ampere", recovery_action="gpu_reset", remapped_rows=RemappedRows(0, 1, True))
     assert gpu.links
     assert all(link.remote_kind == "switch" for link in gpu.links)
-    assert [command for command in advised(gpu) if "-i" in command] == []
-    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in sentence(said(gpu))
+    each = reading("dgx01", gpu, h100(4))
+    assert each.node is not None
+    host = replace(each.node.host, services=(Service("nvidia-fabricmanager", "failed"),))
+    each = replace(each, node=replace(each.node, host=host))
+    text = sentence(text_of(gpu_sections(NodeView(each, gpu, NOW), gpu)))
+    assert not re.findall(r"--gpu-reset -i", text)
+    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in text
 
 
 def test_a_recovery_action_of_a_newer_driver_is_shown_as_it_is() -> None:

@@ -83,7 +83,8 @@ def _mode(change: Change) -> Iterator[Step]:
     target, index = change.target, change.target.index
     number, word = (1, "on") if change.enabled else (0, "off")
     if change.waits_for_reset:
-        yield Step("reset", _root(target, f"nvidia-smi --gpu-reset -i {index}"), f"MIG is {word} after it")
+        whole = ", and all GPUs of the node are reset" if target.reset_with else ""
+        yield Step("reset", _root(target, target.reset_command), f"MIG is {word} after it{whole}")
     elif change.switches_mode or target.pending not in (None, change.enabled):
         said = f"MIG mode {word}" if change.switches_mode else "takes back the change that waits for a reset"
         yield Step(f"mode-{word}", _root(target, f"nvidia-smi -i {index} -mig {number}"), said)
@@ -93,8 +94,8 @@ def _mode(change: Change) -> Iterator[Step]:
     yield Step(
         "check-mode",
         f"nvidia-smi -i {index} --query-gpu=mig.mode.current,mig.mode.pending --format=csv,noheader",
-        f"must answer {wanted}; if the two differ a client holds the GPU: stop it, then nvidia-smi --gpu-reset "
-        f"-i {index}, or reboot",
+        f"must answer {wanted}; if the two differ a client holds the GPU: stop it, then {target.reset_command}, or "
+        "reboot",
     )
 
 
