@@ -1,11 +1,11 @@
-"""The reset of a GPU: which others go with it, and the one command for it.
+"""The reset of a GPU: which others go with it, the one command for it, and what does not outlive it.
 
 Behind NVSwitches a GPU since Ampere is reset alone: on Ampere Fabric Manager trains the switches' side of its links
 anew and has to run for that, from Hopper on it need not. Without it on Ampere, and always before Ampere, all GPUs that
 NVLinks connect are reset by one command; nvidia-smi refuses one that leaves some of them out, and names them.
 
 Sources: nvidia-smi(1), --gpu-reset; NVIDIA Fabric Manager user guide, "GPU VM System Reset Capabilities and
-Limitations".
+Limitations"; NVIDIA MIG user guide.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from backends.domain import Gpu, Node
+from backends.domain import Gpu, MigInstance, Node
 from backends.fabric import NOT_RUNNING, is_dark, is_switched, service_state
 
 RESET_ARGV = ("nvidia-smi", "--gpu-reset")
 OF_ALL = shlex.join(RESET_ARGV)
 """The reset of all GPUs and NVSwitches of a node."""
+KEEPS_MIG_ONLY_LOADED = ("Hopper", "Blackwell")
+"""On these the MIG mode is lost too when the driver unloads, so with a reboot; on Ampere the board keeps it."""
 BEFORE_AMPERE = ("Kepler", "Maxwell", "Pascal", "Volta", "Turing")
 
 
@@ -49,6 +51,19 @@ def reset_of(gpu: Gpu, node: Node | None) -> Reset:
 def address(gpu: Gpu) -> str:
     """What names the GPU to nvidia-smi."""
     return str(gpu.index)
+
+
+def instances_lost(gpu: Gpu) -> tuple[MigInstance, ...]:
+    """The GPU instances, each by one of its MIG devices, that end with a reset or a reboot; by their places."""
+    if not gpu.mig.enabled:
+        return ()
+    each = {("unknown", at) if one.gi is None else one.gi: one for at, one in enumerate(gpu.mig.instances)}
+    return tuple(sorted(each.values(), key=lambda one: one.placement or (99, 0)))
+
+
+def loses_mode(gpu: Gpu) -> bool:
+    """Its MIG mode ends with a reboot of its node."""
+    return gpu.mig.enabled is True and (gpu.architecture or "").startswith(KEEPS_MIG_ONLY_LOADED)
 
 
 def _goes_with_others(gpu: Gpu, node: Node) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from backends.domain import Gpu, NextStep, SiteSpec
-from backends.resets import OF_ALL, reset_of
+from backends.domain import Gpu, MigInstance, NextStep, SiteSpec
+from backends.resets import OF_ALL, instances_lost, loses_mode, reset_of
 from backends.triage.state import NodeView
 
 PAGES: dict[str, str] = {
@@ -18,6 +21,8 @@ PAGES: dict[str, str] = {
 """Id of a page of the node's screen -> what it shows."""
 WITH_DRAIN = frozenset({"kubernetes", "openshift"})
 """Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
+OF_MIG_MANAGER = WITH_DRAIN
+"""Platforms on which MIG Manager divides the GPUs of a node."""
 
 
 def open_node(view: NodeView, page: str | None = None) -> NextStep:
@@ -69,12 +74,13 @@ def drain(view: NodeView) -> NextStep:
     return change(f"drain {view.name}", f"gpudeck stack drain --node {shlex.quote(view.name)}")
 
 
-def reset_gpu(view: NodeView, gpu: Gpu) -> NextStep:
-    """The reset of one GPU, or of all of the node where it cannot be reset alone."""
+def reset_gpu(view: NodeView, gpu: Gpu) -> tuple[NextStep, ...]:
+    """The reset of one GPU, or of all of the node where it cannot be reset alone; and what is to be made again."""
     reset = reset_of(gpu, view.last)
+    said = f"on {view.name}, with GPU {gpu.index} idle: reset it"
     if reset.together:
-        return command(f"on {view.name}, with all its GPUs idle: reset them together", reset.command)
-    return command(f"on {view.name}, with GPU {gpu.index} idle: reset it", reset.command)
+        said = f"on {view.name}, with all its GPUs idle: reset them together"
+    return (command(said, reset.command), *_layouts_again(view, (gpu, *reset.others)))
 
 
 def reset_all(view: NodeView) -> NextStep:
@@ -82,8 +88,46 @@ def reset_all(view: NodeView) -> NextStep:
     return command(f"on {view.name}, with all its GPUs idle: reset them and the switches", OF_ALL)
 
 
-def reboot(view: NodeView) -> NextStep:
-    return command(f"reboot {view.name}", "systemctl reboot")
+def reboot(view: NodeView) -> tuple[NextStep, ...]:
+    """The reboot of the node, and what is to be made again."""
+    gpus = () if view.last is None else view.last.gpus
+    return (command(f"reboot {view.name}", "systemctl reboot"), *_layouts_again(view, gpus, rebooted=True))
+
+
+def _layouts_again(view: NodeView, gpus: Iterable[Gpu], *, rebooted: bool = False) -> Iterator[NextStep]:
+    """GPU instances end with a reset and with a reboot (MIG user guide); MIG Manager makes them only as it starts."""
+    cut = [gpu for gpu in gpus if instances_lost(gpu)]
+    if not cut:
+        return
+    what = "MIG mode and layout" if rebooted and any(map(loses_mode, cut)) else "MIG layout"
+    ends = f"it ends the {what} of {', '.join(f'GPU {gpu.index} ({_layout(gpu)})' for gpu in cut)}"
+    if view.site.platform in OF_MIG_MANAGER and rebooted:
+        yield advice(f"{ends}, which MIG Manager makes again as it starts: see that it has")
+    elif view.site.platform in OF_MIG_MANAGER:
+        again = f"gpudeck stack restart mig-manager --node {shlex.quote(view.name)}"
+        yield command(f"{ends}, which MIG Manager makes again when it is started anew", again)
+    else:
+        yield command(f"{ends}, to be made again", "; ".join(_made_again(view, cut)))
+
+
+def _layout(gpu: Gpu) -> str:
+    """4g.40gb + 2x 1g.10gb"""
+    counts = Counter(_profile(each) or "n/a" for each in instances_lost(gpu))
+    return " + ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items())
+
+
+def _made_again(view: NodeView, gpus: Iterable[Gpu]) -> Iterator[str]:
+    """A command for each GPU whose profiles were told."""
+    for gpu in gpus:
+        spots = [(_profile(each), each.placement) for each in instances_lost(gpu)]
+        wish = ",".join(name if place is None else f"{name}:{place[0]}" for name, place in spots if name is not None)
+        if all(name is not None for name, _ in spots):
+            yield f"gpudeck mig apply --node {shlex.quote(view.name)} --gpu {gpu.index} --want {shlex.quote(wish)}"
+
+
+def _profile(instance: MigInstance) -> str | None:
+    """Of the GPU instance, also where its compute instance is a part of it: 3g.40gb of 1c.3g.40gb."""
+    return None if instance.profile is None else re.sub(r"^\d+c\.", "", instance.profile)
 
 
 def bug_report(view: NodeView) -> NextStep:
@@ -118,9 +162,9 @@ RECOVERY_TEXTS: dict[str, str] = {
 def recovery(view: NodeView, gpu: Gpu, action: str) -> tuple[NextStep, ...]:
     """What `action` of the driver comes to."""
     if action in ("node_reboot", "system_reboot"):
-        return (drain(view), reboot(view))
+        return (drain(view), *reboot(view))
     if action in ("gpu_reset", "drain_and_reset"):
-        return (drain(view), reset_gpu(view, gpu))
+        return (drain(view), *reset_gpu(view, gpu))
     return (advice(f"on {view.name}: {RECOVERY_TEXTS.get(action, f'the driver asks for {action}')}"),)
 
 
@@ -128,9 +172,9 @@ def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[N
     """The commands for an action bucket of the XID catalogue."""
     match action:
         case "RESET_GPU" | "WORKFLOW_XID_48" | "WORKFLOW_NVLINK_ERR" | "CHECK_UVM" if gpu is not None:
-            return (drain(view), reset_gpu(view, gpu))
+            return (drain(view), *reset_gpu(view, gpu))
         case "RESTART_BM" | "RESTART_VM":
-            return (drain(view), reboot(view))
+            return (drain(view), *reboot(view))
         case "RESTART_FM":
             return (fabric_manager(view),)
         case "CHECK_MECHANICALS":

@@ -16,6 +16,7 @@ from backends.domain import (
     GpuProcess,
     Memory,
     Mig,
+    MigInstance,
     Pcie,
     RemappedRows,
     RetiredPages,
@@ -455,3 +456,60 @@ def test_an_idle_gpu_that_the_driver_holds_down_is_a_note() -> None:
     assert only(view(idle(clocks=quiet)), "sw-thermal").severity is INFO
     busy = dataclasses.replace(gpu().clocks, event_reasons=("sw_thermal_slowdown",))
     assert only(view(gpu(clocks=busy)), "sw-thermal").severity is WARNING
+
+
+# --- what does not outlive a reset -----------------------------------------------------------------------------------
+
+WAITS = RemappedRows(0, 1, pending=True, failed=False)
+CUT = Mig(
+    True,
+    True,
+    7,
+    (
+        MigInstance(1, 0, "MIG-1", "4g.40gb", (0, 4)),
+        MigInstance(3, 0, "MIG-3", "1c.2g.20gb", (4, 2)),
+        MigInstance(3, 1, "MIG-4", "1c.2g.20gb", (4, 2)),
+        MigInstance(9, 0, "MIG-9", "1g.10gb", (6, 1)),
+    ),
+)
+
+
+def test_a_reset_says_which_layout_goes_with_it_and_how_it_is_made_again() -> None:
+    found = only(view(sliced(2, mig=CUT, remapped_rows=WAITS)), "row-remap-pending")
+    at = [step.target.startswith("nvidia-smi --gpu-reset") for step in found.steps].index(True)
+    again = found.steps[at + 1]
+    assert again.text == "it ends the MIG layout of GPU 2 (4g.40gb + 2g.20gb + 1g.10gb), to be made again"
+    assert again.target == "gpudeck mig apply --node n1 --gpu 2 --want 4g.40gb:0,2g.20gb:4,1g.10gb:6"
+    whole = only(view(gpu(2, remapped_rows=WAITS)), "row-remap-pending")
+    assert not any("MIG" in step.text for step in whole.steps)
+
+
+def test_a_reset_of_all_takes_the_layouts_of_the_neighbours() -> None:
+    host = Host(services=(Service("nvidia-fabricmanager", "failed"),))
+    unread = Mig(True, True, 7, (MigInstance(1, 0, "MIG-1"),))
+    seen = view(
+        gpu(0, architecture="Ampere", remapped_rows=WAITS),
+        sliced(1, architecture="Ampere", mig=CUT),
+        sliced(2, architecture="Ampere", mig=unread),
+        host=host,
+    )
+    again = only(seen, "row-remap-pending").steps[2]
+    assert "of GPU 1 (4g.40gb + 2g.20gb + 1g.10gb), GPU 2 (n/a)" in again.text
+    assert again.target == "gpudeck mig apply --node n1 --gpu 1 --want 4g.40gb:0,2g.20gb:4,1g.10gb:6"
+
+
+@pytest.mark.parametrize(("architecture", "goes"), [("Hopper", "MIG mode and layout"), ("Ampere", "MIG layout")])
+def test_a_reboot_takes_the_layouts_of_the_node_and_since_hopper_the_mode(architecture: str, goes: str) -> None:
+    asks = dataclasses.replace(gpu(0), recovery_action="node_reboot")
+    found = only(view(asks, sliced(1, mig=CUT, architecture=architecture)), "recovery-action")
+    assert [step.target for step in found.steps if step.target == "systemctl reboot"]
+    assert any(step.text.startswith(f"it ends the {goes} of GPU 1 (4g.40gb") for step in found.steps)
+
+
+def test_in_a_cluster_mig_manager_makes_the_layout_again() -> None:
+    cluster = SiteSpec("site", platform="kubernetes")
+    reset = only(view(sliced(2, mig=CUT, remapped_rows=WAITS), site=cluster), "row-remap-pending")
+    assert "gpudeck stack restart mig-manager --node n1" in [step.target for step in reset.steps]
+    asks = sliced(2, mig=CUT, recovery_action="node_reboot")
+    reboot = only(view(asks, site=cluster), "recovery-action")
+    assert any("which MIG Manager makes again as it starts" in step.text for step in reboot.steps)

@@ -81,7 +81,7 @@ def _what_to_do(view: NodeView, severity: Severity) -> list[NextStep]:
         steps.fabric_manager(view),
         steps.bug_report(view),
         steps.reset_all(view),
-        steps.reboot(view),
+        *steps.reboot(view),
         steps.advice("does it return on the same port? then it is for the vendor"),
         steps.open_node(view, "topology"),
     ]
