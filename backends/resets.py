@@ -49,8 +49,12 @@ def reset_of(gpu: Gpu, node: Node | None) -> Reset:
 
 
 def address(gpu: Gpu) -> str:
-    """What names the GPU to nvidia-smi."""
-    return str(gpu.index)
+    """What names the GPU to nvidia-smi: its bus id, else its UUID, else its index.
+
+    Indices are counted anew by each process that starts NVML: where a GPU has fallen off the bus since the probe did,
+    the same index is another GPU in the nvidia-smi that is typed. The bus id is what nvidia-smi shows beside it.
+    """
+    return gpu.pci_bus_id or gpu.uuid or str(gpu.index)
 
 
 def instances_lost(gpu: Gpu) -> tuple[MigInstance, ...]:

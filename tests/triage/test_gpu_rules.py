@@ -101,7 +101,7 @@ def test_what_the_driver_asks_for_comes_before_the_table() -> None:
     lost = gpu(0, lost=True, lost_reason="NVML: GPU is lost")
     found = only(view(lost, events=[xid(79), asks]), "gpu-lost")
     commands = [step.target for step in found.steps if step.target]
-    assert commands[0] == "nvidia-smi --gpu-reset -i 0"
+    assert commands[0] == f"nvidia-smi --gpu-reset -i {bus(0)}"
 
 
 def test_a_gpu_that_this_user_may_not_open_is_not_called_lost() -> None:
@@ -147,7 +147,7 @@ def test_a_reset_of_one_gpu_is_that_of_all_on_ampere_behind_switches_that_nobody
     alone = only(view(gpu(3, ecc=bad), gpu(4), host=host), "ecc-uncorrected")
     ampere = (gpu(3, ecc=bad, architecture="Ampere"), gpu(4, architecture="Ampere"))
     all_of_them = only(view(*ampere, host=host), "ecc-uncorrected")
-    assert "nvidia-smi --gpu-reset -i 3" in [step.target for step in alone.steps]
+    assert f"nvidia-smi --gpu-reset -i {bus(3)}" in [step.target for step in alone.steps]
     assert "nvidia-smi --gpu-reset" in [step.target for step in all_of_them.steps]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backends.domain import Ecc, EccCounts, Event, GpuProcess, RemappedRows, RetiredPages, Severity
 from backends.triage import xids
-from tests.triage.makers import GIB, NOW, findings, gpu, only, view, xid
+from tests.triage.makers import GIB, NOW, bus, findings, gpu, only, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -186,7 +186,7 @@ def test_nvidias_action_is_among_the_steps_with_its_source() -> None:
     found = only(view(gpu(recovery_action=None), events=[xid(95)]), "xid")
     assert found.advice_source == "NVIDIA XID catalogue"
     assert any(step.text.startswith("NVIDIA: Drain workloads") for step in found.steps)
-    assert "nvidia-smi --gpu-reset -i 0" in [step.target for step in found.steps]
+    assert f"nvidia-smi --gpu-reset -i {bus(0)}" in [step.target for step in found.steps]
 
 
 def test_xid_154_alone_is_told_by_its_action() -> None:

@@ -195,7 +195,7 @@ def test_a_change_that_waits_for_a_reset_is_ended_by_it() -> None:
     gpu = replace(plain_gpu(), mig=Mig(enabled=False, pending=True, max_instances=7))
     made = planned(gpu, "3g.40gb")
     assert kinds(made)[:2] == ["reset", "check-mode"]
-    assert made.commands[0] == "nvidia-smi --gpu-reset -i 0"
+    assert made.commands[0] == "nvidia-smi --gpu-reset -i GPU-plain0"
     assert "gpu-reset" in codes(made)
     back = planned(gpu, "all-disabled")
     assert back.commands[0] == "nvidia-smi -i 0 -mig 0"

@@ -69,6 +69,14 @@ def test_who_is_reset_with_a_gpu(
     assert ("-i" in reset.command.split()) is not together
 
 
+def test_a_reset_names_its_gpu_by_what_no_other_process_counts_anew() -> None:
+    gpu = board(2)
+    assert reset_of(gpu, None).command == f"nvidia-smi --gpu-reset -i {bus(2)}"
+    nameless = dataclasses.replace(gpu, pci_bus_id=None)
+    assert reset_of(nameless, None).command == "nvidia-smi --gpu-reset -i GPU-2"
+    assert reset_of(dataclasses.replace(nameless, uuid=None), None).command == "nvidia-smi --gpu-reset -i 2"
+
+
 def test_without_its_node_a_gpu_is_reset_alone() -> None:
     assert reset_of(board(2), None) == Reset(board(2))
 
