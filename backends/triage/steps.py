@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from backends.domain import Gpu, MigInstance, NextStep, SiteSpec
+from backends.fabric import service_state
 from backends.resets import OF_ALL, instances_lost, loses_mode, reset_of
 from backends.triage.state import NodeView
 
@@ -21,8 +22,8 @@ PAGES: dict[str, str] = {
 """Id of a page of the node's screen -> what it shows."""
 WITH_DRAIN = frozenset({"kubernetes", "openshift"})
 """Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
-OF_MIG_MANAGER = WITH_DRAIN
-"""Platforms on which MIG Manager divides the GPUs of a node."""
+OF_OPERATOR = WITH_DRAIN
+"""Platforms on which the GPU Operator may run the driver of a node, and its MIG Manager divides the GPUs."""
 
 
 def open_node(view: NodeView, page: str | None = None) -> NextStep:
@@ -101,9 +102,9 @@ def _layouts_again(view: NodeView, gpus: Iterable[Gpu], *, rebooted: bool = Fals
         return
     what = "MIG mode and layout" if rebooted and any(map(loses_mode, cut)) else "MIG layout"
     ends = f"it ends the {what} of {', '.join(f'GPU {gpu.index} ({_layout(gpu)})' for gpu in cut)}"
-    if view.site.platform in OF_MIG_MANAGER and rebooted:
+    if view.site.platform in OF_OPERATOR and rebooted:
         yield advice(f"{ends}, which MIG Manager makes again as it starts: see that it has")
-    elif view.site.platform in OF_MIG_MANAGER:
+    elif view.site.platform in OF_OPERATOR:
         again = f"gpudeck stack restart mig-manager --node {shlex.quote(view.name)}"
         yield command(f"{ends}, which MIG Manager makes again when it is started anew", again)
     else:
@@ -190,7 +191,31 @@ def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[N
 
 
 def fabric_manager(view: NodeView) -> NextStep:
-    return command(
-        f"on {view.name}: see why Fabric Manager does not run",
-        "systemctl status nvidia-fabricmanager; tail -n 50 /var/log/fabricmanager.log",
-    )
+    """What Fabric Manager says, where it runs: as a unit of the node, or in the driver's pod of the GPU Operator."""
+    state = service_state(view.last)
+    if _runs_in_a_pod(view):
+        what = f"read what the driver's pod on {view.name}, where Fabric Manager runs, says"
+        return command(what, f"gpudeck logs driver --node {shlex.quote(view.name)}")
+    look = "systemctl status nvidia-fabricmanager; tail -n 50 /var/log/fabricmanager.log"
+    return command(f"on {view.name}: {_FABRIC_MANAGER.get(state, 'see whether Fabric Manager runs')}", look)
+
+
+_FABRIC_MANAGER: dict[str | None, str] = {
+    "active": "Fabric Manager runs: read its log",
+    "activating": "Fabric Manager starts: read its log",
+    "failed": "see why Fabric Manager does not run",
+    "inactive": "see why Fabric Manager does not run",
+    "missing": "see whether Fabric Manager is installed: systemd knows no such unit",
+}
+"""State of the service (`Service.state`) -> what to look for."""
+
+
+def restart_fabric_manager(view: NodeView) -> NextStep:
+    if _runs_in_a_pod(view):
+        what = f"make the driver's pod on {view.name} anew, and Fabric Manager in it"
+        return command(what, f"gpudeck stack restart driver --node {shlex.quote(view.name)}")
+    return command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager")
+
+
+def _runs_in_a_pod(view: NodeView) -> bool:
+    return view.site.platform in OF_OPERATOR and service_state(view.last) in (None, "missing")
