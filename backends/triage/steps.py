@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from backends.domain import Gpu, MigInstance, NextStep, SiteSpec
-from backends.fabric import service_state
+from backends.fabric import is_switched, service_state
 from backends.resets import OF_ALL, instances_lost, loses_mode, reset_of
 from backends.triage.state import NodeView
 
@@ -178,6 +178,11 @@ def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[N
             return (drain(view), *reboot(view))
         case "RESTART_FM":
             return (fabric_manager(view),)
+        case "WORKFLOW_XID_45" if _is_switched(view):
+            return (
+                fabric_manager(view),
+                advice("nobody killed it, and it returns? drain the node, then restart Fabric Manager"),
+            )
         case "CHECK_MECHANICALS":
             return (drain(view), advice(f"check the power cables and the seating of the GPU in {view.name}"))
         case "UPDATE_SWFW":
@@ -215,6 +220,11 @@ def restart_fabric_manager(view: NodeView) -> NextStep:
         what = f"make the driver's pod on {view.name} anew, and Fabric Manager in it"
         return command(what, f"gpudeck stack restart driver --node {shlex.quote(view.name)}")
     return command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager")
+
+
+def _is_switched(view: NodeView) -> bool:
+    gpus = () if view.last is None else view.last.gpus
+    return is_switched(gpus, was_switched=view.memory.was_switched) is True
 
 
 def _runs_in_a_pod(view: NodeView) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, GpuProcess, RemappedRows, RetiredPages, Severity
+from backends.domain import Ecc, EccCounts, Event, Fabric, GpuProcess, RemappedRows, RetiredPages, Severity
 from backends.triage import xids
-from tests.triage.makers import GIB, NOW, bus, findings, gpu, only, view, xid
+from tests.triage.makers import GIB, NOW, bus, findings, gpu, links, only, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -134,6 +134,17 @@ def test_the_kernels_way_of_writing_a_slot_finds_its_gpu() -> None:
 def test_application_faults_are_notes_for_an_hour() -> None:
     assert only(view(gpu(), events=[xid(31, at=NOW - 3000)]), "xid").severity is INFO
     assert findings(view(gpu(), events=[xid(31, at=NOW - 4000)]), "xid") == []
+
+
+@pytest.mark.parametrize(("remote", "looks"), [("switch", True), ("gpu", False)])
+def test_xid_45_alone_asks_first_who_killed_it_and_for_fabric_manager_only_behind_switches(
+    remote: str, looks: bool
+) -> None:
+    board = gpu(recovery_action=None, links=links(remote=remote), fabric=Fabric())
+    said = [step.text for step in only(view(board, events=[xid(45)]), "xid").steps]
+    assert "alone: was the process killed" in said[0]
+    assert [at for at, text in enumerate(said) if "Fabric Manager" in text] == ([1, 2] if looks else [])
+    assert not looks or said[2].startswith("nobody killed it, and it returns? drain the node")
 
 
 def test_xid_45_alone_is_a_note_about_a_process_that_was_ended() -> None:
