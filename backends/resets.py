@@ -40,6 +40,11 @@ class Reset:
     def command(self) -> str:
         return OF_ALL if self.others else f"{OF_ALL} -i {shlex.quote(address(self.gpu))}"
 
+    @property
+    def bus_command(self) -> str:
+        """A reset of the bus instead of the function's (nvidia-smi(1), `-r bus`); older drivers have none."""
+        return shlex.join(("nvidia-smi", "-r", "bus", *(() if self.others else ("-i", address(self.gpu)))))
+
 
 def reset_of(gpu: Gpu, node: Node | None) -> Reset:
     """The reset of `gpu`, a GPU of `node`; None: nothing is known of its node, and it is reset alone."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from backends.domain import Gpu, MigInstance, NextStep, SiteSpec
 from backends.fabric import is_switched, service_state
-from backends.resets import OF_ALL, instances_lost, loses_mode, reset_of
+from backends.resets import OF_ALL, Reset, instances_lost, loses_mode, reset_of
 from backends.triage.state import NodeView
 
 PAGES: dict[str, str] = {
@@ -22,6 +22,7 @@ PAGES: dict[str, str] = {
 """Id of a page of the node's screen -> what it shows."""
 WITH_DRAIN = frozenset({"kubernetes", "openshift"})
 """Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
+RESTART_APP = "restart the application that was hit"
 OF_OPERATOR = WITH_DRAIN
 """Platforms on which the GPU Operator may run the driver of a node, and its MIG Manager divides the GPUs."""
 
@@ -78,10 +79,13 @@ def drain(view: NodeView) -> NextStep:
 def reset_gpu(view: NodeView, gpu: Gpu) -> tuple[NextStep, ...]:
     """The reset of one GPU, or of all of the node where it cannot be reset alone; and what is to be made again."""
     reset = reset_of(gpu, view.last)
-    said = f"on {view.name}, with GPU {gpu.index} idle: reset it"
-    if reset.together:
-        said = f"on {view.name}, with all its GPUs idle: reset them together"
+    what = "reset them together" if reset.together else "reset it"
+    said = f"on {view.name}, with {_idle(reset)} idle: {what}"
     return (command(said, reset.command), *_layouts_again(view, (gpu, *reset.others)))
+
+
+def _idle(reset: Reset) -> str:
+    return "all its GPUs" if reset.together else f"GPU {reset.gpu.index}"
 
 
 def reset_all(view: NodeView) -> NextStep:
@@ -148,51 +152,102 @@ def ssh(view: NodeView, options: str, command_line: str = "") -> str:
     return " ".join(word for word in words if word)
 
 
-RECOVERY_TEXTS: dict[str, str] = {
-    "gpu_reset": "the driver asks for a reset of the GPU",
-    "node_reboot": "the driver asks for a reboot of the node",
-    "system_reboot": "the driver asks for a reboot of the whole system",
-    "bus_reset": "the driver asks for a reset of the GPU's bus",
-    "drain_p2p": "the driver asks to stop peer-to-peer traffic of the GPU",
-    "drain_and_reset": "the driver asks to let work end on the GPU and to reset it then",
-    "recover_imex_domain": "the driver asks to recover the IMEX domain",
-}
-"""`Gpu.recovery_action` in words (nvml.h, NVML_GPU_RECOVERY_ACTION_*)."""
-
-
 def recovery(view: NodeView, gpu: Gpu, action: str) -> tuple[NextStep, ...]:
-    """What `action` of the driver comes to."""
-    if action in ("node_reboot", "system_reboot"):
-        return (drain(view), *reboot(view))
-    if action in ("gpu_reset", "drain_and_reset"):
-        return (drain(view), *reset_gpu(view, gpu))
-    return (advice(f"on {view.name}: {RECOVERY_TEXTS.get(action, f'the driver asks for {action}')}"),)
+    """What `action` of the driver comes to; of one that nobody knows yet, what it says."""
+    known = _RECOVERY.get(action)
+    if known is not None:
+        return tuple(known(view, gpu))
+    return (advice(f"on {view.name}: the driver asks for {action}"), bug_report(view))
+
+
+def _reset(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield drain(view)
+    yield from reset_gpu(view, gpu)
+
+
+def _reboot(view: NodeView, gpu: Gpu | None) -> Iterator[NextStep]:
+    yield drain(view)
+    yield from reboot(view)
+
+
+def _bus_reset(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    reset = reset_of(gpu, view.last)
+    yield drain(view)
+    yield command(f"on {view.name}, with {_idle(reset)} idle: reset the bus", reset.bus_command)
+    yield advice("does nvidia-smi know no such reset, or does the platform not allow it? then reboot the node")
+    yield from reboot(view)
+
+
+def _drain_p2p(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield advice(f"stop the jobs that reach GPU {gpu.index} of {view.name} from other GPUs, over NVLink or PCIe")
+    yield open_gpu(view, gpu, "processes")
+    yield drain(view)
+    yield advice("look again then: the driver asks for nothing more, or for a reset")
+
+
+def _recover_imex(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield advice("stop the jobs that share memory over NVLink with other nodes of its IMEX domain")
+    yield command(
+        f"on {view.name}: which nodes of the domain are ready", "nvidia-imex-ctl -N; systemctl status nvidia-imex"
+    )
+    if view.site.platform in OF_OPERATOR:
+        yield in_cluster(view.site, "the compute domains, whose pods may run IMEX", "get computedomains -A")
+    yield command("on each node that is not: start IMEX again", "systemctl restart nvidia-imex")
+    yield bug_report(view)
+
+
+_RECOVERY: dict[str, Callable[[NodeView, Gpu], Iterator[NextStep]]] = {
+    "gpu_reset": _reset,
+    "drain_and_reset": _reset,
+    "node_reboot": _reboot,
+    "system_reboot": _reboot,
+    "bus_reset": _bus_reset,
+    "drain_p2p": _drain_p2p,
+    "recover_imex_domain": _recover_imex,
+}
+"""`Gpu.recovery_action` -> what it comes to (nvml.h, NVML_GPU_RECOVERY_ACTION_*; nvidia-smi(1), `-r bus`)."""
 
 
 def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[NextStep, ...]:
-    """The commands for an action bucket of the XID catalogue."""
-    match action:
-        case "RESET_GPU" | "WORKFLOW_XID_48" | "WORKFLOW_NVLINK_ERR" | "CHECK_UVM" if gpu is not None:
-            return (drain(view), *reset_gpu(view, gpu))
-        case "RESTART_BM" | "RESTART_VM":
-            return (drain(view), *reboot(view))
-        case "RESTART_FM":
-            return (fabric_manager(view),)
-        case "WORKFLOW_XID_45" if _is_switched(view):
-            return (
-                fabric_manager(view),
-                advice("nobody killed it, and it returns? drain the node, then restart Fabric Manager"),
-            )
-        case "CHECK_MECHANICALS":
-            return (drain(view), advice(f"check the power cables and the seating of the GPU in {view.name}"))
-        case "UPDATE_SWFW":
-            return (advice("update driver and firmware to a pair that NVIDIA supports"),)
-        case "RESTART_APP" | "WORKFLOW_XID_13" | "WORKFLOW_XID_31":
-            return (advice("restart the application that was hit"),)
-        case "CONTACT_SUPPORT" | None:
-            return (bug_report(view),)
-        case _:
-            return ()
+    """The commands for an action bucket of the XID catalogue; none for one that says it all in words."""
+    steps_of = _CATALOGUE.get(action)
+    return () if steps_of is None else tuple(steps_of(view, gpu))
+
+
+def _reset_known(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    return () if gpu is None else _reset(view, gpu)
+
+
+def _mechanics(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    return (drain(view), advice(f"check the power cables and the seating of the GPU in {view.name}"))
+
+
+def _killed(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    """Of a lone XID 45; who killed the process is asked for by the catalogue's words."""
+    if not _is_switched(view):
+        return ()
+    again = advice("nobody killed it, and it returns? drain the node, then restart Fabric Manager")
+    return (fabric_manager(view), again)
+
+
+_CATALOGUE: dict[str | None, Callable[[NodeView, Gpu | None], Iterable[NextStep]]] = {
+    "RESET_GPU": _reset_known,
+    "WORKFLOW_XID_48": _reset_known,
+    "WORKFLOW_NVLINK_ERR": _reset_known,
+    "CHECK_UVM": _reset_known,
+    "RESTART_BM": _reboot,
+    "RESTART_VM": _reboot,
+    "RESTART_FM": lambda view, gpu: (fabric_manager(view),),
+    "WORKFLOW_XID_45": _killed,
+    "CHECK_MECHANICALS": _mechanics,
+    "UPDATE_SWFW": lambda view, gpu: (advice("update driver and firmware to a pair that NVIDIA supports"),),
+    "RESTART_APP": lambda view, gpu: (advice(RESTART_APP),),
+    "WORKFLOW_XID_13": lambda view, gpu: (advice(RESTART_APP),),
+    "WORKFLOW_XID_31": lambda view, gpu: (advice(RESTART_APP),),
+    "CONTACT_SUPPORT": lambda view, gpu: (bug_report(view),),
+    None: lambda view, gpu: (bug_report(view),),
+}
+"""Action bucket of the XID catalogue, None: it names none -> what it comes to."""
 
 
 def fabric_manager(view: NodeView) -> NextStep:

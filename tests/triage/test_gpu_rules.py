@@ -513,3 +513,42 @@ def test_in_a_cluster_mig_manager_makes_the_layout_again() -> None:
     asks = sliced(2, mig=CUT, recovery_action="node_reboot")
     reboot = only(view(asks, site=cluster), "recovery-action")
     assert any("which MIG Manager makes again as it starts" in step.text for step in reboot.steps)
+
+
+# --- what the driver asks for ----------------------------------------------------------------------------------------
+
+DRAIN, REBOOT = "gpudeck stack drain --node n1", "systemctl reboot"
+
+
+@pytest.mark.parametrize(
+    ("action", "typed"),
+    [
+        ("gpu_reset", [DRAIN, f"nvidia-smi --gpu-reset -i {bus(2)}"]),
+        ("drain_and_reset", [DRAIN, f"nvidia-smi --gpu-reset -i {bus(2)}"]),
+        ("node_reboot", [DRAIN, REBOOT]),
+        ("system_reboot", [DRAIN, REBOOT]),
+        ("bus_reset", [DRAIN, f"nvidia-smi -r bus -i {bus(2)}", REBOOT]),
+        ("drain_p2p", [DRAIN]),
+        (
+            "recover_imex_domain",
+            [
+                "nvidia-imex-ctl -N; systemctl status nvidia-imex",
+                "kubectl get computedomains -A",
+                "systemctl restart nvidia-imex",
+                "nvidia-bug-report.sh",
+            ],
+        ),
+        ("odd", ["nvidia-bug-report.sh"]),
+    ],
+)
+def test_each_recovery_action_says_what_to_do(action: str, typed: list[str]) -> None:
+    asks = gpu(2, recovery_action=action)
+    found = only(view(asks, site=SiteSpec("site", platform="kubernetes")), "recovery-action")
+    assert [step.target for step in found.steps if step.kind != "screen" and step.target] == typed
+
+
+def test_peers_are_stopped_before_the_node_is_drained() -> None:
+    found = only(view(gpu(2, recovery_action="drain_p2p")), "recovery-action")
+    texts = [step.text for step in found.steps]
+    assert texts[0] == "stop the jobs that reach GPU 2 of n1 from other GPUs, over NVLink or PCIe"
+    assert texts[3].startswith("look again then")
