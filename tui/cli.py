@@ -310,7 +310,8 @@ def _mig(mig: Parser) -> None:
         "--want",
         required=True,
         metavar="WISH",
-        help="3g.40gb,3g.40gb or '4x 1g.10gb + 1x 3g.40gb' or all-balanced; with a + in front it adds to what is there",
+        help="3g.40gb,3g.40gb or '4x 1g.10gb + 1x 3g.40gb' or all-balanced; 3g.40gb:4 (or 3g.40gb@4:4) is one at its "
+        "place, and a + in front adds to what is there",
     )
     plan.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/mig-plan/1"')
     plan.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
