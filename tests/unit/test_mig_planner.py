@@ -79,6 +79,22 @@ def test_a_wish_with_a_plus_keeps_everything_or_says_what_is_in_the_way() -> Non
     assert [each.profile.name for each in first.plan.creates] == ["1g.10gb"]
 
 
+def test_what_is_there_already_is_not_offered_as_near() -> None:
+    refused = planned(mig_gpu("3g.40gb:0", "2g.20gb:4", "1g.10gb:6"), "+1g.10gb")
+    assert not refused.possible
+    assert refused.nearest
+    assert all(near.plan.changes for near in refused.nearest), [near.why for near in refused.nearest]
+    full = planned(mig_gpu(*(f"1g.10gb:{start}" for start in range(7))), "8x 1g.10gb")
+    assert all(near.plan.changes for near in full.nearest)
+
+
+def test_what_a_plan_shows_can_be_asked_for() -> None:
+    refused = planned(mig_gpu("3g.40gb:0", "3g.40gb:4"), "+1g.10gb")
+    for near in refused.nearest:
+        shown = ",".join(f"{place.profile.name}@{place.label}" for place in near.plan.after or ())
+        assert planned(mig_gpu("3g.40gb:0", "3g.40gb:4"), shown).after == near.plan.after
+
+
 def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
     parts = tuple(
         MigInstance(1, ci, f"MIG-{ci}", f"{size}c.3g.40gb", (0, 4), multiprocessors=14 * size)

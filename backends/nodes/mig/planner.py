@@ -172,5 +172,7 @@ def _refused(target: Target, text: str, reason: str, suggestions: Iterable[Sugge
         key = tuple(sorted(each.name for each in profiles))
         if key not in found and len(found) < MOST_NEAR:
             wanted = tuple(Wanted(each) for each in profiles)
-            found[key] = Near(why, _possible(target, describe(profiles), None, True, anew(target, wanted)))
+            made = _possible(target, describe(profiles), None, True, anew(target, wanted))
+            if made.changes:  # what is there already is no way to anything
+                found[key] = Near(why, made)
     return Plan(target, text, possible=False, reason=reason, nearest=tuple(found.values()))
