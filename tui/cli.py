@@ -19,6 +19,10 @@ from backends.contract import ConfigError, GpudeckError
 from tui.theme_names import THEME_NAMES
 
 OPEN_FILES = 65_536
+ANSWER_SECONDS = 20.0
+"""As long `gpudeck check` waits for every node to answer."""
+WATCH_SECONDS = 6.0
+"""As long it looks then; the drills look as long."""
 
 
 Command = Callable[[argparse.Namespace], int]
@@ -221,13 +225,20 @@ def _logs(logs: Parser) -> None:
 
 def _check(check: Parser) -> None:
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
-    check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
+    check.add_argument(
+        "--timeout",
+        type=float,
+        default=ANSWER_SECONDS,
+        metavar="SECONDS",
+        help=f"longest wait (default: {ANSWER_SECONDS:g})",
+    )
     check.add_argument(
         "--watch-seconds",
         type=float,
-        default=6.0,
+        default=WATCH_SECONDS,
         metavar="SECONDS",
-        help="how long to look after all have answered: what lasts is told, what flickers is not (default: 6)",
+        help="how long to look after all have answered: what lasts is told, what flickers is not "
+        f"(default: {WATCH_SECONDS:g})",
     )
     _site_arguments(check)
 
