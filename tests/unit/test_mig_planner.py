@@ -109,6 +109,17 @@ def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
     assert plan(target, parse("3g.40gb,3g.40gb")).destroys == ()
 
 
+def test_commands_name_the_gpu_of_a_node_by_what_no_other_process_counts_anew() -> None:
+    there = mig_gpu("3g.40gb:0", index=3, pci_bus_id="00000000:47:00.0")
+    whole, waiting = planned(there, "7g.80gb"), replace(plain_gpu(3), pci_bus_id="00000000:47:00.0")
+    typed = [*whole.commands, *planned(waiting, "3g.40gb").commands]
+    named = [line for line in typed if line.startswith("nvidia-smi") and line != "nvidia-smi -L"]
+    assert len(named) >= 6
+    assert all("-i 00000000:47:00.0 " in line for line in named), named
+    assert whole.mig_parted is not None
+    assert "devices: [3]" in whole.mig_parted.config
+
+
 def test_nothing_is_typed_where_nothing_changes() -> None:
     made = planned(mig_gpu("3g.40gb:0", "3g.40gb:4", processes=(process(1, 1),)), "2x 3g.40gb")
     assert made.possible

@@ -30,7 +30,7 @@ def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
     board, resolved = target.board, resolve(target.board, wish)
     text = _text(wish, resolved)
     if resolved.counts and not board.has_placements:
-        query = f"ask the board itself: nvidia-smi mig -i {target.index} -lgip, and -lgipp for the places"
+        query = f"ask the board itself: nvidia-smi mig -i {target.address} -lgip, and -lgipp for the places"
         return Plan(target, text, possible=False, reason=f"{board.note} {query}")
     if resolved.foreign:
         reason = refusal.why_foreign(board, resolved.foreign)
@@ -133,7 +133,7 @@ def _notes(target: Target, change: Change) -> list[str]:
     if change.anything and target.node is None:
         said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")
     if change.makes and not (board.ids_verified and board.confidence == "high"):
-        said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.index} -lgipp")
+        said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.address} -lgipp")
     if change.may_be_hidden:
         said.append("a GPU instance without a compute instance is not listed by NVML, and in the way: -lgi shows it")
     return said

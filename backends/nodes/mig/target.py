@@ -75,10 +75,16 @@ class Target:
     """Container id -> whose it is, of the processes that a platform knows."""
     reset: Reset | None = None
     """Which GPUs its reset takes; None without a node."""
+    bus_id: str | None = None
+
+    @property
+    def address(self) -> str:
+        """What names it to nvidia-smi: its bus id, which no GPU that falls off shifts; the index of one of a model."""
+        return self.bus_id or str(self.index)
 
     @property
     def reset_command(self) -> str:
-        return f"{OF_ALL} -i {self.index}" if self.reset is None else self.reset.command
+        return f"{OF_ALL} -i {self.address}" if self.reset is None else self.reset.command
 
     @property
     def reset_with(self) -> tuple[Gpu, ...]:
@@ -177,6 +183,7 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Owne
             if other.index != gpu.index and other.mig.enabled is not None
         ),
         reset=reset,
+        bus_id=gpu.pci_bus_id,
     )
 
 
