@@ -225,8 +225,8 @@ def _logs(logs: Parser) -> None:
 
 def _check(check: Parser) -> None:
     check.epilog = (
-        "Exit codes: 0 all well, or notes alone, 1 a warning or worse that nobody acknowledged, or a node not judged, "
-        "2 usage, 3 nothing can be reached."
+        "Exit codes: 0 all well, or notes alone, 1 a warning or worse that nobody acknowledged, or something not "
+        "judged, 2 usage, 3 nothing can be reached."
     )
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
     check.add_argument(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from backends.changes.change import Change, Target, new_id, together
 from backends.changes.command import SUDO, Check, CommandStep
 from backends.changes.mig import MigStep
-from backends.changes.mig_commands import after, option
+from backends.changes.mig_commands import NO_NAMES, after, option
 from backends.changes.mig_holders import NOT_ASKED, radius
 from backends.changes.mig_layout import MigLayout, Place
 from backends.changes.mig_reset import MigResetStep
@@ -35,6 +35,7 @@ def mig_change(
     sudo: bool = False,
     old: MigLayout | None = None,
     wish: str | None = None,
+    names: Mapping[str, str] = NO_NAMES,
     ownership: Ownership | None = None,
     unasked: str = NOT_ASKED,
     reset_with: Sequence[Gpu] = (),
@@ -43,14 +44,16 @@ def mig_change(
 
     Besides nvidia-smi's MIG commands these may be `nvidia-smi --gpu-reset` and `systemctl stop|start` of what holds the
     GPU open; lines that only look are left out. `old` is the layout to start from, by default the one of `gpu`'s
-    reading; `wish` is what the title says; `sudo` puts `sudo -n` before each, as a line does that begins with sudo
-    itself; `ownership` is what the site's platform tells of the node, None where it told nothing, for the reason
-    `unasked`. Where the GPU cannot be reset alone `reset_with` are the node's other GPUs, and its reset names none.
-    Raises ConfigError for any other command, and for one that does not name this GPU alone.
+    reading; `wish` is what the title says; `names` are the board's profiles by their ids, which steps tell where their
+    command has the id; `sudo` puts `sudo -n` before each, as a line does that begins with sudo itself; `ownership` is
+    what the site's platform tells of the node, None where it told nothing, for the reason `unasked`. Where the GPU
+    cannot be reset alone `reset_with` are the node's other GPUs, and its reset names none. Raises ConfigError for any
+    other command, and for one that does not name this GPU alone.
     """
     place = _place(node, gpu)
     layout = old or MigLayout.of(gpu.mig)
-    steps, layout = _steps(place, gpu, lines, layout, sudo=sudo, others=[_place(node, each) for each in reset_with])
+    others = [_place(node, each) for each in reset_with]
+    steps, layout = _steps(place, gpu, lines, layout, names, sudo=sudo, others=others)
     if not steps:
         raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
     cuts = [step for step in steps if isinstance(step, MigStep)]
@@ -81,7 +84,14 @@ def _place(node: str, gpu: Gpu) -> MigGpu:
 
 
 def _steps(
-    place: MigGpu, gpu: Gpu, lines: Sequence[str], layout: MigLayout, *, sudo: bool, others: Sequence[MigGpu]
+    place: MigGpu,
+    gpu: Gpu,
+    lines: Sequence[str],
+    layout: MigLayout,
+    names: Mapping[str, str],
+    *,
+    sudo: bool,
+    others: Sequence[MigGpu],
 ) -> tuple[list[Step], MigLayout]:
     """The steps of the command lines, and the layout behind the last of them; raises ConfigError."""
     steps: list[Step] = []
@@ -92,7 +102,7 @@ def _steps(
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
-        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending, tuple(others))
+        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending, names, tuple(others))
         if isinstance(step, MigResetStep) or (isinstance(step, MigStep) and step.sets_mode):
             pending = None  # nothing waits any longer
         if isinstance(step, MigStep):
@@ -123,6 +133,7 @@ def _step(
     layout: MigLayout,
     prefix: tuple[str, ...],
     pending: bool | None,
+    names: Mapping[str, str],
     others: tuple[MigGpu, ...],
 ) -> tuple[Step | None, MigLayout]:
     """The step of one command, None for one that only looks; and the layout behind it. `pending`: see `Mig`."""
@@ -141,7 +152,7 @@ def _step(
         )
     if option(words, "--gpu-reset", "-r") is not None:
         return MigResetStep(gpu, (*prefix, *words), layout, fresh), fresh
-    left = after(layout, words)
+    left = after(layout, words, names)
     if left is None:
         raise ConfigError(
             f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"
