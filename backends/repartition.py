@@ -58,6 +58,7 @@ def repartition(
         names={} if plan.target.board is None else plan.target.board.names_by_id,
         ownership=ownership,
         unasked=unasked,
+        reset_with=plan.target.reset_with if any(step.kind == "reset" for step in plan.steps) else (),
     )
 
 

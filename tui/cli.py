@@ -19,6 +19,10 @@ from backends.contract import ConfigError, GpudeckError
 from tui.theme_names import THEME_NAMES
 
 OPEN_FILES = 65_536
+ANSWER_SECONDS = 20.0
+"""As long `gpudeck check` waits for every node to answer."""
+WATCH_SECONDS = 6.0
+"""As long it looks then; the drills look as long."""
 
 
 Command = Callable[[argparse.Namespace], int]
@@ -220,14 +224,25 @@ def _logs(logs: Parser) -> None:
 
 
 def _check(check: Parser) -> None:
+    check.epilog = (
+        "Exit codes: 0 all well, or notes alone, 1 a warning or worse that nobody acknowledged, or something not "
+        "judged, 2 usage, 3 nothing can be reached."
+    )
     check.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/check/1"')
-    check.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")
+    check.add_argument(
+        "--timeout",
+        type=float,
+        default=ANSWER_SECONDS,
+        metavar="SECONDS",
+        help=f"longest wait (default: {ANSWER_SECONDS:g})",
+    )
     check.add_argument(
         "--watch-seconds",
         type=float,
-        default=6.0,
+        default=WATCH_SECONDS,
         metavar="SECONDS",
-        help="how long to look after all have answered: what lasts is told, what flickers is not (default: 6)",
+        help="how long to look after all have answered: what lasts is told, what flickers is not "
+        f"(default: {WATCH_SECONDS:g})",
     )
     _site_arguments(check)
 
@@ -310,7 +325,8 @@ def _mig(mig: Parser) -> None:
         "--want",
         required=True,
         metavar="WISH",
-        help="3g.40gb,3g.40gb or '4x 1g.10gb + 1x 3g.40gb' or all-balanced; with a + in front it adds to what is there",
+        help="3g.40gb,3g.40gb or '4x 1g.10gb + 1x 3g.40gb' or all-balanced; 3g.40gb:4 (or 3g.40gb@4:4) is one at its "
+        "place, and a + in front adds to what is there",
     )
     plan.add_argument("--json", action="store_true", help='a document with "schema": "gpudeck/mig-plan/1"')
     plan.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="longest wait (default: 20)")

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from backends.changes.change import Change, Target, new_id
+from backends.changes.change import Change, Target, new_id, together
 from backends.changes.command import SUDO, Check, CommandStep
 from backends.changes.mig import MigStep
 from backends.changes.mig_commands import NO_NAMES, after, option
@@ -18,6 +18,7 @@ from backends.changes.step import Step
 from backends.contract import ConfigError
 from backends.domain import Gpu
 from backends.ownership import Ownership
+from backends.resets import RESET_ARGV
 
 _LOOKS = frozenset({"-L", "-lgi", "-lci", "-lgip", "-lgipp", "--query-gpu", "-q"})
 """nvidia-smi options that only look: each step does that by itself."""
@@ -37,6 +38,7 @@ def mig_change(
     names: Mapping[str, str] = NO_NAMES,
     ownership: Ownership | None = None,
     unasked: str = NOT_ASKED,
+    reset_with: Sequence[Gpu] = (),
 ) -> Change:
     """The change that runs `lines`, a planner's commands in order, on a GPU.
 
@@ -44,19 +46,22 @@ def mig_change(
     GPU open; lines that only look are left out. `old` is the layout to start from, by default the one of `gpu`'s
     reading; `wish` is what the title says; `names` are the board's profiles by their ids, which steps tell where their
     command has the id; `sudo` puts `sudo -n` before each, as a line does that begins with sudo itself; `ownership` is
-    what the site's platform tells of the node, None where it told nothing, for the reason `unasked`. Raises ConfigError
-    for any other command, and for one that does not name this GPU alone.
+    what the site's platform tells of the node, None where it told nothing, for the reason `unasked`. Where the GPU
+    cannot be reset alone `reset_with` are the node's other GPUs, and its reset names none. Raises ConfigError for any
+    other command, and for one that does not name this GPU alone.
     """
-    if gpu.uuid is None:
-        raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
-    place = MigGpu(node, gpu.index, gpu.uuid)
+    place = _place(node, gpu)
     layout = old or MigLayout.of(gpu.mig)
-    steps, layout = _steps(place, gpu, lines, layout, names, sudo=sudo)
+    others = [_place(node, each) for each in reset_with]
+    steps, layout = _steps(place, gpu, lines, layout, names, sudo=sudo, others=others)
     if not steps:
         raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
     cuts = [step for step in steps if isinstance(step, MigStep)]
     ended: list[set[int] | None] = [step.instances for step in cuts]
     resets = any(isinstance(step, MigResetStep) for step in steps)
+    hit: list[tuple[MigGpu, Gpu, list[set[int] | None]]] = [(place, gpu, [*ended, None] if resets else ended)]
+    if resets:
+        hit += [(_place(node, each), each, [None]) for each in reset_with]
     return Change(
         id=new_id(now),
         title=f"MIG layout of {place.label}: {wish or layout.short}",
@@ -64,15 +69,29 @@ def mig_change(
         site=site,
         targets=(Target("gpu", place.label, node, gpu.key, gpu.index),),
         steps=tuple(steps),
-        radius=radius(
-            place.label, gpu, [*ended, None] if resets else ended, node=node, ownership=ownership, unasked=unasked
+        radius=together(
+            radius(each.label, reading, goes, node=node, ownership=ownership, unasked=unasked)
+            for each, reading, goes in hit
         ),
         disruptive=resets or any(step.instances != set() for step in cuts if step.before.places),
     )
 
 
+def _place(node: str, gpu: Gpu) -> MigGpu:
+    if gpu.uuid is None:
+        raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
+    return MigGpu(node, gpu.index, gpu.uuid)
+
+
 def _steps(
-    place: MigGpu, gpu: Gpu, lines: Sequence[str], layout: MigLayout, names: Mapping[str, str], *, sudo: bool
+    place: MigGpu,
+    gpu: Gpu,
+    lines: Sequence[str],
+    layout: MigLayout,
+    names: Mapping[str, str],
+    *,
+    sudo: bool,
+    others: Sequence[MigGpu],
 ) -> tuple[list[Step], MigLayout]:
     """The steps of the command lines, and the layout behind the last of them; raises ConfigError."""
     steps: list[Step] = []
@@ -83,7 +102,7 @@ def _steps(
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
-        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending, names)
+        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending, names, tuple(others))
         if isinstance(step, MigResetStep) or (isinstance(step, MigStep) and step.sets_mode):
             pending = None  # nothing waits any longer
         if isinstance(step, MigStep):
@@ -115,6 +134,7 @@ def _step(
     prefix: tuple[str, ...],
     pending: bool | None,
     names: Mapping[str, str],
+    others: tuple[MigGpu, ...],
 ) -> tuple[Step | None, MigLayout]:
     """The step of one command, None for one that only looks; and the layout behind it. `pending`: see `Mig`."""
     if words[:1] == ("systemctl",):
@@ -122,13 +142,15 @@ def _step(
     if words[:1] == ("nvidia-smi",) and _LOOKS.intersection(word.partition("=")[0] for word in words):
         return None, layout
     named = option(words, "-i", "--id")
+    # Instances do not outlive a reset, and a mode that was pending is there afterwards.
+    fresh = MigLayout(layout.enabled if pending is None else pending)
+    if words == RESET_ARGV and others:
+        return MigResetStep(gpu, (*prefix, *words), layout, fresh, others=others), fresh
     if words[:1] != ("nvidia-smi",) or not named or named not in (str(gpu.index), gpu.uuid, reading.pci_bus_id):
         raise ConfigError(
             f"{shlex.join(words)!r} is not about gpu{gpu.index} alone", f"it must be nvidia-smi ... -i {gpu.index}"
         )
     if option(words, "--gpu-reset", "-r") is not None:
-        # Instances do not outlive a reset, and a mode that was pending is there afterwards.
-        fresh = MigLayout(layout.enabled if pending is None else pending)
         return MigResetStep(gpu, (*prefix, *words), layout, fresh), fresh
     left = after(layout, words, names)
     if left is None:

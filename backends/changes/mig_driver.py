@@ -42,17 +42,22 @@ class MigGpuStep(Step):
 
     async def obstacles(self, reach: Reach, ended: Collection[int] | None) -> tuple[str, ...]:
         """Who is in these GPU instances, None: on the whole GPU, and is not stopped by then."""
-        busy = await _holders(reach, self.gpu, ended, self.stopped)
-        return (f"{busy_words(self.gpu, busy)}; {END_FIRST}",) if busy else ()
+        return await self.obstacles_on(self.gpu, reach, ended)
 
-    async def need_nobody(self, reach: Reach, ended: Collection[int] | None) -> None:
+    async def obstacles_on(self, gpu: MigGpu, reach: Reach, ended: Collection[int] | None) -> tuple[str, ...]:
+        busy = await _holders(reach, gpu, ended, self.stopped)
+        return (f"{busy_words(gpu, busy)}; {END_FIRST}",) if busy else ()
+
+    async def need_nobody(self, reach: Reach, ended: Collection[int] | None, gpu: MigGpu | None = None) -> None:
         """Right before the first command: one that the driver refuses half-way leaves half a layout.
 
-        Raises StepFailed where somebody is in these GPU instances, None: on the whole GPU.
+        `gpu` is the one that is looked at, by default the step's own. Raises StepFailed where somebody is in these GPU
+        instances, None: on the whole GPU.
         """
-        busy = await _holders(reach, self.gpu, ended)
+        looked_at = self.gpu if gpu is None else gpu
+        busy = await _holders(reach, looked_at, ended)
         if busy:
-            raise StepFailed(busy_words(self.gpu, busy), END_FIRST, untouched=True)
+            raise StepFailed(busy_words(looked_at, busy), END_FIRST, untouched=True)
 
 
 class MigCommandStep(MigGpuStep):

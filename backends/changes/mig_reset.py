@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ from backends.changes.mig_driver import (
     MigCommandStep,
     found_before,
     gpu_from_json,
+    gpu_json,
     on_gpus,
     run_on,
 )
@@ -24,7 +25,7 @@ from backends.contract import StepFailed
 
 @dataclass(frozen=True, slots=True)
 class MigResetStep(MigCommandStep):
-    """`nvidia-smi --gpu-reset` of one GPU, from the layout `before` to `after`: its mode, and no instances."""
+    """`nvidia-smi --gpu-reset`, from the layout `before` to `after`: the GPU's mode, and no instances."""
 
     kind: ClassVar[str] = "mig-reset"
 
@@ -34,6 +35,8 @@ class MigResetStep(MigCommandStep):
     after: MigLayout
     stopped: tuple[str, ...] = ()
     """Services that an earlier step stops."""
+    others: tuple[MigGpu, ...] = ()
+    """The other GPUs of the node, which the same command resets."""
     apply_seconds: float = APPLY_SECONDS
     verify_seconds: float = 30.0
 
@@ -51,11 +54,14 @@ class MigResetStep(MigCommandStep):
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
-        return await on_gpus([(step.gpu, None) for step in steps], reach)
+        return await on_gpus([(gpu, None) for step in steps for gpu in (step.gpu, *step.others)], reach)
 
     async def preview(self, reach: Reach) -> Preview:
-        effect = f"the GPU is reset: {self.before.words} -> {self.after.words}"
-        return Preview((effect,), (), await self.obstacles(reach, None))
+        effects = [f"the GPU is reset: {self.before.words} -> {self.after.words}"]
+        if self.others:
+            named = ", ".join(f"gpu{other.index}" for other in self.others)
+            effects.append(f"the node's other GPUs are reset as well, and their MIG instances go: {named}")
+        return Preview(tuple(effects), (), await self.obstacles(reach, None))
 
     async def apply(self, reach: Reach, told: Told) -> str:
         await contact(reach, self.gpu.node, told)
@@ -68,13 +74,21 @@ class MigResetStep(MigCommandStep):
                 found.layout.hidden_words or "somebody else has changed it: plan it again",
                 untouched=True,
             )
-        await self.need_nobody(reach, None)
+        for gpu in (self.gpu, *self.others):
+            await self.need_nobody(reach, None, gpu)
         return await run_on(reach, self.gpu, self.argv, self.apply_seconds)
+
+    async def obstacles(self, reach: Reach, ended: Collection[int] | None) -> tuple[str, ...]:
+        found = [await self.obstacles_on(gpu, reach, ended) for gpu in (self.gpu, *self.others)]
+        return tuple(each for obstacles in found for each in obstacles)
 
     async def check(self, reach: Reach) -> Verdict:
         if not self.checked:
             return Verdict(None, "a reset leaves nothing to be seen")
         return await MigCommandStep.check(self, reach)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**MigCommandStep.to_json(self), "others": [gpu_json(other) for other in self.others]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -84,4 +98,5 @@ class MigResetStep(MigCommandStep):
             MigLayout.from_json(document["before"]),
             MigLayout.from_json(document["after"]),
             argv_of(document.get("stopped", ())),
+            tuple(gpu_from_json(other) for other in document.get("others", ())),
         )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
-from backends.domain import Gpu, NextStep, SiteSpec
+from backends.domain import Gpu, MigInstance, NextStep, SiteSpec
+from backends.fabric import is_switched, service_state
+from backends.resets import OF_ALL, Reset, instances_lost, loses_mode, reset_of
 from backends.triage.state import NodeView
 
 PAGES: dict[str, str] = {
@@ -15,11 +20,11 @@ PAGES: dict[str, str] = {
     "host": "host",
 }
 """Id of a page of the node's screen -> what it shows."""
-RESET_ALL_TOGETHER = "Ampere"
-"""On boards of this architecture behind NVSwitches the GPUs of a node are reset together, never one alone."""
-
 WITH_DRAIN = frozenset({"kubernetes", "openshift"})
 """Platforms on which a node is emptied by `gpudeck stack drain`, which the console can do too."""
+RESTART_APP = "restart the application that was hit"
+OF_OPERATOR = WITH_DRAIN
+"""Platforms on which the GPU Operator may run the driver of a node, and its MIG Manager divides the GPUs."""
 
 
 def open_node(view: NodeView, page: str | None = None) -> NextStep:
@@ -71,20 +76,63 @@ def drain(view: NodeView) -> NextStep:
     return change(f"drain {view.name}", view.site.command("stack", "drain", "--node", view.name))
 
 
-def reset_together(gpu: Gpu) -> bool:
-    """Whether its board knows no reset but that of all GPUs of its node."""
-    return gpu.architecture == RESET_ALL_TOGETHER and any(link.remote_kind == "switch" for link in gpu.links or ())
+def reset_gpu(view: NodeView, gpu: Gpu) -> tuple[NextStep, ...]:
+    """The reset of one GPU, or of all of the node where it cannot be reset alone; and what is to be made again."""
+    reset = reset_of(gpu, view.last)
+    what = "reset them together" if reset.together else "reset it"
+    said = f"on {view.name}, with {_idle(reset)} idle: {what}"
+    return (command(said, reset.command), *_layouts_again(view, (gpu, *reset.others)))
 
 
-def reset_gpu(view: NodeView, gpu: Gpu) -> NextStep:
-    """The reset of one GPU, or of all of the node where the board knows no other."""
-    if reset_together(gpu):
-        return command(f"on {view.name}, with all its GPUs idle: reset them together", "nvidia-smi --gpu-reset")
-    return command(f"on {view.name}, with GPU {gpu.index} idle: reset it", f"nvidia-smi --gpu-reset -i {gpu.index}")
+def _idle(reset: Reset) -> str:
+    return "all its GPUs" if reset.together else f"GPU {reset.gpu.index}"
 
 
-def reboot(view: NodeView) -> NextStep:
-    return command(f"reboot {view.name}", "systemctl reboot")
+def reset_all(view: NodeView) -> NextStep:
+    """The reset of all GPUs of the node and of its switches."""
+    return command(f"on {view.name}, with all its GPUs idle: reset them and the switches", OF_ALL)
+
+
+def reboot(view: NodeView) -> tuple[NextStep, ...]:
+    """The reboot of the node, and what is to be made again."""
+    gpus = () if view.last is None else view.last.gpus
+    return (command(f"reboot {view.name}", "systemctl reboot"), *_layouts_again(view, gpus, rebooted=True))
+
+
+def _layouts_again(view: NodeView, gpus: Iterable[Gpu], *, rebooted: bool = False) -> Iterator[NextStep]:
+    """GPU instances end with a reset and with a reboot (MIG user guide); MIG Manager makes them only as it starts."""
+    cut = [gpu for gpu in gpus if instances_lost(gpu)]
+    if not cut:
+        return
+    what = "MIG mode and layout" if rebooted and any(map(loses_mode, cut)) else "MIG layout"
+    ends = f"it ends the {what} of {', '.join(f'GPU {gpu.index} ({_layout(gpu)})' for gpu in cut)}"
+    if view.site.platform in OF_OPERATOR and rebooted:
+        yield advice(f"{ends}, which MIG Manager makes again as it starts: see that it has")
+    elif view.site.platform in OF_OPERATOR:
+        again = f"gpudeck stack restart mig-manager --node {shlex.quote(view.name)}"
+        yield command(f"{ends}, which MIG Manager makes again when it is started anew", again)
+    else:
+        yield command(f"{ends}, to be made again", "; ".join(_made_again(view, cut)))
+
+
+def _layout(gpu: Gpu) -> str:
+    """4g.40gb + 2x 1g.10gb"""
+    counts = Counter(_profile(each) or "n/a" for each in instances_lost(gpu))
+    return " + ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items())
+
+
+def _made_again(view: NodeView, gpus: Iterable[Gpu]) -> Iterator[str]:
+    """A command for each GPU whose profiles were told."""
+    for gpu in gpus:
+        spots = [(_profile(each), each.placement) for each in instances_lost(gpu)]
+        wish = ",".join(name if place is None else f"{name}:{place[0]}" for name, place in spots if name is not None)
+        if all(name is not None for name, _ in spots):
+            yield f"gpudeck mig apply --node {shlex.quote(view.name)} --gpu {gpu.index} --want {shlex.quote(wish)}"
+
+
+def _profile(instance: MigInstance) -> str | None:
+    """Of the GPU instance, also where its compute instance is a part of it: 3g.40gb of 1c.3g.40gb."""
+    return None if instance.profile is None else re.sub(r"^\d+c\.", "", instance.profile)
 
 
 def bug_report(view: NodeView) -> NextStep:
@@ -104,50 +152,135 @@ def ssh(view: NodeView, options: str, command_line: str = "") -> str:
     return " ".join(word for word in words if word)
 
 
-RECOVERY_TEXTS: dict[str, str] = {
-    "gpu_reset": "the driver asks for a reset of the GPU",
-    "node_reboot": "the driver asks for a reboot of the node",
-    "system_reboot": "the driver asks for a reboot of the whole system",
-    "bus_reset": "the driver asks for a reset of the GPU's bus",
-    "drain_p2p": "the driver asks to stop peer-to-peer traffic of the GPU",
-    "drain_and_reset": "the driver asks to let work end on the GPU and to reset it then",
-    "recover_imex_domain": "the driver asks to recover the IMEX domain",
-}
-"""`Gpu.recovery_action` in words (nvml.h, NVML_GPU_RECOVERY_ACTION_*)."""
-
-
 def recovery(view: NodeView, gpu: Gpu, action: str) -> tuple[NextStep, ...]:
-    """What `action` of the driver comes to."""
-    if action in ("node_reboot", "system_reboot"):
-        return (drain(view), reboot(view))
-    if action in ("gpu_reset", "drain_and_reset"):
-        return (drain(view), reset_gpu(view, gpu))
-    return (advice(f"on {view.name}: {RECOVERY_TEXTS.get(action, f'the driver asks for {action}')}"),)
+    """What `action` of the driver comes to; of one that nobody knows yet, what it says."""
+    known = _RECOVERY.get(action)
+    if known is not None:
+        return tuple(known(view, gpu))
+    return (advice(f"on {view.name}: the driver asks for {action}"), bug_report(view))
+
+
+def _reset(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield drain(view)
+    yield from reset_gpu(view, gpu)
+
+
+def _reboot(view: NodeView, gpu: Gpu | None) -> Iterator[NextStep]:
+    yield drain(view)
+    yield from reboot(view)
+
+
+def _bus_reset(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    reset = reset_of(gpu, view.last)
+    yield drain(view)
+    yield command(f"on {view.name}, with {_idle(reset)} idle: reset the bus", reset.bus_command)
+    yield advice("does nvidia-smi know no such reset, or does the platform not allow it? then reboot the node")
+    yield from reboot(view)
+
+
+def _drain_p2p(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield advice(f"stop the jobs that reach GPU {gpu.index} of {view.name} from other GPUs, over NVLink or PCIe")
+    yield open_gpu(view, gpu, "processes")
+    yield drain(view)
+    yield advice("look again then: the driver asks for nothing more, or for a reset")
+
+
+def _recover_imex(view: NodeView, gpu: Gpu) -> Iterator[NextStep]:
+    yield advice("stop the jobs that share memory over NVLink with other nodes of its IMEX domain")
+    yield command(
+        f"on {view.name}: which nodes of the domain are ready", "nvidia-imex-ctl -N; systemctl status nvidia-imex"
+    )
+    if view.site.platform in OF_OPERATOR:
+        yield in_cluster(view.site, "the compute domains, whose pods may run IMEX", "get computedomains -A")
+    yield command("on each node that is not: start IMEX again", "systemctl restart nvidia-imex")
+    yield bug_report(view)
+
+
+_RECOVERY: dict[str, Callable[[NodeView, Gpu], Iterator[NextStep]]] = {
+    "gpu_reset": _reset,
+    "drain_and_reset": _reset,
+    "node_reboot": _reboot,
+    "system_reboot": _reboot,
+    "bus_reset": _bus_reset,
+    "drain_p2p": _drain_p2p,
+    "recover_imex_domain": _recover_imex,
+}
+"""`Gpu.recovery_action` -> what it comes to (nvml.h, NVML_GPU_RECOVERY_ACTION_*; nvidia-smi(1), `-r bus`)."""
 
 
 def by_catalogue(view: NodeView, gpu: Gpu | None, action: str | None) -> tuple[NextStep, ...]:
-    """The commands for an action bucket of the XID catalogue."""
-    match action:
-        case "RESET_GPU" | "WORKFLOW_XID_48" | "WORKFLOW_NVLINK_ERR" | "CHECK_UVM" if gpu is not None:
-            return (drain(view), reset_gpu(view, gpu))
-        case "RESTART_BM" | "RESTART_VM":
-            return (drain(view), reboot(view))
-        case "RESTART_FM":
-            return (fabric_manager(view),)
-        case "CHECK_MECHANICALS":
-            return (drain(view), advice(f"check the power cables and the seating of the GPU in {view.name}"))
-        case "UPDATE_SWFW":
-            return (advice("update driver and firmware to a pair that NVIDIA supports"),)
-        case "RESTART_APP" | "WORKFLOW_XID_13" | "WORKFLOW_XID_31":
-            return (advice("restart the application that was hit"),)
-        case "CONTACT_SUPPORT" | None:
-            return (bug_report(view),)
-        case _:
-            return ()
+    """The commands for an action bucket of the XID catalogue; none for one that says it all in words."""
+    steps_of = _CATALOGUE.get(action)
+    return () if steps_of is None else tuple(steps_of(view, gpu))
+
+
+def _reset_known(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    return () if gpu is None else _reset(view, gpu)
+
+
+def _mechanics(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    return (drain(view), advice(f"check the power cables and the seating of the GPU in {view.name}"))
+
+
+def _killed(view: NodeView, gpu: Gpu | None) -> Iterable[NextStep]:
+    """Of a lone XID 45; who killed the process is asked for by the catalogue's words."""
+    if not _is_switched(view):
+        return ()
+    again = advice("nobody killed it, and it returns? drain the node, then restart Fabric Manager")
+    return (fabric_manager(view), again)
+
+
+_CATALOGUE: dict[str | None, Callable[[NodeView, Gpu | None], Iterable[NextStep]]] = {
+    "RESET_GPU": _reset_known,
+    "WORKFLOW_XID_48": _reset_known,
+    "WORKFLOW_NVLINK_ERR": _reset_known,
+    "CHECK_UVM": _reset_known,
+    "RESTART_BM": _reboot,
+    "RESTART_VM": _reboot,
+    "RESTART_FM": lambda view, gpu: (fabric_manager(view),),
+    "WORKFLOW_XID_45": _killed,
+    "CHECK_MECHANICALS": _mechanics,
+    "UPDATE_SWFW": lambda view, gpu: (advice("update driver and firmware to a pair that NVIDIA supports"),),
+    "RESTART_APP": lambda view, gpu: (advice(RESTART_APP),),
+    "WORKFLOW_XID_13": lambda view, gpu: (advice(RESTART_APP),),
+    "WORKFLOW_XID_31": lambda view, gpu: (advice(RESTART_APP),),
+    "CONTACT_SUPPORT": lambda view, gpu: (bug_report(view),),
+    None: lambda view, gpu: (bug_report(view),),
+}
+"""Action bucket of the XID catalogue, None: it names none -> what it comes to."""
 
 
 def fabric_manager(view: NodeView) -> NextStep:
-    return command(
-        f"on {view.name}: see why Fabric Manager does not run",
-        "systemctl status nvidia-fabricmanager; tail -n 50 /var/log/fabricmanager.log",
-    )
+    """What Fabric Manager says, where it runs: as a unit of the node, or in the driver's pod of the GPU Operator."""
+    state = service_state(view.last)
+    if _runs_in_a_pod(view):
+        what = f"read what the driver's pod on {view.name}, where Fabric Manager runs, says"
+        return command(what, f"gpudeck logs driver --node {shlex.quote(view.name)}")
+    look = "systemctl status nvidia-fabricmanager; tail -n 50 /var/log/fabricmanager.log"
+    return command(f"on {view.name}: {_FABRIC_MANAGER.get(state, 'see whether Fabric Manager runs')}", look)
+
+
+_FABRIC_MANAGER: dict[str | None, str] = {
+    "active": "Fabric Manager runs: read its log",
+    "activating": "Fabric Manager starts: read its log",
+    "failed": "see why Fabric Manager does not run",
+    "inactive": "see why Fabric Manager does not run",
+    "missing": "see whether Fabric Manager is installed: systemd knows no such unit",
+}
+"""State of the service (`Service.state`) -> what to look for."""
+
+
+def restart_fabric_manager(view: NodeView) -> NextStep:
+    if _runs_in_a_pod(view):
+        what = f"make the driver's pod on {view.name} anew, and Fabric Manager in it"
+        return command(what, f"gpudeck stack restart driver --node {shlex.quote(view.name)}")
+    return command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager")
+
+
+def _is_switched(view: NodeView) -> bool:
+    gpus = () if view.last is None else view.last.gpus
+    return is_switched(gpus, was_switched=view.memory.was_switched) is True
+
+
+def _runs_in_a_pod(view: NodeView) -> bool:
+    return view.site.platform in OF_OPERATOR and service_state(view.last) in (None, "missing")

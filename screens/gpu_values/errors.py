@@ -133,7 +133,7 @@ def remapping(view: NodeView, gpu: Gpu) -> Group:
         lines += [told(signs.bad, said, "bad"), Prose(CATALOGUE, "dim")]
     elif rows.pending:
         said = "A row waits to be replaced, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" {reset_line(gpu)}."
+        said += f" {reset_line(view, gpu)}"
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif rows.uncorrected or rows.corrected:
         lines.append(told(signs.dot, "Spare rows have taken their place: nothing to do.", "dim"))
@@ -150,7 +150,7 @@ def _retirement(view: NodeView, gpu: Gpu) -> Group:
     ]
     if pages.pending:
         said = "A page waits to be retired, which happens at the next reset: drain the GPU, then reset it with"
-        said += f" {reset_line(gpu)}."
+        said += f" {reset_line(view, gpu)}"
         lines += [told(signs.warn, said, "warn"), Prose(CATALOGUE, "dim")]
     elif pages.double_bit or pages.single_bit:
         lines.append(told(signs.dot, "Retired pages are no longer used: nothing to do.", "dim"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from backends.domain import Gpu
 from backends.domain.gpu_series import GPU_SERIES, series_key
-from backends.triage.steps import reset_together
+from backends.resets import reset_of
 from screens.node_pages.view import NodeView
 from tui.widgets.cells import fit
 from tui.widgets.columns import Cell
@@ -86,11 +86,10 @@ def degrees(view: NodeView) -> str:
     return "C" if view.glyphs.ascii else "°C"
 
 
-def reset_line(gpu: Gpu) -> str:
+def reset_line(view: NodeView, gpu: Gpu) -> str:
     """The command that resets `gpu`, and whom else."""
-    if reset_together(gpu):
-        return "nvidia-smi --gpu-reset, of all GPUs of the node together"
-    return f"nvidia-smi --gpu-reset -i {gpu.index}"
+    reset = reset_of(gpu, view.reading.node)
+    return f"{reset.command}, of all GPUs of the node together" if reset.together else reset.command
 
 
 def told(sign: str, text: str, style: str) -> Prose:

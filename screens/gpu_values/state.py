@@ -77,12 +77,14 @@ def _asked(view: NodeView, gpu: Gpu, action: str) -> list[Line | Prose]:
     """What the driver asks for; of a GPU whose values are old what it asked for last, and nothing where that was
     nothing: nobody knows whether it still asks for nothing."""
     style, template = RECOVERY.get(action, ("warn", ""))
-    asked = template.format(reset=reset_line(gpu)) if template else action
+    asked = template.format(reset=reset_line(view, gpu)) if template else action
+    # A full stop behind a command would be copied with it.
+    stop = "" if "{reset}" in template else "."
     if view.is_old(gpu):
-        return [told(view.glyphs.stale, f"The driver last asked for {asked}.", "stale")] if style else []
+        return [told(view.glyphs.stale, f"The driver last asked for {asked}{stop}", "stale")] if style else []
     if not style:
         return [words("driver asks", asked)]
-    return [told(view.glyphs.of(style), f"The driver asks for {asked}.", style)]
+    return [told(view.glyphs.of(style), f"The driver asks for {asked}{stop}", style)]
 
 
 def _sentence(gpu: Gpu, word: str) -> str:

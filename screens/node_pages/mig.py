@@ -215,8 +215,9 @@ class MigPage(NodePage):
             self.show_node(self._view)
 
     def _draw(self, drawn: MigMap, view: NodeView) -> None:
-        gpus = view.reading.node.gpus if view.reading.node is not None else ()
-        maps = [picture(gpu) for gpu in sorted(gpus, key=lambda gpu: (gpu is not view.gpu, gpu.index))]
+        node = view.reading.node
+        gpus = node.gpus if node is not None else ()
+        maps = [picture(gpu, node) for gpu in sorted(gpus, key=lambda gpu: (gpu is not view.gpu, gpu.index))]
         if not view.reading.is_current:
             maps = [replace(each, style="stale") for each in maps]
         self._plan, error = self._planned(view) if self.is_asking else (None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -126,8 +127,9 @@ def test_killed_in_the_middle_it_names_the_step_and_offers_the_undo(state: Path,
     plan = json.loads(dry.stdout)
     assert (dry.returncode, plan["dry_run"], plan["possible"]) == (0, True, True)
     stop, mode, create, start = [step["what"].partition(": ")[2] for step in plan["change"]["steps"]]
-    assert mode == f"nvidia-smi -i {gpu} -mig 1"
-    assert create.startswith(f"nvidia-smi mig -i {gpu} -cgi 9")
+    named = re.fullmatch(r"nvidia-smi -i (0{8}:[0-9A-F]{2}:00\.0) -mig 1", mode)
+    assert named is not None, mode
+    assert create.startswith(f"nvidia-smi mig -i {named[1]} -cgi 9")
     assert (stop.split()[:2], start.split()[:2]) == (["systemctl", "stop"], ["systemctl", "start"])
     assert plan["change"]["blast_radius"]["gpus"] == [f"{node} gpu{gpu}"]
     assert list(state.iterdir()) == []

@@ -56,6 +56,7 @@ class Bench:
     desk: ChangeDesk
     gpu: Gpu
     node: str
+    others: tuple[Gpu, ...] = ()
 
     @property
     def simulated(self) -> SimGpu:
@@ -102,7 +103,9 @@ async def bench(
         desk = ChangeDesk(spec, site, tmp_path / "state")
         await desk.open_window(10, "INC-1")
         try:
-            yield Bench(lab, site, desk, reading.node.gpus[gpu], node)
+            chosen = reading.node.gpus[gpu]
+            others = tuple(each for each in reading.node.gpus if each is not chosen)
+            yield Bench(lab, site, desk, chosen, node, others)
         finally:
             await desk.close()
             await site.close()
@@ -266,6 +269,35 @@ async def test_a_reset_is_refused_while_work_is_on_the_gpu(
         assert "the driver refuses while there is any" in obstacle
         # Work that comes after the question: the preview saw none.
         monkeypatch.setattr(backends.changes.mig_driver, "processes_on", _first_blind(1))
+        record = await on.desk.run(change)
+        assert (record.status, record.steps[0].effect, resets) == (Status.FAILED, Effect.NONE, [])
+
+
+async def test_a_reset_of_all_gpus_is_refused_while_work_is_on_any_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resets: list[str]
+) -> None:
+    async with bench(tmp_path, H100, 0) as on:
+        on.simulated.faults.mig_pending = True
+        waiting = replace(on.gpu, mig=replace(on.gpu.mig, pending=True))
+        lines = ("nvidia-smi --gpu-reset", RESET[1])
+        change = mig_change(site="lab", node=H100, gpu=waiting, lines=lines, reason="x", now=NOW, reset_with=on.others)
+        step = change.steps[0]
+        assert isinstance(step, MigResetStep)
+        assert [other.index for other in step.others] == [each.index for each in on.others]
+        assert step_from_json(json.loads(json.dumps(step_json(step)))) == step
+        assert len(change.radius.gpus) == len(on.others) + 1
+        busy = [each for each in on.others if each.processes]
+        assert busy, "somebody works on this node"
+        assert change.radius.workloads > 0
+        found = await on.desk.preflight(change)
+        told = [obstacle.partition(", and the driver refuses")[0].rpartition(" ")[2] for obstacle in found.obstacles]
+        assert told == [f"gpu{each.index}" for each in busy]
+        assert "are reset as well, and their MIG instances go" in found.previews[0].effects[1]
+        assert set((await on.desk.with_radius(change)).radius.gpus) == set(change.radius.gpus)
+        with pytest.raises(ChangeRefused, match="gpu1, and the driver refuses while there is any"):
+            await on.desk.run(change)
+        # Work that comes after the question: two looks at each GPU, of the preview and for the radius, saw none.
+        monkeypatch.setattr(backends.changes.mig_driver, "processes_on", _first_blind(2 * (len(on.others) + 1)))
         record = await on.desk.run(change)
         assert (record.status, record.steps[0].effect, resets) == (Status.FAILED, Effect.NONE, [])
 
@@ -529,6 +561,7 @@ def _planned(*lines: str, gpu: Gpu | None = None) -> Change:
         "nvidia-smi mig -i 1 -dgi",
         "nvidia-smi mig -i 0,1 -dgi",
         "nvidia-smi -i 1 --gpu-reset",
+        "nvidia-smi --gpu-reset",
         "nvidia-smi -i 0 -pl 300",
         "kubectl drain a100",
         "systemctl restart dcgm",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from backends.contract import AuthRefused, Unreachable
-from backends.domain import Finding, NodeSpec, SiteSpec, Triage
+from backends.domain import Finding, NodeSpec, NodeState, SiteSpec, Triage
 from backends.feed import ManualClock
 from backends.lab.hardware import EPOCH, SimNode, fleet
 from backends.lab.scenarios import scenario
@@ -19,6 +19,7 @@ from backends.lab.session import Node, handle
 from backends.lab.stage import Stage
 from backends.nodes.transport import Channel, Completed, Transport
 from backends.site import Site
+from tui.cli import ANSWER_SECONDS, WATCH_SECONDS
 
 START = EPOCH + 5_000_000.0
 """All simulated machines have been up for weeks then."""
@@ -206,6 +207,15 @@ class InsideSite:
             await self.clock.advance(min(1.0, seconds))
             seconds -= 1.0
         return self.triage
+
+    async def checked(self) -> Triage:
+        """The triage as `gpudeck check` tells it: its look begins when every node has told something."""
+        for _ in range(int(ANSWER_SECONDS)):
+            fleet = self.site.fleet.reading.value
+            if fleet is not None and all(each.state is not NodeState.CONNECTING for each in fleet.nodes):
+                break
+            await self.clock.advance(1.0)
+        return await self.passes(WATCH_SECONDS)
 
     async def until(self, holds: Callable[[Triage], bool], within: float) -> Triage:
         """The first triage of which `holds`; after `within` seconds the last one, whatever it is."""

@@ -18,14 +18,13 @@ from backends.lab.server import Lab, LabSpec
 from backends.site import Site
 from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
 from tests.drills.test_scenarios import names, told
+from tui.cli import WATCH_SECONDS
 from tui.config import load
 
 pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 2
 """Labs at a time, all of them in this process."""
 ROUNDS = 2
-SECONDS = 8.0
-"""`gpudeck check` looks as long."""
 PLATFORMS = ("docker", "kubernetes", "openshift")
 
 
@@ -51,11 +50,11 @@ async def looked_at(
     async with Lab(LabSpec(out=out, scenarios=played, platform=platform)) as lab:
         site = Site(load(lab.site_file).site(None))
         try:
-            triage = await site.observe(60, SECONDS)
+            triage = await site.observe(60, WATCH_SECONDS)
             for _ in range(ROUNDS):
                 if all(any(names(finding, each) for finding in triage.findings) for each in expected):
                     break
-                triage = await site.observe(60, SECONDS)
+                triage = await site.observe(60, WATCH_SECONDS)
             ownership, fleet = site.ownership.reading.value, site.fleet.reading.value
             assert ownership is not None, site.ownership.reading.error
             assert fleet is not None

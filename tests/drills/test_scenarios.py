@@ -10,9 +10,6 @@ from screens.triage_jump import destination
 from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
 from tests.drills.inside import START, InsideSite
 
-SECONDS = 8.0
-"""From a cold start to the finding; `gpudeck check` looks as long."""
-
 
 def told(finding: Finding) -> Expected:
     return Expected(finding.rule, str(finding.severity), finding.subject.node, finding.subject.gpu_index, finding.claim)
@@ -30,7 +27,7 @@ def test_every_scenario_of_the_lab_has_a_drill() -> None:
 @pytest.mark.parametrize("scenario", EXPECTED)
 async def test_a_fault_that_is_there_at_the_start_is_one_finding_that_names_the_cause(scenario: str) -> None:
     async with InsideSite(scenario) as inside:
-        triage = await inside.passes(SECONDS)
+        triage = await inside.checked()
         assert names(inside.top, EXPECTED[scenario]), told(inside.top)
         assert len(triage.findings) == 1, [finding.id for finding in triage.findings]
         assert inside.top.evidence
@@ -145,7 +142,7 @@ PAIRS = [
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 async def test_two_faults_at_once_are_exactly_two_findings(first: str, second: str) -> None:
     async with InsideSite(first, second) as inside:
-        triage = await inside.passes(SECONDS)
+        triage = await inside.checked()
         assert len(triage.findings) == 2, [finding.id for finding in triage.findings]
         for scenario in (first, second):
             assert any(names(finding, EXPECTED[scenario]) for finding in triage.findings), scenario

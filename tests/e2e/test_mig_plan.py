@@ -70,7 +70,8 @@ def test_a_gpu_with_mig_off_says_who_sits_on_it(site: str) -> None:
     assert stopped.startswith("systemctl stop ")
     assert set(stopped.split()[2:]) == MONITORING
     assert document["commands"][-1] == stopped.replace("stop", "start")
-    assert switched == "nvidia-smi -i 0 -mig 1"
+    bus_id = snapshot_gpu(site, "dgx-h100-01", 0)["pci_bus_id"]
+    assert switched == f"nvidia-smi -i {bus_id} -mig 1"
     assert "mode-not-persistent" in {each["code"] for each in document["costs"]}
 
 

@@ -74,7 +74,7 @@ async def test_every_configuration_is_reached_from_every_gpu_of_a_cut_node(lab: 
                 )
             }
             for command in made.commands:
-                smi.run(command.replace(f"-i {gpu.index}", "-i 0"))
+                smi.run(command.replace(f"-i {gpu.pci_bus_id}", "-i 0"))
             assert smi.mode == made.enabled
             assert smi.layouts == {tuple((each.profile.name, each.start) for each in made.after or ())}
 

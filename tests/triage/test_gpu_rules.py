@@ -17,6 +17,7 @@ from backends.domain import (
     GpuProcess,
     Memory,
     Mig,
+    MigInstance,
     Pcie,
     RemappedRows,
     RetiredPages,
@@ -101,7 +102,7 @@ def test_what_the_driver_asks_for_comes_before_the_table() -> None:
     lost = gpu(0, lost=True, lost_reason="NVML: GPU is lost")
     found = only(view(lost, events=[xid(79), asks]), "gpu-lost")
     commands = [step.target for step in found.steps if step.target]
-    assert commands[0] == "nvidia-smi --gpu-reset -i 0"
+    assert commands[0] == f"nvidia-smi --gpu-reset -i {bus(0)}"
 
 
 def test_a_gpu_that_this_user_may_not_open_is_not_called_lost() -> None:
@@ -141,11 +142,13 @@ def test_corrected_errors_and_those_of_a_former_life_are_no_finding() -> None:
     assert findings(view(gpu(ecc=Ecc(True, True, EccCounts(500, 0), EccCounts(9000, 12))))) == []
 
 
-def test_a_reset_of_one_gpu_is_that_of_all_on_ampere_behind_switches() -> None:
+def test_a_reset_of_one_gpu_is_that_of_all_on_ampere_behind_switches_that_nobody_looks_after() -> None:
     bad = Ecc(True, True, EccCounts(0, 1))
-    alone = only(view(gpu(3, ecc=bad)), "ecc-uncorrected")
-    all_of_them = only(view(gpu(3, ecc=bad, architecture="Ampere")), "ecc-uncorrected")
-    assert "nvidia-smi --gpu-reset -i 3" in [step.target for step in alone.steps]
+    host = Host(services=(Service("nvidia-fabricmanager", "failed"),))
+    alone = only(view(gpu(3, ecc=bad), gpu(4), host=host), "ecc-uncorrected")
+    ampere = (gpu(3, ecc=bad, architecture="Ampere"), gpu(4, architecture="Ampere"))
+    all_of_them = only(view(*ampere, host=host), "ecc-uncorrected")
+    assert f"nvidia-smi --gpu-reset -i {bus(3)}" in [step.target for step in alone.steps]
     assert "nvidia-smi --gpu-reset" in [step.target for step in all_of_them.steps]
 
 
@@ -461,3 +464,99 @@ def test_an_idle_gpu_that_the_driver_holds_down_is_a_note() -> None:
     assert only(view(idle(clocks=quiet)), "sw-thermal").severity is INFO
     busy = dataclasses.replace(gpu().clocks, event_reasons=("sw_thermal_slowdown",))
     assert only(view(gpu(clocks=busy)), "sw-thermal").severity is WARNING
+
+
+# --- what does not outlive a reset -----------------------------------------------------------------------------------
+
+WAITS = RemappedRows(0, 1, pending=True, failed=False)
+CUT = Mig(
+    True,
+    True,
+    7,
+    (
+        MigInstance(1, 0, "MIG-1", "4g.40gb", (0, 4)),
+        MigInstance(3, 0, "MIG-3", "1c.2g.20gb", (4, 2)),
+        MigInstance(3, 1, "MIG-4", "1c.2g.20gb", (4, 2)),
+        MigInstance(9, 0, "MIG-9", "1g.10gb", (6, 1)),
+    ),
+)
+
+
+def test_a_reset_says_which_layout_goes_with_it_and_how_it_is_made_again() -> None:
+    found = only(view(sliced(2, mig=CUT, remapped_rows=WAITS)), "row-remap-pending")
+    at = [step.target.startswith("nvidia-smi --gpu-reset") for step in found.steps].index(True)
+    again = found.steps[at + 1]
+    assert again.text == "it ends the MIG layout of GPU 2 (4g.40gb + 2g.20gb + 1g.10gb), to be made again"
+    assert again.target == "gpudeck mig apply --node n1 --gpu 2 --want 4g.40gb:0,2g.20gb:4,1g.10gb:6"
+    whole = only(view(gpu(2, remapped_rows=WAITS)), "row-remap-pending")
+    assert not any("MIG" in step.text for step in whole.steps)
+
+
+def test_a_reset_of_all_takes_the_layouts_of_the_neighbours() -> None:
+    host = Host(services=(Service("nvidia-fabricmanager", "failed"),))
+    unread = Mig(True, True, 7, (MigInstance(1, 0, "MIG-1"),))
+    seen = view(
+        gpu(0, architecture="Ampere", remapped_rows=WAITS),
+        sliced(1, architecture="Ampere", mig=CUT),
+        sliced(2, architecture="Ampere", mig=unread),
+        host=host,
+    )
+    again = only(seen, "row-remap-pending").steps[2]
+    assert "of GPU 1 (4g.40gb + 2g.20gb + 1g.10gb), GPU 2 (n/a)" in again.text
+    assert again.target == "gpudeck mig apply --node n1 --gpu 1 --want 4g.40gb:0,2g.20gb:4,1g.10gb:6"
+
+
+@pytest.mark.parametrize(("architecture", "goes"), [("Hopper", "MIG mode and layout"), ("Ampere", "MIG layout")])
+def test_a_reboot_takes_the_layouts_of_the_node_and_since_hopper_the_mode(architecture: str, goes: str) -> None:
+    asks = dataclasses.replace(gpu(0), recovery_action="node_reboot")
+    found = only(view(asks, sliced(1, mig=CUT, architecture=architecture)), "recovery-action")
+    assert [step.target for step in found.steps if step.target == "systemctl reboot"]
+    assert any(step.text.startswith(f"it ends the {goes} of GPU 1 (4g.40gb") for step in found.steps)
+
+
+def test_in_a_cluster_mig_manager_makes_the_layout_again() -> None:
+    cluster = SiteSpec("site", platform="kubernetes")
+    reset = only(view(sliced(2, mig=CUT, remapped_rows=WAITS), site=cluster), "row-remap-pending")
+    assert "gpudeck stack restart mig-manager --node n1" in [step.target for step in reset.steps]
+    asks = sliced(2, mig=CUT, recovery_action="node_reboot")
+    reboot = only(view(asks, site=cluster), "recovery-action")
+    assert any("which MIG Manager makes again as it starts" in step.text for step in reboot.steps)
+
+
+# --- what the driver asks for ----------------------------------------------------------------------------------------
+
+DRAIN, REBOOT = "gpudeck stack drain --node n1", "systemctl reboot"
+
+
+@pytest.mark.parametrize(
+    ("action", "typed"),
+    [
+        ("gpu_reset", [DRAIN, f"nvidia-smi --gpu-reset -i {bus(2)}"]),
+        ("drain_and_reset", [DRAIN, f"nvidia-smi --gpu-reset -i {bus(2)}"]),
+        ("node_reboot", [DRAIN, REBOOT]),
+        ("system_reboot", [DRAIN, REBOOT]),
+        ("bus_reset", [DRAIN, f"nvidia-smi -r bus -i {bus(2)}", REBOOT]),
+        ("drain_p2p", [DRAIN]),
+        (
+            "recover_imex_domain",
+            [
+                "nvidia-imex-ctl -N; systemctl status nvidia-imex",
+                "kubectl get computedomains -A",
+                "systemctl restart nvidia-imex",
+                "nvidia-bug-report.sh",
+            ],
+        ),
+        ("odd", ["nvidia-bug-report.sh"]),
+    ],
+)
+def test_each_recovery_action_says_what_to_do(action: str, typed: list[str]) -> None:
+    asks = gpu(2, recovery_action=action)
+    found = only(view(asks, site=SiteSpec("site", platform="kubernetes")), "recovery-action")
+    assert [step.target for step in found.steps if step.kind != "screen" and step.target] == typed
+
+
+def test_peers_are_stopped_before_the_node_is_drained() -> None:
+    found = only(view(gpu(2, recovery_action="drain_p2p")), "recovery-action")
+    texts = [step.text for step in found.steps]
+    assert texts[0] == "stop the jobs that reach GPU 2 of n1 from other GPUs, over NVLink or PCIe"
+    assert texts[3].startswith("look again then")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backends.domain import Event, Severity
+from backends.domain import Event, Fabric, Host, Service, Severity, SiteSpec
 from backends.triage.grouping import group
 from backends.triage.rules import nvswitch, rule_of
 from tests.triage.makers import NOW, findings, gpu, only, told, view
@@ -79,3 +79,32 @@ def test_machines_with_switches_whose_log_is_read_are_looked_at() -> None:
     assert nvswitch.switched(view(gpu(), kernel_log="kmsg")) == 1
     assert nvswitch.switched(view(gpu(), kernel_log=None)) == 0
     assert nvswitch.switched(view(gpu(links=None), kernel_log="kmsg")) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("active", "on n1: Fabric Manager runs: read its log"),
+        ("activating", "on n1: Fabric Manager starts: read its log"),
+        ("failed", "on n1: see why Fabric Manager does not run"),
+        ("inactive", "on n1: see why Fabric Manager does not run"),
+        ("missing", "on n1: see whether Fabric Manager is installed: systemd knows no such unit"),
+        (None, "on n1: see whether Fabric Manager runs"),
+    ],
+)
+def test_the_step_about_fabric_manager_agrees_with_its_state(state: str | None, said: str) -> None:
+    host = Host(services=None if state is None else (Service("nvidia-fabricmanager", state),))
+    seen = view(gpu(0), gpu(1), events=[sxid()], host=host)
+    assert said in [step.text for step in only(seen, "sxid").steps]
+
+
+@pytest.mark.parametrize("state", ["missing", "failed"])
+def test_in_a_cluster_fabric_manager_may_run_in_the_drivers_pod(state: str) -> None:
+    cluster, host = SiteSpec("site", platform="openshift"), Host(services=(Service("nvidia-fabricmanager", state),))
+    unready = Fabric("not_started")
+    found = only(view(gpu(0, fabric=unready), gpu(1, fabric=unready), host=host, site=cluster), "fabric-not-ready")
+    typed = [step.target for step in found.steps]
+    in_the_pod = state == "missing"
+    assert ("gpudeck logs driver --node n1" in typed) is in_the_pod
+    assert ("gpudeck stack restart driver --node n1" in typed) is in_the_pod
+    assert ("systemctl restart nvidia-fabricmanager" in typed) is not in_the_pod

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, GpuProcess, RemappedRows, RetiredPages, Severity
+from backends.domain import Ecc, EccCounts, Event, Fabric, GpuProcess, RemappedRows, RetiredPages, Severity
 from backends.triage import xids
-from tests.triage.makers import GIB, NOW, findings, gpu, only, view, xid
+from tests.triage.makers import GIB, NOW, bus, findings, gpu, links, only, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -136,6 +136,17 @@ def test_application_faults_are_notes_for_an_hour() -> None:
     assert findings(view(gpu(), events=[xid(31, at=NOW - 4000)]), "xid") == []
 
 
+@pytest.mark.parametrize(("remote", "looks"), [("switch", True), ("gpu", False)])
+def test_xid_45_alone_asks_first_who_killed_it_and_for_fabric_manager_only_behind_switches(
+    remote: str, looks: bool
+) -> None:
+    board = gpu(recovery_action=None, links=links(remote=remote), fabric=Fabric())
+    said = [step.text for step in only(view(board, events=[xid(45)]), "xid").steps]
+    assert "alone: was the process killed" in said[0]
+    assert [at for at, text in enumerate(said) if "Fabric Manager" in text] == ([1, 2] if looks else [])
+    assert not looks or said[2].startswith("nobody killed it, and it returns? drain the node")
+
+
 def test_xid_45_alone_is_a_note_about_a_process_that_was_ended() -> None:
     found = only(view(gpu(), events=[xid(45), xid(45, at=NOW - 9)]), "xid")
     assert found.severity is INFO
@@ -186,7 +197,7 @@ def test_nvidias_action_is_among_the_steps_with_its_source() -> None:
     found = only(view(gpu(recovery_action=None), events=[xid(95)]), "xid")
     assert found.advice_source == "NVIDIA XID catalogue"
     assert any(step.text.startswith("NVIDIA: Drain workloads") for step in found.steps)
-    assert "nvidia-smi --gpu-reset -i 0" in [step.target for step in found.steps]
+    assert f"nvidia-smi --gpu-reset -i {bus(0)}" in [step.target for step in found.steps]
 
 
 def test_xid_154_alone_is_told_by_its_action() -> None:

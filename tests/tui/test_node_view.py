@@ -112,7 +112,7 @@ def test_every_measured_value_is_on_the_page() -> None:
         "cluster-1",
         "NOT LICENSED",
         "NVML_ERROR_UNKNOWN",
-        "--gpu-reset -i 0",
+        "--gpu-reset -i GPU-dgx01-0",
         "26562 switch 07:00.0",
         "580.65.06",
     )

@@ -27,6 +27,7 @@ from backends.domain import (
     Power,
     RemappedRows,
     RetiredPages,
+    Service,
     Subject,
     Temperature,
     Utilization,
@@ -185,7 +186,7 @@ def test_what_the_driver_asks_for_is_said_in_words(action: str) -> None:
     assert "The driver asks for" in text
     assert action not in text
     if "reset" in action and "bus" not in action:
-        assert "nvidia-smi --gpu-reset -i 3" in text
+        assert "nvidia-smi --gpu-reset -i GPU-dgx01-3" in text
 
 
 def test_a_gpu_that_was_lost_before_it_was_read_has_no_last_values() -> None:
@@ -221,15 +222,21 @@ def test_advice_acts_on_this_gpu_alone() -> None:
     pages = replace(h100(3), remapped_rows=RemappedRows(), retired_pages=RetiredPages(2, 1, True))
     found = [*advised(trouble), *advised(pages)]
     assert len(found) == 5
-    assert all("-i 3" in command for command in found), found
+    named = re.compile(r"-i (3|GPU-dgx01-3)\b")
+    assert all(named.search(command) for command in found), found
 
 
 def test_gpus_that_are_reset_together_are_not_advised_to_be_reset_alone() -> None:
     gpu = replace(h100(3), architecture="Ampere", recovery_action="gpu_reset", remapped_rows=RemappedRows(0, 1, True))
     assert gpu.links
     assert all(link.remote_kind == "switch" for link in gpu.links)
-    assert [command for command in advised(gpu) if "-i" in command] == []
-    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in sentence(said(gpu))
+    each = reading("dgx01", gpu, h100(4))
+    assert each.node is not None
+    host = replace(each.node.host, services=(Service("nvidia-fabricmanager", "failed"),))
+    each = replace(each, node=replace(each.node, host=host))
+    text = sentence(text_of(gpu_sections(NodeView(each, gpu, NOW), gpu)))
+    assert not re.findall(r"--gpu-reset -i", text)
+    assert "nvidia-smi --gpu-reset, of all GPUs of the node together" in text
 
 
 def test_a_recovery_action_of_a_newer_driver_is_shown_as_it_is() -> None:

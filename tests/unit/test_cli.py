@@ -128,6 +128,15 @@ def test_every_shell_has_a_script(shell: str) -> None:
     assert "snapshot" in done.stdout
 
 
+def test_a_check_says_which_findings_make_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["check", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for said in ("1 a warning or worse that nobody acknowledged, or something not judged", "notes alone"):
+        assert said in told
+        assert said in README
+
+
 def test_the_readme_names_every_command_option_scenario_and_key() -> None:
     missing = [word for words in _documented() for word in words if word not in README]
     assert missing == []

@@ -79,6 +79,22 @@ def test_a_wish_with_a_plus_keeps_everything_or_says_what_is_in_the_way() -> Non
     assert [each.profile.name for each in first.plan.creates] == ["1g.10gb"]
 
 
+def test_what_is_there_already_is_not_offered_as_near() -> None:
+    refused = planned(mig_gpu("3g.40gb:0", "2g.20gb:4", "1g.10gb:6"), "+1g.10gb")
+    assert not refused.possible
+    assert refused.nearest
+    assert all(near.plan.changes for near in refused.nearest), [near.why for near in refused.nearest]
+    full = planned(mig_gpu(*(f"1g.10gb:{start}" for start in range(7))), "8x 1g.10gb")
+    assert all(near.plan.changes for near in full.nearest)
+
+
+def test_what_a_plan_shows_can_be_asked_for() -> None:
+    refused = planned(mig_gpu("3g.40gb:0", "3g.40gb:4"), "+1g.10gb")
+    for near in refused.nearest:
+        shown = ",".join(f"{place.profile.name}@{place.label}" for place in near.plan.after or ())
+        assert planned(mig_gpu("3g.40gb:0", "3g.40gb:4"), shown).after == near.plan.after
+
+
 def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
     parts = tuple(
         MigInstance(1, ci, f"MIG-{ci}", f"{size}c.3g.40gb", (0, 4), multiprocessors=14 * size)
@@ -91,6 +107,17 @@ def test_compute_instances_are_parts_of_one_gpu_instance() -> None:
     assert (instance.profile, instance.cis, instance.multiprocessors) == ("3g.40gb", (0, 1), 42)
     assert [each.pid for each in plan(target, parse("4g.40gb")).blockers] == [5, 6]
     assert plan(target, parse("3g.40gb,3g.40gb")).destroys == ()
+
+
+def test_commands_name_the_gpu_of_a_node_by_what_no_other_process_counts_anew() -> None:
+    there = mig_gpu("3g.40gb:0", index=3, pci_bus_id="00000000:47:00.0")
+    whole, waiting = planned(there, "7g.80gb"), replace(plain_gpu(3), pci_bus_id="00000000:47:00.0")
+    typed = [*whole.commands, *planned(waiting, "3g.40gb").commands]
+    named = [line for line in typed if line.startswith("nvidia-smi") and line != "nvidia-smi -L"]
+    assert len(named) >= 6
+    assert all("-i 00000000:47:00.0 " in line for line in named), named
+    assert whole.mig_parted is not None
+    assert "devices: [3]" in whole.mig_parted.config
 
 
 def test_nothing_is_typed_where_nothing_changes() -> None:
@@ -195,7 +222,7 @@ def test_a_change_that_waits_for_a_reset_is_ended_by_it() -> None:
     gpu = replace(plain_gpu(), mig=Mig(enabled=False, pending=True, max_instances=7))
     made = planned(gpu, "3g.40gb")
     assert kinds(made)[:2] == ["reset", "check-mode"]
-    assert made.commands[0] == "nvidia-smi --gpu-reset -i 0"
+    assert made.commands[0] == "nvidia-smi --gpu-reset -i GPU-plain0"
     assert "gpu-reset" in codes(made)
     back = planned(gpu, "all-disabled")
     assert back.commands[0] == "nvidia-smi -i 0 -mig 0"

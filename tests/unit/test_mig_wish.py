@@ -47,6 +47,12 @@ def test_places_gpus_and_adding() -> None:
     assert [(each.name, each.start) for each in wish.asked] == [("9", 4), ("1g.10gb", 0)]
     assert wish.gpu_index == 2
     assert not wish.adds
+    shown = parse("3g.40gb@0:4, 2g.20gb@4 1g.10gb:6")
+    assert [(each.name, each.start) for each in shown.asked] == [("3g.40gb", 0), ("2g.20gb", 4), ("1g.10gb", 6)]
+    assert str(shown) == "3g.40gb:0 + 2g.20gb:4 + 1g.10gb:6"
+    with pytest.raises(WishError, match=r"2g\.20gb takes 2 units of the .*, not 4") as caught:
+        resolve(A100, parse("2g.20gb@0:4"))
+    assert "2g.20gb:0" in caught.value.hint
     added = parse("+ 2x 1g.10gb + 1g.10gb+me")
     assert added.adds
     assert str(added) == "+2x 1g.10gb + 1g.10gb+me"
@@ -65,6 +71,8 @@ def test_places_gpus_and_adding() -> None:
         ("1g.10gb+", "cannot be read"),
         ("1g.10gb+foo", "cannot be read"),
         ("0x 1g.10gb", "asks for none"),
+        ("3g.40gb@", "cannot be read at '@'"),
+        ("3g.40gb@0:", "cannot be read at ':'"),
         ("1c.3g.40gb", "is a compute instance"),
         ("3g.40gb " * 100, "too long"),
         ("[@click=app.quit]x[/]", "cannot be read"),

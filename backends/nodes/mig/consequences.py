@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.domain import GpuProcess, Service, clean
+from backends.domain import Gpu, GpuProcess, Service, clean
 from backends.domain.text import NAME_LIMIT
 from backends.nodes.mig.geometry import Layout, Wanted
 from backends.nodes.mig.plan import Blocker, Cost
@@ -74,12 +74,25 @@ class Change:
         """The wanted mode is set already and becomes real at the next reset."""
         return self.switches_mode and self.target.pending == self.enabled
 
+    @property
+    def reset_with(self) -> tuple[Gpu, ...]:
+        """The node's other GPUs that the reset which it waits for takes."""
+        return self.target.reset_with if self.waits_for_reset else ()
+
 
 _COSTS: tuple[tuple[str, Callable[[Change], bool], str], ...] = (
     (
         "gpu-reset",
         lambda change: change.resets,
         "the GPU is reset: everything on it ends; a reset fails while nvidia_drm or any client holds the GPU",
+    ),
+    (
+        "reset-together",
+        lambda change: bool(change.reset_with),
+        (
+            "every GPU of the node is reset with it, as Fabric Manager does not run: all work on the node's GPUs ends, "
+            "and every MIG layout goes"
+        ),
     ),
     (
         "mode-not-persistent",
@@ -186,13 +199,16 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     if target.processes is None:
         found.append(Blocker("unknown", "the processes on this GPU could not be read: look before you change it"))
     elif change.switches_mode:
-        found += [_process(target, each, None) for each in target.processes]
+        found += [_process(target, each, "") for each in target.processes]
     else:
-        found += [_process(target, each, instance) for instance in change.destroys for each in instance.processes or ()]
+        for instance in change.destroys:
+            found += [_process(target, each, f" in {instance.name}") for each in instance.processes or ()]
         # A process whose instance was not told may sit in one that goes.
-        found += [_process(target, each, None) for each in target.stray_processes]
+        found += [_process(target, each, "") for each in target.stray_processes]
     if target.processes_omitted:
         found.append(Blocker("unknown", f"and {target.processes_omitted} more processes that were not read"))
+    for other in change.reset_with:
+        found += _on_other(target, other)
     found += [Blocker("monitoring", f"service {name} keeps the GPU open", service=name) for name in clients(change)]
     if change.switches_mode and target.node is not None and target.services is None:
         found.append(
@@ -201,12 +217,23 @@ def blockers(change: Change) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
-def _process(target: Target, process: GpuProcess, instance: GpuInstance | None) -> Blocker:
+def _on_other(target: Target, other: Gpu) -> list[Blocker]:
+    """Who holds another GPU that is reset as well."""
+    if other.processes is None:
+        return [Blocker("unknown", f"the processes on GPU {other.index}, which is reset as well, could not be read")]
+    found = [_process(target, each, f" on GPU {other.index}") for each in other.processes]
+    if other.processes_omitted:
+        more = f"and {other.processes_omitted} more processes on GPU {other.index} that were not read"
+        found.append(Blocker("unknown", more))
+    return found
+
+
+def _process(target: Target, process: GpuProcess, where: str) -> Blocker:
+    """`where` it is, with a space before; nothing: on the GPU that is changed."""
     command = process.command or "n/a"
     kind = "display" if process.kind == "graphics" else "process"
     if CLIENTS.search(command.split(" ")[0]):
         kind = "monitoring"
-    where = "" if instance is None else f" in {instance.name}"
     workload = target.owners.get(process.container_id or "")
     owner = None if workload is None else owner_words(workload) or None
     inside = f", container {process.container_id[:12]}" if process.container_id else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backends.domain import Gpu, Vgpu
+from backends.domain import Gpu, Node, Vgpu
 from backends.nodes.mig.catalogue import Board, UnknownBoard, board_for
 from backends.nodes.mig.geometry import Layout, Room, Stranded, counted, faults, room, stranded
 from backends.nodes.mig.target import GpuInstance, deduced, gpu_instances, placed, possible_layout
+from backends.resets import reset_of
 
 State = Literal["guest", "absent", "off", "pending", "empty", "on"]
 Places = Literal["read", "deduced", "supposed", "unknown"]
@@ -46,8 +47,8 @@ class GpuMap:
         return self.board is not None and self.board.has_placements and self.state in ("on", "empty", "pending")
 
 
-def picture(gpu: Gpu) -> GpuMap:
-    """The map of a GPU."""
+def picture(gpu: Gpu, node: Node | None = None) -> GpuMap:
+    """The map of a GPU of `node`."""
     if gpu.vgpu.mode == "vgpu":
         words, style = _licence(gpu.vgpu)
         return GpuMap(gpu.index, gpu.name, "guest", f"vGPU guest, {words}", style, notes=(GUEST_NOTE,))
@@ -66,10 +67,10 @@ def picture(gpu: Gpu) -> GpuMap:
         notes = ("this board is not in the MIG table: its grid is not known",)
         state, headline, style = _mode(mig.enabled, mig.pending, instances)
         return GpuMap(gpu.index, gpu.name, state, headline, style, None, instances, "unknown", notes=notes)
-    return _on_board(gpu, board, instances)
+    return _on_board(gpu, board, instances, node)
 
 
-def _on_board(gpu: Gpu, board: Board, instances: tuple[GpuInstance, ...]) -> GpuMap:
+def _on_board(gpu: Gpu, board: Board, instances: tuple[GpuInstance, ...], node: Node | None) -> GpuMap:
     state, headline, style = _mode(gpu.mig.enabled, gpu.mig.pending, instances)
     notes = []
     if gpu.mig.enabled is False and state == "off" and board.has_placements:
@@ -80,9 +81,10 @@ def _on_board(gpu: Gpu, board: Board, instances: tuple[GpuInstance, ...]) -> Gpu
             "no CUDA work runs on this GPU until an instance is made; one without a compute instance is hidden"
         )
     if gpu.mig.pending is not None and gpu.mig.pending != gpu.mig.enabled:
+        reset = reset_of(gpu, node)
+        whole = ", of all GPUs of the node together," if reset.together else ""
         notes.append(
-            f"a client held the GPU when the mode was changed: nvidia-smi --gpu-reset -i {gpu.index} or a reboot ends "
-            "the wait"
+            f"a client held the GPU when the mode was changed: {reset.command}{whole} or a reboot ends the wait"
         )
     seen, places = _located(board, instances)
     left, lost = None, Stranded()

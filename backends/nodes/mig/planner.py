@@ -30,7 +30,7 @@ def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
     board, resolved = target.board, resolve(target.board, wish)
     text = _text(wish, resolved)
     if resolved.counts and not board.has_placements:
-        query = f"ask the board itself: nvidia-smi mig -i {target.index} -lgip, and -lgipp for the places"
+        query = f"ask the board itself: nvidia-smi mig -i {target.address} -lgip, and -lgipp for the places"
         return Plan(target, text, possible=False, reason=f"{board.note} {query}")
     if resolved.foreign:
         reason = refusal.why_foreign(board, resolved.foreign)
@@ -129,7 +129,7 @@ def _notes(target: Target, change: Change) -> list[str]:
     if change.anything and target.node is None:
         said.append("for a GPU with MIG off and nothing on it; with --node the plan starts from what is there")
     if change.makes and not (board.ids_verified and board.confidence == "high"):
-        said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.index} -lgipp")
+        said.append(f"{board.note} Compare with: nvidia-smi mig -i {target.address} -lgipp")
     if change.may_be_hidden:
         said.append("a GPU instance without a compute instance is not listed by NVML, and in the way: -lgi shows it")
     return said
@@ -168,5 +168,7 @@ def _refused(target: Target, text: str, reason: str, suggestions: Iterable[Sugge
         key = tuple(sorted(each.name for each in profiles))
         if key not in found and len(found) < MOST_NEAR:
             wanted = tuple(Wanted(each) for each in profiles)
-            found[key] = Near(why, _possible(target, describe(profiles), None, True, anew(target, wanted)))
+            made = _possible(target, describe(profiles), None, True, anew(target, wanted))
+            if made.changes:  # what is there already is no way to anything
+                found[key] = Near(why, made)
     return Plan(target, text, possible=False, reason=reason, nearest=tuple(found.values()))

@@ -36,7 +36,7 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
         yield Step("stop-clients", _root(target, f"systemctl stop {_words(stopped)}"), said)
     if change.may_be_hidden and not target.instances:
         said = "must list nothing: what it lists has no compute instance, and goes by -dgi -gi and its GPU instance ID"
-        yield Step("look", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), said)
+        yield Step("look", _root(target, f"nvidia-smi mig -i {target.address} -lgi"), said)
     # Instances go before the mode does: while one is there, MIG cannot be switched off.
     yield from _destroy(change, keeps)
     yield from _mode(change)
@@ -49,7 +49,7 @@ def _steps(change: Change, stays: Layout, keeps: Sequence[GpuInstance]) -> Itera
                 *(each.words for each in change.adds),
             ]
         )
-        yield Step("verify", _root(target, f"nvidia-smi mig -i {target.index} -lgi"), f"must list {expected}")
+        yield Step("verify", _root(target, f"nvidia-smi mig -i {target.address} -lgi"), f"must list {expected}")
         yield Step("verify", "nvidia-smi -L", "must list a MIG device for each")
     if stopped:
         yield Step("start-clients", _root(target, f"systemctl start {_words(stopped)}"), "monitoring goes on")
@@ -62,39 +62,40 @@ def _start(placement: Placement) -> int:
 
 
 def _destroy(change: Change, keeps: Sequence[GpuInstance]) -> Iterator[Step]:
-    target, index = change.target, change.target.index
+    target, address = change.target, change.target.address
     if not change.destroys:
         return
     if not keeps:
         # Without -gi it also takes a GPU instance that has no compute instance, which NVML does not list.
-        yield Step("destroy-ci", _root(target, f"nvidia-smi mig -i {index} -dci"), "all compute instances")
-        yield Step("destroy-gi", _root(target, f"nvidia-smi mig -i {index} -dgi"), "all GPU instances")
+        yield Step("destroy-ci", _root(target, f"nvidia-smi mig -i {address} -dci"), "all compute instances")
+        yield Step("destroy-gi", _root(target, f"nvidia-smi mig -i {address} -dgi"), "all GPU instances")
         return
     for each in change.destroys:
         for kind, option, what in (
             ("destroy-ci", "-dci", "the compute instances of"),
             ("destroy-gi", "-dgi", "the GPU instance"),
         ):
-            command = _root(target, f"nvidia-smi mig -i {index} {option} -gi {each.gi}")
+            command = _root(target, f"nvidia-smi mig -i {address} {option} -gi {each.gi}")
             yield Step(kind, command, f"{what} {each.name}")
 
 
 def _mode(change: Change) -> Iterator[Step]:
-    target, index = change.target, change.target.index
+    target, address = change.target, change.target.address
     number, word = (1, "on") if change.enabled else (0, "off")
     if change.waits_for_reset:
-        yield Step("reset", _root(target, f"nvidia-smi --gpu-reset -i {index}"), f"MIG is {word} after it")
+        whole = ", and all GPUs of the node are reset" if target.reset_with else ""
+        yield Step("reset", _root(target, target.reset_command), f"MIG is {word} after it{whole}")
     elif change.switches_mode or target.pending not in (None, change.enabled):
         said = f"MIG mode {word}" if change.switches_mode else "takes back the change that waits for a reset"
-        yield Step(f"mode-{word}", _root(target, f"nvidia-smi -i {index} -mig {number}"), said)
+        yield Step(f"mode-{word}", _root(target, f"nvidia-smi -i {address} -mig {number}"), said)
     else:
         return
     wanted = "Enabled, Enabled" if change.enabled else "Disabled, Disabled"
     yield Step(
         "check-mode",
-        f"nvidia-smi -i {index} --query-gpu=mig.mode.current,mig.mode.pending --format=csv,noheader",
-        f"must answer {wanted}; if the two differ a client holds the GPU: stop it, then nvidia-smi --gpu-reset "
-        f"-i {index}, or reboot",
+        f"nvidia-smi -i {address} --query-gpu=mig.mode.current,mig.mode.pending --format=csv,noheader",
+        f"must answer {wanted}; if the two differ a client holds the GPU: stop it, then {target.reset_command}, or "
+        "reboot",
     )
 
 
@@ -109,7 +110,7 @@ def _create(change: Change, board: Board, stays: Layout) -> Step:
     else:
         entries = ",".join(f"{_called(board, each)}:{each.start}" for each in creates)
         said = "at the places given, since the driver's own choice may lead elsewhere; each with its compute instance"
-    return Step("create", _root(target, f"nvidia-smi mig -i {target.index} -cgi {entries} -C"), said)
+    return Step("create", _root(target, f"nvidia-smi mig -i {target.address} -cgi {entries} -C"), said)
 
 
 def _called(board: Board, placement: Placement) -> str:

@@ -10,6 +10,7 @@ from backends.domain import Gpu, GpuProcess, Memory, MigInstance, Node, Service,
 from backends.nodes.mig.catalogue import Board, Profile, UnknownBoard, board_for, board_named, has_no_mig
 from backends.nodes.mig.geometry import Layout, Placement, Wanted, arrangements, faults
 from backends.ownership import NOBODY, Ownership
+from backends.resets import OF_ALL, Reset, reset_of
 
 OPERATOR_PLATFORMS = ("kubernetes", "openshift")
 UNPLACED_NOTE = (
@@ -72,6 +73,23 @@ class Target:
 
     owners: Mapping[str, Workload] = field(default_factory=dict)
     """Container id -> whose it is, of the processes that a platform knows."""
+    reset: Reset | None = None
+    """Which GPUs its reset takes; None without a node."""
+    bus_id: str | None = None
+
+    @property
+    def address(self) -> str:
+        """What names it to nvidia-smi: its bus id, which no GPU that falls off shifts; the index of one of a model."""
+        return self.bus_id or str(self.index)
+
+    @property
+    def reset_command(self) -> str:
+        return f"{OF_ALL} -i {self.address}" if self.reset is None else self.reset.command
+
+    @property
+    def reset_with(self) -> tuple[Gpu, ...]:
+        """The other GPUs of the node that a reset of this one takes."""
+        return () if self.reset is None else self.reset.others
 
     @property
     def layout(self) -> Layout | None:
@@ -135,6 +153,7 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Owne
             raise
         board = None
     instances = gpu_instances(gpu.mig.instances, gpu.processes)
+    reset = reset_of(gpu, node)
     return Target(
         board=board,
         index=gpu.index,
@@ -154,7 +173,8 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Owne
         lost=gpu.lost,
         owners={
             each.container_id or "": workload
-            for each in gpu.processes or ()
+            for one in (gpu, *reset.others)
+            for each in one.processes or ()
             if (workload := ownership.of(each)) is not None
         },
         neighbours=tuple(
@@ -162,6 +182,8 @@ def target_of(node: Node, gpu: Gpu, platform: str | None = None, ownership: Owne
             for other in node.gpus
             if other.index != gpu.index and other.mig.enabled is not None
         ),
+        reset=reset,
+        bus_id=gpu.pci_bus_id,
     )
 
 

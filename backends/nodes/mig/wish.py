@@ -1,7 +1,8 @@
 """What is asked for: "3g.40gb,3g.40gb", "4x 1g.10gb + 1x 3g.40gb on gpu 2", "9:4,19:0", "all-balanced".
 
 A wish is the whole layout of the GPU after the change, as mig-parted means it; with a leading plus ("+1g.10gb") it adds
-to what is there. Profiles are names or the numbers of nvidia-smi, `:start` pins one to its place. "40gb" or "3g" is
+to what is there. Profiles are names or the numbers of nvidia-smi, `:start` pins one to its place, and so does
+`@start:size`, as a plan shows it. "40gb" or "3g" is
 understood as a size, which no board knows as a profile: the answer then names those that have it.
 """
 
@@ -17,14 +18,17 @@ from backends.nodes.mig.catalogue import Board, Profile, attribute_form, profile
 from backends.nodes.mig.geometry import Wanted
 
 TEXT_LIMIT = 400
-EXAMPLES = 'a wish is like "3g.40gb,3g.40gb", "4x 1g.10gb + 1x 3g.40gb", "+1g.10gb" or "all-balanced"'
+EXAMPLES = (
+    'a wish is like "3g.40gb,3g.40gb", "4x 1g.10gb + 1x 3g.40gb", "3g.40gb:4" for its place, "+1g.10gb" or '
+    '"all-balanced"'
+)
 
 _PROFILE = r"\d{1,2}g\.\d{1,4}gb(?:[+.](?:me(?:\.all)?|gfx)|-me)*(?=x\d|\+\s*\d|[^\w.+-]|$)"
 _TIMES = r"\s*[x×*]\s*"
 _ITEM = re.compile(
     rf"(?:(?P<count>\d{{1,4}}){_TIMES})?(?:(?:nvidia\.com/)?mig[- ])?"
     rf"(?P<name>{_PROFILE}|\d{{1,4}}gb\b|\d{{1,2}}g(?![\w.])|\d{{1,3}}(?![\w.]))"
-    rf"(?::(?P<start>\d{{1,2}})\b)?(?:{_TIMES}(?P<after>\d{{1,4}})\b)?"
+    rf"(?::(?P<start>\d{{1,2}})\b|@(?P<at>\d{{1,2}})(?::(?P<size>\d{{1,2}}))?\b)?(?:{_TIMES}(?P<after>\d{{1,4}})\b)?"
 )
 _BETWEEN = re.compile(r"\s*(?:[,;+]|\band\b)\s*|\s+")
 _ON_GPU = re.compile(r"\s+on\s+gpu\s*(\d{1,3})$")
@@ -46,6 +50,8 @@ class Asked:
     """A profile's name, its number, or a size as "40gb" or "3g"."""
     count: int = 1
     start: int | None = None
+    size: int | None = None
+    """Units that it takes from there, where that was written: its profile must take as many."""
 
     def __str__(self) -> str:
         place = "" if self.start is None else f":{self.start}"
@@ -115,7 +121,9 @@ def _items(words: str) -> list[Asked]:
         count = int(found["count"] or 1) * int(found["after"] or 1)
         if count < 1:
             raise WishError(f"{clean(found[0], 40)!r} asks for none", EXAMPLES)
-        items.append(Asked(attribute_form(found["name"]), count, int(found["start"]) if found["start"] else None))
+        start, size = found["start"] or found["at"], found["size"]
+        name = attribute_form(found["name"])
+        items.append(Asked(name, count, int(start) if start else None, int(size) if size else None))
         at = found.end()
     return items
 
@@ -154,7 +162,10 @@ def configurations(board: Board) -> dict[str, dict[Profile, int] | None]:
 
 
 def resolve(board: Board, wish: Wish) -> Resolved:
-    """`wish` in the profiles of `board`; raises `WishError` for a configuration that nobody but its author knows."""
+    """`wish` in the profiles of `board`.
+
+    Raises `WishError` for a configuration that nobody but its author knows, and for a place of another size.
+    """
     if wish.config is not None:
         return _configured(board, wish.config)
     counts: dict[Wanted, int] = {}
@@ -164,6 +175,11 @@ def resolve(board: Board, wish: Wish) -> Resolved:
         if profile is None:
             foreign.append(each)
             continue
+        if each.size not in (None, profile.size):
+            raise WishError(
+                f"{profile.name} takes {profile.size} units of the {board.key}, not {each.size}",
+                f"its place is written {profile.name}:{each.start}",
+            )
         wanted = Wanted(profile, each.start)
         counts[wanted] = counts.get(wanted, 0) + each.count
     return Resolved(enabled=True, counts=counts, foreign=tuple(foreign))

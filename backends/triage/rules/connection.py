@@ -237,7 +237,7 @@ def stalled(view: NodeView) -> Iterator[Finding]:
         evidence=[Evidence(f"{stall.call or 'a call'} has been held{held}", None, "nvml")],
         cause="likely the GPU or its firmware (GSP) no longer answers the driver",
         hits=hits.of_node(last) if gpu is None else hits.of_gpu(gpu),
-        steps=[steps.kernel_log(view), steps.drain(view), steps.reboot(view), steps.open_node(view)],
+        steps=[steps.kernel_log(view), steps.drain(view), *steps.reboot(view), steps.open_node(view)],
     )
 
 

@@ -64,7 +64,9 @@ def _unready(view: NodeView, gpus: list[Gpu], state: str, claim: str, many: str)
         claim if len(gpus) == 1 else f"{len(gpus)} GPUs: {many}",
         view.now,
         evidence=evidence,
-        cause="likely Fabric Manager does not run, or its version is not the driver's",
+        cause="likely the version of Fabric Manager is not the driver's, or a switch has failed"
+        if service == "active"
+        else "likely Fabric Manager does not run, or its version is not the driver's",
         hits=hits.of_node(view.node),
         steps=_what_to_do(view),
         source=NVML_H,
@@ -150,6 +152,6 @@ def _what_to_do(view: NodeView) -> list[NextStep]:
         steps.fabric_manager(view),
         steps.advice("its version must be exactly the driver's"),
         steps.drain(view),
-        steps.command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager"),
+        steps.restart_fabric_manager(view),
         steps.open_node(view, "topology"),
     ]

@@ -86,11 +86,11 @@ def _what_to_do(view: NodeView, gpu: Gpu, loss: Loss, fall: Event | None) -> lis
     if wish not in (None, "none"):
         return [*steps.recovery(view, gpu, str(wish)), steps.bug_report(view), *after]
     if loss.word == "reset" and fall is None:
-        return [steps.drain(view), steps.reset_gpu(view, gpu), steps.bug_report(view), *after]
+        return [steps.drain(view), *steps.reset_gpu(view, gpu), steps.bug_report(view), *after]
     return [
         steps.drain(view),
         steps.bug_report(view),
-        steps.reboot(view),
+        *steps.reboot(view),
         steps.advice("does it come back only after a power cycle, or fall off again? then it is for the vendor"),
         *after,
     ]

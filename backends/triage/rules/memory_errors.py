@@ -87,7 +87,7 @@ def _what_to_do(view: NodeView, gpu: Gpu, *, is_contained: bool) -> list[NextSte
     )
     return [
         *now,
-        steps.reset_gpu(view, gpu),
+        *steps.reset_gpu(view, gpu),
         steps.advice("do they return after the reset? then it is for the vendor"),
         steps.open_gpu(view, gpu),
     ]
@@ -107,7 +107,7 @@ def row_remap_failed(view: NodeView) -> Iterator[Finding]:
                 hits=hits.of_gpu(gpu),
                 steps=[
                     steps.drain(view),
-                    steps.reset_gpu(view, gpu),
+                    *steps.reset_gpu(view, gpu),
                     steps.bug_report(view),
                     steps.advice("the board qualifies for an RMA check by the vendor"),
                     steps.open_gpu(view, gpu),
@@ -128,7 +128,7 @@ def row_remap_pending(view: NodeView) -> Iterator[Finding]:
                 evidence=_rows(gpu),
                 cause="likely a memory cell that failed; the GPU works on until the reset",
                 hits=hits.of_gpu(gpu),
-                steps=[steps.drain(view), steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
+                steps=[steps.drain(view), *steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
                 source=NVML_H,
             )
 
@@ -148,7 +148,7 @@ def page_retirement_pending(view: NodeView) -> Iterator[Finding]:
                 evidence=[Evidence(f"pages to be retired: yes; retired so far: {told or 'not told'}", None, "nvml")],
                 cause="likely a memory cell that failed; the GPU works on until the reset",
                 hits=hits.of_gpu(gpu),
-                steps=[steps.drain(view), steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
+                steps=[steps.drain(view), *steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
                 source=NVML_H,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.domain import Evidence, Finding, Gpu, Severity, plural
+from backends.resets import loses_mode
 from backends.triage import hits, steps
 from backends.triage.rule import NVML_H, finding, of_gpu, of_node
 from backends.triage.state import NodeView, is_consumer
@@ -12,8 +13,6 @@ from backends.triage.words import ranges
 
 STUCK_SECONDS = 360.0
 """The MIG manager of the GPU Operator is done within six minutes; what pends longer is stuck."""
-KEEPS_MIG_ONLY_LOADED = ("Hopper", "Blackwell")
-"""On these a MIG layout is lost when the driver unloads."""
 
 
 def mig_pending(view: NodeView) -> Iterator[Finding]:
@@ -45,7 +44,7 @@ def _mig_pending(view: NodeView, rule: str, severity: Severity, claim: str) -> I
             steps=[
                 steps.command(f"on {view.name}: who holds the GPU", f"fuser -v /dev/nvidia{_minor(gpu)}"),
                 steps.drain(view),
-                steps.reset_gpu(view, gpu),
+                *steps.reset_gpu(view, gpu),
                 steps.open_gpu(view, gpu, "mig"),
             ],
             source="NVIDIA MIG user guide",
@@ -72,7 +71,7 @@ def ecc_pending(view: NodeView) -> Iterator[Finding]:
             f"waits for a reset to turn ECC {_on(ecc.pending)}",
             view.now,
             evidence=[Evidence(f"ECC is {_on(ecc.enabled)}, after the next reset {_on(ecc.pending)}", None, "nvml")],
-            steps=[steps.drain(view), steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
+            steps=[steps.drain(view), *steps.reset_gpu(view, gpu), steps.open_gpu(view, gpu)],
             source=NVML_H,
         )
 
@@ -82,7 +81,7 @@ def persistence(view: NodeView) -> Iterator[Finding]:
     off = [gpu for gpu in view.gpus if wants_persistence(gpu) and gpu.persistence is False]
     if not off:
         return
-    mig = [gpu for gpu in off if gpu.mig.enabled and (gpu.architecture or "").startswith(KEEPS_MIG_ONLY_LOADED)]
+    mig = [gpu for gpu in off if loses_mode(gpu)]
     evidence = [Evidence(f"persistence mode is off on GPU {ranges(gpu.index for gpu in off)}", None, "nvml")]
     if mig:
         evidence.append(

@@ -141,7 +141,7 @@ def _what_to_do(view: NodeView, gpu: Gpu) -> list[NextStep]:
     return [
         steps.command(f"on {view.name}: links and their errors", f"nvidia-smi nvlink -s -e -i {gpu.index}"),
         steps.drain(view),
-        steps.reset_gpu(view, gpu),
+        *steps.reset_gpu(view, gpu),
         steps.advice("does it return on the same link? then check bridge, switch and cable"),
         steps.open_gpu(view, gpu, "topology"),
     ]

@@ -80,8 +80,8 @@ def _what_to_do(view: NodeView, severity: Severity) -> list[NextStep]:
         steps.drain(view),
         steps.fabric_manager(view),
         steps.bug_report(view),
-        steps.command(f"on {view.name}, with all its GPUs idle: reset them and the switches", "nvidia-smi --gpu-reset"),
-        steps.reboot(view),
+        steps.reset_all(view),
+        *steps.reboot(view),
         steps.advice("does it return on the same port? then it is for the vendor"),
         steps.open_node(view, "topology"),
     ]

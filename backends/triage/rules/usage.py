@@ -54,7 +54,7 @@ def _held(view: NodeView, gpu: Gpu, used: int, ghosts: tuple[GpuProcess, ...]) -
                 f"fuser -v /dev/nvidia{gpu.index if gpu.minor_number is None else gpu.minor_number}",
             ),
             steps.drain(view),
-            steps.reset_gpu(view, gpu),
+            *steps.reset_gpu(view, gpu),
             steps.open_gpu(view, gpu, "processes"),
         ],
         source=GPUDECK,
