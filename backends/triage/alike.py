@@ -40,12 +40,12 @@ def together(
     merged: dict[int, Group] = {}
     gone: set[int] = set()
     for (rule_id, node), same in kinds.items():
-        template = rule_of(same[0].finding).together
+        worded = rule_of(same[0].finding).together
         total, name = gpus_of.get(node, 0), identity(rule_id, Subject(node))
         is_many = len(same) >= TOGETHER_GPUS or 1 < len(same) == total
-        if template is None or not (is_many or _is_fading(same, name, told)):
+        if worded is None or not (is_many or _is_fading(same, name, told)):
             continue
-        claim = template.format(count=len(_still(same)), total=max(total, len(same)), claim=_worst(same).claim)
+        claim = worded(_worst(same)).format(count=len(_still(same)), total=max(total, len(same)))
         look = NextStep("screen", f"look at {node}", node)
         merged[id(same[0])] = _merged(same, name, Subject(node), claim, look)
         gone.update(id(each) for each in same[1:])

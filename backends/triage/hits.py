@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from backends.domain import Gpu, GpuProcess, Hit, Node, Workload, clean, plural
+from backends.domain import Event, Gpu, GpuProcess, Hit, Node, Workload, clean, plural
 from backends.ownership import Ownership, owner_words
+from backends.triage import instances
 from backends.triage.words import gib
 
 HITS_KEPT = 16
@@ -25,20 +26,29 @@ def of_processes(processes: Iterable[GpuProcess]) -> tuple[Hit, ...]:
     return tuple(map(_hit, processes))
 
 
-def of_xid(gpu: Gpu | None, named: Iterable[tuple[int, str | None]], at: float) -> tuple[Hit, ...]:
-    """Whose work an error ended that touches one process: those the driver named; without names those that ran then.
+def of_xid(gpu: Gpu | None, events: Sequence[Event], at: float) -> tuple[Hit, ...]:
+    """Whose work an error ended that touches one process: those the driver named; without names those that ran then,
+    under MIG in the instances that it named.
 
-    `named` are pids with their names, `at` is when it happened by the clock of the node, as `GpuProcess.started_at`.
+    `at` is when the last of `events` happened by the clock of the node, as `GpuProcess.started_at`.
     """
     ran = {
         process.pid: process
         for process in (() if gpu is None else gpu.processes or ())
         if process.started_at is not None and process.started_at <= at
     }
-    told = dict(named)
+    told = {event.pid: event.process for event in events if event.pid is not None}
     if not told:
-        return merged([[_hit(process) for process in ran.values()]])
-    return merged([[_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()]])
+        places = instances.named(events)
+        return merged([[_hit(each) for each in ran.values() if not places or _is_in(each, places)]])
+    known = {event.gi for event in events if event.pid is not None}
+    places = instances.named(event for event in events if event.gi is not None and event.gi not in known)
+    others = [_hit(each) for pid, each in ran.items() if pid not in told and _is_in(each, places)]
+    return merged([[_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()], others])
+
+
+def _is_in(process: GpuProcess, places: Iterable[instances.Instance]) -> bool:
+    return any(place.may_hold(process) for place in places)
 
 
 def _gone(pid: int, name: str | None) -> Hit:

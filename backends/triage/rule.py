@@ -69,9 +69,9 @@ class Rule:
     """The same for what is so in the first reading of a node: slow and fast values are of one moment there."""
     clear_seconds: float = 20.0
     """So long it must be no longer so before it counts as recovered."""
-    together: str | None = None
-    """The claim when it is so of several GPUs of one node: one cause, one finding. `{count}` and `{total}` are filled
-    in."""
+    together: Callable[[Finding], str] | None = None
+    """The claim when it is so of several GPUs of one node, of which the finding is one: one cause, one finding.
+    `{count}` and `{total}` are filled in."""
     across: Callable[[Finding], str | None] | None = None
     """The claim when it is so of a good part of the site's nodes; the same for findings that belong together."""
     across_nodes: int = 3

@@ -8,9 +8,20 @@ from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, GpuProcess, RemappedRows, RetiredPages, Severity
+from backends.domain import (
+    Ecc,
+    EccCounts,
+    Event,
+    Gpu,
+    GpuProcess,
+    Mig,
+    MigInstance,
+    RemappedRows,
+    RetiredPages,
+    Severity,
+)
 from backends.triage import xids
-from tests.triage.makers import GIB, NOW, findings, gpu, only, view, xid
+from tests.triage.makers import GIB, NOW, findings, gpu, only, sliced, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -287,6 +298,77 @@ def test_a_fault_of_the_gpu_hits_all_that_runs_there() -> None:
 def test_an_older_incident_does_not_date_the_newest() -> None:
     found = only(view(gpu(), events=[xid(45, at=NOW - 1800), xid(45, at=NOW - 4), xid(45, at=NOW - 3)]), "xid")
     assert (found.since, found.again_at) == (NOW - 1800, NOW - 4)
+
+
+# --- MIG instances ---------------------------------------------------------------------------------------------------
+
+UNNAMED = "pid='<unknown>', name=<unknown>, Graphics SM Warp Exception"
+
+
+def tenants(*instances: MigInstance, **changes: Any) -> Gpu:
+    """Alice works in GPU instance 1, Bob in 2."""
+    cut = instances or (MigInstance(gi=1, ci=0, profile="3g.40gb"), MigInstance(gi=2, ci=0, profile="3g.40gb"))
+    running = (
+        GpuProcess(10, "compute", "alice", "python a.py", GIB, gi=1, ci=0, started_at=NOW - 900),
+        GpuProcess(11, "compute", "bob", "python b.py", GIB, gi=2, ci=0, started_at=NOW - 900),
+    )
+    return sliced(mig=Mig(True, True, 7, cut), **{"processes": running, **changes})
+
+
+@pytest.mark.parametrize("code", [13, 31, 94])
+def test_an_xid_of_an_instance_hits_the_work_in_it_and_names_it(code: int) -> None:
+    found = only(view(tenants(ecc=ERRORS), events=[xid(code, text=UNNAMED, gi=2)]), "xid")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim.startswith(f"XID {code} in GI 2 (3g.40gb): ")
+    assert found.evidence[0].text == f"XID {code} in GI 2 (3g.40gb): {UNNAMED}"
+    assert any(step.target.endswith("/mig") for step in found.steps)
+
+
+def test_work_of_which_no_instance_is_told_may_be_in_it() -> None:
+    unknown = GpuProcess(12, "compute", "carol", "python c.py", GIB, started_at=NOW - 900)
+    gpu = tenants()
+    seen = view(tenants(processes=(*(gpu.processes or ()), unknown)), events=[xid(13, text=UNNAMED, gi=2)])
+    assert {hit.user for hit in only(seen, "xid").hits} == {"bob", "carol"}
+
+
+def test_a_compute_instance_is_told_apart_from_its_neighbour() -> None:
+    parts = tuple(MigInstance(gi=2, ci=number, profile="1c.3g.40gb") for number in (0, 1))
+    running = tuple(
+        GpuProcess(10 + ci, "compute", user, f"python {user}.py", GIB, gi=2, ci=ci, started_at=NOW - 900)
+        for ci, user in enumerate(("alice", "bob"))
+    )
+    seen = view(tenants(*parts, processes=running), events=[xid(31, text=UNNAMED, gi=2, ci=1)])
+    found = only(seen, "xid")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim.startswith("XID 31 in GI 2 CI 1 (1c.3g.40gb): ")
+
+
+def test_xids_of_several_instances_are_one_finding_that_names_them() -> None:
+    both = [xid(13, text=UNNAMED, gi=2), xid(13, text="pid=10, name=python, Graphics SM", gi=1, at=NOW - 9)]
+    found = only(view(tenants(), events=both), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+    assert found.claim.startswith("XID 13 in GI 2 (3g.40gb) and GI 1 (3g.40gb): ")
+    # One that tells no instance may be anybody's.
+    found = only(view(tenants(), events=[both[0], xid(13, text=UNNAMED, at=NOW - 9)]), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+    assert "GI" not in found.claim
+
+
+def test_many_instances_are_counted_and_one_that_is_gone_has_its_number() -> None:
+    events = [xid(13, text=UNNAMED, gi=gi, at=NOW - 10 + gi) for gi in range(1, 5)]
+    assert only(view(tenants(), events=events), "xid").claim.startswith("XID 13 in 4 MIG instances: ")
+    assert only(view(tenants(), events=[xid(13, text=UNNAMED, gi=9)]), "xid").claim.startswith("XID 13 in GI 9: ")
+
+
+def test_a_fault_of_the_whole_gpu_hits_all_instances() -> None:
+    found = only(view(tenants(recovery_action=None), events=[xid(95, text="Uncontained", gi=2)]), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+
+
+def test_a_contained_error_of_an_instance_hits_the_work_in_it() -> None:
+    found = only(view(tenants(ecc=ERRORS), events=[xid(94, at=NOW - 40, text="Contained", gi=2)]), "ecc-uncorrected")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim == "has 2 uncorrectable memory errors (ECC), contained in GI 2 (3g.40gb)"
 
 
 # --- memory errors that are contained --------------------------------------------------------------------------------

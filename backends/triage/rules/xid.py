@@ -7,11 +7,10 @@ or after a time that depends on what NVIDIA asks for.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, plural
-from backends.triage import hits, steps, xids
+from backends.triage import hits, instances, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
 
@@ -168,9 +167,9 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         f"xid-{code}",
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
-        _claim(xid, _many(heads)),
+        _claim(xid, _many(heads), instances.within(gpu, heads)),
         heads[0].begun_at,
-        evidence=_evidence(code, incidents),
+        evidence=_evidence(gpu, code, incidents),
         cause=_cause(xid, newest),
         hits=victims(view, gpu, heads) if xid.hits_one_process else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
@@ -189,9 +188,8 @@ def _many(events: Iterable[Event]) -> int:
 
 def victims(view: NodeView, gpu: Gpu | None, events: Sequence[Event]) -> tuple[Hit, ...]:
     """Whose work `events` of one code ended, which touch no other process on the GPU."""
-    named = [(event.pid, event.process) for event in events if event.pid is not None]
     skew = 0.0 if view.last is None else view.last.clock_skew_seconds or 0.0
-    return hits.of_xid(gpu, named, events[-1].at + skew)
+    return hits.of_xid(gpu, events, events[-1].at + skew)
 
 
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
@@ -204,30 +202,33 @@ def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event
     return xid.severity
 
 
-def _claim(xid: xids.Xid, count: int) -> str:
+def _claim(xid: xids.Xid, count: int, within: str) -> str:
     times = "" if count == 1 else f", {plural(count, 'time')}"
-    return f"XID {xid.code}: {xid.meaning}{times}"
+    return f"XID {xid.code}{within}: {xid.meaning}{times}"
 
 
-def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
+def together(told: Finding) -> str:
+    """The claim for several GPUs, of which `told` is one: how often and in which instance is each one's own."""
+    code = int(told.rule.rpartition("-")[2])
+    return f"{{count}} of {{total}} GPUs have XID {code}: {xids.lookup(code).meaning}"
+
+
+def _evidence(gpu: Gpu | None, code: int, incidents: list[list[Event]]) -> list[Evidence]:
     """The newest incident line by line, a run of one code once; older incidents by their time."""
     lines = [
         Evidence(f"XID {code} before, {plural(_many(incident), 'line')}", incident[0].at, "kernel log")
         for incident in incidents[:-1][-3:]
     ]
-    counts = Counter[int | None]()
+    by_code: dict[int | None, list[Event]] = {}
     for event in incidents[-1]:
-        counts[event.code] += event.count
-    seen: set[int | None] = set()
-    for event in incidents[-1]:
-        if event.code in seen:
-            continue
-        seen.add(event.code)
+        by_code.setdefault(event.code, []).append(event)
+    for event, *more in by_code.values():
         meaning = xids.lookup(event.code or 0, event.text).meaning
-        many = f" ({plural(counts[event.code], 'time')})" if counts[event.code] > 1 else ""
+        count, within = _many((event, *more)), instances.within(gpu, (event, *more))
+        many = f" ({plural(count, 'time')})" if count > 1 else ""
         said = xids.message(event.text) if event.text and event.source != "nvml" else meaning
         source = "nvml" if event.source == "nvml" else "kernel log"
-        lines.append(Evidence(f"XID {event.code}{many}: {said}", event.at, source))
+        lines.append(Evidence(f"XID {event.code}{within}{many}: {said}", event.at, source))
     if incidents[-1][-1].at - incidents[-1][0].at >= 1.0:
         lines.append(Evidence("the last XID of this incident", incidents[-1][-1].at, "kernel log"))
     return lines[:EVIDENCE_KEPT]
@@ -259,5 +260,8 @@ def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Eve
         todo.append(steps.bug_report(view))
     if xid.note is not None:
         todo.append(steps.advice(xid.note))
-    todo.append(steps.open_events() if gpu is None else steps.open_gpu(view, gpu))
+    if gpu is None:
+        todo.append(steps.open_events())
+    else:
+        todo.append(steps.open_gpu(view, gpu, "mig" if instances.named(newest) else None))
     return todo
