@@ -272,6 +272,7 @@ class NodeStream:
         for beat in range(60):
             if beat:
                 await self._clock.sleep(self._fast_seconds * FALLBACK_BEATS)
+            asked_at = self._clock.now()
             done = await self._transport.run(smi.COMMAND, timeout=30.0, limit=SMI_LIMIT)
             if done.status != 0:
                 words = clean(done.stderr or done.stdout[:400].decode("utf-8", "replace"), 200)
@@ -281,4 +282,5 @@ class NodeStream:
                 )
             now = self._clock.now()
             node = await asyncio.to_thread(smi.parse, done.stdout, name=self.spec.name, at=now)
-            self._publish(dataclasses.replace(node, transport_note=clean(note, 300)))
+            # All values are of one reading, and there is no other clock than this one.
+            self._publish(dataclasses.replace(node, transport_note=clean(note, 300), slow_read_at=asked_at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backends.domain import Finding, Severity
+from backends.domain import Finding, Fleet, Severity
 from backends.lab.scenarios import SCENARIOS
 from screens.triage_jump import destination
 from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
@@ -124,6 +124,28 @@ async def test_a_connection_that_breaks_tells_no_xid_twice() -> None:
         after = inside.site.events.reading.value or ()
         assert [each for each in after if each.kind == "xid"] == [each for each in before if each.kind == "xid"]
         assert sum(each.count for each in after if each.code == 45) == 14
+
+
+async def test_a_memory_error_is_not_called_over_while_the_values_are_from_before_it() -> None:
+    async with InsideSite(fast_seconds=2.0, slow_seconds=120.0) as inside:
+        await inside.passes(12)
+        inside.on("ecc")
+        await inside.passes(10)
+        for _ in range(120):
+            triage = await inside.passes(1)
+            assert names(inside.top, EXPECTED["ecc"]), told(inside.top)
+            assert inside.top.gone_at is None
+            assert triage.recovered == ()
+
+
+async def test_nor_where_only_nvidia_smi_is_read() -> None:
+    async with InsideSite("no-python", fast_seconds=10.0, slow_seconds=120.0) as inside:
+        await inside.passes(12)
+        nodes = {each.name: each.node for each in (inside.site.fleet.reading.value or Fleet()).nodes}
+        node = nodes["hgx-h200-01"]
+        assert node is not None
+        assert node.transport == "nvidia-smi"
+        assert node.slow_read_at == pytest.approx(START, abs=12)
 
 
 PAIRS = [

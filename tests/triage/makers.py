@@ -148,6 +148,7 @@ def node(*gpus: Gpu, name: str = "n1", **changes: Any) -> Node:
         boot_at=NOW - 9e5,
         clock_skew_seconds=0.0,
         kernel_log="kmsg",
+        slow_read_at=NOW,
         gpus=gpus,
     )
     return dataclasses.replace(sound, **changes)

@@ -180,6 +180,17 @@ def test_an_xid_is_over_when_the_gpu_itself_shows_so(
     assert only(view(gpu(**repaired), events=[xid(code, at=NOW - 5)]), "xid").rule == f"xid-{code}"
 
 
+def test_values_from_before_the_xid_say_nothing_about_it() -> None:
+    events = [xid(48, at=NOW - 600)]
+    for read_at in (NOW - 700, NOW - 599, None):
+        assert only(view(gpu(), events=events, slow_read_at=read_at), "xid").severity is CRITICAL
+        assert only(view(gpu(), events=[xid(119, at=NOW - 600)], slow_read_at=read_at), "xid").severity is CRITICAL
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 590), "xid") == []
+    # By the clock of the node, which may be another.
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 290, clock_skew_seconds=300.0), "xid") == []
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 590, clock_skew_seconds=300.0), "xid") != []
+
+
 def test_an_xid_from_before_the_boot_is_over() -> None:
     assert findings(view(gpu(recovery_action=None), events=[xid(119, at=NOW - 600)], boot_at=NOW - 300), "xid") == []
 

@@ -17,7 +17,7 @@ from backends.triage.state import NodeView
 INCIDENT_SECONDS = 120.0
 """An XID this soon after another on the same GPU belongs to the same incident."""
 SETTLED_SECONDS = 30.0
-"""The slow values (ECC, remaps, links, recovery action) of a GPU are read again within this time after an XID."""
+"""So long an XID is told whatever its GPU shows then; after that by the values that were read behind it."""
 APP_SECONDS = 3600.0
 """An application's fault is news for this long."""
 ASKS_NOTHING_SECONDS = 3600.0
@@ -138,22 +138,23 @@ def _order(event: Event) -> tuple[int, int]:
     return (-xids.lookup(code, event.text).severity.rank, place)
 
 
-def _asks_nothing(view: NodeView, gpu: Gpu | None) -> bool:
-    """The driver itself says that the GPU needs no recovery."""
-    return gpu is not None and not gpu.lost and view.node is not None and gpu.recovery_action == "none"
+def _asks_nothing(view: NodeView, gpu: Gpu | None, incident: Sequence[Event]) -> bool:
+    """The driver itself, asked behind the incident, says that the GPU needs no recovery."""
+    answers = gpu is not None and not gpu.lost and gpu.recovery_action == "none"
+    return answers and view.shows_since(incident[-1].at)
 
 
 def _lasts(view: NodeView, gpu: Gpu | None, head: Event, incident: list[Event]) -> bool:
     age = view.now - incident[-1].at
     code = head.code or 0
-    if age > SETTLED_SECONDS and gpu is not None and view.node is not None and not gpu.lost:
+    if age > SETTLED_SECONDS and gpu is not None and not gpu.lost and view.shows_since(incident[-1].at):
         over = OVER.get(code)
         if over is not None and over(gpu):
             return False
     xid = xids.lookup(code, head.text)
     if xid.is_app_fault or (xid.action in _BRIEF_ACTIONS and xid.code not in STATE_TELLS):
         return age <= APP_SECONDS
-    if xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
+    if xid.code not in STATE_TELLS and _asks_nothing(view, gpu, incident):
         return age <= ASKS_NOTHING_SECONDS
     return age <= LASTS_SECONDS
 
@@ -197,7 +198,12 @@ def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event
     if xid.code == xids.RECOVERY_CHANGED:
         return Severity.WARNING
     settled = view.now - newest[-1].at > SETTLED_SECONDS
-    if xid.severity is Severity.CRITICAL and settled and xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
+    if (
+        xid.severity is Severity.CRITICAL
+        and settled
+        and xid.code not in STATE_TELLS
+        and _asks_nothing(view, gpu, newest)
+    ):
         return Severity.WARNING
     return xid.severity
 
@@ -253,7 +259,7 @@ def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Eve
         todo += steps.recovery(view, gpu, str(wish))
     elif xid.action_text is not None:
         todo.append(steps.advice(f"NVIDIA: {xid.action_text}"))
-        if not _asks_nothing(view, gpu) or xid.severity is Severity.CRITICAL:
+        if not _asks_nothing(view, gpu, newest) or xid.severity is Severity.CRITICAL:
             todo += steps.by_catalogue(view, gpu, xid.action)
     else:
         todo.append(steps.advice("NVIDIA's catalogue names no action for it"))
