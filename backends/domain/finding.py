@@ -130,6 +130,8 @@ class Finding:
     """Who says so: `NVIDIA XID catalogue`, `nvml.h`, `gpudeck: peers`."""
     folded: tuple[str, ...] = ()
     """Claims of the findings that follow from this one."""
+    others: tuple[Subject, ...] = ()
+    """The other GPUs of its node that those findings are about."""
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
     acknowledged: Acknowledgement | None = None

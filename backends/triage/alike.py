@@ -122,11 +122,11 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
     findings = sorted((each.finding for each in still), key=lambda finding: _place(finding.subject))
     worst = _worst(still)
     evidence = [
-        replace(line, text=f"{_within(finding, subject)}: {line.text}")
+        replace(line, text=f"{within(finding, subject)}: {line.text}")
         for finding in findings
         for line in finding.evidence[:2]
     ]
-    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
+    told = (text for finding in findings for text in (f"{within(finding, subject)}: {finding.claim}", *finding.folded))
     magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
     merged = replace(
         worst,
@@ -140,6 +140,7 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         # Of the one that stands for all; its own screen is one of many.
         steps=tuple(dict.fromkeys((*(step for step in worst.steps if step.kind != "screen"), look)))[:STEPS_KEPT],
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
+        others=() if subject.node is None else subjects_of(findings),
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
         gone_at=None if worst.gone_at is None else max(finding.gone_at or 0.0 for finding in findings),
         settles_at=None if worst.gone_at is None else max(finding.settles_at or 0.0 for finding in findings),
@@ -148,11 +149,17 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
     return Group(merged, causes, len({finding.subject.node for finding in findings}))
 
 
+def subjects_of(findings: Iterable[Finding]) -> tuple[Subject, ...]:
+    """The GPUs that `findings` are about, each once."""
+    subjects = (each for finding in findings for each in (finding.subject, *finding.others))
+    return tuple(dict.fromkeys(each for each in subjects if each.gpu_key is not None))[:FOLDED_KEPT]
+
+
 def _place(subject: Subject) -> tuple[str, int]:
     return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
 
 
-def _within(finding: Finding, subject: Subject) -> str:
+def within(finding: Finding, subject: Subject) -> str:
     """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
     own = finding.subject
     return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from backends.domain import Evidence, Finding, NextStep
 from backends.triage import hits
-from backends.triage.alike import Group, across, together, wide
+from backends.triage.alike import Group, across, subjects_of, together, wide, within
 from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule
 from backends.triage.rules.recovery import DRIVER
 
@@ -222,11 +222,12 @@ def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Findin
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
         since=min((root.since, *(each.begun_at for each in followers if _dates(each, root, rule_of)))),
-        evidence=_evidence((root, *followers)),
+        evidence=_evidence(root, followers),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
         advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
+        others=subjects_of(finding for finding in followers if finding.subject.gpu_key != root.subject.gpu_key),
     )
 
 
@@ -242,9 +243,14 @@ def _is_told_by(root: Finding, follower: Finding) -> bool:
     return bool(root.hits) and root.subject == follower.subject
 
 
-def _evidence(findings: Iterable[Finding]) -> tuple[Evidence, ...]:
-    """The root's own first, each line once."""
-    return tuple(dict.fromkeys(line for finding in findings for line in finding.evidence))[:EVIDENCE_KEPT]
+def _evidence(root: Finding, followers: Sequence[Finding]) -> tuple[Evidence, ...]:
+    """The root's own first, each line once; what is about another GPU says so."""
+    lines = [*root.evidence]
+    for each in followers:
+        same = each.subject == root.subject
+        whose = "" if same else f"{within(each, root.subject)}: "
+        lines += [line if same else replace(line, text=whose + line.text) for line in each.evidence]
+    return tuple(dict.fromkeys(lines))[:EVIDENCE_KEPT]
 
 
 def _steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:

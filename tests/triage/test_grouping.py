@@ -100,6 +100,19 @@ def test_the_cause_is_as_grave_as_the_gravest_and_as_old_as_the_oldest() -> None
     assert len(found.evidence) == 3
 
 
+def test_folded_evidence_says_which_gpu_it_is_about() -> None:
+    (found,) = grouped(told("gpu-lost", "n1", 3), told("xid-45", "n1", 5), told("xid-79", "n1", 3))
+    assert [line.text for line in found.evidence] == [
+        "evidence of gpu-lost",
+        "gpu5: evidence of xid-45",
+        "evidence of xid-79",
+    ]
+    assert [each.gpu_index for each in found.others] == [5]
+    (found,) = grouped(told("sxid-fatal", "n1"), told("xid-74", "n1", 5))
+    assert found.evidence[1].text == "gpu5: evidence of xid-74"
+    assert [each.gpu_index for each in found.others] == [5]
+
+
 def test_what_the_driver_asks_for_is_the_first_step_and_named_as_the_source() -> None:
     root = dataclasses.replace(told("ecc-uncorrected", "n1", 2), steps=(NextStep("command", "by the table"),))
     asked = dataclasses.replace(told("recovery-action", "n1", 2), steps=(NextStep("command", "by the driver"),))
