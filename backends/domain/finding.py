@@ -89,6 +89,8 @@ class Hit:
     """`team-search/llama-70b-0`; None where the platform does not know it, or there is none."""
     owner: str | None = None
     """`Deployment llama-70b`: what a person deployed."""
+    is_named: bool = False
+    """The driver itself named the process; else it is what ran there."""
 
 
 @dataclass(frozen=True, slots=True)

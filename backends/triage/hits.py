@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from backends.domain import Event, Gpu, GpuProcess, Hit, Node, Workload, clean, plural
 from backends.ownership import Ownership, owner_words
@@ -15,6 +16,8 @@ TOLD_APART = 2
 CONTAINER_DIGITS = 12
 """As docker and crictl shorten an id."""
 TEXT_LIMIT = 200
+KERNEL_NAME = 15
+"""Letters of a process name that the kernel keeps."""
 
 
 def of_gpu(gpu: Gpu | None) -> tuple[Hit, ...]:
@@ -44,7 +47,8 @@ def of_xid(gpu: Gpu | None, events: Sequence[Event], at: float) -> tuple[Hit, ..
     known = {event.gi for event in events if event.pid is not None}
     places = instances.named(event for event in events if event.gi is not None and event.gi not in known)
     others = [_hit(each) for pid, each in ran.items() if pid not in told and _is_in(each, places)]
-    return merged([[_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()], others])
+    mine = [_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()]
+    return merged([[replace(hit, is_named=True) for hit in mine], others])
 
 
 def _is_in(process: GpuProcess, places: Iterable[instances.Instance]) -> bool:
@@ -57,6 +61,27 @@ def _gone(pid: int, name: str | None) -> Hit:
     return Hit(f"{command or 'command n/a'} (pid {pid}), named in the kernel log", None, pid, None, command)
 
 
+def is_same_work(named: Hit, other: Hit) -> bool:
+    """Whether the process that the driver named belongs to what `other` stands for.
+
+    Of one that is gone there is but its name as the kernel cuts it, without its arguments.
+    """
+    if any(
+        mine is not None and mine == its
+        for mine, its in ((named.pid, other.pid), (named.container_id, other.container_id))
+    ):
+        return True
+    if named.user is not None:
+        return (named.user, named.command) == (other.user, other.command)
+    mine, its = _kernel_name(named.command), _kernel_name(other.command)
+    return bool(mine and its) and (mine.startswith(its) or its.startswith(mine))
+
+
+def _kernel_name(command: str | None) -> str:
+    """`python` of `/usr/bin/python train.py`."""
+    return (command or "").partition(" ")[0].rpartition("/")[2][:KERNEL_NAME]
+
+
 def of_node(node: Node | None) -> tuple[Hit, ...]:
     """The processes on all GPUs of a node."""
     return () if node is None else merged(of_gpu(gpu) for gpu in node.gpus)
@@ -64,10 +89,10 @@ def of_node(node: Node | None) -> tuple[Hit, ...]:
 
 def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
     """All hits, most memory first; the many processes of one command as one."""
-    alike: dict[tuple[str | None, ...], dict[Hit, None]] = {}
+    alike: dict[tuple[str | bool | None, ...], dict[Hit, None]] = {}
     for group in groups:
         for hit in group:
-            alike.setdefault((hit.user, hit.command, hit.container_id, hit.workload), {})[hit] = None
+            alike.setdefault((hit.user, hit.command, hit.container_id, hit.workload, hit.is_named), {})[hit] = None
     hits: list[Hit] = []
     for same in alike.values():
         hits += [_sum(list(same))] if len(same) > TOLD_APART else same
@@ -129,7 +154,8 @@ def _hit(process: GpuProcess) -> Hit:
 def _sum(same: list[Hit]) -> Hit:
     known = [hit.memory_bytes for hit in same if hit.memory_bytes is not None]
     first, count = same[0], sum(hit.processes for hit in same)
-    return _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
+    total = _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
+    return replace(total, is_named=first.is_named)
 
 
 def _worded(

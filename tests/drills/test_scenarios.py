@@ -171,3 +171,28 @@ async def test_two_faults_at_once_are_exactly_two_findings(first: str, second: s
         assert len(triage.findings) == 2, [finding.id for finding in triage.findings]
         for scenario in (first, second):
             assert any(names(finding, EXPECTED[scenario]) for finding in triage.findings), scenario
+
+
+ON_ONE_NODE = [
+    ("gpu-lost", "nvswitch-fatal", 4),
+    ("gpu-lost", "nvlink-down", 1),
+    ("gpu-lost", "ecc", 1),
+    ("ecc", "gsp-timeout", 1),
+    ("ecc", "nvlink-down", 1),
+    ("gsp-timeout", "nvlink-down", 1),
+]
+"""With the size of the fleet in which they meet on one machine."""
+
+
+@pytest.mark.parametrize(("first", "second", "nodes"), ON_ONE_NODE)
+async def test_two_faults_on_one_node_are_two_findings_with_their_own_evidence(
+    first: str, second: str, nodes: int
+) -> None:
+    async with InsideSite(first, second, nodes=nodes) as inside:
+        triage = await inside.passes(SECONDS)
+        assert len({finding.subject.node for finding in triage.findings}) == 1
+        assert sorted(each.rule for each in triage.findings) == sorted(EXPECTED[name].rule for name in (first, second))
+        for finding in triage.findings:
+            index = finding.subject.gpu_index
+            others = {each.gpu_index for each in finding.others}
+            assert index is None or others == set(), finding.evidence

@@ -83,6 +83,50 @@ def test_two_causes_stay_two_findings(one: tuple[str, int | None], other: tuple[
     assert len(grouped(told(one[0], "n1", one[1]), told(other[0], "n2", other[1]))) == 2
 
 
+def of_work(rule: str, gpu: int, *hits: Hit) -> Finding:
+    return dataclasses.replace(told(rule, gpu_index=gpu), hits=hits)
+
+
+ALICE = Hit("alice", "alice", 4001, "a" * 64, "python train.py")
+BOB = Hit("bob", "bob", 4005, None, "python serve.py")
+
+
+@pytest.mark.parametrize(
+    ("victim", "count"),
+    [
+        (Hit("gone", None, 99999, None, "tritonserver", is_named=True), 2),
+        (dataclasses.replace(BOB, is_named=True), 2),
+        (dataclasses.replace(BOB, user="alice", command="python train.py", is_named=True), 1),
+        (dataclasses.replace(BOB, pid=4001, is_named=True), 1),
+        (dataclasses.replace(BOB, container_id="a" * 64, is_named=True), 1),
+        (Hit("gone", None, 99999, None, "python3", is_named=True), 1),
+        (BOB, 1),
+    ],
+    ids=["gone", "another", "user and command", "pid", "container", "name in the kernel log", "not named"],
+)
+def test_work_that_died_on_another_gpu_follows_only_where_it_ran_on_the_sick_one(victim: Hit, count: int) -> None:
+    assert len(grouped(of_work("ecc-uncorrected", 1, ALICE), of_work("xid-13", 5, victim))) == count
+    assert len(grouped(of_work("ecc-uncorrected", 1, ALICE), of_work("xid-45", 5, victim))) == 1
+    assert len(grouped(of_work("ecc-uncorrected", 1), of_work("xid-13", 5, victim))) == 1
+
+
+def test_what_has_a_cause_on_its_own_gpu_is_not_another_gpus_doing() -> None:
+    lost, down = told("gpu-lost", gpu_index=3), told("nvlink-down", gpu_index=6)
+    for findings in ([lost, down, told("xid-74", gpu_index=6)], [told("xid-74", gpu_index=6), down, lost]):
+        found = {each.rule: each for each in grouped(*findings)}
+        assert found.keys() == {"gpu-lost", "nvlink-down"}
+        assert found["nvlink-down"].folded == ("xid-74 is so",)
+
+
+def test_a_switch_that_speaks_of_another_gpus_link_has_not_lost_the_first() -> None:
+    lost, fatal = [told("gpu-lost", gpu_index=3), told("xid-79", gpu_index=3)], told("sxid-fatal")
+    assert [each.rule for each in grouped(*lost, fatal)] == ["gpu-lost"]
+    both = grouped(*lost, fatal, told("nvlink-down", gpu_index=5), told("xid-74", gpu_index=5))
+    found = {each.rule: each for each in both}
+    assert found.keys() == {"gpu-lost", "sxid-fatal"}
+    assert len(found["sxid-fatal"].folded) == 2
+
+
 def test_work_that_died_long_before_is_not_the_lost_gpus_doing() -> None:
     lost = told("gpu-lost", "n1", 3, since=NOW - 10)
     assert len(grouped(lost, told("xid-45", "n1", 5, since=NOW - 60))) == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, plural
+from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, NodeState, Severity, Subject, plural
 from backends.triage import hits, instances, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
 from backends.triage.state import NodeView
@@ -80,6 +80,8 @@ CAUSES: dict[int, str] = {
 
 
 def told(view: NodeView) -> Iterator[Finding]:
+    if view.reading.state is NodeState.CONNECTING:
+        return  # the first reading, which says which GPUs they are about, is on its way
     booted = view.booted_at or 0.0
     by_gpu: dict[str | None, list[Event]] = {}
     gpus: dict[str | None, Gpu | None] = {}
