@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backends.domain import Finding, NextStep, Subject
-from backends.triage import hits
+from backends.triage import hits, steps_together
 from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule, identity
 
 TOGETHER_GPUS = 3
@@ -137,8 +137,7 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         evidence=tuple(evidence[:EVIDENCE_KEPT]),
         hits=hits.merged(finding.hits for finding in findings),
         hits_known=all(finding.hits_known for finding in findings),
-        # Of the one that stands for all; its own screen is one of many.
-        steps=tuple(dict.fromkeys((*(step for step in worst.steps if step.kind != "screen"), look)))[:STEPS_KEPT],
+        steps=(*_steps(worst, findings, subject)[: STEPS_KEPT - 1], look),
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
         others=() if subject.node is None else subjects_of(findings),
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
@@ -147,6 +146,13 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
     )
     causes = frozenset(cause for each in same for cause in each.causes)
     return Group(merged, causes, len({finding.subject.node for finding in findings}))
+
+
+def _steps(worst: Finding, findings: Sequence[Finding], subject: Subject) -> tuple[NextStep, ...]:
+    """Of each GPU of a node; of many nodes those of the one that stands for all. Their own screens are many."""
+    if subject.node is not None:
+        return steps_together.merged(sorted(findings, key=lambda each: -each.severity.rank))
+    return tuple(dict.fromkeys(step for step in worst.steps if step.kind != "screen"))
 
 
 def subjects_of(findings: Iterable[Finding]) -> tuple[Subject, ...]:

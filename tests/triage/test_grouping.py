@@ -9,13 +9,14 @@ from fnmatch import fnmatchcase
 import pytest
 
 from backends.docker.checks import CHECKS
-from backends.domain import Finding, Hit, NextStep, Severity
+from backends.domain import Ecc, EccCounts, Finding, Hit, NextStep, Severity
 from backends.kubernetes.operands import BY_KEY
 from backends.triage.grouping import EXPLAINS, group
 from backends.triage.impact import Impacts
 from backends.triage.rules import RULES, rule_of
 from backends.triage.rules.recovery import DRIVER
-from tests.triage.makers import NOW, told
+from tests.triage.makers import NOW, gpu, told, view, xid
+from tests.triage.makers import findings as judged
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -174,6 +175,45 @@ def test_the_same_on_several_gpus_is_one_finding_of_the_node() -> None:
     assert found.evidence[0].text.startswith("gpu0: ")
     assert len(grouped(*three[:2])) == 2  # two may be two
     assert len(grouped(*three[:2], gpus=2)) == 1  # all there are
+
+
+def steps_of(found: Finding) -> list[tuple[str, str]]:
+    return [(step.text, step.target) for step in found.steps]
+
+
+def test_gpus_with_the_same_trouble_have_one_command_for_all_of_them() -> None:
+    bad = Ecc(True, True, EccCounts(0, 2))
+    events = [xid(95, index, text="Uncontained") for index in (1, 4, 6)]
+    found = judged(view(*(gpu(index, ecc=bad) for index in (1, 4, 6)), events=events), "ecc-uncorrected")
+    (one,) = grouped(*found)
+    resets = [step for step in steps_of(one) if "--gpu-reset" in step[1]]
+    assert resets == [("on n1, with GPUs 1, 4 and 6 idle: reset them", "nvidia-smi --gpu-reset -i 1,4,6")]
+    assert steps_of(one)[-1] == ("look at n1", "n1")
+
+
+def test_what_only_some_of_them_need_says_which() -> None:
+    bad = Ecc(True, True, EccCounts(0, 2))
+    events = [xid(94, 1, text="Contained"), xid(94, 4, text="Contained"), xid(95, 6, text="Uncontained")]
+    found = judged(view(*(gpu(index, ecc=bad) for index in (1, 4, 6)), events=events), "ecc-uncorrected")
+    (one,) = grouped(*found)
+    told = [step.text for step in one.steps]
+    assert told[:4] == [
+        "gpu6: let the work on n1 end, or stop it; start none there",
+        "gpu1 and gpu4: restart the application that was hit",
+        "gpu1 and gpu4: reset the GPU when its work has ended",
+        "on n1, with GPUs 1, 4 and 6 idle: reset them",
+    ]
+    assert "nvidia-smi --gpu-reset -i 1,4,6" in [step.target for step in one.steps]
+
+
+def test_steps_of_many_gpus_are_bounded() -> None:
+    each = [
+        dataclasses.replace(told("hw-thermal", gpu_index=index), steps=(NextStep("command", f"do {index}"),) * 2)
+        for index in range(40)
+    ]
+    (one,) = grouped(*each, gpus=40)
+    assert len(one.steps) == 8
+    assert one.steps[-1].target == "n1"
 
 
 def test_an_xid_on_all_gpus_of_a_job_is_one_finding_with_its_claim() -> None:
