@@ -90,6 +90,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("xid-119", "xid-120"), ("nvml-stall", "node-slow"), Reach.NODE),
     Explains(("row-remap-*", "page-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
     Explains(("row-remap-failed", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _CHANNELS, Reach.NODE, SOON),
+    Explains(("recovery-action",), ("xid-154",), Reach.GPU),
     Explains(("hw-thermal",), ("sw-thermal", "hw-slowdown", "radar-*clock", "radar-temperature"), Reach.GPU),
     Explains(("power-brake",), ("hw-slowdown", "radar-*clock", "radar-straggler"), Reach.GPU),
     Explains(("sw-thermal",), ("radar-*clock", "radar-temperature", "radar-straggler"), Reach.GPU),
@@ -249,7 +250,7 @@ def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Findin
         evidence=_evidence(root, followers),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
-        advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
+        advice_source=f"{DRIVER}, {root.advice_source}" if asked and root.rule not in _ASKED else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
         others=subjects_of(finding for finding in followers if finding.subject.gpu_key != root.subject.gpu_key),
     )
@@ -257,7 +258,7 @@ def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Findin
 
 def _dates(follower: Finding, root: Finding, rule_of: Callable[[Finding], Rule]) -> bool:
     """Whether the root began no later: its XID knows when, and what comes just before it belongs to its beginning."""
-    if follower.rule in _ASKED:
+    if follower.rule in _ASKED and root.rule not in _ASKED:
         return False
     return rule_of(follower).dated or root.since - follower.begun_at <= SOON
 

@@ -166,6 +166,15 @@ def test_what_the_driver_asks_for_is_the_first_step_and_named_as_the_source() ->
     assert (found.advice_source or "").startswith(DRIVER)
 
 
+def test_what_the_driver_asks_for_by_two_ways_is_one_finding() -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)")
+    (found,) = grouped(*judged(view(gpu(0, recovery_action="node_reboot"), events=[asks]), "xid", "recovery-action"))
+    assert (found.rule, found.severity) == ("recovery-action", CRITICAL)
+    assert (found.claim, found.since) == ("its node must be rebooted, says the driver", NOW - 10)
+    assert found.advice_source == DRIVER
+    assert any(line.text.startswith("XID 154: GPU recovery action changed") for line in found.evidence)
+
+
 def test_the_same_on_several_gpus_is_one_finding_of_the_node() -> None:
     three = [told("hw-thermal", "n1", index) for index in (0, 1, 4)]
     (found,) = grouped(*three)

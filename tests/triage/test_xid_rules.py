@@ -214,8 +214,36 @@ def test_nvidias_action_is_among_the_steps_with_its_source() -> None:
 def test_xid_154_alone_is_told_by_its_action() -> None:
     asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)")
     found = only(view(gpu(recovery_action=None), events=[asks]), "xid")
-    assert found.severity is WARNING
+    assert (found.severity, found.claim) == (CRITICAL, "XID 154: its node must be rebooted, says the driver")
     assert "systemctl reboot" in [step.target for step in found.steps]
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "claim"),
+    [
+        (3, WARNING, "XID 154: must take no peer-to-peer work, says the driver"),
+        (4, WARNING, "XID 154: should be drained and reset, says the driver"),
+        (1, CRITICAL, "XID 154: must be reset, says the driver"),
+    ],
+)
+def test_xid_154_is_as_grave_as_what_it_asks_for(code: int, severity: Severity, claim: str) -> None:
+    asks = xid(154, text=f"GPU recovery action changed from 0x0 (None) to 0x{code} (Something)")
+    found = only(view(gpu(recovery_action=None), events=[asks]), "xid")
+    assert (found.severity, found.claim) == (severity, claim)
+
+
+@pytest.mark.parametrize(("code", "rule"), [(119, "xid-119"), (94, "xid-94"), (13, "xid-154"), (45, "xid-154")])
+def test_what_the_driver_asks_for_outranks_the_table(code: int, rule: str) -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", at=NOW - 9)
+    found = only(view(gpu(recovery_action="node_reboot", ecc=ERRORS), events=[xid(code), asks]), "xid")
+    assert (found.rule, found.severity) == (rule, CRITICAL)
+    assert "systemctl reboot" in [step.target for step in found.steps]
+
+
+def test_xid_154_is_over_when_the_driver_asked_again_wants_nothing() -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", at=NOW - 60)
+    assert findings(view(gpu(recovery_action="none"), events=[asks]), "xid") == []
+    assert only(view(gpu(recovery_action="node_reboot"), events=[asks]), "xid").severity is CRITICAL
 
 
 # --- what the on-call reads ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, NodeState, Severity, Subject, plural
 from backends.triage import hits, instances, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
+from backends.triage.rules.recovery import CLAIMS
 from backends.triage.state import NodeView
 
 INCIDENT_SECONDS = 120.0
@@ -52,9 +53,10 @@ OVER: dict[int, Callable[[Gpu], bool]] = {
     172: _no_uncorrected,
     63: _nothing_to_replace,
     64: _no_remap_open,
+    xids.RECOVERY_CHANGED: lambda gpu: gpu.recovery_action == "none",
 }
 """Code -> whether the GPU's present state shows that it was dealt with: the volatile ECC counts start anew with the
-driver or a reset, a remap is no longer pending after one."""
+driver or a reset, a remap is no longer pending after one; what the driver asks for is read."""
 
 STATE_TELLS = frozenset(OVER)
 
@@ -136,8 +138,18 @@ def _head(incident: list[Event]) -> Event:
 
 def _order(event: Event) -> tuple[int, int]:
     code = event.code or 0
+    if _wish([event]) is not None:
+        # More than the fault of an application, and told by what it came with where that is more than such a fault.
+        return (-Severity.WARNING.rank, len(xids.TRIAGE_ORDER))
     place = xids.TRIAGE_ORDER.index(code) if code in xids.TRIAGE_ORDER else len(xids.TRIAGE_ORDER)
     return (-xids.lookup(code, event.text).severity.rank, place)
+
+
+def _wish(incident: Iterable[Event]) -> str | None:
+    """What the driver asked for last, in the words of `Gpu.recovery_action`; None where it asked for nothing."""
+    told = [event.text for event in incident if event.code == xids.RECOVERY_CHANGED]
+    action = xids.recovery_action(told[-1]) if told else None
+    return None if action == "none" else action
 
 
 def _asks_nothing(view: NodeView, gpu: Gpu | None, incident: Sequence[Event]) -> bool:
@@ -170,7 +182,7 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         f"xid-{code}",
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
-        _claim(xid, _many(heads), instances.within(gpu, heads)),
+        _claim(xid, _many(heads), instances.within(gpu, heads), _wish(heads)),
         heads[0].begun_at,
         evidence=_evidence(gpu, code, incidents),
         cause=_cause(xid, newest),
@@ -196,21 +208,22 @@ def victims(view: NodeView, gpu: Gpu | None, events: Sequence[Event]) -> tuple[H
 
 
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
-    """The table's; one step less where the driver, asked after the XID, wants nothing done."""
-    if xid.code == xids.RECOVERY_CHANGED:
+    """The table's; one step less where the driver, asked after the XID, wants nothing done. What it asks for itself
+    outranks the table."""
+    wish = _wish(newest)
+    table = Severity.WARNING if xid.code == xids.RECOVERY_CHANGED else xid.severity
+    if wish is not None and not _asks_nothing(view, gpu, newest):
+        asked = CLAIMS[wish][0] if wish in CLAIMS else Severity.WARNING
+        return max(table, asked, key=lambda each: each.rank)
+    settled = view.now - newest[-1].at > SETTLED_SECONDS and xid.code not in STATE_TELLS
+    if table is Severity.CRITICAL and settled and _asks_nothing(view, gpu, newest):
         return Severity.WARNING
-    settled = view.now - newest[-1].at > SETTLED_SECONDS
-    if (
-        xid.severity is Severity.CRITICAL
-        and settled
-        and xid.code not in STATE_TELLS
-        and _asks_nothing(view, gpu, newest)
-    ):
-        return Severity.WARNING
-    return xid.severity
+    return table
 
 
-def _claim(xid: xids.Xid, count: int, within: str) -> str:
+def _claim(xid: xids.Xid, count: int, within: str, wish: str | None) -> str:
+    if wish is not None:
+        return f"XID {xid.code}: {CLAIMS[wish][1] if wish in CLAIMS else f'the driver asks for {wish}'}"
     times = "" if count == 1 else f", {plural(count, 'time')}"
     return f"XID {xid.code}{within}: {xid.meaning}{times}"
 
@@ -218,6 +231,8 @@ def _claim(xid: xids.Xid, count: int, within: str) -> str:
 def together(told: Finding) -> str:
     """The claim for several GPUs, of which `told` is one: how often and in which instance is each one's own."""
     code = int(told.rule.rpartition("-")[2])
+    if code == xids.RECOVERY_CHANGED:
+        return "{count} of {total} GPUs need recovery, says the driver (XID 154)"
     return f"{{count}} of {{total}} GPUs have XID {code}: {xids.lookup(code).meaning}"
 
 
@@ -254,11 +269,10 @@ def _cause(xid: xids.Xid, newest: list[Event]) -> str | None:
 
 
 def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> list[NextStep]:
-    wishes = [xids.recovery_action(event.text) for event in newest if event.code == xids.RECOVERY_CHANGED]
-    wish = wishes[-1] if wishes else None
+    wish = _wish(newest)
     todo: list[NextStep] = []
-    if wish not in (None, "none") and gpu is not None:
-        todo += steps.recovery(view, gpu, str(wish))
+    if wish is not None and gpu is not None:
+        todo += steps.recovery(view, gpu, wish)
     elif xid.action_text is not None:
         todo.append(steps.advice(f"NVIDIA: {xid.action_text}"))
         if not _asks_nothing(view, gpu, newest) or xid.severity is Severity.CRITICAL:
