@@ -121,6 +121,8 @@ class Finding:
     """One line that can be read aloud: what is so."""
     since: float
     """When it was first seen, seconds since the epoch; from the evidence where that knows better."""
+    kind: str | None = None
+    """Which of its rule's troubles it is, where those are told apart beyond the claim: `connect-timeout`."""
     evidence: tuple[Evidence, ...] = ()
     cause: str | None = None
     """The likely cause, worded as likely."""

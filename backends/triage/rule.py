@@ -117,6 +117,7 @@ def finding(
     again_at: float | None = None,
     earlier: Iterable[Earlier] = (),
     more: str = "",
+    kind: str | None = None,
     slot: str | None = None,
 ) -> Finding:
     """A finding with its stable id; `more` tells two of one rule and subject apart.
@@ -131,6 +132,7 @@ def finding(
         subject=subject,
         claim=clean(claim, CLAIM_LIMIT),
         since=since,
+        kind=kind,
         evidence=tuple(evidence),
         cause=cause,
         hits=tuple(hits),

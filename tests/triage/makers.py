@@ -233,6 +233,7 @@ def told(
     severity: Severity = Severity.WARNING,
     since: float = NOW - 10,
     claim: str | None = None,
+    kind: str | None = None,
     magnitude: float | None = None,
 ) -> Finding:
     """A finding as a rule would make it."""
@@ -245,6 +246,7 @@ def told(
         since,
         evidence=[Evidence(f"evidence of {rule}", since, "nvml")],
         magnitude=magnitude,
+        kind=kind,
     )
 
 

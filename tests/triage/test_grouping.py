@@ -14,8 +14,9 @@ from backends.kubernetes.operands import BY_KEY
 from backends.triage.grouping import EXPLAINS, group
 from backends.triage.impact import Impacts
 from backends.triage.rules import RULES, rule_of
+from backends.triage.rules.connection import OTHER_TROUBLE, TROUBLES
 from backends.triage.rules.recovery import DRIVER
-from tests.triage.makers import NOW, gpu, told, view, xid
+from tests.triage.makers import NOW, failed, gpu, told, view, xid
 from tests.triage.makers import findings as judged
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -231,14 +232,24 @@ def test_an_xid_on_all_gpus_of_a_job_is_one_finding_with_its_claim() -> None:
 
 
 def test_the_same_on_a_good_part_of_the_site_is_one_finding_of_the_site() -> None:
-    claim = "refuses the SSH key"
-    refused = [told("node-access", f"n{number}", claim=claim) for number in range(12)]
+    refused = [told("node-access", f"n{number}", kind="auth-refused") for number in range(12)]
     (found,) = grouped(*refused, nodes=12)
     assert (found.subject.label, found.claim) == ("site", "12 of 12 nodes refuse the SSH key")
     assert len(grouped(*refused[:2], nodes=4)) == 2
     assert len(grouped(*refused[:4], nodes=100)) == 4
-    other = told("node-access", "m1", claim="offers another host key than known_hosts holds")
+    other = told("node-access", "m1", kind="host-key-changed")
     assert len(grouped(*refused, other, nodes=13)) == 2
+
+
+@pytest.mark.parametrize("code", [*TROUBLES, "something-new"])
+def test_every_trouble_of_a_connection_is_one_finding_of_the_site_whatever_its_claim_says(code: str) -> None:
+    away = [view(reading=failed(code, name=f"n{number}")) for number in range(12)]
+    each = [finding for one in away for finding in judged(one, "node-unreachable", "node-access", "node-unreadable")]
+    reworded = [
+        dataclasses.replace(finding, claim=f"{finding.claim} since {number}") for number, finding in enumerate(each)
+    ]
+    (found,) = grouped(*reworded, nodes=12)
+    assert found.claim == TROUBLES.get(code, OTHER_TROUBLE).many.format(count=12, total=12)
 
 
 def test_what_was_so_when_a_node_was_last_read_is_folded_into_why_it_is_not_read_now() -> None:
