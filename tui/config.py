@@ -6,15 +6,17 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.action_ids import ACTION_IDS, unknown_action
 from tui.paths import config_file
 from tui.theme_names import THEME_NAMES
+from tui.toml_lines import TomlLines
 
 PLATFORMS = ("docker", "kubernetes", "openshift")
 """Those of gpudeck itself; other parties' are asked for only where one is named."""
@@ -69,22 +71,25 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path}: {error}", "see the configuration example in the README") from None
     except RecursionError:
         raise ConfigError(f"{path} is nested too deeply", "see the configuration example in the README") from None
-    return _Reader(path, text).settings(document)
+    return _Reader(path, TomlLines(text)).settings(document)
 
 
 class _Reader:
-    """Checks a parsed document key by key; knows the text for the line numbers."""
+    """Checks one table of a parsed document key by key: the document itself, or a site's."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, lines: TomlLines, table: tuple[str, ...] = ()) -> None:
         self._path = path
-        self._lines = text.splitlines()
+        self._lines = lines
+        self._table = table
 
     def settings(self, document: dict[str, Any]) -> Settings:
         self._known(document, ("theme", "bell", "keys", "filters", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
+            if action not in ACTION_IDS:
+                raise self._error(("keys", action), *unknown_action(action))
             if not isinstance(key, str):
-                raise self._error(action, f'the key of "{action}" must be text, like "f"')
+                raise self._error(("keys", action), f'the key of "{action}" must be text, like "f"')
         theme = self._typed(document, "theme", str, "the name of a theme", None)
         if theme is not None and theme not in THEME_NAMES:
             raise self._error(
@@ -97,9 +102,17 @@ class _Reader:
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             filters=filters,
-            sites=tuple(self._site(name, table) for name, table in sites.items()),
+            sites=tuple(
+                replace(
+                    _Reader(self._path, self._lines, ("site", name)).site(name, sites[name]),
+                    named=name != next(iter(sites)),
+                )
+                for name in sites
+            ),
             file=self._path,
-            places={key: f"{self._path}:{self._line(key)}" for key in (*document, *keys)} | filter_places,
+            places={key: self._place((key,)) for key in document}
+            | {action: self._place(("keys", action)) for action in keys}
+            | filter_places,
         )
 
     def _filters(self, document: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -107,9 +120,9 @@ class _Reader:
         filters = self._typed(document, "filters", dict, "a table of name = filter", {})
         if not filters:
             return {}, {}
-        from tui.saved_filters import SavedFilters, line_of
+        from tui.saved_filters import SavedFilters
 
-        places = {f"filters.{name}": f"{self._path}:{line_of(self._lines, name)}" for name in filters}
+        places = {f"filters.{name}": self._place(("filters", name)) for name in filters}
         for name, text in filters.items():
             if not isinstance(text, str):
                 place = places[f"filters.{name}"]
@@ -117,9 +130,11 @@ class _Reader:
         SavedFilters(filters, places)
         return filters, places
 
-    def _site(self, name: str, table: Any) -> SiteSpec:
+    def site(self, name: str, table: Any) -> SiteSpec:
         if not isinstance(table, dict):
-            raise self._error("site", "a site is a table: [site.NAME]")
+            raise self._error((), "a site is a table: [site.NAME]")
+        if not clean(name, 64).strip():
+            raise self._error((), "a site needs a name: [site.prod]")
         self._known(table, tuple(_SITE_KEYS), f"[site.{name}] ")
         values = {key: self._typed(table, key, kind, wanted, None) for key, (kind, wanted) in _SITE_KEYS.items()}
         platform = self._platform(values["platform"])
@@ -156,7 +171,7 @@ class _Reader:
             config_file=None if self._path.absolute() == config_file().absolute() else self._path.absolute(),
         )
         if not site.nodes and platform not in CLUSTERS:
-            raise self._error(name, f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
+            raise self._error((), f"[site.{site.name}] names no nodes", 'nodes = ["dgx[01-32]"]')
         return site
 
     def _platform(self, name: str | None) -> str | None:
@@ -181,11 +196,19 @@ class _Reader:
             kubeconfig = (self._path.parent / Path(values["kubeconfig"]).expanduser()).absolute()
             if not kubeconfig.is_file():
                 raise self._error("kubeconfig", f"there is no kubeconfig {kubeconfig}")
+        url = values["monitoring_url"]
+        if url is not None and platform != "openshift":
+            raise self._error("monitoring_url", "monitoring_url needs OpenShift", 'set platform = "openshift"')
+        if url is not None and not re.fullmatch(r"https://[^\s/@?#]+(/[^\s?#]*)?", url):
+            raise self._error(
+                "monitoring_url", f"{clean(url, 96)} is no address of the form https://host[:port][/path]"
+            )
         return KubernetesSpec(
             kubeconfig=kubeconfig,
             context=values["context"],
             gpu_operator_namespace=values["gpu_operator_namespace"],
             namespaces=tuple(namespaces),
+            monitoring_url=url,
         )
 
     def _docker(self, platform: str | None, values: dict[str, Any]) -> DockerSpec:
@@ -230,13 +253,14 @@ class _Reader:
             for node in self._node(entry, ssh_config):
                 if node.name in nodes:
                     first = nodes[node.name][1]
-                    raise self._error("nodes", f"[site.{site}] names {node.name} twice: in {first!r} and in {entry!r}")
+                    message = f"[site.{site}] names {node.name} twice: in {first!r} and in {entry!r}"
+                    raise self._error("nodes", message, word=_word(entry))
                 nodes[node.name] = (node, entry)
         return tuple(node for node, _ in nodes.values())
 
     def _node(self, entry: Any, ssh_config: Path | None) -> Iterable[NodeSpec]:
         if isinstance(entry, dict):
-            self._known(entry, ("name", "address"), "a node's ")
+            self._known(entry, ("name", "address"), "a node's ", within="nodes")
             name = self._typed(entry, "name", str, "a name", None)
             if not name:
                 raise self._error(
@@ -244,7 +268,9 @@ class _Reader:
                 )
             return [NodeSpec(_name(name), address=self._typed(entry, "address", str, "[user@]host[:port]", None))]
         if not isinstance(entry, str) or not entry.strip():
-            raise self._error("nodes", f"a node is a name, a range, a pattern or a table, not {entry!r}")
+            raise self._error(
+                "nodes", f"a node is a name, a range, a pattern or a table, not {entry!r}", word=_word(entry)
+            )
         if entry == LOCAL:
             return [NodeSpec(LOCAL, local=True)]
         try:
@@ -255,7 +281,7 @@ class _Reader:
                 raise ConfigError(f"{clean(entry, 64)!r} is an address, and no name", f"give it one: {example}")
             return [NodeSpec(_name(name)) for name in expand_range(entry)]
         except ConfigError as error:
-            raise self._error("nodes", error.message, error.hint) from None
+            raise self._error("nodes", error.message, error.hint, _word(entry)) from None
 
     def _pattern(self, pattern: str, ssh_config: Path | None) -> list[str]:
         file = ssh_config or Path("~/.ssh/config").expanduser()
@@ -281,25 +307,26 @@ class _Reader:
             raise self._error(key, f"{key} must be {wanted}, not {value!r}")
         return value
 
-    def _known(self, table: dict[str, Any], known: tuple[str, ...], place: str) -> None:
+    def _known(self, table: dict[str, Any], known: tuple[str, ...], place: str, within: str = "") -> None:
         for key in table:
             if key in known:
                 continue
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise self._error(key, f"unknown key {place}{clean(key, 64)}", hint)
+            raise self._error(within or key, f"unknown key {place}{clean(key, 64)}", hint, key if within else "")
 
-    def _error(self, key: str, message: str, hint: str = "") -> ConfigError:
-        return ConfigError(f"{self._path}:{self._line(key)}: {message}", hint)
+    def _error(self, key: str | tuple[str, ...], message: str, hint: str = "", word: str = "") -> ConfigError:
+        """`key` is one of this table; none is the table itself. Of a value of several lines, the one with `word`."""
+        path = (key,) if isinstance(key, str) else key
+        return ConfigError(f"{self._place((*self._table, *path), word)}: {message}", hint)
 
-    def _line(self, key: str) -> int:
-        """The first line that sets `key` or opens a table of that name; 1 when it is not found as written."""
-        word = re.escape(key)
-        pattern = re.compile(rf"""^\s*(?:\[.*\b{word}\b.*\]|["']?{word}["']?\s*=|.*[{{,]\s*["']?{word}["']?\s*=)""")
-        for number, line in enumerate(self._lines, 1):
-            if pattern.match(line):
-                return number
-        return 1
+    def _place(self, path: tuple[str, ...], word: str = "") -> str:
+        return f"{self._path}:{self._lines.line(path, word)}"
+
+
+def _word(entry: Any) -> str:
+    """By which an entry of a list is found in the text."""
+    return entry if isinstance(entry, str) else ""
 
 
 _SITE_KEYS: dict[str, tuple[Any, str]] = {
@@ -309,6 +336,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "context": (str, "the name of a context of the kubeconfig"),
     "gpu_operator_namespace": (str, "the name of a namespace"),
     "namespaces": (list, 'a list of names, ["team-a", "team-b"]'),
+    "monitoring_url": (str, "the address of thanos-querier, https://thanos.example.com"),
     "docker_socket": (str, "the path of the engine's socket on the nodes"),
     "docker_url": (str, "the address of the engines, tcp://{node}:2376"),
     "docker_ca": (str, "the path of a CA certificate"),

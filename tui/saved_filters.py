@@ -16,6 +16,7 @@ from pathlib import Path
 from backends.contract import ConfigError
 from backends.domain import clean
 from tui.paths import saved_filters_file, state_dir
+from tui.toml_lines import TomlLines
 from tui.widgets.filter import FilterError
 
 MOST_SAVED = 100
@@ -91,10 +92,11 @@ def read_own() -> dict[str, str]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {clean(str(error))}", "repair or delete it") from None
     own = document.get("filters", {})
+    lines = TomlLines(text)
     if set(document) - {"filters"} or not isinstance(own, dict):
         raise ConfigError(f"{path} holds something else than [filters]", "repair or delete it")
     for name, meaning in own.items():
-        place = f"{path}:{line_of(text.splitlines(), name)}"
+        place = f"{path}:{lines.line(('filters', name))}"
         if not isinstance(meaning, str):
             raise ConfigError(f"{place}: {clean(name, 32)} must be text")
         _check(name, meaning, own, place)
@@ -130,14 +132,6 @@ def document_of(own: Mapping[str, str]) -> str:
     """The file as TOML; a JSON string is a TOML string but for the one control character that JSON lets stand."""
     lines = (f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in sorted(own.items()))
     return _HEAD + "".join(lines).replace("\x7f", "\\u007f")
-
-
-def line_of(lines: list[str], name: str) -> int:
-    """The line that sets `name` in the table of filters; the table's own where it is not found as written."""
-    opens = re.compile(r"""\s*(\[\s*["']?filters["']?\s*\]|["']?filters["']?\s*[.=])""")
-    start = next((at for at, line in enumerate(lines, 1) if opens.match(line)), 1)
-    sets = re.compile(rf"""(^|[{{,.\s])["']?{re.escape(name)}["']?\s*=""")
-    return next((at for at, line in enumerate(lines[start - 1 :], start) if sets.search(line)), start)
 
 
 def _check(name: str, text: str, saved: Mapping[str, str], place: str) -> None:

@@ -184,6 +184,8 @@ async def test_sshd_killed_and_back(node: RealNode) -> None:
     assert node.gpu(0).power.draw_watts == 250.0
     node.sshd.start()
     await node.until(lambda: node.reading.state is NodeState.LIVE, seconds=40)
+    # The fleet and the events are told apart, in either order.
+    await node.until(lambda: len(node.site.events.reading.value or ()) >= 3)
     kinds = [event.kind for event in node.site.events.reading.value or ()]
     assert kinds[:3] == ["connected", "disconnected", "connected"]
 

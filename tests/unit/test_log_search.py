@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -103,14 +102,15 @@ def test_what_the_console_itself_says_is_no_match() -> None:
     assert len(searched("hit", store)) == 1
 
 
-def test_a_slice_ends_in_time() -> None:
+def test_a_long_search_comes_in_slices() -> None:
     store = store_of(
         *["a line that is as long as lines are, more or less, and has no match at all"] * 300_000, most=10**6
     )
     search = Search(pattern("~l[io]ne that is not$"), store)
-    began = time.perf_counter()
-    assert not search.advance(0.005)
-    assert time.perf_counter() - began < 0.05
+    slices = 1
+    while not search.advance(0.005):
+        slices += 1
+    assert slices > 5, "all of it takes over 100 ms of CPU"
 
 
 def test_an_expression_that_takes_for_ever_is_given_up() -> None:
