@@ -89,6 +89,8 @@ class Hit:
     """`team-search/llama-70b-0`; None where the platform does not know it, or there is none."""
     owner: str | None = None
     """`Deployment llama-70b`: what a person deployed."""
+    is_named: bool = False
+    """The driver itself named the process; else it is what ran there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Finding:
     """One line that can be read aloud: what is so."""
     since: float
     """When it was first seen, seconds since the epoch; from the evidence where that knows better."""
+    kind: str | None = None
+    """Which of its rule's troubles it is, where those are told apart beyond the claim: `connect-timeout`."""
     evidence: tuple[Evidence, ...] = ()
     cause: str | None = None
     """The likely cause, worded as likely."""
@@ -130,6 +134,8 @@ class Finding:
     """Who says so: `NVIDIA XID catalogue`, `nvml.h`, `gpudeck: peers`."""
     folded: tuple[str, ...] = ()
     """Claims of the findings that follow from this one."""
+    others: tuple[Subject, ...] = ()
+    """The other GPUs of its node that those findings are about."""
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
     acknowledged: Acknowledgement | None = None

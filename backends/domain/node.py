@@ -76,6 +76,9 @@ class Node:
     host: Host = field(default_factory=Host)
     topology: Topology | None = None
     """None where it was not read."""
+    slow_read_at: float | None = None
+    """When the values of the slow beat were last read (ECC, remaps, links, MIG, what the driver asks for), seconds
+    since the epoch by the node's clock."""
     stall: Stall | None = None
     probe: ProbeCost = ProbeCost()
 

@@ -181,7 +181,8 @@ def _reword(events: list[Event], event: Event, told_at: float) -> bool:
     """The kernel's line in the place of what NVML said of the same XID: it says what, whose and where."""
     for position, known in enumerate(events):
         if known.source == "nvml" and known.at == told_at:
-            worded = replace(event, at=known.at, count=known.count, first_at=known.first_at)
+            gi, ci = (known.gi, known.ci) if event.gi is None else (event.gi, event.ci)
+            worded = replace(event, at=known.at, count=known.count, first_at=known.first_at, gi=gi, ci=ci)
             if all(worded.key != other.key for other in events if other is not known):
                 events[position] = worded
                 return True

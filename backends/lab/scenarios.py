@@ -52,6 +52,7 @@ def _ecc(stage: Stage) -> None:
     stage.put(gpu.faults, ecc_uncorrected=2, ecc_corrected=17, recovery_action=_DRAIN_AND_RESET)
     stage.log(node, gpu, 48, "pid='<unknown>', name=<unknown>, DBE (double bit error) in partition 4, subpartition 1")
     stage.log(node, gpu, 94, "pid=41277, name=python, Contained: HBM (0x2,0x1)", after=0.1)
+    stage.log(node, gpu, 154, "GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", after=0.2)
 
 
 def _row_remap(stage: Stage) -> None:
@@ -123,6 +124,7 @@ def _gsp_timeout(stage: Stage) -> None:
     for after, call in ((0.0, "103 (GSP_RM_ALLOC) (0x2081 0x4)"), (6.0, "10 (FREE) (0xa55a0210 0x0)")):
         text = f"pid=2024380, name=python, Timeout after 6s of waiting for RPC response from GPU{gpu.index} GSP!"
         stage.log(node, gpu, 119, f"{text} Expected function {call}.", after=after)
+    stage.log(node, gpu, 154, "GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", after=0.1)
 
 
 def _app_fault(stage: Stage) -> None:
@@ -198,7 +200,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("node-unreachable", "a node refuses connections", _node_unreachable),
         Scenario("ssh-auth", "a node refuses the SSH key", _ssh_auth),
         Scenario("gpu-lost", "a GPU fell off the bus: XID 79, then XID 45s", _gpu_lost),
-        Scenario("ecc", "uncorrectable memory errors on a GPU: XID 48 and 94", _ecc),
+        Scenario("ecc", "uncorrectable memory errors on a GPU: XID 48 and 94, then 154", _ecc),
         Scenario("row-remap", "a row remap is pending and fails after 30 s: XID 63 and 64", _row_remap),
         Scenario("thermal", "hardware thermal slowdown of a GPU: hot, clocks down", _thermal),
         Scenario("pcie-narrow", "a GPU runs at PCIe x4 of x16, with replays", _pcie_narrow),
@@ -210,7 +212,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("warm", "software thermal slowdown of a GPU", _warm),
         Scenario("slow-clock", "a GPU at half the clock of its peers, for no reason given", _slow_clock),
         Scenario("ecc-corrected", "corrected memory errors on a GPU, more every second", _ecc_corrected),
-        Scenario("gsp-timeout", "the firmware of a GPU does not answer: XID 119", _gsp_timeout),
+        Scenario("gsp-timeout", "the firmware of a GPU does not answer: XID 119, then 154", _gsp_timeout),
         Scenario("app-fault", "an application reads a wrong address: XID 31, then 43", _app_fault),
         Scenario("memory-held", "memory of a GPU that no process holds", _memory_held),
         Scenario("persistence-off", "a node without persistence mode", _persistence_off),

@@ -30,6 +30,10 @@ not found, argument version mismatch, deprecated."""
 UNLISTED = "listed by the driver, not by NVML"
 FIRST_FACTS_SECONDS = 2.0
 FIRST_LOG_SECONDS = 3.0
+BOOKED_SECONDS = 5.0
+"""So long after an error its traces are in the slow values: the driver may tell of it first and book it then."""
+ERROR_SPACING_SECONDS = 5.0
+"""Between two slow readings for the sake of errors; twice as long each time, until there was none for a slow beat."""
 TIMEOUT = 10
 NO_EVENTS = (1, 2, 3, 13)  # uninitialized, invalid argument, not supported, function not found
 LOST = {15: "NVML: GPU is lost", 16: "NVML: GPU requires reset"}
@@ -155,7 +159,7 @@ class GpuReader(object):
         if self.handle is None:
             return self.merged()
         try:
-            if slow or not self.slow:
+            if slow or not self.slow or self.value["lost"]:
                 if "uuid" not in self.value or self.value["uuid"] is None:
                     self.read_static()
                 self.read_slow()
@@ -203,6 +207,9 @@ class Probe(object):
         self.events = None
         self.listen_again = False
         self.slow_due = 0.0
+        self.slow_at = float("-inf")
+        self.error_at = float("-inf")
+        self.error_spacing = ERROR_SPACING_SECONDS
         self.started_at = host.monotonic()
         self.beat_began = None
         self.node_call = None
@@ -338,9 +345,9 @@ class Probe(object):
         """One sample of all GPUs: a `delta`, or a `state` when the list of GPUs changed."""
         now = self.host.now()
         self.beat_began = began = self.host.monotonic()
-        slow = began >= self.slow_due
+        slow = self.is_slow(began)
         if slow:
-            self.slow_due = began + self.slow_seconds
+            self.slow_at, self.slow_due = began, began + self.slow_seconds
             if self.sent_gpus and self.count_changed():
                 self.open_gpus()
                 self.listen_again = True
@@ -352,6 +359,7 @@ class Probe(object):
         if slow:
             self.node.update(self.host.load())
             self.node["boot_at"] = self.host.booted()
+            self.node["slow_read_at"] = now
             self.node["probe"] = self.cost(took)
         facts = self.host.facts(0.0 if self.sent_node else FIRST_FACTS_SECONDS)
         if facts is not None:
@@ -359,6 +367,21 @@ class Probe(object):
         self.node["kernel_log"] = self.host.kernel.name
         self.tell(now, samples)
         self.tell_lost(now)
+
+    def is_slow(self, now):
+        """Whether the slow values are due: by their beat, or because an error came since they were read."""
+        if now >= self.slow_due:
+            self.error_spacing = ERROR_SPACING_SECONDS
+            return True
+        if self.slow_at >= self.error_at + BOOKED_SECONDS or now < self.slow_at + self.error_spacing:
+            return False
+        self.error_spacing *= 2
+        return True
+
+    def note_error(self, at=None):
+        """What is read slowly may be another since `at`, by default now."""
+        ago = 0.0 if at is None else max(0.0, self.host.now() - at)
+        self.error_at = max(self.error_at, self.host.monotonic() - ago)
 
     def read_topology(self):
         """`topology` anew when there are other GPUs or RDMA devices than before."""
@@ -441,6 +464,7 @@ class Probe(object):
                            "text": reader.value.get("lost_reason") or "lost"})  # fmt: skip
 
     def tell_kernel(self, event):
+        self.note_error(event["at"])
         self.emit(dict(event, t="event", source="kernel"))
 
     def poll_events(self, milliseconds):
@@ -456,6 +480,7 @@ class Probe(object):
                     self.listen_again = True  # a lost GPU ends the wait of the whole set: the others go on in a new one
                 break
             milliseconds = 0
+            self.note_error()
             index, bus = self.slot_of(event.device)
             if event.eventType & EVENT_XID:
                 self.emit({"t": "event", "at": self.host.now(), "kind": "xid", "gpu_index": index, "pci_bus_id": bus,

@@ -271,6 +271,7 @@ class NodeStream:
         for beat in range(60):
             if beat:
                 await self._clock.sleep(self._fast_seconds * FALLBACK_BEATS)
+            asked_at = self._clock.now()
             last = self.topic.reading.value
             try:
                 node = await smi_fallback.read(
@@ -279,4 +280,6 @@ class NodeStream:
             except NoDriver as error:
                 raise NoDriver(f"{reason.message}, and {error.message}", reason.hint or error.hint) from None
             notes = (note, f"nvidia-smi: {node.transport_note}" if node.transport_note else "")
-            self._publish(dataclasses.replace(node, transport_note=clean(". ".join(filter(None, notes)), 300)))
+            told = clean(". ".join(filter(None, notes)), 300)
+            # All values are of one reading, and there is no other clock than this one.
+            self._publish(dataclasses.replace(node, transport_note=told, slow_read_at=asked_at))

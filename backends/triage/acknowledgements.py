@@ -1,17 +1,23 @@
 """Who has seen which finding, and why it may stay as it is.
 
-One JSON object a line in `acknowledgements.jsonl` of the state directory (0600), the last line of an id counts. A line
-is appended in one write, so that two consoles of one account do not undo each other. Lines that cannot be read are left
-out and told once; a file that cannot be written costs the memory beyond this process, nothing else.
+One JSON object a line in `acknowledgements.jsonl` of the state directory (0600), the last line of an id counts. What is
+new is appended in one write, so that two consoles of one account do not undo each other. Lines that cannot be read are
+left out and told once; a file that cannot be written costs the memory beyond this process, nothing else, and is tried
+again.
+
+What is said counts at once and waits in `pending`; `exchange` writes it and reads what others wrote, `take` makes that
+count. Only `exchange` blocks, and it changes nothing here: it may run in a thread beside the rest.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from backends.domain import Acknowledgement, Finding, Severity, clean
 from backends.triage.stored import maybe, moment, number, write_whole
@@ -40,17 +46,24 @@ class _Record:
     """When its finding last recovered."""
 
 
+_Key: TypeAlias = tuple[str, str]
+"""Site, and id of a finding."""
+Pending: TypeAlias = Mapping[_Key, _Record | None]
+"""What is said of findings and not yet written; None: they are open again."""
+_Signature: TypeAlias = tuple[int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the file held at one time."""
 
-    signature: tuple[int, int, int] | None
-    writes: int
-    """How many lines the looker itself had written by then."""
-    records: dict[tuple[str, str], _Record] | None = None
+    signature: _Signature | None
+    records: dict[_Key, _Record] | None = None
     """None where there is nothing new to take."""
     warning: str | None = None
     lines: int = 0
+    written: Pending = field(default_factory=dict)
+    """What was put there before."""
 
 
 class Acknowledgements:
@@ -64,29 +77,32 @@ class Acknowledgements:
         self.warning: str | None = None
         """What is wrong with the file, in words; None when it is well."""
         self.file = None if directory is None else directory / FILE_NAME
-        self._records: dict[tuple[str, str], _Record] = {}
-        self._signature: tuple[int, int, int] | None = None
+        self._records: dict[_Key, _Record] = {}
+        self._pending: dict[_Key, _Record | None] = {}
+        self._signature: _Signature | None = None
         self._lines = 0
-        self._writes = 0
+        self._exchanging = threading.Lock()
+        """A later line counts more: one that is still being written comes before the next."""
         self.refresh()
         if self.file is not None and self._lines > LINES_BEFORE_REWRITE and self.warning is None:
             self._rewrite(self.file)
 
+    @property
+    def pending(self) -> Pending:
+        """What must still be written, as it is now."""
+        return dict(self._pending)
+
     def add(self, finding: Finding, who: str, why: str, at: float) -> Acknowledgement:
         """`finding` is acknowledged as grave as it is now; an empty `why` is allowed."""
-        self.refresh()
         said = Acknowledgement(clean(who, WHO_LIMIT), clean(why, WHY_LIMIT), at)
-        record = _Record(said, finding.severity, finding.magnitude)
-        self._records[self.site, finding.id] = record
-        self._append(_line(self.site, finding.id, record))
+        self._note(finding.id, _Record(said, finding.severity, finding.magnitude))
         return said
 
     def remove(self, identity: str) -> bool:
         """It is open again; False when it was not acknowledged."""
-        self.refresh()
-        if self._records.pop((self.site, identity), None) is None:
+        if (self.site, identity) not in self._records:
             return False
-        self._append({"site": self.site, "id": identity, "open": True})
+        self._note(identity, None)
         return True
 
     def of(self, finding: Finding, *, dated: bool = False) -> Acknowledgement | None:
@@ -111,62 +127,54 @@ class Acknowledgements:
         record = self._records.get((self.site, identity))
         if record is None or (record.over_at is not None and at - record.over_at < OVER_SPACING_SECONDS):
             return
-        record = self._records[self.site, identity] = replace(record, over_at=at)
-        self._append(_line(self.site, identity, record))
+        self._note(identity, replace(record, over_at=at))
+
+    def _note(self, identity: str, record: _Record | None) -> None:
+        if self.file is not None:
+            self._pending[self.site, identity] = record
+        self._records.pop((self.site, identity), None)
+        if record is not None:
+            self._records[self.site, identity] = record
 
     def refresh(self) -> bool:
-        """Reads the file again if it is another than before; whether it was."""
-        return self.take(self.look())
+        """Writes what waits and reads the file again if it is another than before; whether it was. Blocks."""
+        return self.take(self.exchange(self.pending))
 
-    def look(self) -> Look:
-        """What the file holds now, if that is news. Changes nothing here: it may run in a thread beside the rest."""
-        writes, known, signature = self._writes, self._signature, self._sign()
-        if self.file is None or signature == known:
-            return Look(known, writes)
-        return Look(signature, writes, {}) if signature is None else _read(self.file, signature, writes)
+    def exchange(self, pending: Pending) -> Look:
+        """Writes `pending`, and tells what the file holds then, if that is news."""
+        with self._exchanging:
+            return self._exchange(pending)
+
+    def _exchange(self, pending: Pending) -> Look:
+        known, unwritten = self._signature, None
+        if self.file is None:
+            return Look(known)
+        if pending:
+            try:
+                _append(self.file, pending)
+            except OSError as error:
+                unwritten = f"{self.file} cannot be written: {error.strerror or error}; this lasts until gpudeck ends"
+        signature = _sign(self.file)
+        if signature == known and (unwritten or not pending):
+            return Look(known, warning=unwritten)
+        written = {} if unwritten else pending
+        look = Look(None, {}, written=written) if signature is None else _read(self.file, signature, written)
+        return replace(look, warning=unwritten or look.warning)
 
     def take(self, look: Look) -> bool:
-        """Makes `look` count; whether it held anything new. What was written here since it began is newer."""
+        """Makes `look` count; whether it held anything new. What was said here since it began is newer."""
         if look.records is None and look.warning is None:
             return False
-        if look.writes != self._writes:
-            # Not taken, so that the next look reads the file with both.
-            self._signature = None
-            return False
+        for key, record in look.written.items():
+            if key in self._pending and self._pending[key] is record:
+                del self._pending[key]
         self._signature = look.signature
         self.warning = look.warning
         if look.records is not None and look.signature is not None:
             self._records, self._lines = look.records, look.lines
+            for (_, identity), record in list(self._pending.items()):
+                self._note(identity, record)
         return True
-
-    def _sign(self) -> tuple[int, int, int] | None:
-        if self.file is None:
-            return None
-        try:
-            status = self.file.stat()
-        except OSError:
-            return None
-        return (status.st_ino, status.st_size, status.st_mtime_ns)
-
-    def _append(self, record: dict[str, Any]) -> None:
-        if self.file is None:
-            return
-        self._writes += 1
-        before, line = self._signature, json.dumps(record).encode("ascii") + b"\n"
-        try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, line)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            self.warning = f"{self.file} cannot be written: {error.strerror or error}; this lasts until gpudeck ends"
-        else:
-            after = self._sign()
-            grown = None if after is None else after[1] - (0 if before is None else before[1])
-            # Somebody else wrote in between: the next look reads theirs.
-            self._signature = after if grown == len(line) else None
 
     def _rewrite(self, file: Path) -> None:
         """The same without what is superseded; moved into place, so that a reader sees the old one or the new one."""
@@ -176,18 +184,37 @@ class Acknowledgements:
         except OSError as error:
             self.warning = f"{file} cannot be rewritten: {error.strerror or error}"
         else:
-            self._signature = self._sign()
+            self._signature = _sign(file)
 
 
-def _read(file: Path, signature: tuple[int, int, int], writes: int) -> Look:
+def _sign(file: Path) -> _Signature | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _append(file: Path, pending: Pending) -> None:
+    """Raises OSError."""
+    lines = b"".join(json.dumps(_line(*key, record)).encode("ascii") + b"\n" for key, record in pending.items())
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, lines)
+    finally:
+        os.close(descriptor)
+
+
+def _read(file: Path, signature: _Signature, written: Pending) -> Look:
     try:
         with file.open("rb") as opened:
             content = opened.read(SIZE_LIMIT + 1)
     except OSError as error:
         # Without a signature it is tried again: rights that are given back change none.
-        return Look(None, writes, warning=f"{file} cannot be read: {error.strerror or error}")
+        return Look(None, warning=f"{file} cannot be read: {error.strerror or error}", written=written)
     lines = content[:SIZE_LIMIT].splitlines()
-    records: dict[tuple[str, str], _Record] = {}
+    records: dict[_Key, _Record] = {}
     broken = 0
     for line in lines:
         if not line.strip():
@@ -203,10 +230,12 @@ def _read(file: Path, signature: tuple[int, int, int], writes: int) -> Look:
     told = f"{broken} of {len(lines)} lines of {file} cannot be read: they are left out" if broken else None
     if len(content) > SIZE_LIMIT:
         told = f"{file} is longer than {SIZE_LIMIT >> 20} MiB: what stands beyond, the newest, is left out"
-    return Look(signature, writes, dict(list(records.items())[-KEPT:]), told, len(lines))
+    return Look(signature, dict(list(records.items())[-KEPT:]), told, len(lines), written)
 
 
-def _line(site: str, identity: str, record: _Record) -> dict[str, Any]:
+def _line(site: str, identity: str, record: _Record | None) -> dict[str, Any]:
+    if record is None:
+        return {"site": site, "id": identity, "open": True}
     return {
         "site": site,
         "id": identity,
@@ -219,7 +248,7 @@ def _line(site: str, identity: str, record: _Record) -> dict[str, Any]:
     }
 
 
-def _parsed(line: bytes) -> tuple[tuple[str, str], _Record | None]:
+def _parsed(line: bytes) -> tuple[_Key, _Record | None]:
     """(site, finding id) and what was said of it, None for an id that was opened again; raises for anything else."""
     raw = json.loads(line)
     site, identity = raw["site"], raw["id"]

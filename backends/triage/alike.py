@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backends.domain import Finding, NextStep, Subject
-from backends.triage import hits
+from backends.triage import hits, steps_together
 from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule, identity
 
 TOGETHER_GPUS = 3
@@ -40,12 +40,12 @@ def together(
     merged: dict[int, Group] = {}
     gone: set[int] = set()
     for (rule_id, node), same in kinds.items():
-        template = rule_of(same[0].finding).together
+        worded = rule_of(same[0].finding).together
         total, name = gpus_of.get(node, 0), identity(rule_id, Subject(node))
         is_many = len(same) >= TOGETHER_GPUS or 1 < len(same) == total
-        if template is None or not (is_many or _is_fading(same, name, told)):
+        if worded is None or not (is_many or _is_fading(same, name, told)):
             continue
-        claim = template.format(count=len(_still(same)), total=max(total, len(same)), claim=_worst(same).claim)
+        claim = worded(_worst(same)).format(count=len(_still(same)), total=max(total, len(same)))
         look = NextStep("screen", f"look at {node}", node)
         merged[id(same[0])] = _merged(same, name, Subject(node), claim, look)
         gone.update(id(each) for each in same[1:])
@@ -122,11 +122,11 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
     findings = sorted((each.finding for each in still), key=lambda finding: _place(finding.subject))
     worst = _worst(still)
     evidence = [
-        replace(line, text=f"{_within(finding, subject)}: {line.text}")
+        replace(line, text=f"{within(finding, subject)}: {line.text}")
         for finding in findings
         for line in finding.evidence[:2]
     ]
-    told = (text for finding in findings for text in (f"{_within(finding, subject)}: {finding.claim}", *finding.folded))
+    told = (text for finding in findings for text in (f"{within(finding, subject)}: {finding.claim}", *finding.folded))
     magnitudes = [finding.magnitude for finding in findings if finding.magnitude is not None]
     merged = replace(
         worst,
@@ -137,9 +137,9 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
         evidence=tuple(evidence[:EVIDENCE_KEPT]),
         hits=hits.merged(finding.hits for finding in findings),
         hits_known=all(finding.hits_known for finding in findings),
-        # Of the one that stands for all; its own screen is one of many.
-        steps=tuple(dict.fromkeys((*(step for step in worst.steps if step.kind != "screen"), look)))[:STEPS_KEPT],
+        steps=(*_steps(worst, findings, subject)[: STEPS_KEPT - 1], look),
         folded=tuple(dict.fromkeys(told))[:FOLDED_KEPT],
+        others=() if subject.node is None else subjects_of(findings),
         magnitude=sum(magnitudes) if magnitudes else float(len(findings)),
         gone_at=None if worst.gone_at is None else max(finding.gone_at or 0.0 for finding in findings),
         settles_at=None if worst.gone_at is None else max(finding.settles_at or 0.0 for finding in findings),
@@ -148,11 +148,24 @@ def _merged(same: Sequence[Group], name: str, subject: Subject, claim: str, look
     return Group(merged, causes, len({finding.subject.node for finding in findings}))
 
 
+def _steps(worst: Finding, findings: Sequence[Finding], subject: Subject) -> tuple[NextStep, ...]:
+    """Of each GPU of a node; of many nodes those of the one that stands for all. Their own screens are many."""
+    if subject.node is not None:
+        return steps_together.merged(sorted(findings, key=lambda each: -each.severity.rank))
+    return tuple(dict.fromkeys(step for step in worst.steps if step.kind != "screen"))
+
+
+def subjects_of(findings: Iterable[Finding]) -> tuple[Subject, ...]:
+    """The GPUs that `findings` are about, each once."""
+    subjects = (each for finding in findings for each in (finding.subject, *finding.others))
+    return tuple(dict.fromkeys(each for each in subjects if each.gpu_key is not None))[:FOLDED_KEPT]
+
+
 def _place(subject: Subject) -> tuple[str, int]:
     return (subject.node or "", -1 if subject.gpu_index is None else subject.gpu_index)
 
 
-def _within(finding: Finding, subject: Subject) -> str:
+def within(finding: Finding, subject: Subject) -> str:
     """Which part of `subject` the finding is about: `gpu3` of a node, a node of the site."""
     own = finding.subject
     return own.label if subject.node is None or own.gpu_index is None else f"gpu{own.gpu_index}"

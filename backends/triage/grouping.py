@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from backends.domain import Evidence, Finding, NextStep
 from backends.triage import hits
-from backends.triage.alike import Group, across, together, wide
+from backends.triage.alike import Group, across, subjects_of, together, wide, within
 from backends.triage.rule import EVIDENCE_KEPT, FOLDED_KEPT, STEPS_KEPT, Rule
 from backends.triage.rules.recovery import DRIVER
 
@@ -39,10 +39,14 @@ class Explains:
     """Seconds between the beginnings of the two; None: whenever."""
     one_node: bool = False
     """Not where the cause is so on a good part of the site: what one of its nodes had before did not follow from it."""
+    unless: tuple[str, ...] = ()
+    """Not where one of these rules holds of another GPU of the node: then it belongs to that."""
 
 
 _CHANNELS = ("xid-8", "xid-13", "xid-31", "xid-32", "xid-43", "xid-45", "xid-68", "xid-69", "xid-137")
 """Work that is torn down on GPUs which shared a job with the sick one."""
+_SHARED_WORK = tuple(rule for rule in _CHANNELS if rule != "xid-45")
+"""Of these the work must have been on the sick GPU too; XID 45 says by itself that another error came before it."""
 _MEMORY_XIDS = ("xid-48", "xid-63", "xid-64", "xid-94", "xid-95", "xid-140", "xid-171", "xid-172")
 _LINK_XIDS = ("xid-74", "xid-136", "xid-14[4-9]", "xid-150", "xid-155")
 _FIRMWARE_XIDS = ("xid-62", "xid-119", "xid-120", "xid-143")
@@ -58,7 +62,9 @@ _OWN_ALERT = ("monitoring-operator",)
 EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), ("*",), Reach.GPU),
     Explains(("gpu-lost",), ("nvlink-down-peer", "nvml-stall"), Reach.NODE),
-    Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy", "sxid-*"), Reach.NODE, SOON),
+    Explains(("gpu-lost",), (*_CHANNELS, *_LINK_XIDS, "xid-79", "fabric-unhealthy"), Reach.NODE, SOON),
+    # The links of a lost GPU end at switches: where another GPU's are down, the switch speaks of those.
+    Explains(("gpu-lost", "xid-79"), ("sxid-*",), Reach.NODE, SOON, unless=("nvlink-down",)),
     Explains(("gpu-lost",), (*_PLUGIN, "operand-dcgm*", "alloc-idle"), Reach.NODE),
     Explains(("node-unreachable", "node-access"), ("operand-*", "gpu-allocatable", *_NODE_OF_PLATFORM), Reach.NODE),
     Explains(("operand-driver",), ("node-unreadable", "driver-upgrade", "gpu-allocatable"), Reach.NODE),
@@ -74,7 +80,6 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("mig-manager",), ("mig-pending", "mig-stuck"), Reach.NODE),
     Explains(("sxid-fatal",), (*_LINK_XIDS, "nvlink-*", "fabric-*", "radar-link-errors", "sxid-nonfatal"), Reach.NODE),
     Explains(("sxid-fatal",), (*_CHANNELS, "recovery-action", "xid-154"), Reach.NODE, SOON),
-    Explains(("xid-79",), ("sxid-*",), Reach.NODE, SOON),
     Explains(("gpu-missing",), ("nvlink-down*", "fabric-unhealthy", "xid-79"), Reach.NODE),
     Explains(("fabric-manager",), ("fabric-*", "nvlink-node", "nvlink-down"), Reach.NODE),
     Explains(("fabric-not-ready",), ("fabric-unhealthy", "nvlink-*"), Reach.NODE),
@@ -90,6 +95,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("xid-119", "xid-120"), ("nvml-stall", "node-slow"), Reach.NODE),
     Explains(("row-remap-*", "page-*", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _ASKED, Reach.GPU),
     Explains(("row-remap-failed", "ecc-uncorrected", "nvlink-down", *_GRAVE_XIDS), _CHANNELS, Reach.NODE, SOON),
+    Explains(("recovery-action",), ("xid-154",), Reach.GPU),
     Explains(("hw-thermal",), ("sw-thermal", "hw-slowdown", "radar-*clock", "radar-temperature"), Reach.GPU),
     Explains(("power-brake",), ("hw-slowdown", "radar-*clock", "radar-straggler"), Reach.GPU),
     Explains(("sw-thermal",), ("radar-*clock", "radar-temperature", "radar-straggler"), Reach.GPU),
@@ -109,7 +115,7 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("nvml-stall",), ("node-slow",), Reach.NODE),
     Explains(("node-*", "nvml-stall"), ("*",), Reach.HELD, SOON, one_node=True),
 )
-"""The first line that holds decides."""
+"""What is on the finding's own GPU comes first; then the first line that holds decides."""
 
 
 def group(
@@ -168,13 +174,23 @@ def _cause(finding: Finding, around: Sequence[Finding], held: Collection[str], m
     """What explains `finding`, among those of the same node."""
     if len(around) < 2:
         return None
-    for line in _lines_of(finding.rule):
-        for other in around:
-            if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in many):
-                continue
-            if _reaches(line, other, finding, held):
-                return other
+    for others in ([each for each in around if _is_of_one_gpu(each, finding)], around):
+        for line in _lines_of(finding.rule):
+            for other in others:
+                if other is finding or not _is_any(other.rule, line.causes) or (line.one_node and other.id in many):
+                    continue
+                if _reaches(line, other, finding, held) and not _has_own(line, other, around):
+                    return other
     return None
+
+
+def _is_of_one_gpu(cause: Finding, finding: Finding) -> bool:
+    return cause.subject.gpu_key is not None and cause.subject.gpu_key == finding.subject.gpu_key
+
+
+def _has_own(line: Explains, cause: Finding, around: Sequence[Finding]) -> bool:
+    """Whether a rule of `line.unless` holds of another GPU than that of `cause`."""
+    return any(_is_any(each.rule, line.unless) and each.subject.gpu_key != cause.subject.gpu_key for each in around)
 
 
 @lru_cache(maxsize=512)
@@ -192,13 +208,22 @@ def _reaches(line: Explains, cause: Finding, finding: Finding, held: Collection[
         return False
     match line.reach:
         case Reach.GPU:
-            return cause.subject.gpu_key is not None and cause.subject.gpu_key == finding.subject.gpu_key
+            return _is_of_one_gpu(cause, finding)
         case Reach.NODE:
-            return cause.rule != finding.rule
+            return cause.rule != finding.rule and _shares_work(cause, finding)
         case Reach.HELD:
             # Something grave is not hidden behind something light, and what stood for long is no consequence.
             grave = finding.severity.rank > cause.severity.rank
             return finding.id in held and cause.id not in held and not grave
+
+
+def _shares_work(cause: Finding, finding: Finding) -> bool:
+    """Work that died on another GPU than the sick one died of it only where it ran on both, as far as that is known."""
+    named = [hit for hit in finding.hits if hit.is_named]
+    elsewhere = cause.subject.gpu_key not in (None, finding.subject.gpu_key)
+    if not (elsewhere and finding.rule in _SHARED_WORK and named and cause.hits and cause.hits_known):
+        return True
+    return any(hits.is_same_work(mine, other) for mine in named for other in cause.hits)
 
 
 def _is_soon(cause: Finding, finding: Finding, within: float) -> bool:
@@ -227,17 +252,18 @@ def _with(root: Finding, followers: Sequence[Finding], rule_of: Callable[[Findin
         root,
         severity=max((root, *followers), key=lambda each: each.severity.rank).severity,
         since=min((root.since, *(each.begun_at for each in followers if _dates(each, root, rule_of)))),
-        evidence=_evidence((root, *followers)),
+        evidence=_evidence(root, followers),
         hits=hits.merged(each.hits for each in (root, *followers) if each is root or not _is_told_by(root, each)),
         steps=_steps((*first, *root.steps)),
-        advice_source=f"{DRIVER}, {root.advice_source}" if asked else root.advice_source,
+        advice_source=f"{DRIVER}, {root.advice_source}" if asked and root.rule not in _ASKED else root.advice_source,
         folded=tuple(_told(finding, root) for finding in followers)[:FOLDED_KEPT],
+        others=subjects_of(finding for finding in followers if finding.subject.gpu_key != root.subject.gpu_key),
     )
 
 
 def _dates(follower: Finding, root: Finding, rule_of: Callable[[Finding], Rule]) -> bool:
     """Whether the root began no later: its XID knows when, and what comes just before it belongs to its beginning."""
-    if follower.rule in _ASKED:
+    if follower.rule in _ASKED and root.rule not in _ASKED:
         return False
     return rule_of(follower).dated or root.since - follower.begun_at <= SOON
 
@@ -247,9 +273,14 @@ def _is_told_by(root: Finding, follower: Finding) -> bool:
     return bool(root.hits) and root.subject == follower.subject
 
 
-def _evidence(findings: Iterable[Finding]) -> tuple[Evidence, ...]:
-    """The root's own first, each line once."""
-    return tuple(dict.fromkeys(line for finding in findings for line in finding.evidence))[:EVIDENCE_KEPT]
+def _evidence(root: Finding, followers: Sequence[Finding]) -> tuple[Evidence, ...]:
+    """The root's own first, each line once; what is about another GPU says so."""
+    lines = [*root.evidence]
+    for each in followers:
+        same = each.subject == root.subject
+        whose = "" if same else f"{within(each, root.subject)}: "
+        lines += [line if same else replace(line, text=whose + line.text) for line in each.evidence]
+    return tuple(dict.fromkeys(lines))[:EVIDENCE_KEPT]
 
 
 def _steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:

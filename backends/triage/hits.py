@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from backends.domain import Gpu, GpuProcess, Hit, Node, Workload, clean, plural
+from backends.domain import Event, Gpu, GpuProcess, Hit, Node, Workload, clean, plural
 from backends.ownership import Ownership, owner_words
+from backends.triage import instances
 from backends.triage.words import gib
 
 HITS_KEPT = 16
@@ -14,6 +16,8 @@ TOLD_APART = 2
 CONTAINER_DIGITS = 12
 """As docker and crictl shorten an id."""
 TEXT_LIMIT = 200
+KERNEL_NAME = 15
+"""Letters of a process name that the kernel keeps."""
 
 
 def of_gpu(gpu: Gpu | None) -> tuple[Hit, ...]:
@@ -25,26 +29,57 @@ def of_processes(processes: Iterable[GpuProcess]) -> tuple[Hit, ...]:
     return tuple(map(_hit, processes))
 
 
-def of_xid(gpu: Gpu | None, named: Iterable[tuple[int, str | None]], at: float) -> tuple[Hit, ...]:
-    """Whose work an error ended that touches one process: those the driver named; without names those that ran then.
+def of_xid(gpu: Gpu | None, events: Sequence[Event], at: float) -> tuple[Hit, ...]:
+    """Whose work an error ended that touches one process: those the driver named; without names those that ran then,
+    under MIG in the instances that it named.
 
-    `named` are pids with their names, `at` is when it happened by the clock of the node, as `GpuProcess.started_at`.
+    `at` is when the last of `events` happened by the clock of the node, as `GpuProcess.started_at`.
     """
     ran = {
         process.pid: process
         for process in (() if gpu is None else gpu.processes or ())
         if process.started_at is not None and process.started_at <= at
     }
-    told = dict(named)
+    told = {event.pid: event.process for event in events if event.pid is not None}
     if not told:
-        return merged([[_hit(process) for process in ran.values()]])
-    return merged([[_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()]])
+        places = instances.named(events)
+        return merged([[_hit(each) for each in ran.values() if not places or _is_in(each, places)]])
+    known = {event.gi for event in events if event.pid is not None}
+    places = instances.named(event for event in events if event.gi is not None and event.gi not in known)
+    others = [_hit(each) for pid, each in ran.items() if pid not in told and _is_in(each, places)]
+    mine = [_hit(ran[pid]) if pid in ran else _gone(pid, name) for pid, name in told.items()]
+    return merged([[replace(hit, is_named=True) for hit in mine], others])
+
+
+def _is_in(process: GpuProcess, places: Iterable[instances.Instance]) -> bool:
+    return any(place.may_hold(process) for place in places)
 
 
 def _gone(pid: int, name: str | None) -> Hit:
     """A process that is no longer there: the kernel log is all that is known of it."""
     command = clean(name, TEXT_LIMIT // 2) if name else None
     return Hit(f"{command or 'command n/a'} (pid {pid}), named in the kernel log", None, pid, None, command)
+
+
+def is_same_work(named: Hit, other: Hit) -> bool:
+    """Whether the process that the driver named belongs to what `other` stands for.
+
+    Of one that is gone there is but its name as the kernel cuts it, without its arguments.
+    """
+    if any(
+        mine is not None and mine == its
+        for mine, its in ((named.pid, other.pid), (named.container_id, other.container_id))
+    ):
+        return True
+    if named.user is not None:
+        return (named.user, named.command) == (other.user, other.command)
+    mine, its = _kernel_name(named.command), _kernel_name(other.command)
+    return bool(mine and its) and (mine.startswith(its) or its.startswith(mine))
+
+
+def _kernel_name(command: str | None) -> str:
+    """`python` of `/usr/bin/python train.py`."""
+    return (command or "").partition(" ")[0].rpartition("/")[2][:KERNEL_NAME]
 
 
 def of_node(node: Node | None) -> tuple[Hit, ...]:
@@ -54,10 +89,10 @@ def of_node(node: Node | None) -> tuple[Hit, ...]:
 
 def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
     """All hits, most memory first; the many processes of one command as one."""
-    alike: dict[tuple[str | None, ...], dict[Hit, None]] = {}
+    alike: dict[tuple[str | bool | None, ...], dict[Hit, None]] = {}
     for group in groups:
         for hit in group:
-            alike.setdefault((hit.user, hit.command, hit.container_id, hit.workload), {})[hit] = None
+            alike.setdefault((hit.user, hit.command, hit.container_id, hit.workload, hit.is_named), {})[hit] = None
     hits: list[Hit] = []
     for same in alike.values():
         hits += [_sum(list(same))] if len(same) > TOLD_APART else same
@@ -119,7 +154,8 @@ def _hit(process: GpuProcess) -> Hit:
 def _sum(same: list[Hit]) -> Hit:
     known = [hit.memory_bytes for hit in same if hit.memory_bytes is not None]
     first, count = same[0], sum(hit.processes for hit in same)
-    return _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
+    total = _worded(first.user, first.command, sum(known) if known else None, first.container_id, count, None)
+    return replace(total, is_named=first.is_named)
 
 
 def _worded(

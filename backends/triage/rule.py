@@ -69,9 +69,9 @@ class Rule:
     """The same for what is so in the first reading of a node: slow and fast values are of one moment there."""
     clear_seconds: float = 20.0
     """So long it must be no longer so before it counts as recovered."""
-    together: str | None = None
-    """The claim when it is so of several GPUs of one node: one cause, one finding. `{count}` and `{total}` are filled
-    in."""
+    together: Callable[[Finding], str] | None = None
+    """The claim when it is so of several GPUs of one node, of which the finding is one: one cause, one finding.
+    `{count}` and `{total}` are filled in."""
     across: Callable[[Finding], str | None] | None = None
     """The claim when it is so of a good part of the site's nodes; the same for findings that belong together."""
     across_nodes: int = 3
@@ -117,6 +117,7 @@ def finding(
     again_at: float | None = None,
     earlier: Iterable[Earlier] = (),
     more: str = "",
+    kind: str | None = None,
     slot: str | None = None,
 ) -> Finding:
     """A finding with its stable id; `more` tells two of one rule and subject apart.
@@ -131,6 +132,7 @@ def finding(
         subject=subject,
         claim=clean(claim, CLAIM_LIMIT),
         since=since,
+        kind=kind,
         evidence=tuple(evidence),
         cause=cause,
         hits=tuple(hits),

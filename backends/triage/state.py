@@ -31,6 +31,8 @@ from backends.triage.memory import NodeMemory
 CURRENT_SECONDS = 30.0
 """A value older than this, or than `CURRENT_BEATS` fast beats if that is more, is not judged."""
 CURRENT_BEATS = 15
+BOOKED_SECONDS = 4.0
+"""So long after an error its traces are in the values; a little less than the probe waits, as clocks differ."""
 CONSUMER_WORDS = ("geforce", "titan", "quadro", "rtx")
 """In the name of a board made for desks: no persistence daemon, and heat limits that are met every day."""
 
@@ -75,6 +77,13 @@ class NodeView:
         if self.last is None or self.last.boot_at is None:
             return None
         return self.last.boot_at - (self.last.clock_skew_seconds or 0.0)
+
+    def shows_since(self, at: float) -> bool:
+        """Whether all values, those that are read slowly too, were read behind what happened `at` by this machine's
+        clock: an error before that may not be booked in them yet."""
+        if self.node is None or self.node.slow_read_at is None:
+            return False
+        return self.node.slow_read_at - (self.node.clock_skew_seconds or 0.0) >= at + BOOKED_SECONDS
 
     def gpu_of(self, event: Event) -> Gpu | None:
         """The GPU that `event` is about, as it was last seen."""

@@ -68,6 +68,8 @@ class TriageWatch:
         """Why the last look at the state directory failed."""
         self._changed = asyncio.Event()
         self._running = asyncio.Lock()
+        self._keeping = asyncio.Lock()
+        self._writing: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._platform = platform if platform is not None and platform.configured else None
         self._unwatches: list[Unwatch] = [topic.watch(self._note) for topic in (fleet, events)]
@@ -83,18 +85,18 @@ class TriageWatch:
     async def close(self) -> None:
         for unwatch in self._unwatches:
             unwatch()
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *self._writing], []
         for task in tasks:
             task.cancel()
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        try:
-            self._triager.note_inventory()
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._exchange_inventory()
-        except Exception as error:  # noqa: BLE001 - the rest of the site is closed all the same
-            self._fail(error)
+        for keep in (self._keep_acknowledgements, self._keep_inventory):
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await keep()
+            except Exception as error:  # noqa: BLE001 - the rest of the site is closed all the same
+                self._fail(error)
 
     def watch_platform(self) -> None:
         """Wants the platform's topics from now on; once more changes nothing."""
@@ -122,16 +124,28 @@ class TriageWatch:
 
     def acknowledge(self, identity: str, who: str, why: str) -> bool:
         """False when no finding has that id."""
-        return self._publish(self._triager.acknowledge(identity, who, why, self._clock.now()))
+        return self._changed_by_hand(self._triager.acknowledge(identity, who, why, self._clock.now()))
 
     def unacknowledge(self, identity: str) -> bool:
         """False when it was not acknowledged."""
-        return self._publish(self._triager.unacknowledge(identity))
+        return self._changed_by_hand(self._triager.unacknowledge(identity))
 
-    def _publish(self, triage: Triage | None) -> bool:
-        if triage is not None:
-            self.topic.publish(triage, self._clock.now())
-        return triage is not None
+    def _changed_by_hand(self, triage: Triage | None) -> bool:
+        """Shown at once; written in a thread, as a home directory on a network may take its time."""
+        if triage is None:
+            return False
+        self.topic.publish(triage, self._clock.now())
+        task = asyncio.create_task(self._write(), name="acknowledgements")
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return True
+
+    async def _write(self) -> None:
+        try:
+            await self._keep_acknowledgements()
+        except Exception as error:  # noqa: BLE001 - told beside the triage; it stays to be written
+            self._fail(error)
+        self._changed.set()
 
     def _note(self, _reading: object) -> None:
         self._changed.set()
@@ -163,14 +177,24 @@ class TriageWatch:
             self._changed.set()
 
     async def _read_state(self) -> None:
-        if self._acknowledgements.file is not None:
-            # A home directory on a network may take its time.
-            self._acknowledgements.take(await asyncio.to_thread(self._acknowledgements.look))
+        await self._keep_acknowledgements()
         await self._exchange_inventory()
         await self._read_unfinished()
 
     def _fail(self, error: Exception) -> None:
         self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))
+
+    async def _keep_acknowledgements(self) -> None:
+        """Writes what was said, and reads what others did."""
+        kept = self._acknowledgements
+        if kept.file is None:
+            return
+        async with self._keeping:
+            kept.take(await asyncio.to_thread(kept.exchange, kept.pending))
+
+    async def _keep_inventory(self) -> None:
+        self._triager.note_inventory()
+        await self._exchange_inventory()
 
     async def _exchange_inventory(self) -> None:
         inventory = self._triager.inventory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backends.domain import Finding
 from screens.node_pages.view import NodeView
 from screens.triage_rows import state_of
 from tui.widgets import units
@@ -13,14 +14,15 @@ STATE_WIDTH = 11
 
 
 def findings_section(view: NodeView) -> Section:
-    """Those of the node itself and of the chosen GPU; how many other GPUs of the node have is said below them."""
+    """Those of the node itself, of the chosen GPU, and of another that its faults follow from; how many more the other
+    GPUs of the node have is said below them."""
     chosen = view.gpu.key if view.gpu is not None else None
-    own = [each for each in view.findings if each.subject.gpu_key in (None, chosen)]
+    own = [each for each in view.findings if chosen in _gpus(each) or each.subject.gpu_key is None]
     lines: list[Line] = []
     for each in own:
         state = state_of(each, view.glyphs)
         since = units.clock_time(each.begun_at, view.now)
-        whose = "node: " if each.subject.gpu_key is None and chosen is not None else ""
+        whose = _whose(each) if chosen != each.subject.gpu_key else ""
         lines.append(
             (Cell(fit(state.text, STATE_WIDTH), state.style), Cell(f"{since}  ", "dim"), Cell(f"{whose}{each.claim}"))
         )
@@ -28,3 +30,11 @@ def findings_section(view: NodeView) -> Section:
     if others:
         lines.append((Cell(f"{others} more on its other GPUs", "dim"),))
     return Section("FINDINGS", tuple(lines))
+
+
+def _gpus(finding: Finding) -> set[str | None]:
+    return {each.gpu_key for each in (finding.subject, *finding.others)}
+
+
+def _whose(finding: Finding) -> str:
+    return "node: " if finding.subject.gpu_key is None else f"gpu{finding.subject.gpu_index}: "

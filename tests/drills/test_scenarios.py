@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backends.domain import Finding, Severity
+from backends.domain import Finding, Fleet, Severity
 from backends.lab.scenarios import SCENARIOS
 from screens.triage_jump import destination
 from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
@@ -123,6 +123,28 @@ async def test_a_connection_that_breaks_tells_no_xid_twice() -> None:
         assert sum(each.count for each in after if each.code == 45) == 14
 
 
+async def test_a_memory_error_is_not_called_over_while_the_values_are_from_before_it() -> None:
+    async with InsideSite(fast_seconds=2.0, slow_seconds=120.0) as inside:
+        await inside.passes(12)
+        inside.on("ecc")
+        await inside.passes(10)
+        for _ in range(120):
+            triage = await inside.passes(1)
+            assert names(inside.top, EXPECTED["ecc"]), told(inside.top)
+            assert inside.top.gone_at is None
+            assert triage.recovered == ()
+
+
+async def test_nor_where_only_nvidia_smi_is_read() -> None:
+    async with InsideSite("no-python", fast_seconds=10.0, slow_seconds=120.0) as inside:
+        await inside.passes(12)
+        nodes = {each.name: each.node for each in (inside.site.fleet.reading.value or Fleet()).nodes}
+        node = nodes["hgx-h200-01"]
+        assert node is not None
+        assert node.transport == "nvidia-smi"
+        assert node.slow_read_at == pytest.approx(START, abs=12)
+
+
 PAIRS = [
     ("nvswitch-fatal", "nvlink-down"),
     ("gpu-lost", "nvlink-down"),
@@ -146,3 +168,28 @@ async def test_two_faults_at_once_are_exactly_two_findings(first: str, second: s
         assert len(triage.findings) == 2, [finding.id for finding in triage.findings]
         for scenario in (first, second):
             assert any(names(finding, EXPECTED[scenario]) for finding in triage.findings), scenario
+
+
+ON_ONE_NODE = [
+    ("gpu-lost", "nvswitch-fatal", 4),
+    ("gpu-lost", "nvlink-down", 1),
+    ("gpu-lost", "ecc", 1),
+    ("ecc", "gsp-timeout", 1),
+    ("ecc", "nvlink-down", 1),
+    ("gsp-timeout", "nvlink-down", 1),
+]
+"""With the size of the fleet in which they meet on one machine."""
+
+
+@pytest.mark.parametrize(("first", "second", "nodes"), ON_ONE_NODE)
+async def test_two_faults_on_one_node_are_two_findings_with_their_own_evidence(
+    first: str, second: str, nodes: int
+) -> None:
+    async with InsideSite(first, second, nodes=nodes) as inside:
+        triage = await inside.checked()
+        assert len({finding.subject.node for finding in triage.findings}) == 1
+        assert sorted(each.rule for each in triage.findings) == sorted(EXPECTED[name].rule for name in (first, second))
+        for finding in triage.findings:
+            index = finding.subject.gpu_index
+            others = {each.gpu_index for each in finding.others}
+            assert index is None or others == set(), finding.evidence

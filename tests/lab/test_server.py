@@ -95,7 +95,7 @@ def _gpu(message: dict[str, Any], index: int) -> dict[str, Any]:
 
 BOARD_FAULTS: dict[str, tuple[str, int, Callable[[dict[str, Any]], bool], set[int]]] = {
     "gpu-lost": ("dgx-h100-01", 3, lambda gpu: gpu["lost"], {79, 45}),
-    "ecc": ("dgx-h100-02", 2, lambda gpu: gpu["uncorrected"] == 2, {48, 94}),
+    "ecc": ("dgx-h100-02", 2, lambda gpu: gpu["uncorrected"] == 2, {48, 94, 154}),
     "row-remap": ("dgx-h100-03", 5, lambda gpu: gpu["remapped"][2] == 1, {63}),
     "thermal": ("dgx-h100-04", 0, lambda gpu: gpu["reasons"] & 0x40 and gpu["celsius"] >= 87, set()),
     "pcie-narrow": ("dgx-h100-05", 6, lambda gpu: gpu["width"] == 4, set()),

@@ -148,6 +148,7 @@ def node(*gpus: Gpu, name: str = "n1", **changes: Any) -> Node:
         boot_at=NOW - 9e5,
         clock_skew_seconds=0.0,
         kernel_log="kmsg",
+        slow_read_at=NOW,
         gpus=gpus,
     )
     return dataclasses.replace(sound, **changes)
@@ -193,9 +194,20 @@ def state(*views: NodeView) -> SiteState:
     return SiteState(SiteSpec("site"), views, NOW, peers)
 
 
-def xid(code: int, gpu_index: int | None = 0, at: float = NOW - 10, text: str = "said", node: str = "n1") -> Event:
+def xid(
+    code: int,
+    gpu_index: int | None = 0,
+    at: float = NOW - 10,
+    text: str = "said",
+    node: str = "n1",
+    *,
+    gi: int | None = None,
+    ci: int | None = None,
+) -> Event:
     """As the kernel log tells it: `text` is what stands behind the code."""
-    told: dict[str, Any] = parse_line(f"NVRM: Xid (PCI:0000:1b:00): {code}, {text}", at)  # type: ignore[no-untyped-call]
+    instance = ("" if gi is None else f" GPU-I:{gi:02}") + ("" if ci is None else f" GPU-CI:{ci:02}")
+    line = f"NVRM: Xid (PCI:0000:1b:00{instance}): {code}, {text}"
+    told: dict[str, Any] = parse_line(line, at)  # type: ignore[no-untyped-call]
     return Event(
         at=at,
         node=node,
@@ -206,6 +218,8 @@ def xid(code: int, gpu_index: int | None = 0, at: float = NOW - 10, text: str = 
         pci_bus_id=None if gpu_index is None else bus(gpu_index),
         code=code,
         source="kernel",
+        gi=told.get("gi"),
+        ci=told.get("ci"),
         pid=told.get("pid"),
         process=told.get("process"),
     )
@@ -219,6 +233,7 @@ def told(
     severity: Severity = Severity.WARNING,
     since: float = NOW - 10,
     claim: str | None = None,
+    kind: str | None = None,
     magnitude: float | None = None,
 ) -> Finding:
     """A finding as a rule would make it."""
@@ -231,6 +246,7 @@ def told(
         since,
         evidence=[Evidence(f"evidence of {rule}", since, "nvml")],
         magnitude=magnitude,
+        kind=kind,
     )
 
 

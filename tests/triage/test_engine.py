@@ -148,6 +148,7 @@ def test_an_acknowledged_finding_says_so_and_is_not_the_worst(tmp_path: Path) ->
     triage = lasting(triager, value, NOW + 7, 3)
     assert triage.worst is not None
     assert triage.worst.rule == "row-remap-pending"
+    triager.acknowledgements.refresh()
     restarted = lasting(Triager(SPEC, Acknowledgements("site", tmp_path)), value, NOW + 100, 5)
     (said,) = [finding.acknowledged for finding in restarted.findings if finding.id == name]
     assert said is not None
@@ -262,6 +263,7 @@ def test_acknowledgements_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
     triager = Triager(SPEC, Acknowledgements("site", tmp_path / "state"))
     bad = fleet(live(node(gpu(ecc=BAD))))
     triager.acknowledge(lasting(triager, bad, NOW, 5).findings[0].id, "alice", "", NOW + 5)
+    triager.acknowledgements.refresh()
     assert rules(lasting(triager, bad, NOW + 6, 1)) == ["acknowledgements", "ecc-uncorrected"]
 
 

@@ -9,13 +9,15 @@ from fnmatch import fnmatchcase
 import pytest
 
 from backends.docker.checks import CHECKS
-from backends.domain import Finding, Hit, NextStep, Severity
+from backends.domain import Ecc, EccCounts, Finding, Hit, NextStep, Severity
 from backends.kubernetes.operands import BY_KEY
 from backends.triage.grouping import EXPLAINS, group
 from backends.triage.impact import Impacts
 from backends.triage.rules import RULES, rule_of
+from backends.triage.rules.connection import OTHER_TROUBLE, TROUBLES
 from backends.triage.rules.recovery import DRIVER
-from tests.triage.makers import NOW, told
+from tests.triage.makers import NOW, failed, gpu, told, view, xid
+from tests.triage.makers import findings as judged
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -86,6 +88,50 @@ def test_two_causes_stay_two_findings(one: tuple[str, int | None], other: tuple[
     assert len(grouped(told(one[0], "n1", one[1]), told(other[0], "n2", other[1]))) == 2
 
 
+def of_work(rule: str, gpu: int, *hits: Hit) -> Finding:
+    return dataclasses.replace(told(rule, gpu_index=gpu), hits=hits)
+
+
+ALICE = Hit("alice", "alice", 4001, "a" * 64, "python train.py")
+BOB = Hit("bob", "bob", 4005, None, "python serve.py")
+
+
+@pytest.mark.parametrize(
+    ("victim", "count"),
+    [
+        (Hit("gone", None, 99999, None, "tritonserver", is_named=True), 2),
+        (dataclasses.replace(BOB, is_named=True), 2),
+        (dataclasses.replace(BOB, user="alice", command="python train.py", is_named=True), 1),
+        (dataclasses.replace(BOB, pid=4001, is_named=True), 1),
+        (dataclasses.replace(BOB, container_id="a" * 64, is_named=True), 1),
+        (Hit("gone", None, 99999, None, "python3", is_named=True), 1),
+        (BOB, 1),
+    ],
+    ids=["gone", "another", "user and command", "pid", "container", "name in the kernel log", "not named"],
+)
+def test_work_that_died_on_another_gpu_follows_only_where_it_ran_on_the_sick_one(victim: Hit, count: int) -> None:
+    assert len(grouped(of_work("ecc-uncorrected", 1, ALICE), of_work("xid-13", 5, victim))) == count
+    assert len(grouped(of_work("ecc-uncorrected", 1, ALICE), of_work("xid-45", 5, victim))) == 1
+    assert len(grouped(of_work("ecc-uncorrected", 1), of_work("xid-13", 5, victim))) == 1
+
+
+def test_what_has_a_cause_on_its_own_gpu_is_not_another_gpus_doing() -> None:
+    lost, down = told("gpu-lost", gpu_index=3), told("nvlink-down", gpu_index=6)
+    for findings in ([lost, down, told("xid-74", gpu_index=6)], [told("xid-74", gpu_index=6), down, lost]):
+        found = {each.rule: each for each in grouped(*findings)}
+        assert found.keys() == {"gpu-lost", "nvlink-down"}
+        assert found["nvlink-down"].folded == ("xid-74 is so",)
+
+
+def test_a_switch_that_speaks_of_another_gpus_link_has_not_lost_the_first() -> None:
+    lost, fatal = [told("gpu-lost", gpu_index=3), told("xid-79", gpu_index=3)], told("sxid-fatal")
+    assert [each.rule for each in grouped(*lost, fatal)] == ["gpu-lost"]
+    both = grouped(*lost, fatal, told("nvlink-down", gpu_index=5), told("xid-74", gpu_index=5))
+    found = {each.rule: each for each in both}
+    assert found.keys() == {"gpu-lost", "sxid-fatal"}
+    assert len(found["sxid-fatal"].folded) == 2
+
+
 def test_work_that_died_long_before_is_not_the_lost_gpus_doing() -> None:
     lost = told("gpu-lost", "n1", 3, since=NOW - 10)
     assert len(grouped(lost, told("xid-45", "n1", 5, since=NOW - 60))) == 1
@@ -103,12 +149,34 @@ def test_the_cause_is_as_grave_as_the_gravest_and_as_old_as_the_oldest() -> None
     assert len(found.evidence) == 3
 
 
+def test_folded_evidence_says_which_gpu_it_is_about() -> None:
+    (found,) = grouped(told("gpu-lost", "n1", 3), told("xid-45", "n1", 5), told("xid-79", "n1", 3))
+    assert [line.text for line in found.evidence] == [
+        "evidence of gpu-lost",
+        "gpu5: evidence of xid-45",
+        "evidence of xid-79",
+    ]
+    assert [each.gpu_index for each in found.others] == [5]
+    (found,) = grouped(told("sxid-fatal", "n1"), told("xid-74", "n1", 5))
+    assert found.evidence[1].text == "gpu5: evidence of xid-74"
+    assert [each.gpu_index for each in found.others] == [5]
+
+
 def test_what_the_driver_asks_for_is_the_first_step_and_named_as_the_source() -> None:
     root = dataclasses.replace(told("ecc-uncorrected", "n1", 2), steps=(NextStep("command", "by the table"),))
     asked = dataclasses.replace(told("recovery-action", "n1", 2), steps=(NextStep("command", "by the driver"),))
     (found,) = grouped(root, asked)
     assert [step.text for step in found.steps] == ["by the driver", "by the table"]
     assert (found.advice_source or "").startswith(DRIVER)
+
+
+def test_what_the_driver_asks_for_by_two_ways_is_one_finding() -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)")
+    (found,) = grouped(*judged(view(gpu(0, recovery_action="node_reboot"), events=[asks]), "xid", "recovery-action"))
+    assert (found.rule, found.severity) == ("recovery-action", CRITICAL)
+    assert (found.claim, found.since) == ("its node must be rebooted, says the driver", NOW - 10)
+    assert found.advice_source == DRIVER
+    assert any(line.text.startswith("XID 154: GPU recovery action changed") for line in found.evidence)
 
 
 def test_the_same_on_several_gpus_is_one_finding_of_the_node() -> None:
@@ -122,20 +190,76 @@ def test_the_same_on_several_gpus_is_one_finding_of_the_node() -> None:
     assert len(grouped(*three[:2], gpus=2)) == 1  # all there are
 
 
+def steps_of(found: Finding) -> list[tuple[str, str]]:
+    return [(step.text, step.target) for step in found.steps]
+
+
+def test_gpus_with_the_same_trouble_have_one_command_for_all_of_them() -> None:
+    bad = Ecc(True, True, EccCounts(0, 2))
+    events = [xid(95, index, text="Uncontained") for index in (1, 4, 6)]
+    found = judged(view(*(gpu(index, ecc=bad) for index in (1, 4, 6)), events=events), "ecc-uncorrected")
+    (one,) = grouped(*found)
+    resets = [step for step in steps_of(one) if "--gpu-reset" in step[1]]
+    assert resets == [
+        (
+            "on n1, with GPUs 1, 4 and 6 idle: reset them",
+            "nvidia-smi --gpu-reset -i 00000000:02:00.0,00000000:05:00.0,00000000:07:00.0",
+        )
+    ]
+    assert steps_of(one)[-1] == ("look at n1", "n1")
+
+
+def test_what_only_some_of_them_need_says_which() -> None:
+    bad = Ecc(True, True, EccCounts(0, 2))
+    events = [xid(94, 1, text="Contained"), xid(94, 4, text="Contained"), xid(95, 6, text="Uncontained")]
+    found = judged(view(*(gpu(index, ecc=bad) for index in (1, 4, 6)), events=events), "ecc-uncorrected")
+    (one,) = grouped(*found)
+    told = [step.text for step in one.steps]
+    assert told[:4] == [
+        "gpu6: let the work on n1 end, or stop it; start none there",
+        "gpu1 and gpu4: restart the application that was hit",
+        "gpu1 and gpu4: reset the GPU when its work has ended",
+        "on n1, with GPUs 1, 4 and 6 idle: reset them",
+    ]
+    assert "nvidia-smi --gpu-reset -i 00000000:02:00.0,00000000:05:00.0,00000000:07:00.0" in [
+        step.target for step in one.steps
+    ]
+
+
+def test_steps_of_many_gpus_are_bounded() -> None:
+    each = [
+        dataclasses.replace(told("hw-thermal", gpu_index=index), steps=(NextStep("command", f"do {index}"),) * 2)
+        for index in range(40)
+    ]
+    (one,) = grouped(*each, gpus=40)
+    assert len(one.steps) == 8
+    assert one.steps[-1].target == "n1"
+
+
 def test_an_xid_on_all_gpus_of_a_job_is_one_finding_with_its_claim() -> None:
     (found,) = grouped(*(told("xid-31", "n1", index, claim="XID 31: GPU memory page fault") for index in range(8)))
     assert found.claim == "8 of 8 GPUs have XID 31: GPU memory page fault"
 
 
 def test_the_same_on_a_good_part_of_the_site_is_one_finding_of_the_site() -> None:
-    claim = "refuses the SSH key"
-    refused = [told("node-access", f"n{number}", claim=claim) for number in range(12)]
+    refused = [told("node-access", f"n{number}", kind="auth-refused") for number in range(12)]
     (found,) = grouped(*refused, nodes=12)
     assert (found.subject.label, found.claim) == ("site", "12 of 12 nodes refuse the SSH key")
     assert len(grouped(*refused[:2], nodes=4)) == 2
     assert len(grouped(*refused[:4], nodes=100)) == 4
-    other = told("node-access", "m1", claim="offers another host key than known_hosts holds")
+    other = told("node-access", "m1", kind="host-key-changed")
     assert len(grouped(*refused, other, nodes=13)) == 2
+
+
+@pytest.mark.parametrize("code", [*TROUBLES, "something-new"])
+def test_every_trouble_of_a_connection_is_one_finding_of_the_site_whatever_its_claim_says(code: str) -> None:
+    away = [view(reading=failed(code, name=f"n{number}")) for number in range(12)]
+    each = [finding for one in away for finding in judged(one, "node-unreachable", "node-access", "node-unreadable")]
+    reworded = [
+        dataclasses.replace(finding, claim=f"{finding.claim} since {number}") for number, finding in enumerate(each)
+    ]
+    (found,) = grouped(*reworded, nodes=12)
+    assert found.claim == TROUBLES.get(code, OTHER_TROUBLE).many.format(count=12, total=12)
 
 
 def test_what_was_so_when_a_node_was_last_read_is_folded_into_why_it_is_not_read_now() -> None:

@@ -53,7 +53,8 @@ def test_what_stood_before_a_whole_site_went_away_stays_its_own_finding() -> Non
     assert ecc.since < NOW + 1
     assert (crash.rule, crash.subject.node, crash.unseen_since) == ("xid-119", "n7", GONE)
     assert away.recovered == ()
-    back = lasting(triager, Fleet(tuple(up(values))), GONE + 61, 30, events)
+    anew = {name: dataclasses.replace(value, slow_read_at=GONE + 61) for name, value in values.items()}
+    back = lasting(triager, Fleet(tuple(up(anew))), GONE + 61, 30, events)
     assert [(each.rule, each.unseen_since) for each in back.findings] == [("ecc-uncorrected", None), ("xid-119", None)]
     assert [each.rule for each in back.recovered] == ["node-unreachable"]
 

@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
-from backends.domain import Ecc, EccCounts, Event, Fabric, GpuProcess, RemappedRows, RetiredPages, Severity
+from backends.domain import (
+    Ecc,
+    EccCounts,
+    Event,
+    Fabric,
+    Gpu,
+    GpuProcess,
+    Mig,
+    MigInstance,
+    RemappedRows,
+    RetiredPages,
+    Severity,
+)
 from backends.triage import xids
-from tests.triage.makers import GIB, NOW, bus, findings, gpu, links, only, view, xid
+from tests.triage.makers import GIB, NOW, bus, findings, gpu, links, only, sliced, view, xid
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
@@ -180,6 +192,17 @@ def test_an_xid_is_over_when_the_gpu_itself_shows_so(
     assert only(view(gpu(**repaired), events=[xid(code, at=NOW - 5)]), "xid").rule == f"xid-{code}"
 
 
+def test_values_from_before_the_xid_say_nothing_about_it() -> None:
+    events = [xid(48, at=NOW - 600)]
+    for read_at in (NOW - 700, NOW - 599, None):
+        assert only(view(gpu(), events=events, slow_read_at=read_at), "xid").severity is CRITICAL
+        assert only(view(gpu(), events=[xid(119, at=NOW - 600)], slow_read_at=read_at), "xid").severity is CRITICAL
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 590), "xid") == []
+    # By the clock of the node, which may be another.
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 290, clock_skew_seconds=300.0), "xid") == []
+    assert findings(view(gpu(), events=events, slow_read_at=NOW - 590, clock_skew_seconds=300.0), "xid") != []
+
+
 def test_an_xid_from_before_the_boot_is_over() -> None:
     assert findings(view(gpu(recovery_action=None), events=[xid(119, at=NOW - 600)], boot_at=NOW - 300), "xid") == []
 
@@ -203,8 +226,36 @@ def test_nvidias_action_is_among_the_steps_with_its_source() -> None:
 def test_xid_154_alone_is_told_by_its_action() -> None:
     asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)")
     found = only(view(gpu(recovery_action=None), events=[asks]), "xid")
-    assert found.severity is WARNING
+    assert (found.severity, found.claim) == (CRITICAL, "XID 154: its node must be rebooted, says the driver")
     assert "systemctl reboot" in [step.target for step in found.steps]
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "claim"),
+    [
+        (3, WARNING, "XID 154: must take no peer-to-peer work, says the driver"),
+        (4, WARNING, "XID 154: should be drained and reset, says the driver"),
+        (1, CRITICAL, "XID 154: must be reset, says the driver"),
+    ],
+)
+def test_xid_154_is_as_grave_as_what_it_asks_for(code: int, severity: Severity, claim: str) -> None:
+    asks = xid(154, text=f"GPU recovery action changed from 0x0 (None) to 0x{code} (Something)")
+    found = only(view(gpu(recovery_action=None), events=[asks]), "xid")
+    assert (found.severity, found.claim) == (severity, claim)
+
+
+@pytest.mark.parametrize(("code", "rule"), [(119, "xid-119"), (94, "xid-94"), (13, "xid-154"), (45, "xid-154")])
+def test_what_the_driver_asks_for_outranks_the_table(code: int, rule: str) -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", at=NOW - 9)
+    found = only(view(gpu(recovery_action="node_reboot", ecc=ERRORS), events=[xid(code), asks]), "xid")
+    assert (found.rule, found.severity) == (rule, CRITICAL)
+    assert "systemctl reboot" in [step.target for step in found.steps]
+
+
+def test_xid_154_is_over_when_the_driver_asked_again_wants_nothing() -> None:
+    asks = xid(154, text="GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", at=NOW - 60)
+    assert findings(view(gpu(recovery_action="none"), events=[asks]), "xid") == []
+    assert only(view(gpu(recovery_action="node_reboot"), events=[asks]), "xid").severity is CRITICAL
 
 
 # --- what the on-call reads ------------------------------------------------------------------------------------------
@@ -298,6 +349,77 @@ def test_a_fault_of_the_gpu_hits_all_that_runs_there() -> None:
 def test_an_older_incident_does_not_date_the_newest() -> None:
     found = only(view(gpu(), events=[xid(45, at=NOW - 1800), xid(45, at=NOW - 4), xid(45, at=NOW - 3)]), "xid")
     assert (found.since, found.again_at) == (NOW - 1800, NOW - 4)
+
+
+# --- MIG instances ---------------------------------------------------------------------------------------------------
+
+UNNAMED = "pid='<unknown>', name=<unknown>, Graphics SM Warp Exception"
+
+
+def tenants(*instances: MigInstance, **changes: Any) -> Gpu:
+    """Alice works in GPU instance 1, Bob in 2."""
+    cut = instances or (MigInstance(gi=1, ci=0, profile="3g.40gb"), MigInstance(gi=2, ci=0, profile="3g.40gb"))
+    running = (
+        GpuProcess(10, "compute", "alice", "python a.py", GIB, gi=1, ci=0, started_at=NOW - 900),
+        GpuProcess(11, "compute", "bob", "python b.py", GIB, gi=2, ci=0, started_at=NOW - 900),
+    )
+    return sliced(mig=Mig(True, True, 7, cut), **{"processes": running, **changes})
+
+
+@pytest.mark.parametrize("code", [13, 31, 94])
+def test_an_xid_of_an_instance_hits_the_work_in_it_and_names_it(code: int) -> None:
+    found = only(view(tenants(ecc=ERRORS), events=[xid(code, text=UNNAMED, gi=2)]), "xid")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim.startswith(f"XID {code} in GI 2 (3g.40gb): ")
+    assert found.evidence[0].text == f"XID {code} in GI 2 (3g.40gb): {UNNAMED}"
+    assert any(step.target.endswith("/mig") for step in found.steps)
+
+
+def test_work_of_which_no_instance_is_told_may_be_in_it() -> None:
+    unknown = GpuProcess(12, "compute", "carol", "python c.py", GIB, started_at=NOW - 900)
+    gpu = tenants()
+    seen = view(tenants(processes=(*(gpu.processes or ()), unknown)), events=[xid(13, text=UNNAMED, gi=2)])
+    assert {hit.user for hit in only(seen, "xid").hits} == {"bob", "carol"}
+
+
+def test_a_compute_instance_is_told_apart_from_its_neighbour() -> None:
+    parts = tuple(MigInstance(gi=2, ci=number, profile="1c.3g.40gb") for number in (0, 1))
+    running = tuple(
+        GpuProcess(10 + ci, "compute", user, f"python {user}.py", GIB, gi=2, ci=ci, started_at=NOW - 900)
+        for ci, user in enumerate(("alice", "bob"))
+    )
+    seen = view(tenants(*parts, processes=running), events=[xid(31, text=UNNAMED, gi=2, ci=1)])
+    found = only(seen, "xid")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim.startswith("XID 31 in GI 2 CI 1 (1c.3g.40gb): ")
+
+
+def test_xids_of_several_instances_are_one_finding_that_names_them() -> None:
+    both = [xid(13, text=UNNAMED, gi=2), xid(13, text="pid=10, name=python, Graphics SM", gi=1, at=NOW - 9)]
+    found = only(view(tenants(), events=both), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+    assert found.claim.startswith("XID 13 in GI 2 (3g.40gb) and GI 1 (3g.40gb): ")
+    # One that tells no instance may be anybody's.
+    found = only(view(tenants(), events=[both[0], xid(13, text=UNNAMED, at=NOW - 9)]), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+    assert "GI" not in found.claim
+
+
+def test_many_instances_are_counted_and_one_that_is_gone_has_its_number() -> None:
+    events = [xid(13, text=UNNAMED, gi=gi, at=NOW - 10 + gi) for gi in range(1, 5)]
+    assert only(view(tenants(), events=events), "xid").claim.startswith("XID 13 in 4 MIG instances: ")
+    assert only(view(tenants(), events=[xid(13, text=UNNAMED, gi=9)]), "xid").claim.startswith("XID 13 in GI 9: ")
+
+
+def test_a_fault_of_the_whole_gpu_hits_all_instances() -> None:
+    found = only(view(tenants(recovery_action=None), events=[xid(95, text="Uncontained", gi=2)]), "xid")
+    assert {hit.user for hit in found.hits} == {"alice", "bob"}
+
+
+def test_a_contained_error_of_an_instance_hits_the_work_in_it() -> None:
+    found = only(view(tenants(ecc=ERRORS), events=[xid(94, at=NOW - 40, text="Contained", gi=2)]), "ecc-uncorrected")
+    assert [hit.user for hit in found.hits] == ["bob"]
+    assert found.claim == "has 2 uncorrectable memory errors (ECC), contained in GI 2 (3g.40gb)"
 
 
 # --- memory errors that are contained --------------------------------------------------------------------------------

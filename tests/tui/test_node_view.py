@@ -331,6 +331,17 @@ def test_the_page_of_values_begins_with_the_findings_of_the_node_and_the_gpu() -
     ]
 
 
+def test_a_fault_that_is_part_of_another_gpus_finding_is_found_on_its_own_page() -> None:
+    node = fleet().nodes[0]
+    assert node.node is not None
+    gpu = node.node.gpus[1]
+    lost = replace(LOST, others=(Subject("dgx01", gpu.key, 1),))
+    first = ValuesPage().sections(NodeView(node, gpu, NOW, findings=(lost,)))[0]
+    assert ["".join(cell.text for cell in line) for line in lines_of(first)] == [
+        "✖ critical 22:00  gpu2: lost from the bus (XID 79)"
+    ]
+
+
 def test_a_node_without_findings_or_gpus_has_no_such_section() -> None:
     assert "FINDINGS" not in page(reading("dgx01", h100(0)), h100(0))
     view = NodeView(reading("dgx01"), None, NOW, findings=(replace(DISK, subject=Subject("dgx01")),))

@@ -74,6 +74,12 @@ def test_two_processes_with_one_xid_are_two() -> None:
     assert len(log.all()) == 2
 
 
+def test_the_instance_that_nvml_told_stays_where_the_kernels_line_has_none() -> None:
+    nvml = replace(xid(31, text="reported by NVML", source="nvml"), gi=2, ci=0)
+    (event,) = logged(nvml, xid(31, text="MMU Fault")).all()
+    assert (event.text, event.gi, event.ci) == ("MMU Fault", 2, 0)
+
+
 def test_an_xid_told_by_nvml_and_by_the_kernel_is_one_in_the_kernels_words() -> None:
     nvml = xid(31, 1.5, text="reported by NVML", source="nvml")
     kernel = replace(xid(31, text="pid=1, name=python, MMU Fault"), pid=1, process="python")

@@ -9,6 +9,8 @@ right depends on how the machine was built. What it explains, or what explains i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from backends.domain import Finding, MismatchKind, Severity
 from backends.triage import radar
 from backends.triage.rule import Rule, current_nodes, every_node, gpus_where, nothing
@@ -41,9 +43,9 @@ from backends.triage.rules import (
 _C, _W, _I = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
 
-def _same(text: str) -> str:
+def _same(text: str) -> Callable[[Finding], str]:
     """`text` for the GPUs of a node."""
-    return "{count} of {total} GPUs " + text
+    return lambda _finding: "{count} of {total} GPUs " + text
 
 
 RULES: tuple[Rule, ...] = (
@@ -73,7 +75,7 @@ RULES: tuple[Rule, ...] = (
     Rule("gpu-lost", "lost GPUs", (_C, _W), lambda view: 0 if view.node is None else len(view.node.gpus),
          lost.gpu_lost, timed=True, raise_seconds=0.0, first_seconds=0.0, together=_same("are lost")),
     Rule("xid", "XIDs", (_C, _W, _I), xid.xid_subjects, xid.told, timed=True, about_values=False, dated=True,
-         raise_seconds=0.0, first_seconds=0.0, together=_same("have {claim}")),
+         raise_seconds=0.0, first_seconds=0.0, together=xid.together),
     Rule("kernel-log", "kernel logs", (_I,), connection.open_logs, connection.closed_log,
          across=lambda _finding: "the kernel log is closed on {count} of {total} nodes: past XIDs are unseen"),
     Rule("recovery-action", "what the driver asks for", (_C, _W), gpus_where(recovery.tells_action),

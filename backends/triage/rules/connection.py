@@ -128,6 +128,7 @@ def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
         cause=trouble.cause,
         hits=hits.of_node(view.last),
         steps=_what_to_do(view, trouble, problem.hint),
+        kind=problem.code,
     )
 
 
@@ -148,7 +149,7 @@ def is_unreachable(reading: NodeReading) -> bool:
 
 def across(told: Finding) -> str | None:
     """The claim for many nodes of which `told` is so."""
-    return next((trouble.many for trouble in (*TROUBLES.values(), OTHER_TROUBLE) if trouble.claim == told.claim), None)
+    return None if told.kind is None else TROUBLES.get(told.kind, OTHER_TROUBLE).many
 
 
 def _what_to_do(view: NodeView, trouble: Trouble, hint: str) -> Iterator[NextStep]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.domain import Event, Evidence, Finding, Gpu, NextStep, Severity, plural
-from backends.triage import hits, steps, xids
+from backends.triage import hits, instances, steps, xids
 from backends.triage.rule import NVML_H, finding, of_gpu
 from backends.triage.rules.xid import victims
 from backends.triage.state import NodeView
@@ -62,7 +62,8 @@ def _uncorrected(view: NodeView, gpu: Gpu, count: int) -> Finding:
         "ecc-uncorrected",
         Severity.CRITICAL if is_new and not contained else Severity.WARNING,
         of_gpu(view, gpu),
-        f"has {plural(count, 'uncorrectable memory error')} (ECC)" + (", contained" if contained else ""),
+        f"has {plural(count, 'uncorrectable memory error')} (ECC)"
+        + (f", contained{instances.within(gpu, contained)}" if contained else ""),
         told[0].begun_at if told else counted_at or view.now,
         evidence=evidence,
         cause="likely memory cells that failed; "

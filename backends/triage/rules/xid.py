@@ -7,18 +7,18 @@ or after a time that depends on what NVIDIA asks for.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, Severity, Subject, plural
-from backends.triage import hits, steps, xids
+from backends.domain import Earlier, Event, Evidence, Finding, Gpu, Hit, NextStep, NodeState, Severity, Subject, plural
+from backends.triage import hits, instances, steps, xids
 from backends.triage.rule import finding, of_gpu, of_node
+from backends.triage.rules.recovery import CLAIMS
 from backends.triage.state import NodeView
 
 INCIDENT_SECONDS = 120.0
 """An XID this soon after another on the same GPU belongs to the same incident."""
 SETTLED_SECONDS = 30.0
-"""The slow values (ECC, remaps, links, recovery action) of a GPU are read again within this time after an XID."""
+"""So long an XID is told whatever its GPU shows then; after that by the values that were read behind it."""
 APP_SECONDS = 3600.0
 """An application's fault is news for this long."""
 ASKS_NOTHING_SECONDS = 3600.0
@@ -53,9 +53,10 @@ OVER: dict[int, Callable[[Gpu], bool]] = {
     172: _no_uncorrected,
     63: _nothing_to_replace,
     64: _no_remap_open,
+    xids.RECOVERY_CHANGED: lambda gpu: gpu.recovery_action == "none",
 }
 """Code -> whether the GPU's present state shows that it was dealt with: the volatile ECC counts start anew with the
-driver or a reset, a remap is no longer pending after one."""
+driver or a reset, a remap is no longer pending after one; what the driver asks for is read."""
 
 STATE_TELLS = frozenset(OVER)
 
@@ -81,6 +82,8 @@ CAUSES: dict[int, str] = {
 
 
 def told(view: NodeView) -> Iterator[Finding]:
+    if view.reading.state is NodeState.CONNECTING:
+        return  # the first reading, which says which GPUs they are about, is on its way
     booted = view.booted_at or 0.0
     by_gpu: dict[str | None, list[Event]] = {}
     gpus: dict[str | None, Gpu | None] = {}
@@ -135,26 +138,37 @@ def _head(incident: list[Event]) -> Event:
 
 def _order(event: Event) -> tuple[int, int]:
     code = event.code or 0
+    if _wish([event]) is not None:
+        # More than the fault of an application, and told by what it came with where that is more than such a fault.
+        return (-Severity.WARNING.rank, len(xids.TRIAGE_ORDER))
     place = xids.TRIAGE_ORDER.index(code) if code in xids.TRIAGE_ORDER else len(xids.TRIAGE_ORDER)
     return (-xids.lookup(code, event.text).severity.rank, place)
 
 
-def _asks_nothing(view: NodeView, gpu: Gpu | None) -> bool:
-    """The driver itself says that the GPU needs no recovery."""
-    return gpu is not None and not gpu.lost and view.node is not None and gpu.recovery_action == "none"
+def _wish(incident: Iterable[Event]) -> str | None:
+    """What the driver asked for last, in the words of `Gpu.recovery_action`; None where it asked for nothing."""
+    told = [event.text for event in incident if event.code == xids.RECOVERY_CHANGED]
+    action = xids.recovery_action(told[-1]) if told else None
+    return None if action == "none" else action
+
+
+def _asks_nothing(view: NodeView, gpu: Gpu | None, incident: Sequence[Event]) -> bool:
+    """The driver itself, asked behind the incident, says that the GPU needs no recovery."""
+    answers = gpu is not None and not gpu.lost and gpu.recovery_action == "none"
+    return answers and view.shows_since(incident[-1].at)
 
 
 def _lasts(view: NodeView, gpu: Gpu | None, head: Event, incident: list[Event]) -> bool:
     age = view.now - incident[-1].at
     code = head.code or 0
-    if age > SETTLED_SECONDS and gpu is not None and view.node is not None and not gpu.lost:
+    if age > SETTLED_SECONDS and gpu is not None and not gpu.lost and view.shows_since(incident[-1].at):
         over = OVER.get(code)
         if over is not None and over(gpu):
             return False
     xid = xids.lookup(code, head.text)
     if xid.is_app_fault or (xid.action in _BRIEF_ACTIONS and xid.code not in STATE_TELLS):
         return age <= APP_SECONDS
-    if xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
+    if xid.code not in STATE_TELLS and _asks_nothing(view, gpu, incident):
         return age <= ASKS_NOTHING_SECONDS
     return age <= LASTS_SECONDS
 
@@ -168,9 +182,9 @@ def _finding(view: NodeView, gpu: Gpu | None, code: int, incidents: list[list[Ev
         f"xid-{code}",
         _severity(view, gpu, xid, newest),
         subject if gpu is not None else Subject(view.name),
-        _claim(xid, _many(heads)),
+        _claim(xid, _many(heads), instances.within(gpu, heads), _wish(heads)),
         heads[0].begun_at,
-        evidence=_evidence(code, incidents),
+        evidence=_evidence(gpu, code, incidents),
         cause=_cause(xid, newest),
         hits=victims(view, gpu, heads) if xid.hits_one_process else hits.of_gpu(gpu),
         steps=_what_to_do(view, gpu, xid, newest),
@@ -189,45 +203,55 @@ def _many(events: Iterable[Event]) -> int:
 
 def victims(view: NodeView, gpu: Gpu | None, events: Sequence[Event]) -> tuple[Hit, ...]:
     """Whose work `events` of one code ended, which touch no other process on the GPU."""
-    named = [(event.pid, event.process) for event in events if event.pid is not None]
     skew = 0.0 if view.last is None else view.last.clock_skew_seconds or 0.0
-    return hits.of_xid(gpu, named, events[-1].at + skew)
+    return hits.of_xid(gpu, events, events[-1].at + skew)
 
 
 def _severity(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> Severity:
-    """The table's; one step less where the driver, asked after the XID, wants nothing done."""
-    if xid.code == xids.RECOVERY_CHANGED:
+    """The table's; one step less where the driver, asked after the XID, wants nothing done. What it asks for itself
+    outranks the table."""
+    wish = _wish(newest)
+    table = Severity.WARNING if xid.code == xids.RECOVERY_CHANGED else xid.severity
+    if wish is not None and not _asks_nothing(view, gpu, newest):
+        asked = CLAIMS[wish][0] if wish in CLAIMS else Severity.WARNING
+        return max(table, asked, key=lambda each: each.rank)
+    settled = view.now - newest[-1].at > SETTLED_SECONDS and xid.code not in STATE_TELLS
+    if table is Severity.CRITICAL and settled and _asks_nothing(view, gpu, newest):
         return Severity.WARNING
-    settled = view.now - newest[-1].at > SETTLED_SECONDS
-    if xid.severity is Severity.CRITICAL and settled and xid.code not in STATE_TELLS and _asks_nothing(view, gpu):
-        return Severity.WARNING
-    return xid.severity
+    return table
 
 
-def _claim(xid: xids.Xid, count: int) -> str:
+def _claim(xid: xids.Xid, count: int, within: str, wish: str | None) -> str:
+    if wish is not None:
+        return f"XID {xid.code}: {CLAIMS[wish][1] if wish in CLAIMS else f'the driver asks for {wish}'}"
     times = "" if count == 1 else f", {plural(count, 'time')}"
-    return f"XID {xid.code}: {xid.meaning}{times}"
+    return f"XID {xid.code}{within}: {xid.meaning}{times}"
 
 
-def _evidence(code: int, incidents: list[list[Event]]) -> list[Evidence]:
+def together(told: Finding) -> str:
+    """The claim for several GPUs, of which `told` is one: how often and in which instance is each one's own."""
+    code = int(told.rule.rpartition("-")[2])
+    if code == xids.RECOVERY_CHANGED:
+        return "{count} of {total} GPUs need recovery, says the driver (XID 154)"
+    return f"{{count}} of {{total}} GPUs have XID {code}: {xids.lookup(code).meaning}"
+
+
+def _evidence(gpu: Gpu | None, code: int, incidents: list[list[Event]]) -> list[Evidence]:
     """The newest incident line by line, a run of one code once; older incidents by their time."""
     lines = [
         Evidence(f"XID {code} before, {plural(_many(incident), 'line')}", incident[0].at, "kernel log")
         for incident in incidents[:-1][-3:]
     ]
-    counts = Counter[int | None]()
+    by_code: dict[int | None, list[Event]] = {}
     for event in incidents[-1]:
-        counts[event.code] += event.count
-    seen: set[int | None] = set()
-    for event in incidents[-1]:
-        if event.code in seen:
-            continue
-        seen.add(event.code)
+        by_code.setdefault(event.code, []).append(event)
+    for event, *more in by_code.values():
         meaning = xids.lookup(event.code or 0, event.text).meaning
-        many = f" ({plural(counts[event.code], 'time')})" if counts[event.code] > 1 else ""
+        count, within = _many((event, *more)), instances.within(gpu, (event, *more))
+        many = f" ({plural(count, 'time')})" if count > 1 else ""
         said = xids.message(event.text) if event.text and event.source != "nvml" else meaning
         source = "nvml" if event.source == "nvml" else "kernel log"
-        lines.append(Evidence(f"XID {event.code}{many}: {said}", event.at, source))
+        lines.append(Evidence(f"XID {event.code}{within}{many}: {said}", event.at, source))
     if incidents[-1][-1].at - incidents[-1][0].at >= 1.0:
         lines.append(Evidence("the last XID of this incident", incidents[-1][-1].at, "kernel log"))
     return lines[:EVIDENCE_KEPT]
@@ -245,19 +269,21 @@ def _cause(xid: xids.Xid, newest: list[Event]) -> str | None:
 
 
 def _what_to_do(view: NodeView, gpu: Gpu | None, xid: xids.Xid, newest: list[Event]) -> list[NextStep]:
-    wishes = [xids.recovery_action(event.text) for event in newest if event.code == xids.RECOVERY_CHANGED]
-    wish = wishes[-1] if wishes else None
+    wish = _wish(newest)
     todo: list[NextStep] = []
-    if wish not in (None, "none") and gpu is not None:
-        todo += steps.recovery(view, gpu, str(wish))
+    if wish is not None and gpu is not None:
+        todo += steps.recovery(view, gpu, wish)
     elif xid.action_text is not None:
         todo.append(steps.advice(f"NVIDIA: {xid.action_text}"))
-        if not _asks_nothing(view, gpu) or xid.severity is Severity.CRITICAL:
+        if not _asks_nothing(view, gpu, newest) or xid.severity is Severity.CRITICAL:
             todo += steps.by_catalogue(view, gpu, xid.action)
     else:
         todo.append(steps.advice("NVIDIA's catalogue names no action for it"))
         todo.append(steps.bug_report(view))
     if xid.note is not None:
         todo.append(steps.advice(xid.note))
-    todo.append(steps.open_events() if gpu is None else steps.open_gpu(view, gpu))
+    if gpu is None:
+        todo.append(steps.open_events())
+    else:
+        todo.append(steps.open_gpu(view, gpu, "mig" if instances.named(newest) else None))
     return todo
