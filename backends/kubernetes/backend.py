@@ -13,6 +13,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    GpuLayout,
     Identity,
     LogBatch,
     LogQuery,
@@ -178,8 +179,8 @@ class Kubernetes:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await actions.set_mig_layout(self.api, node, layout, dry_run=dry_run)
 
-    async def mig_layouts(self, node: str) -> tuple[str, ...]:
-        return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace)
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace, like)
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await actions.pause_driver_upgrade(self.api, node, paused, dry_run=dry_run)

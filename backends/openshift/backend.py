@@ -14,6 +14,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    GpuLayout,
     Identity,
     LogBatch,
     LogQuery,
@@ -186,8 +187,8 @@ class OpenShift:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
 
-    async def mig_layouts(self, node: str) -> tuple[str, ...]:
-        return await self._kubernetes.mig_layouts(node)
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        return await self._kubernetes.mig_layouts(node, like)
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await self._kubernetes.pause_driver_upgrade(node, paused, dry_run=dry_run)
