@@ -125,8 +125,10 @@ def _changes(node: StackNode, now: float) -> list[Section]:
         lines = [_pair("step", upgrade.step, style)]
         if upgrade.since is not None:
             lines.append(_pair("since", _since(upgrade.since.seconds(now), upgrade.since.exact)))
-        if upgrade.hint:
-            lines.append(_pair("often", upgrade.hint))
+        if upgrade.held:
+            lines += [Prose(pod.held_words, style) for pod in upgrade.held]
+        elif upgrade.why is not None:
+            lines.append(Prose(upgrade.why))
         found.append(Section("DRIVER UPGRADE", tuple(lines)))
     return found
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.domain.access import NotPermitted
 from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
+from backends.domain.drain import DrainPod
 from backends.domain.scc import SccRefusal
 
 MIG_PENDING_SECONDS = 360.0
@@ -180,10 +181,22 @@ class DriverUpgradeState:
     """The node is labelled to be left out."""
     hint: str | None = None
     """What usually holds this step up."""
+    held: tuple[DrainPod, ...] | None = None
+    """At a drain that takes long, the pods that a budget holds; None: not looked at, or it cannot be told."""
 
     @property
     def running(self) -> bool:
         return self.step not in {"", "upgrade-done", "upgrade-failed"}
+
+    @property
+    def why(self) -> str | None:
+        """What holds this step up: as it was found, else as it usually is."""
+        if self.held is None:
+            return None if self.hint is None else f"likely {self.hint}"
+        if not self.held:
+            return "no PodDisruptionBudget holds a pod of the node"
+        more = len(self.held) - 1
+        return self.held[0].held_words + (f", and {more} more" if more else "")
 
     def stuck(self, now: float) -> bool:
         """Longer in this step than the policy gives it, or than is usual where it gives no time."""

@@ -33,6 +33,7 @@ from backends.kubernetes import permissions as rights
 from backends.kubernetes.api import Api
 from backends.kubernetes.details import Details
 from backends.kubernetes.fields import word
+from backends.kubernetes.held import HeldDrains
 from backends.kubernetes.mig_layouts import mig_layouts
 from backends.kubernetes.node_state import is_gpu_node
 from backends.kubernetes.objects import LeanPod
@@ -100,6 +101,7 @@ class Kubernetes:
         builder = Builder(self._platform, self.site.kubernetes.gpu_operator_namespace)
         async with self._watches.watching() as changes:
             details = Details(self.api, self.clock, self._watches.changed)
+            drains = HeldDrains(self.api, self._owners, self.clock, self._watches.changed)
             try:
                 await changes.settled()
                 wait = DETAIL_SECONDS
@@ -107,13 +109,14 @@ class Kubernetes:
                 while True:
                     # In a thread: with thousands of pods it takes longer than a frame.
                     built = await asyncio.to_thread(builder.build, self._objects(), self.clock.now())
-                    fresh = await details.fill(built, wait=wait)
+                    fresh = await drains.fill(await details.fill(built, wait=wait), wait=wait)
                     last = fresh if last is None or fresh != last else last
                     yield last
                     wait = 0.0
                     await self._beat(changes)
             finally:
                 await details.close()
+                await drains.close()
 
     async def workloads(self) -> AsyncIterator[Workloads]:
         builder = WorkloadBuilder(self._platform)

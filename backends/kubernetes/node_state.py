@@ -40,10 +40,11 @@ STEP_TIMES: Mapping[str, str] = {
     "validation-required": "nvidia.com/gpu-driver-upgrade-validation-start-time",
 }
 """Annotations in which the operator notes when a step began, in seconds since the epoch."""
+DRAIN = "drain-required"
 STEP_HINTS: Mapping[str, str] = {
     "wait-for-jobs-required": "a job on the node still runs; without a timeout it is waited for without end",
     "pod-deletion-required": "a GPU pod uses emptyDir or has no controller, and force or deleteEmptyDir is off",
-    "drain-required": "a pod cannot be evicted: see its PodDisruptionBudget",
+    DRAIN: "a pod that may not be evicted, or that does not end",
     "pod-restart-required": "the new driver pod does not come up",
     "validation-required": "the validator is not ready on the node",
     "upgrade-failed": "see the driver's log; the state upgrade-required starts it again",
@@ -263,7 +264,9 @@ def _node_notes(
     if _left_over(states, mig, upgrade, site.now):
         yield "operands are still paused, and nothing is under way: the labels nvidia.com/gpu.deploy.* are left over"
     if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(site.now)):
-        yield f"the driver upgrade is at {upgrade.step}" + (f": {upgrade.hint}" if upgrade.hint else "")
+        # What holds a drain is looked up: see `kubernetes.held`.
+        hint = None if upgrade.step == DRAIN else upgrade.hint
+        yield f"the driver upgrade is at {upgrade.step}" + (f": {hint}" if hint else "")
 
 
 def _taken_out_by(plugin: OperandState | None, site: Site) -> str:

@@ -69,3 +69,8 @@ ON_PLATFORMS: dict[str, Expected] = {
     "docker-no-runtime": Expected("operand-toolkit", "critical", "dgx-h100-01", None, "container toolkit is missing"),
 }
 """Those of a platform, played on the one that they name first."""
+
+CAUSES: dict[str, str] = {
+    "operator-upgrade-drain": "cannot be evicted: PodDisruptionBudget prompt-router needs 1 and has 1",
+}
+"""In the cause of their finding, where what holds things up is looked up and not guessed."""

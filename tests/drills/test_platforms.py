@@ -16,7 +16,7 @@ from backends.domain import Finding, Severity, Triage
 from backends.lab.scenarios import SCENARIOS
 from backends.lab.server import Lab, LabSpec
 from backends.site import Site
-from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
+from tests.drills.expected import CAUSES, EXPECTED, ON_PLATFORMS, Expected
 from tests.drills.test_scenarios import names, told
 from tui.config import load
 
@@ -99,6 +99,8 @@ async def test_every_scenario_of_a_platform_is_one_finding_that_names_the_cause(
         first = seen.triage.findings[0] if seen.triage.findings else None
         if problems or first is None or not (first.evidence and first.cause and first.steps):
             wrong[scenario] = problems
+        elif CAUSES.get(scenario, "") not in (first.cause or ""):
+            wrong[scenario] = first.cause
 
     async with asyncio.TaskGroup() as group:
         for scenario in ON_PLATFORMS:

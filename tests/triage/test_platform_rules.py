@@ -11,6 +11,7 @@ from backends.changes.platform_actions import Wish, wish_of
 from backends.domain import (
     ClusterRelease,
     Component,
+    DrainPod,
     DriverUpgradeState,
     Fleet,
     GpuProcess,
@@ -201,6 +202,38 @@ def test_a_step_that_nothing_bounds_is_called_stuck_as_a_judgement(
     (told,) = run(Triager(SITE), said).findings
     assert told.claim == f"the driver upgrade {claim} drain-required"
     assert (bound, source) in {(each.text, each.source) for each in told.evidence}
+
+
+HELD = DrainPod("team-a", "web-1", budgets=("web",), healthy=((2, 1),))
+
+
+@pytest.mark.parametrize(
+    ("held", "cause", "looks"),
+    [
+        (None, "likely a pod that may not be evicted", "kubectl get pdb -A"),
+        ((), "no PodDisruptionBudget holds a pod of the node", None),
+        ((HELD,), "team-a/web-1 cannot be evicted: PodDisruptionBudget web needs 2 and has 1", "describe pdb web"),
+    ],
+)
+def test_a_drain_that_is_stuck_names_the_pod_and_the_budget(
+    held: tuple[DrainPod, ...] | None, cause: str, looks: str | None
+) -> None:
+    upgrade = DriverUpgradeState(
+        "drain-required", Since(NOW - 4000), 300.0, hint="a pod that may not be evicted", held=held
+    )
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert told.cause == cause
+    commands = [step.target or "" for step in told.steps if "pdb" in (step.target or "")]
+    assert [looks in command for command in commands if looks] == ([True] if looks else [])
+    assert (cause in {each.text for each in told.evidence}) == bool(held)
+
+
+def test_a_step_that_no_budget_can_hold_is_not_looked_at_for_budgets() -> None:
+    upgrade = DriverUpgradeState("pod-restart-required", Since(NOW - 4000), 300.0, hint="the driver does not come up")
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert not [step for step in told.steps if "pdb" in (step.target or "")]
 
 
 def test_a_node_that_is_not_ready_explains_its_operands() -> None:

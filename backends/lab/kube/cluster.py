@@ -251,6 +251,7 @@ class Cluster:
             (each["metadata"]["namespace"], each["metadata"]["name"])
             for each in self.store.select(KINDS["pods"])
             if each["metadata"]["namespace"] != self.space
+            and each["metadata"].get("labels", {}).get("app") != workloads.HELD
         }
         for space, name in present - wanted.keys():
             self._jobs.pop((space, name), None)
@@ -369,8 +370,15 @@ class Cluster:
             self.store.update(KINDS["nodes"], None, failed, relabel)
 
     def hold_upgrade(self, node: str | None) -> None:
-        """The driver upgrade of `node` waits for its drain; None lets it go on."""
+        """The driver upgrade of `node` waits for its drain, that for a pod with a budget; None lets it go on."""
         before, self.faults.upgrade_stuck = self.faults.upgrade_stuck, node
+        for plural, each in workloads.held_service(node or before or "", self.clock.now() - SETTLED_SECONDS):
+            space, name = each["metadata"]["namespace"], each["metadata"]["name"]
+            present = self.store.find(KINDS[plural], space, name) is not None
+            if node is not None and not present:
+                self.store.create(KINDS[plural], each)
+            elif node is None and present:
+                self.store.delete(KINDS[plural], space, name)
         if node is not None:
 
             def hold(each: Object) -> None:

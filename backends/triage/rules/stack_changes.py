@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from backends.domain import DriverUpgradeState, Evidence, Finding, Severity
+from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Severity
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
 from backends.triage.state import SiteState
 from backends.triage.words import duration
+
+HELD_TOLD = 3
 
 
 def mig_manager(state: SiteState) -> Iterator[Finding]:
@@ -58,6 +60,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             Evidence(f"nvidia.com/gpu-driver-upgrade-state={upgrade.step}", since, state.site.platform),
             *_bound(upgrade),
         ]
+        evidence += [Evidence(pod.held_words, None, state.site.platform) for pod in (upgrade.held or ())[:HELD_TOLD]]
         if not node.schedulable:
             evidence.append(Evidence("the node is cordoned", None, state.site.platform))
         failed = upgrade.step == "upgrade-failed"
@@ -68,19 +71,30 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
             since if since is not None else state.now,
             evidence=evidence,
-            cause=f"likely {upgrade.hint}" if upgrade.hint else None,
+            cause=upgrade.why,
             hits=hits.of_workloads(holders(state, node)),
             steps=[
+                *_held_steps(state, upgrade),
                 steps.in_cluster(
                     state.site,
                     "see what is still there",
                     f"get pods -A --field-selector spec.nodeName={shlex.quote(node.name)}",
                 ),
-                steps.in_cluster(state.site, "see what may not be evicted", "get pdb -A"),
                 steps.open_stack(),
             ],
             source="NVIDIA GPU Operator",
         )
+
+
+def _held_steps(state: SiteState, upgrade: DriverUpgradeState) -> Iterator[NextStep]:
+    """How to look at the budgets that hold a drain; all of them only where it is not known which."""
+    if upgrade.step != "drain-required":
+        return
+    if upgrade.held is None:
+        yield steps.in_cluster(state.site, "see what may not be evicted", "get pdb -A")
+    for pod in (upgrade.held or ())[:HELD_TOLD]:
+        words = f"-n {shlex.quote(pod.namespace)} describe pdb {' '.join(map(shlex.quote, pod.budgets))}"
+        yield steps.in_cluster(state.site, f"see what {pod.title} waits for: another healthy pod lets it go", words)
 
 
 def _lasts(upgrade: DriverUpgradeState) -> str:

@@ -123,7 +123,7 @@ def test_a_drain_is_stuck_when_it_takes_longer_than_the_policy_gives_it() -> Non
     stuck = draining(400)
     assert stuck.health is StackHealth.BLOCKED
     assert not stuck.schedulable
-    assert any("PodDisruptionBudget" in note for note in stuck.notes)
+    assert "the driver upgrade is at drain-required" in stuck.notes
 
 
 @pytest.mark.parametrize(
