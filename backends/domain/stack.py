@@ -158,12 +158,26 @@ class MigManagerState:
     state: str | None = None
     """pending, rebooting, success, failed."""
     since: Since | None = None
+    """None also for a layout without a state while the manager has not come up."""
     reason: str | None = None
     """What the MIG manager's log says of a change that failed or is stuck; None: not read, or nothing."""
 
+    @property
+    def untaken(self) -> bool:
+        """A manager that runs, or that there is none of, has said nothing about the layout."""
+        return self.requested is not None and self.state is None and self.since is not None
+
+    @property
+    def running(self) -> bool:
+        return self.state in {"pending", "rebooting"} or self.untaken
+
     def stuck(self, now: float) -> bool:
-        """`pending` for longer than the manager itself waits."""
-        return self.state == "pending" and self.since is not None and self.since.seconds(now) > MIG_PENDING_SECONDS
+        """`pending`, or not taken up, for longer than the manager itself waits."""
+        held = self.state == "pending" or self.untaken
+        return held and self.since is not None and self.since.seconds(now) > MIG_PENDING_SECONDS
+
+    def broken(self, now: float) -> bool:
+        return self.state == "failed" or self.stuck(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +218,9 @@ class DriverUpgradeState:
         if not self.running or self.since is None or bound is None:
             return False
         return self.since.seconds(now) > bound
+
+    def broken(self, now: float) -> bool:
+        return self.step == "upgrade-failed" or self.stuck(now)
 
 
 @dataclass(frozen=True, slots=True)

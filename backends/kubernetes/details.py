@@ -154,7 +154,7 @@ def _event(raw: dict[str, object]) -> StackEvent:
 def _mig_manager(node: StackNode, now: float) -> OperandState | None:
     """Whose log says why the MIG change of the node came to nothing; None where it did not, or has no pod."""
     manager, mig = node.get(MIG_MANAGER), node.mig
-    if mig is None or manager is None or manager.pod is None or not (mig.state == "failed" or mig.stuck(now)):
+    if mig is None or manager is None or manager.pod is None or not mig.broken(now):
         return None
     # The change is part of the key: another one is read anew.
     return dataclasses.replace(manager, container=BY_KEY[MIG_MANAGER].container, reason=f"{mig.requested} {mig.state}")

@@ -68,6 +68,8 @@ operator's maintenance a day. A node at upgrade-required waits for its turn, how
 LEFT_OVER_SECONDS = 600.0
 """Operands that are still paused this long after what they were paused for has ended, are forgotten."""
 
+_NOT_UP = frozenset({OperandPhase.STARTING, OperandPhase.WAITING, OperandPhase.PAUSED, OperandPhase.UNKNOWN})
+
 Seen = Mapping[tuple[str, str], float]
 
 
@@ -108,7 +110,7 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
     states = operand_states(node, on_node.operands, site.daemon_sets, site.deployed, site.now, site.hidden)
     blocking = first_blocker(states)
     capacity = capacity_of(node, on_node.requested if site.pods_complete else None)
-    mig, upgrade = mig_of(node, site.seen), upgrade_of(node, site.step_limits, site.seen)
+    mig, upgrade = mig_of(node, site.seen, states), upgrade_of(node, site.step_limits, site.seen)
     notes = tuple(_node_notes(node, capacity, states, mig, upgrade, site))
     driver = next((state for state in states if state.operand == "driver"), None)
     return StackNode(
@@ -139,13 +141,12 @@ def _health(
     notes: tuple[str, ...],
     now: float,
 ) -> StackHealth:
-    mig_broken = mig is not None and (mig.state == "failed" or mig.stuck(now))
-    upgrade_broken = upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(now))
+    broken = (mig is not None and mig.broken(now)) or (upgrade is not None and upgrade.broken(now))
     left_over = _left_over(states, mig, upgrade, now)
-    changing = (mig is not None and mig.state in {"pending", "rebooting"}) or (upgrade is not None and upgrade.running)
+    changing = (mig is not None and mig.running) or (upgrade is not None and upgrade.running)
     phases = {state.phase for state in states}
     verdicts = (
-        (StackHealth.BLOCKED, mig_broken or upgrade_broken or left_over or node.ready is False),
+        (StackHealth.BLOCKED, broken or left_over or node.ready is False),
         (StackHealth.CHANGING, changing and blocking is not None and blocking.phase is OperandPhase.STARTING),
         (StackHealth.BLOCKED, blocking is not None and blocking.phase is not OperandPhase.STARTING),
         (StackHealth.STARTING, blocking is not None),
@@ -182,11 +183,20 @@ def capacity_of(node: LeanNode, requested: Mapping[str, int] | None) -> NodeGpuC
     )
 
 
-def mig_of(node: LeanNode, seen: Seen) -> MigManagerState | None:
+def mig_of(node: LeanNode, seen: Seen, states: Iterable[OperandState] = ()) -> MigManagerState | None:
+    """`states` are those of the node's operands: a layout waits for a manager that has not come up."""
     requested, state = node.labels.get(MIG_CONFIG), node.labels.get(MIG_STATE)
     if requested is None and state is None:
         return None
-    return MigManagerState(requested, state, _label_since(node, MIG_STATE, seen))
+    if state is not None:
+        return MigManagerState(requested, state, _label_since(node, MIG_STATE, seen))
+    since = _label_since(node, MIG_CONFIG, seen)
+    manager = next((each for each in states if each.operand == "mig-manager"), None)
+    if manager is not None and manager.phase in _NOT_UP:
+        since = None
+    elif since is not None and manager is not None and manager.since is not None:
+        since = Since(max(since.at, manager.since), since.exact)
+    return MigManagerState(requested, None, since)
 
 
 def upgrade_of(node: LeanNode, limits: Mapping[str, float], seen: Seen) -> DriverUpgradeState | None:
@@ -259,11 +269,13 @@ def _node_notes(
         yield "the device plugin runs, and the kubelet offers no GPU"
     if mig is not None and mig.state == "failed":
         yield f"the MIG change to {mig.requested} failed: see the MIG manager's log"
-    if mig is not None and mig.stuck(site.now):
+    if mig is not None and mig.untaken and mig.stuck(site.now):
+        yield f"the MIG layout {mig.requested} is wanted for more than 6 min, and the MIG manager has not taken it up"
+    elif mig is not None and mig.stuck(site.now):
         yield f"the MIG change to {mig.requested} is pending for more than 6 min: see the MIG manager's log"
     if _left_over(states, mig, upgrade, site.now):
         yield "operands are still paused, and nothing is under way: the labels nvidia.com/gpu.deploy.* are left over"
-    if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(site.now)):
+    if upgrade is not None and upgrade.broken(site.now):
         # What holds a drain is looked up: see `kubernetes.held`.
         hint = None if upgrade.step == DRAIN else upgrade.hint
         yield f"the driver upgrade is at {upgrade.step}" + (f": {hint}" if hint else "")

@@ -177,6 +177,14 @@ def test_changes_that_are_stuck_or_failed() -> None:
     assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
 
 
+def test_a_mig_layout_that_nobody_takes_up_is_told() -> None:
+    untaken = dataclasses.replace(well("n1"), mig=MigManagerState("all-3g.40gb", None, Since(NOW - 4000)))
+    (told,) = run(Triager(SITE), platform(stack(untaken))).findings
+    assert told.claim == "the MIG change to all-3g.40gb is not taken up"
+    assert "nvidia.com/mig.config.state is not set" in {each.text for each in told.evidence}
+    assert "MIG Manager does not run" in (told.cause or "")
+
+
 def test_a_failed_mig_change_tells_the_manager_s_reason_and_the_way_to_ask_again() -> None:
     reason = "Unable to enable MIG mode: In use by another client"
     mig = MigManagerState("all-3g.40gb", "failed", Since(NOW - 60), reason)

@@ -13,15 +13,18 @@ from backends.triage.state import SiteState
 from backends.triage.words import duration
 
 HELD_TOLD = 3
+HELD_UP = "likely work still runs on a GPU, or the layout is none that its GPUs have"
+UNTAKEN = "likely MIG Manager does not run on the node, or hangs"
 
 
 def mig_manager(state: SiteState) -> Iterator[Finding]:
     """A MIG layout that the manager gave up, or stays at."""
     for node, subject in nodes(state):
         mig = node.mig
-        if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
+        if mig is None or not mig.broken(state.now):
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
+        failed = "is not taken up" if mig.untaken else failed
         again = f"gpudeck stack mig {shlex.quote(mig.requested or '')} --node {shlex.quote(node.name)}"
         yield finding(
             "mig-manager",
@@ -31,10 +34,14 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             mig.since.at if mig.since is not None else state.now,
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
-                Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
+                Evidence(
+                    f"nvidia.com/mig.config.state{' is not set' if mig.state is None else f'={mig.state}'}",
+                    None,
+                    state.site.platform,
+                ),
                 *([] if mig.reason is None else [Evidence(mig.reason, None, "log of nvidia-mig-manager")]),
             ],
-            cause=cause_of(mig.reason) or "likely work still runs on a GPU, or the layout is none that its GPUs have",
+            cause=cause_of(mig.reason) or (UNTAKEN if mig.untaken else HELD_UP),
             hits=hits.of_workloads(holders(state, node)),
             steps=[
                 *log_steps(state, "the MIG manager", node.get("mig-manager")),
@@ -53,7 +60,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
     """A driver upgrade that failed, or that stays in a step for longer than its policy gives it."""
     for node, subject in nodes(state):
         upgrade = node.upgrade
-        if upgrade is None or not (upgrade.step == "upgrade-failed" or upgrade.stuck(state.now)):
+        if upgrade is None or not upgrade.broken(state.now):
             continue
         since = None if upgrade.since is None else upgrade.since.at
         evidence = [

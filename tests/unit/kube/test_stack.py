@@ -93,6 +93,23 @@ def test_without_a_time_in_the_object_a_change_is_as_old_as_the_console_knows_it
     assert builder.build(objects, kube.NOW + 420).nodes[0].health is StackHealth.CHANGING
 
 
+def test_a_mig_layout_that_nobody_takes_up_is_a_change_and_then_stuck() -> None:
+    def wanted(minutes: float, *pods: dict[str, Any]) -> StackNode:
+        node = kube.node("dgx01", labels={"nvidia.com/mig.config": "all-3g.40gb", MIG_STATE: None})
+        node["metadata"]["managedFields"] = [managed("nvidia.com/mig.config", kube.NOW - minutes * 60, "kubectl-label")]
+        return one_node(*(pods or kube.operand_pods("dgx01")), node=node, now=kube.NOW)
+
+    assert wanted(5).health is StackHealth.CHANGING
+    stuck = wanted(31)
+    assert stuck.health is StackHealth.BLOCKED
+    assert any("the MIG manager has not taken it up" in note for note in stuck.notes)
+    starting = kube.operand("mig-manager", "dgx01", toolkit_validation=kube.starting())
+    others = [pod for pod in kube.operand_pods("dgx01") if "mig-manager" not in pod["metadata"]["name"]]
+    waits = wanted(31, *others, starting)
+    assert waits.mig is not None
+    assert not waits.mig.running, "a manager that has not come up could not take it up"
+
+
 def test_a_failed_mig_change_blocks_the_node() -> None:
     node = healthy(kube.node("dgx01", labels={MIG_STATE: "failed"}))
     assert node.health is StackHealth.BLOCKED
