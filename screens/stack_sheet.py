@@ -53,7 +53,7 @@ def _blocker(node: StackNode, glyphs: Glyphs) -> list[Section]:
     if state.message:
         lines.append(Prose(state.message, style))
     told = [Prose(line) for line in (blocker.log or ())[-LOG_LINES:]]
-    if not told and state.pod is not None:
+    if not told and state.pod is not None and not blocker.change:
         told = [Prose(blocker.log_problem or "not read yet", "dim")]
     found = [Section("WHAT BLOCKS", tuple(lines)), Section("ITS LAST LOG LINES", tuple(told))]
     if blocker.events:

@@ -119,7 +119,7 @@ class StackEvent:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """The earliest operand of a node that does not run by a cause of its own."""
+    """The earliest operand of a node that does not run by a cause of its own; else one whose change is broken."""
 
     state: OperandState
     title: str
@@ -129,6 +129,8 @@ class Blocker:
     """Why there are none."""
     events: tuple[StackEvent, ...] = ()
     """Oldest first."""
+    change: bool = False
+    """The operand itself runs: the change that it makes of the node failed, or is stuck."""
 
     @property
     def log_line(self) -> str | None:

@@ -41,6 +41,7 @@ STEP_TIMES: Mapping[str, str] = {
 }
 """Annotations in which the operator notes when a step began, in seconds since the epoch."""
 DRAIN = "drain-required"
+"""What holds it up is looked up: see `kubernetes.held`."""
 STEP_HINTS: Mapping[str, str] = {
     "wait-for-jobs-required": "a job on the node still runs; without a timeout it is waited for without end",
     "pod-deletion-required": "a GPU pod uses emptyDir or has no controller, and force or deleteEmptyDir is off",
@@ -117,7 +118,9 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
         name=node.name,
         health=_health(node, states, blocking, mig, upgrade, notes, site.now),
         operands=states,
-        blocker=None if blocking is None else Blocker(blocking, BY_KEY[blocking.operand].title),
+        blocker=_broken_change(states, mig, upgrade, site.now)
+        if blocking is None
+        else Blocker(blocking, BY_KEY[blocking.operand].title),
         capacity=capacity,
         mig=mig,
         upgrade=upgrade,
@@ -130,6 +133,26 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
         os=node.os,
         runtime=node.runtime,
     )
+
+
+def _broken_change(
+    states: tuple[OperandState, ...], mig: MigManagerState | None, upgrade: DriverUpgradeState | None, now: float
+) -> Blocker | None:
+    """The driver whose upgrade, or the MIG manager whose layout, failed or is stuck."""
+    if upgrade is not None and upgrade.broken(now):
+        failed = upgrade.step == "upgrade-failed"
+        key, since = "driver", upgrade.since
+        reason = "its upgrade failed" if failed else f"its upgrade is stuck at {upgrade.step}"
+    elif mig is not None and mig.broken(now):
+        how = "failed" if mig.state == "failed" else "is not taken up" if mig.untaken else "is stuck"
+        key, since, reason = "mig-manager", mig.since, f"the change to {mig.requested} {how}"
+    else:
+        return None
+    state = next((each for each in states if each.operand == key), OperandState(key, OperandPhase.FAILING))
+    broken = dataclasses.replace(
+        state, phase=OperandPhase.FAILING, reason=reason, message=None, since=None if since is None else since.at
+    )
+    return Blocker(broken, BY_KEY[key].title, change=True)
 
 
 def _health(
@@ -267,18 +290,8 @@ def _node_notes(
         and not any(count.capacity for count in capacity.resources)
     ):
         yield "the device plugin runs, and the kubelet offers no GPU"
-    if mig is not None and mig.state == "failed":
-        yield f"the MIG change to {mig.requested} failed: see the MIG manager's log"
-    if mig is not None and mig.untaken and mig.stuck(site.now):
-        yield f"the MIG layout {mig.requested} is wanted for more than 6 min, and the MIG manager has not taken it up"
-    elif mig is not None and mig.stuck(site.now):
-        yield f"the MIG change to {mig.requested} is pending for more than 6 min: see the MIG manager's log"
     if _left_over(states, mig, upgrade, site.now):
         yield "operands are still paused, and nothing is under way: the labels nvidia.com/gpu.deploy.* are left over"
-    if upgrade is not None and upgrade.broken(site.now):
-        # What holds a drain is looked up: see `kubernetes.held`.
-        hint = None if upgrade.step == DRAIN else upgrade.hint
-        yield f"the driver upgrade is at {upgrade.step}" + (f": {hint}" if hint else "")
 
 
 def _taken_out_by(plugin: OperandState | None, site: Site) -> str:

@@ -74,3 +74,12 @@ CAUSES: dict[str, str] = {
     "operator-upgrade-drain": "cannot be evicted: PodDisruptionBudget prompt-router needs 1 and has 1",
 }
 """In the cause of their finding, where what holds things up is looked up and not guessed."""
+
+BLOCKERS: dict[str, tuple[str, str | None]] = {
+    "operator-driver-build": ("driver", "Could not install the kernel headers"),
+    "operator-driver-slow": ("driver", None),
+    "operator-validator-crash": ("validator", "Failed to allocate device vector A"),
+    "operator-mig-failed": ("mig-manager", "In use by another client"),
+    "operator-upgrade-drain": ("driver", None),
+}
+"""The operand that the node's waterfall names first, and words of its log line."""
