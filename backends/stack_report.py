@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.allocation import InUse
-from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode, plural
+from backends.domain import (
+    Blocker,
+    OperandPhase,
+    ResourceCount,
+    Since,
+    SiteSpec,
+    Stack,
+    StackHealth,
+    StackNode,
+    plural,
+)
+from backends.triage.words import duration
 
 SCHEMA = "gpudeck/stack/1"
 LOG_LINES = 4
@@ -94,9 +105,11 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
     lines += [f"  {line}" for line in _about(stack)]
     for node in stack.nodes:
         if node.blocker is not None:
-            lines += _blocker(node, node.blocker)
+            lines += _blocker(node, node.blocker, now)
+        told = _under_way(node, now)
+        lines += [f"  {node.name}: {'; '.join(told)}"] if told else []
         lines += [f"  {node.name}: {note}" for note in node.notes]
-        if node.mig is not None and node.mig.reason is not None:
+        if node.mig is not None and node.mig.reason is not None and not (node.blocker and node.blocker.change):
             lines.append(f"    log of the MIG manager: {node.mig.reason}")
     if stack.nodes:
         lines += ["", *_table(stack, used)]
@@ -133,11 +146,32 @@ def _about(stack: Stack) -> list[str]:
     return lines
 
 
-def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
+def _under_way(node: StackNode, now: float) -> list[str]:
+    """Changes of the node that have not come to a good end, since when, and whether it is cordoned."""
+    told, mig, upgrade = [], node.mig, node.upgrade
+    if upgrade is not None and (upgrade.running or upgrade.broken(now)):
+        limit = f" (limit {duration(upgrade.limit_seconds)})" if upgrade.limit_seconds is not None else ""
+        told.append(f"driver upgrade: {upgrade.step}{_lasting(upgrade.since, now)}{limit}")
+        if upgrade.why is not None and upgrade.broken(now):
+            told.append(upgrade.why)
+    if mig is not None and (mig.running or mig.broken(now)):
+        told.append(f"MIG: {mig.requested or 'n/a'} {mig.state or 'not taken up'}{_lasting(mig.since, now)}")
+    return told if node.schedulable else [*told, "cordoned"]
+
+
+def _lasting(since: Since | None, now: float) -> str:
+    if since is None:
+        return ""
+    return f", for {duration(since.seconds(now))}" + ("" if since.exact else " or longer")
+
+
+def _blocker(node: StackNode, blocker: Blocker, now: float) -> list[str]:
     state = blocker.state
     where = f", container {state.container}" if state.container else ""
     reason = f": {state.reason}" if state.reason else ""
-    lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}"]
+    starting = state.phase is OperandPhase.STARTING and state.since is not None
+    lasts = f", for {duration(now - (state.since or now))}" if starting else ""
+    lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}{lasts}"]
     if state.message:
         lines.append(f"    {state.message}")
     told = [line for line in blocker.log or () if line.strip()][-LOG_LINES:]

@@ -168,7 +168,8 @@ class StackScreen(LiveScreen):
         from screens.stack_fields import USED_FIELDS, stack_subject
 
         asks = not self._match.fields.isdisjoint(USED_FIELDS)
-        subjects = ((node, stack_subject(node, self._used(stack, node) if asks else None)) for node in stack.nodes)
+        now = self.clock.now()
+        subjects = ((node, stack_subject(node, self._used(stack, node) if asks else None, now)) for node in stack.nodes)
         return replace(stack, nodes=tuple(node for node, subject in subjects if self._match.matches(subject)))
 
     # Inside

@@ -78,7 +78,9 @@ async def test_the_blocked_node_comes_first_with_its_log_line() -> None:
     [
         ({"mig": MigManagerState("all-1g.10gb", "failed")}, "mig-manager", "✖ fail"),
         ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 500))}, "mig-manager", "✖ stuck"),
-        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 5))}, "mig-manager", "✓ ok"),
+        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 5))}, "mig-manager", "● chng"),
+        ({"upgrade": DriverUpgradeState("pod-restart-required", Since(NOW - 5))}, "driver", "● upgr"),
+        ({"mig": MigManagerState("all-1g.10gb", "success")}, "mig-manager", "✓ ok"),
         ({"upgrade": DriverUpgradeState("upgrade-failed")}, "driver", "✖ upgr"),
     ],
 )
@@ -91,6 +93,12 @@ def test_the_row_shows_the_change_that_blocks_where_every_operand_runs(
     assert [cell.text for cell in row.cells if isinstance(cell, Cell)].count("✓ ok") == 7 - (said != "✓ ok")
     assert isinstance(cell := row.cells[place], Cell)
     assert cell.text == said
+
+
+def test_a_node_that_is_well_and_cordoned_says_so_in_its_state() -> None:
+    (row,) = rows(stack(replace(well("dgx01"), schedulable=False)), UNICODE, NOW)
+    assert isinstance(state := row.cells[1], Cell)
+    assert state.text == "▲ cordon"
 
 
 async def test_the_selection_stays_on_its_node_when_others_get_worse() -> None:

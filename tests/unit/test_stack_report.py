@@ -11,12 +11,16 @@ from backends import stack_report
 from backends.allocation import InUse
 from backends.domain import (
     Blocker,
+    DrainPod,
+    DriverUpgradeState,
+    MigManagerState,
     NodeGpuCapacity,
     NotPermitted,
     OperandPhase,
     OperandState,
     Permission,
     ResourceCount,
+    Since,
     SiteSpec,
     Stack,
     StackEvent,
@@ -89,6 +93,30 @@ def test_the_text_says_what_is_wrong_before_the_table() -> None:
     assert table[0].split()[:4] == ["NODE", "STATE", "driver", "toolkit"]
     assert table[1].split() == ["dgx01", "ready", *["ok"] * 7, "8", "8", "0", "n/a"]
     assert table[2].split()[:4] == ["dgx02", "blocked", "FAIL", "wait"]
+
+
+def test_a_line_tells_what_is_under_way_on_a_node_and_since_when() -> None:
+    held = DrainPod("team", "web-1", budgets=("web",), healthy=((2, 1),))
+    upgrade = DriverUpgradeState("drain-required", Since(kube.NOW - 2760, exact=True), 300.0, held=(held,))
+    moving = DriverUpgradeState("pod-restart-required", Since(kube.NOW - 120))
+    mig = MigManagerState("all-3g.40gb", "pending", Since(kube.NOW - 130))
+    starting = OperandState("driver", OperandPhase.STARTING, container="nvidia-driver-ctr", since=kube.NOW - 240)
+    nodes = (
+        StackNode("dgx01", StackHealth.BLOCKED, upgrade=upgrade, schedulable=False),
+        StackNode("dgx02", StackHealth.CHANGING, upgrade=moving),
+        StackNode("dgx03", StackHealth.CHANGING, mig=mig),
+        StackNode("dgx04", StackHealth.READY, schedulable=False),
+        StackNode("dgx05", StackHealth.STARTING, blocker=Blocker(starting, "driver")),
+        StackNode("dgx06", StackHealth.READY, mig=MigManagerState("all-disabled", "success", Since(0.0))),
+    )
+    lines = stack_report.render(SITE, Stack("kubernetes", nodes=nodes), kube.NOW).splitlines()
+    assert [line for line in lines if line.startswith("  ")] == [
+        f"  dgx01: driver upgrade: drain-required, for 46 min (limit 5 min); {held.held_words}; cordoned",
+        "  dgx02: driver upgrade: pod-restart-required, for 2 min or longer",
+        "  dgx03: MIG: all-3g.40gb pending, for 2 min or longer",
+        "  dgx04: cordoned",
+        "  dgx05: driver is starting, container nvidia-driver-ctr, for 4 min",
+    ]
 
 
 def test_what_is_not_permitted_is_told_with_the_right_that_is_missing() -> None:
