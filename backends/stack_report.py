@@ -27,8 +27,8 @@ SCHEMA = "gpudeck/stack/1"
 LOG_LINES = 4
 """Of what blocks, in the table: the last one alone often says only that it failed."""
 UNKNOWN_RELEASE = "whether that is supported is not known: a release that this gpudeck has no table of"
-WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
-"""Nothing is in the way: a change that is under way is none."""
+WELL = frozenset({StackHealth.READY, StackHealth.STARTING, StackHealth.CHANGING, StackHealth.OFF})
+"""Nothing is in the way: what comes up, or changes, is none while it is within its time."""
 NOT_KNOWN: Mapping[str, InUse] = {}
 
 
@@ -44,7 +44,7 @@ def document(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse]
         "health": str(stack.health),
         "blocked": is_blocked(stack),
         "counts": counts(stack),
-        "policies": [{**dataclasses.asdict(each), "health": str(each.health)} for each in stack.policies],
+        "policies": [{**dataclasses.asdict(each), "health": str(stack.policy_health(each))} for each in stack.policies],
         "operators": [
             {**dataclasses.asdict(each), "healthy": each.healthy, "waits_for_approval": each.waits_for_approval}
             for each in stack.operators
@@ -54,7 +54,7 @@ def document(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse]
 
 
 def is_blocked(stack: Stack) -> bool:
-    """Something keeps GPUs from being used, or may: whatever is not well, changing or off."""
+    """Something keeps GPUs from being used, or may: whatever is not well, coming up, changing or off."""
     return stack.health not in WELL
 
 

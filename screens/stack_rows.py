@@ -175,7 +175,7 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
     if stack.cluster is not None and stack.cluster.unwell:
         parts.append(Cell(f"{glyphs.bad} cluster {'failing' if stack.cluster.failing else 'not available'}", "bad"))
     for policy in stack.policies:
-        style, _ = HEALTH[policy.health]
+        style, _ = HEALTH[stack.policy_health(policy)]
         said = policy.state or "unknown"
         if policy.reason and style != "good":
             said += f" ({policy.reason})"

@@ -20,6 +20,9 @@ from backends.domain.scc import SccRefusal
 MIG_PENDING_SECONDS = 360.0
 """MIG manager leaves the state `pending` when its waits of 5 minutes run out: later than this it is stuck."""
 
+WAITS_FOR_OPERANDS = frozenset({"OperandNotReady", "DriverNotReady"})
+"""Why a policy is not ready while pods of its operands are not: whatever is wrong with them, their nodes tell."""
+
 
 class OperandPhase(StrEnum):
     """How an operand does on one node."""
@@ -385,10 +388,17 @@ class Stack:
         below = f" (kubernetes {self.version})" if self.version else ""
         return (f"openshift {release}" if release else "openshift") + below
 
+    def policy_health(self, policy: PolicyState) -> StackHealth:
+        """As `policy.health`; one that waits for operands is as well as the nodes that are coming up or changing."""
+        nodes = {node.health for node in self.nodes}
+        coming = (each for each in (StackHealth.STARTING, StackHealth.CHANGING) if each in nodes)
+        waits = policy.state == "notReady" and policy.reason in WAITS_FOR_OPERANDS
+        return next(coming, policy.health) if waits else policy.health
+
     @property
     def health(self) -> StackHealth:
         """The worst of the nodes, the policies, the components, OLM's operators and the cluster's release."""
-        found = [node.health for node in self.nodes] + [policy.health for policy in self.policies]
+        found = [node.health for node in self.nodes] + [self.policy_health(policy) for policy in self.policies]
         if any(component.ready < component.wanted for component in self.components) or self.notes:
             found.append(StackHealth.WARNING)
         if any(not operator.healthy for operator in self.operators):

@@ -146,6 +146,24 @@ def test_a_change_that_is_under_way_blocks_nothing(labels: dict[str, str], block
     assert stack_report.is_blocked(stack) is blocked
 
 
+@pytest.mark.parametrize(
+    ("broken", "reason", "health"),
+    [
+        (False, "OperandNotReady", "starting"),
+        (False, "ReconcileFailed", "blocked"),
+        (True, "OperandNotReady", "blocked"),
+    ],
+)
+def test_a_policy_that_waits_for_what_comes_up_is_not_blocked(broken: bool, reason: str, health: str) -> None:
+    raw = [each for each in kube.good_cluster("dgx01") if each["kind"] not in ("ClusterPolicy", "Pod")]
+    container = kube.crashing("exit 1") if broken else kube.starting()
+    pods = (kube.operand("driver", "dgx01", nvidia_driver_ctr=container), kube.operator_pod())
+    stack = stack_of(*raw, *pods, kube.cluster_policy("notReady", reason, "states not ready: [state-driver]"))
+    assert str(stack.health) == health
+    assert stack_report.is_blocked(stack) is (health == "blocked")
+    assert document(stack)["policies"][0]["health"] == health
+
+
 def test_requested_and_really_used_are_two_columns_and_mig_instances_are_counted_apart() -> None:
     capacity = NodeGpuCapacity(
         (ResourceCount("nvidia.com/gpu", 7, 6, 5), ResourceCount("nvidia.com/mig-3g.40gb", 2, 2, 1)),
