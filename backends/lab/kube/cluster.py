@@ -33,6 +33,8 @@ POLICY_NAME = {"kubernetes": "cluster-policy", "openshift": "gpu-cluster-policy"
 SETTLED_SECONDS = 3 * 86400.0
 """How long the cluster has run when the lab starts."""
 UPGRADE_STATE = "nvidia.com/gpu-driver-upgrade-state"
+BACK_OFF_SECONDS = 300.0
+"""Between two runs of a container that crashes, as the kubelet's longest."""
 HELD_SECONDS = 2760.0
 """How long a driver upgrade that is stuck has been where it is."""
 IMAGE = "registry.example/nvidia/gpu-operator-operand:v26.7.0"
@@ -148,8 +150,10 @@ class Cluster:
         mine = fault if fault is not None and fault.operand == pod.operand.name else None
         before = (pod.step, pod.ready, pod.fault)
         pod.advance(now, ready, mine)
-        if (pod.step, pod.ready, pod.fault) == before:
+        again = mine is not None and pod.crashed_at is not None and now - pod.crashed_at >= BACK_OFF_SECONDS
+        if (pod.step, pod.ready, pod.fault) == before and not again:
             return
+        pod.crashes += again
         self.store.update(
             KINDS["pods"],
             self.space,
@@ -158,7 +162,9 @@ class Cluster:
         )
         if pod.ready and not before[1]:
             self._say(pod, pod.operand.containers[0], now, pod.operand.log)
-        elif mine is not None and before[2] is None:
+        elif mine is not None and (before[2] is None or again):
+            if mine.crashes:
+                self._crash(pod, mine, now, first=not again)
             self._say(pod, mine.container, now, mine.log)
             self._event(pod, now, mine.reason, mine.message)
 
@@ -327,6 +333,13 @@ class Cluster:
 
     def _say(self, pod: OperandPod, container: str, at: float, lines: Sequence[str]) -> None:
         self.logs.write(Container(self.space, self._pod_name(pod), container), at, *lines)
+
+    def _crash(self, pod: OperandPod, fault: OperandFault, now: float, *, first: bool) -> None:
+        """A run after others: what the one before wrote is the previous log."""
+        pod.crashed_at = now
+        if first:
+            self._say(pod, fault.container, now - BACK_OFF_SECONDS, fault.log)
+        self.logs.restart(Container(self.space, self._pod_name(pod), fault.container))
 
     def _event(self, pod: OperandPod, at: float, reason: str, said: str) -> None:
         about = self.store.get(KINDS["pods"], self.space, self._pod_name(pod))

@@ -254,10 +254,10 @@ def _faulty(name: str, pod: OperandPod) -> Object:
     fault = pod.fault
     assert fault is not None
     if not fault.reason:
-        return _status(name, {"running": {}}, restarts=fault.restarts)
+        return _status(name, {"running": {}}, restarts=fault.restarts + pod.crashes)
     last = {"terminated": {"exitCode": fault.exit_code, "reason": "Error", "message": fault.message}}
     waiting = {"waiting": {"reason": fault.reason, "message": fault.message}}
-    return {**_status(name, waiting, restarts=fault.restarts), "lastState": last}
+    return {**_status(name, waiting, restarts=fault.restarts + pod.crashes), "lastState": last}
 
 
 def _status(name: str, state: Object, *, ready: bool = False, restarts: int = 0) -> Object:
