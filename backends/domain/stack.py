@@ -389,11 +389,12 @@ class Stack:
         return (f"openshift {release}" if release else "openshift") + below
 
     def policy_health(self, policy: PolicyState) -> StackHealth:
-        """As `policy.health`; one that waits for operands is as well as the nodes that are coming up or changing."""
+        """As `policy.health`; one that waits for operands is as well as the nodes on which they come up or change."""
+        if policy.state != "notReady" or policy.reason not in WAITS_FOR_OPERANDS:
+            return policy.health
         nodes = {node.health for node in self.nodes}
-        coming = (each for each in (StackHealth.STARTING, StackHealth.CHANGING) if each in nodes)
-        waits = policy.state == "notReady" and policy.reason in WAITS_FOR_OPERANDS
-        return next(coming, policy.health) if waits else policy.health
+        why = (StackHealth.BLOCKED, StackHealth.STARTING, StackHealth.CHANGING)
+        return next((health for health in why if health in nodes), policy.health)
 
     @property
     def health(self) -> StackHealth:

@@ -19,6 +19,7 @@ from backends.domain import (
     OperandPhase,
     OperandState,
     Permission,
+    PolicyState,
     ResourceCount,
     Since,
     SiteSpec,
@@ -162,6 +163,13 @@ def test_a_policy_that_waits_for_what_comes_up_is_not_blocked(broken: bool, reas
     assert str(stack.health) == health
     assert stack_report.is_blocked(stack) is (health == "blocked")
     assert document(stack)["policies"][0]["health"] == health
+
+
+def test_a_policy_is_not_excused_by_a_node_that_changes_beside_one_that_is_blocked() -> None:
+    nodes = (StackNode("dgx01", StackHealth.CHANGING), StackNode("dgx02", StackHealth.BLOCKED))
+    policy = PolicyState("ClusterPolicy", "cluster-policy", "notReady", "OperandNotReady")
+    assert Stack("kubernetes", nodes=nodes).policy_health(policy) is StackHealth.BLOCKED
+    assert Stack("kubernetes", nodes=nodes[:1]).policy_health(policy) is StackHealth.CHANGING
 
 
 def test_requested_and_really_used_are_two_columns_and_mig_instances_are_counted_apart() -> None:
