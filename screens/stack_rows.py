@@ -63,19 +63,24 @@ SHORT: dict[str, str] = {
 }
 """Titles of the columns, of every operand that a platform knows; another one is titled by its key."""
 OPERAND_WIDTH = 7
+COUNT_WIDTH = 9
+NODE_WIDTH, NODE_GROWS = 13, 20
 
 
-def columns(operands: tuple[Operand, ...], *, instances: bool = False) -> tuple[Column, ...]:
-    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them."""
-    cut = (Column("instances", "MIG DEV", 7, "right", min_terminal_width=100),) if instances else ()
+def columns(operands: tuple[Operand, ...], *, instances: bool = False, longest: int = 0) -> tuple[Column, ...]:
+    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them.
+
+    `longest`: cells of the longest name of a node.
+    """
+    cut = (Column("instances", "MIG REQ", COUNT_WIDTH, "right", min_terminal_width=100),) if instances else ()
     return (
-        Column("node", "NODE", 13, grow=20),
+        Column("node", "NODE", NODE_WIDTH, grow=min(max(0, longest - NODE_WIDTH), NODE_GROWS)),
         Column("state", "STATE", 9),
         *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
-        Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
+        Column("gpus", "GPU REQ", COUNT_WIDTH, "right", min_terminal_width=100),
         *cut,
         Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),
-        Column("blocker", "WHAT BLOCKS", 24, grow=60, min_terminal_width=150, sortable=False),
+        Column("blocker", "WHAT BLOCKS", 24, grow=120, min_terminal_width=150, sortable=False),
     )
 
 
@@ -201,15 +206,18 @@ def has_instances(stack: Stack) -> bool:
 
 
 def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
-    """What may be allocated of what is there, MIG instances left out."""
+    """What pods asked for, of what may be given; MIG instances are left out."""
     if not capacity.resources:
-        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
+        return MISSING if capacity.gpus is None else Cell(f"{NOT_MEASURED} of {capacity.gpus}")
     return counts_cell(capacity.whole)
 
 
 def counts_cell(counts: tuple[ResourceCount, ...]) -> Cell:
-    """`7/8`: what may be allocated of what is there; blank where there is none."""
+    """`3 of 8`: what pods asked for, of what may be given; `3 of 6!` of 8 that are there; blank where there is none."""
     if not counts:
         return Cell("")
+    asked = [count.requested for count in counts if count.requested is not None]
+    requested = str(sum(asked)) if len(asked) == len(counts) else NOT_MEASURED
     allocatable, total = sum(count.allocatable for count in counts), sum(count.capacity for count in counts)
-    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
+    short = allocatable < total
+    return Cell(f"{requested} of {allocatable}" + ("!" if short else ""), "warn" if short else "")
