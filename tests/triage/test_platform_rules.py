@@ -15,6 +15,7 @@ from backends.domain import (
     DriverUpgradeState,
     Fleet,
     GpuProcess,
+    KubernetesSpec,
     MigManagerState,
     NodeGpuCapacity,
     NodeSpec,
@@ -39,6 +40,7 @@ from backends.domain.stack import Blocker
 from backends.ownership import Ownership
 from backends.triage.engine import Triager
 from backends.triage.rules import RULES
+from backends.triage.rules import platform as rules_of_platform
 from backends.triage.state import NodeView, PlatformState, SiteState
 from tests.triage.makers import NOW, fleet, gpu, idle, live, node, view
 from tests.tui.stacks import OPERANDS, blocked, changing, well
@@ -320,6 +322,17 @@ def test_what_may_not_be_read_is_said_once_and_breaks_nothing() -> None:
     known = owned(denied=[denied])
     said = PlatformState(stack(well("n1"), not_permitted=(denied,)), known, known.workloads)
     assert found(said, view(uses("hidden"))) == [("platform-not-permitted", "info", "may not read pods of the cluster")]
+
+
+@pytest.mark.parametrize("namespaces", [(), ("team-a",)])
+def test_who_may_not_list_all_pods_may_name_namespaces_instead(namespaces: tuple[str, ...]) -> None:
+    denied = NotPermitted("pods of the cluster", Permission("list", "pods"))
+    site = dataclasses.replace(SITE, kubernetes=KubernetesSpec(namespaces=namespaces))
+    seen = dataclasses.replace(state(platform(stack(well("n1"), not_permitted=(denied,)))), site=site)
+    (told,) = rules_of_platform.not_permitted(seen)
+    ways = [step.text for step in told.steps]
+    assert ways[0] == "ask for the right to list pods"
+    assert any('namespaces = ["NAME", ...]' in way for way in ways) is not bool(namespaces)
 
 
 def test_an_operator_whose_version_may_not_be_read_is_not_called_missing() -> None:
