@@ -25,13 +25,13 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
         failed = "is not taken up" if mig.untaken else failed
-        again = f"gpudeck stack mig {shlex.quote(mig.requested or '')} --node {shlex.quote(node.name)}"
+        again = state.site.command("stack", "mig", mig.requested or "", "--node", node.name)
         yield finding(
             "mig-manager",
             Severity.WARNING,
             subject,
             f"the MIG change to {mig.requested or 'n/a'} {failed}",
-            mig.since.at if mig.since is not None else state.now,
+            state.since(None if mig.since is None else mig.since.at),
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
                 Evidence(
@@ -76,7 +76,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
-            since if since is not None else state.now,
+            state.since(since),
             evidence=evidence,
             cause=upgrade.why,
             hits=hits.of_workloads(holders(state, node)),
