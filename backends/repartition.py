@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_holders import NOT_ASKED
 from backends.contract import Backend, ChangeRefused, ConfigError, GpudeckError, ListsMigLayouts
-from backends.domain import Gpu, GpuLayout, Problem
+from backends.domain import Gpu, GpuLayout, Problem, SiteSpec
 from backends.nodes.mig.plan import Plan
 from backends.ownership import Ownership
 
@@ -37,7 +36,7 @@ def repartition(
     if not plan.possible:
         raise _impossible(plan)
     if plan.target.on_operator:
-        raise _manager_divides(plan, f"a layout that it has is asked for by {_asked_for(plan, 'LAYOUT')}")
+        raise _manager_divides(plan, "a layout that it has is asked for by gpudeck stack mig")
     unnamed = [each for each in plan.target.standing if each.profile is None]
     if unnamed:
         named, where = ", ".join(each.name for each in unnamed), f"gpu{plan.target.index} of {plan.target.node}"
@@ -59,23 +58,26 @@ def repartition(
     )
 
 
-async def not_by_hand(plan: Plan, gpus: Sequence[Gpu], backend: Backend) -> GpudeckError:
+async def not_by_hand(plan: Plan, gpus: Sequence[Gpu], backend: Backend, site: SiteSpec) -> GpudeckError:
     """Why a plan is not carried out where MIG Manager divides the GPUs, and which of its layouts is the same.
 
-    `gpus` are those of the plan's node.
+    `gpus` are those of the plan's node, which is one of `site`.
     """
     if not plan.possible:
         return _impossible(plan)
     wanted = layout_of(plan, gpus)
     if wanted is None or not isinstance(backend, ListsMigLayouts):
-        return _manager_divides(plan, f"a layout that it has is asked for by {_asked_for(plan, 'LAYOUT')}")
+        return _manager_divides(plan, f"a layout that it has is asked for by {_asked_for(plan, 'LAYOUT', site)}")
     try:
         names = await backend.mig_layouts(plan.target.node or "", wanted)
     except GpudeckError as error:
         return _manager_divides(plan, f"which layouts it has is not known: {error.message}")
     if names:
-        return _manager_divides(plan, f"it has this layout: {' or '.join(_asked_for(plan, name) for name in names)}")
-    shown = f"gpudeck mig plan --node {plan.target.node} --gpu {plan.target.index} --want {shlex.quote(plan.wish)}"
+        return _manager_divides(
+            plan, f"it has this layout: {' or '.join(_asked_for(plan, name, site) for name in names)}"
+        )
+    where = ("--node", plan.target.node or "", "--gpu", str(plan.target.index))
+    shown = site.command("mig", "plan", *where, "--want", plan.wish)
     return _manager_divides(plan, f"none of its layouts makes this; {shown} shows the entry that its ConfigMap needs")
 
 
@@ -109,8 +111,8 @@ def _manager_divides(plan: Plan, hint: str) -> ChangeRefused:
     )
 
 
-def _asked_for(plan: Plan, layout: str) -> str:
-    return f"gpudeck stack mig {layout} --node {plan.target.node}"
+def _asked_for(plan: Plan, layout: str, site: SiteSpec) -> str:
+    return site.command("stack", "mig", layout, "--node", plan.target.node or "")
 
 
 def why_unasked(platform: str | None, problem: Problem | None) -> str:

@@ -294,4 +294,4 @@ async def _refused(plan: Plan, gpus: Sequence[Gpu], site: Site) -> Change:
     """Raises the refusal of a plan for GPUs that MIG Manager divides."""
     from backends.repartition import not_by_hand
 
-    raise await not_by_hand(plan, gpus, await site.platform.backend())
+    raise await not_by_hand(plan, gpus, await site.platform.backend(), site.spec)

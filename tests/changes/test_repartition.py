@@ -12,7 +12,7 @@ import pytest
 from backends.changes.mig import MigStep
 from backends.changes.step import Reach, step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, Gone, GpudeckError
-from backends.domain import Fleet, Gpu, GpuLayout, Memory, Mig, MigInstance, Node, NodeReading, NodeState
+from backends.domain import Fleet, Gpu, GpuLayout, Memory, Mig, MigInstance, Node, NodeReading, NodeState, SiteSpec
 from backends.kubernetes.mig_layouts import makes
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
@@ -125,7 +125,7 @@ OURS = [part([0], **HALVES), part([1])]
 async def refused(made: Plan, manager: Any) -> GpudeckError:
     with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01"):
         change(made)
-    return await not_by_hand(made, NODE.gpus, manager)
+    return await not_by_hand(made, NODE.gpus, manager, SiteSpec("lab"))
 
 
 async def test_where_mig_manager_divides_the_layout_of_its_own_that_is_the_same_is_named() -> None:
@@ -160,7 +160,8 @@ async def test_mig_manager_is_not_worked_against_where_a_neighbour_tells_no_prof
 
 
 async def test_what_is_not_possible_is_not_sent_to_mig_manager() -> None:
-    said = await not_by_hand(planned("4g.40gb,4g.40gb", platform="kubernetes"), NODE.gpus, cast(Any, Manager()))
+    made = planned("4g.40gb,4g.40gb", platform="kubernetes")
+    said = await not_by_hand(made, NODE.gpus, cast(Any, Manager()), SiteSpec("lab"))
     assert said.hint.startswith("near: ")
 
 
@@ -217,6 +218,8 @@ async def test_the_plan_on_the_page_is_asked_about(state: Path) -> None:
         await console.press("i", *"3g.40gb,3g.40gb", "enter")
         await console.until(lambda: "A apply" in console.text, "the plan")
         await console.press("A")
+        await console.until(lambda: "only looked at" in console.text, "the look")
+        await console.press("right", "enter")
         await console.until(lambda: "Write window of lab" in console.text, "the dialog of the window")
         await console.until(lambda: getattr(console.app.focused, "id", None) == "window-reason", "the entry")
         await console.press(*"INC-1", "enter", "enter")

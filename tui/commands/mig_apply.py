@@ -43,7 +43,7 @@ def apply(arguments: argparse.Namespace) -> int:
         whose = site.ownership.reading
         made = planner.plan(target_of(node, gpu, spec.platform, whose.value or NOBODY), wish)
         if made.target.on_operator:
-            raise await not_by_hand(made, node.gpus, await site.platform.backend())
+            raise await not_by_hand(made, node.gpus, await site.platform.backend(), spec)
         return repartition(
             made,
             gpu,
