@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ContainerUsage,
         DrainPlan,
         Fleet,
+        GpuLayout,
         Identity,
         LogBatch,
         LogQuery,
@@ -357,8 +358,11 @@ class PartitionsGpus(Protocol):
 
 @runtime_checkable
 class ListsMigLayouts(Protocol):
-    async def mig_layouts(self, node: str) -> tuple[str, ...]:
-        """The names that make sense for `set_mig_layout`, sorted. Raises `GpudeckError`, `Gone` without a list."""
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        """The names that make sense for `set_mig_layout`, sorted; with `like` those that make these GPUs so, and all.
+
+        Raises `GpudeckError`, `Gone` without a list.
+        """
         ...
 
 

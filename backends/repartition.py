@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from backends.changes.change import Change
 from backends.changes.mig_change import mig_change
 from backends.changes.mig_holders import NOT_ASKED
-from backends.contract import ChangeRefused, ConfigError, GpudeckError
-from backends.domain import Gpu, Problem
-from backends.nodes.mig.cluster import LABEL
+from backends.contract import Backend, ChangeRefused, ConfigError, GpudeckError, ListsMigLayouts
+from backends.domain import Gpu, GpuLayout, Problem, SiteSpec
 from backends.nodes.mig.plan import Plan
 from backends.ownership import Ownership
 
@@ -32,14 +34,9 @@ def repartition(
     if plan.target.node is None:
         raise ConfigError("this plan is for a model and not for a GPU of a node", "")
     if not plan.possible:
-        near = "; ".join(f"{each.why}: {each.plan.wish}" for each in plan.nearest)
-        raise GpudeckError(plan.reason or "this layout is not possible", f"near: {near}" if near else "")
+        raise _impossible(plan)
     if plan.target.on_operator:
-        told = plan.mig_parted.label[0] if plan.mig_parted is not None else f"{LABEL} of the node"
-        raise ChangeRefused(
-            f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand",
-            f"change its label instead: {told}",
-        )
+        raise _manager_divides(plan, "a layout that it has is asked for by gpudeck stack mig")
     unnamed = [each for each in plan.target.standing if each.profile is None]
     if unnamed:
         named, where = ", ".join(each.name for each in unnamed), f"gpu{plan.target.index} of {plan.target.node}"
@@ -60,6 +57,63 @@ def repartition(
         unasked=unasked,
         reset_with=plan.target.reset_with if any(step.kind == "reset" for step in plan.steps) else (),
     )
+
+
+async def not_by_hand(plan: Plan, gpus: Sequence[Gpu], backend: Backend, site: SiteSpec) -> GpudeckError:
+    """Why a plan is not carried out where MIG Manager divides the GPUs, and which of its layouts is the same.
+
+    `gpus` are those of the plan's node, which is one of `site`.
+    """
+    if not plan.possible:
+        return _impossible(plan)
+    wanted = layout_of(plan, gpus)
+    if wanted is None or not isinstance(backend, ListsMigLayouts):
+        return _manager_divides(plan, f"a layout that it has is asked for by {_asked_for(plan, 'LAYOUT', site)}")
+    try:
+        names = await backend.mig_layouts(plan.target.node or "", wanted)
+    except GpudeckError as error:
+        return _manager_divides(plan, f"which layouts it has is not known: {error.message}")
+    if names:
+        return _manager_divides(
+            plan, f"it has this layout: {' or '.join(_asked_for(plan, name, site) for name in names)}"
+        )
+    where = ("--node", plan.target.node or "", "--gpu", str(plan.target.index))
+    shown = site.command("mig", "plan", *where, "--want", plan.wish)
+    return _manager_divides(plan, f"none of its layouts makes this; {shown} shows the entry that its ConfigMap needs")
+
+
+def layout_of(plan: Plan, gpus: Sequence[Gpu]) -> tuple[GpuLayout, ...] | None:
+    """What the plan makes of all GPUs of its node that have MIG; None where a profile was not told."""
+    if plan.after is not None:
+        after: list[str | None] = [each.profile.name for each in plan.after]
+    else:
+        after = [*(each.profile for each in plan.keeps), *(each.profile.name for each in plan.adds)]
+    boards = {gpu.index: gpu.pci_device_id for gpu in gpus}
+    divided = [(plan.target.index, plan.enabled, after)]
+    divided += [(index, on, [each.profile for each in made]) for index, on, made in plan.target.neighbours]
+    found = []
+    for index, enabled, profiles in divided:
+        named = [each for each in profiles if each is not None]
+        if len(named) < len(profiles):
+            return None
+        counts = tuple(sorted(Counter(named).items())) if enabled else ()
+        found.append(GpuLayout(index, enabled, counts, boards.get(index)))
+    return tuple(found)
+
+
+def _impossible(plan: Plan) -> GpudeckError:
+    near = "; ".join(f"{each.why}: {each.plan.wish}" for each in plan.nearest)
+    return GpudeckError(plan.reason or "this layout is not possible", f"near: {near}" if near else "")
+
+
+def _manager_divides(plan: Plan, hint: str) -> ChangeRefused:
+    return ChangeRefused(
+        f"MIG Manager divides the GPUs of {plan.target.node}: it would undo what is made by hand", hint
+    )
+
+
+def _asked_for(plan: Plan, layout: str, site: SiteSpec) -> str:
+    return site.command("stack", "mig", layout, "--node", plan.target.node or "")
 
 
 def why_unasked(platform: str | None, problem: Problem | None) -> str:

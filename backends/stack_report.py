@@ -10,15 +10,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.allocation import InUse
-from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode, plural
+from backends.domain import (
+    Blocker,
+    OperandPhase,
+    ResourceCount,
+    Since,
+    SiteSpec,
+    Stack,
+    StackHealth,
+    StackNode,
+    plural,
+)
+from backends.triage.words import duration
 
 SCHEMA = "gpudeck/stack/1"
 ALERTS_TOLD = 16
 LOG_LINES = 4
 """Of what blocks, in the table: the last one alone often says only that it failed."""
 UNKNOWN_RELEASE = "whether that is supported is not known: a release that this gpudeck has no table of"
-WELL = frozenset({StackHealth.READY, StackHealth.CHANGING, StackHealth.OFF})
-"""Nothing is in the way: a change that is under way is none."""
+WELL = frozenset({StackHealth.READY, StackHealth.STARTING, StackHealth.CHANGING, StackHealth.OFF})
+"""Nothing is in the way: what comes up, or changes, is none while it is within its time."""
 NOT_KNOWN: Mapping[str, InUse] = {}
 
 
@@ -34,7 +45,7 @@ def document(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse]
         "health": str(stack.health),
         "blocked": is_blocked(stack),
         "counts": counts(stack),
-        "policies": [{**dataclasses.asdict(each), "health": str(each.health)} for each in stack.policies],
+        "policies": [{**dataclasses.asdict(each), "health": str(stack.policy_health(each))} for each in stack.policies],
         "operators": [
             {**dataclasses.asdict(each), "healthy": each.healthy, "waits_for_approval": each.waits_for_approval}
             for each in stack.operators
@@ -44,7 +55,7 @@ def document(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse]
 
 
 def is_blocked(stack: Stack) -> bool:
-    """Something keeps GPUs from being used, or may: whatever is not well, changing or off."""
+    """Something keeps GPUs from being used, or may: whatever is not well, coming up, changing or off."""
     return stack.health not in WELL
 
 
@@ -95,9 +106,11 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
     lines += [f"  {line}" for line in _about(stack)]
     for node in stack.nodes:
         if node.blocker is not None:
-            lines += _blocker(node, node.blocker)
+            lines += _blocker(node, node.blocker, now)
+        told = _under_way(node, now)
+        lines += [f"  {node.name}: {'; '.join(told)}"] if told else []
         lines += [f"  {node.name}: {note}" for note in node.notes]
-        if node.mig is not None and node.mig.reason is not None:
+        if node.mig is not None and node.mig.reason is not None and not (node.blocker and node.blocker.change):
             lines.append(f"    log of the MIG manager: {node.mig.reason}")
     if stack.nodes:
         lines += ["", *_table(stack, used)]
@@ -146,11 +159,32 @@ def _monitoring(stack: Stack) -> list[str]:
     return lines
 
 
-def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
+def _under_way(node: StackNode, now: float) -> list[str]:
+    """Changes of the node that have not come to a good end, since when, and whether it is cordoned."""
+    told, mig, upgrade = [], node.mig, node.upgrade
+    if upgrade is not None and (upgrade.running or upgrade.broken(now)):
+        limit = f" (limit {duration(upgrade.limit_seconds)})" if upgrade.limit_seconds is not None else ""
+        told.append(f"driver upgrade: {upgrade.step}{_lasting(upgrade.since, now)}{limit}")
+        if upgrade.why is not None and upgrade.broken(now):
+            told.append(upgrade.why)
+    if mig is not None and (mig.running or mig.broken(now)):
+        told.append(f"MIG: {mig.requested or 'n/a'} {mig.state or 'not taken up'}{_lasting(mig.since, now)}")
+    return told if node.schedulable else [*told, "cordoned"]
+
+
+def _lasting(since: Since | None, now: float) -> str:
+    if since is None:
+        return ""
+    return f", for {duration(since.seconds(now))}" + ("" if since.exact else " or longer")
+
+
+def _blocker(node: StackNode, blocker: Blocker, now: float) -> list[str]:
     state = blocker.state
     where = f", container {state.container}" if state.container else ""
     reason = f": {state.reason}" if state.reason else ""
-    lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}"]
+    starting = state.phase is OperandPhase.STARTING and state.since is not None
+    lasts = f", for {duration(now - (state.since or now))}" if starting else ""
+    lines = [f"  {node.name}: {blocker.title} is {state.phase}{where}{reason}{lasts}"]
     if state.message:
         lines.append(f"    {state.message}")
     told = [line for line in blocker.log or () if line.strip()][-LOG_LINES:]

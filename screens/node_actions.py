@@ -76,7 +76,7 @@ def operand_entries(stack: Stack, node: StackNode, glyphs: Glyphs) -> list[Entry
 async def _layout(app: App[Any], node: StackNode, now: float) -> str | None:
     mig = node.mig
     asked = None if mig is None else mig.requested
-    ended = mig is not None and (mig.state == "failed" or mig.stuck(now))
+    ended = mig is not None and mig.broken(now)
     shown = [
         Entry(name, name, text, "it is asked for already" if name == asked and not ended else None)
         for name, text in (*FIXED_LAYOUTS, *_layouts_of(node.capacity.product))

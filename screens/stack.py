@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -22,7 +23,7 @@ from tui.actions import Action
 from tui.chrome.footer import Footer
 from tui.live import LiveScreen
 from tui.widgets import units
-from tui.widgets.columns import Cell, key_at
+from tui.widgets.columns import Cell, Column, key_at
 from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.glyphs import UNICODE, Glyphs
 from tui.widgets.grid import HEADER_LINES, Grid
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 ACTIONS_ID = "stack.actions"
 NONE_SELECTED = "No node is selected."
 SCROLLBAR_LINES = 1
+
+
+def _columns(stack: Stack) -> tuple[Column, ...]:
+    longest = max((cell_len(node.name) for node in stack.nodes), default=0)
+    return stack_rows.columns(stack.operands, instances=stack_rows.has_instances(stack), longest=longest)
 
 
 class Changer(Protocol):
@@ -128,6 +134,7 @@ class StackScreen(LiveScreen):
         grid = self.grid
         if grid is not None:
             stale = self.site is not None and self.site.stack.reading.error is not None
+            grid.set_columns(_columns(stack))
             narrowed, now = self._narrowed(stack), self.clock.now()
             grid.set_rows(stack_rows.rows(narrowed, self.glyphs, now, stale=stale, instances=made_for[1]))
             self._fit_list(len(stack.nodes))
@@ -168,7 +175,8 @@ class StackScreen(LiveScreen):
         from screens.stack_fields import USED_FIELDS, stack_subject
 
         asks = not self._match.fields.isdisjoint(USED_FIELDS)
-        subjects = ((node, stack_subject(node, self._used(stack, node) if asks else None)) for node in stack.nodes)
+        now = self.clock.now()
+        subjects = ((node, stack_subject(node, self._used(stack, node) if asks else None, now)) for node in stack.nodes)
         return replace(stack, nodes=tuple(node for node, subject in subjects if self._match.matches(subject)))
 
     # Inside
@@ -181,8 +189,7 @@ class StackScreen(LiveScreen):
         await holder.remove_children()
         if not holder.is_attached:
             return
-        columns = stack_rows.columns(stack.operands, instances=stack_rows.has_instances(stack))
-        grid = Grid(columns, glyphs=self.glyphs, id="stack-grid")
+        grid = Grid(_columns(stack), glyphs=self.glyphs, id="stack-grid")
         await holder.mount(grid)
         grid.focus()
         self.redraw()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from backends.allocation import InUse
 from backends.domain import NodeGpuCapacity, Operand, OperandPhase, ResourceCount, StackHealth, StackNode, clean
-from screens.stack_rows import HEALTH, PHASES, SHORT, blocker_text
+from screens.stack_rows import PHASES, SHORT, blocker_text, changes, state_word
 from tui.widgets.filter.fields import Field, FieldTable, Value
 from tui.widgets.filter.lexer import NOT_MEASURED, is_bare_word
 from tui.widgets.filter.match import Subject
@@ -29,6 +29,8 @@ class StackItem(NamedTuple):
     node: StackNode
     used: InUse | None = None
     """None: not known, or not asked for."""
+    now: float = 0.0
+    """Seconds since the epoch."""
 
 
 def _both(value: str, word: str) -> frozenset[str]:
@@ -41,6 +43,9 @@ def _operand(key: str) -> Callable[[StackItem], Value]:
         state = item.node.get(key)
         if state is None or state.phase is OperandPhase.UNKNOWN:
             return None
+        style, word = changes(item.node, item.now).get(key, ("", ""))
+        if style == "bad":
+            return _both(OperandPhase.FAILING.value, word)
         return _both(state.phase.value, PHASES[state.phase][1])
 
     return get
@@ -52,7 +57,9 @@ def _blocking(item: StackItem) -> frozenset[str] | None:
 
 
 def _failing(item: StackItem) -> frozenset[str]:
-    return frozenset(state.operand for state in item.node.operands if state.phase in BROKEN)
+    made = changes(item.node, item.now)
+    broken = frozenset(key for key, (style, _) in made.items() if style == "bad")
+    return broken | frozenset(state.operand for state in item.node.operands if state.phase in BROKEN)
 
 
 def _reasons(item: StackItem) -> frozenset[str]:
@@ -102,6 +109,11 @@ def _free(each: ResourceCount) -> int | None:
     return None if each.requested is None else max(0, each.allocatable - each.requested)
 
 
+def _open(count: Callable[[StackItem], int | None]) -> Callable[[StackItem], int | None]:
+    """A cordoned node has none to give."""
+    return lambda item: count(item) if item.node.schedulable else 0
+
+
 def _used(place: int) -> Callable[[StackItem], int | None]:
     """0: of the GPUs, 1: of the MIG instances."""
     return lambda item: None if item.used is None else item.used.counted(item.node.capacity)[place]
@@ -118,7 +130,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "state",
         "text",
-        lambda item: _both(item.node.health.value, HEALTH[item.node.health][1]),
+        lambda item: _both(item.node.health.value, state_word(item.node)[1]),
         "how its stack does",
         "state=starting",
         ("health",),
@@ -136,13 +148,13 @@ FIELDS: tuple[Field, ...] = (
     Field("allocatable", "number", _gpus(_allocatable), "GPUs that may be given", "allocatable<8"),
     Field("requested", "number", _gpus(_requested), "GPUs that pods hold", "requested>0"),
     Field("used", "number", _used(0), "GPUs with a pod's process", "used=0"),
-    Field("free", "number", _gpus(_free), "GPUs that nobody holds", "free>=4"),
+    Field("free", "number", _open(_gpus(_free)), "GPUs that a pod can get", "free>=4"),
     Field("instances", "number", _instances(_all), "MIG instances, as scheduled", "instances>0"),
     Field("allocatable_instances", "number", _instances(_allocatable), "those that may be given",
           "allocatable_instances<7"),
     Field("requested_instances", "number", _instances(_requested), "those that pods hold", "requested_instances>0"),
     Field("used_instances", "number", _used(1), "those with a pod's process", "used_instances>0"),
-    Field("free_instances", "number", _instances(_free), "those that nobody holds", "free_instances>=1"),
+    Field("free_instances", "number", _open(_instances(_free)), "those that a pod can get", "free_instances>=1"),
     Field("version", "version", lambda item: item.node.driver_version, "of the running driver", "version<580"),
     Field("kernel", "version", lambda item: item.node.kernel, "kernel of the node", "kernel>=6.8"),
     Field("os", "text", lambda item: item.node.os, "operating system", "os~ubuntu", ("system",)),
@@ -177,13 +189,13 @@ STACK_FIELDS = stack_fields(tuple(Operand(key, key.replace("-", " ")) for key in
 """Of the operands that are known on any platform: what a saved filter may ask for."""
 
 
-def stack_subject(node: StackNode, used: InUse | None = None) -> Subject:
+def stack_subject(node: StackNode, used: InUse | None = None, now: float = 0.0) -> Subject:
     """Words look for what tells this node from the others; of the operands, those that do not run."""
     unwell = [state for state in node.operands if state.phase not in (OperandPhase.READY, OperandPhase.OFF)]
     parts: Iterable[str | None] = (
         node.name,
-        *_both(node.health.value, HEALTH[node.health][1]),
-        blocker_text(node),
+        *_both(node.health.value, state_word(node)[1]),
+        blocker_text(node, now),
         *(f"{state.operand} {state.reason or ''} {state.pod or ''}" for state in unwell),
         *(_mig(node) or ()),
         _upgrade(node),
@@ -197,7 +209,7 @@ def stack_subject(node: StackNode, used: InUse | None = None) -> Subject:
         "cordoned": not node.schedulable,
     }
     text = " ".join(part for part in parts if part).lower()
-    return Subject(text, frozenset(word for word, so in states.items() if so), StackItem(node, used))
+    return Subject(text, frozenset(word for word, so in states.items() if so), StackItem(node, used, now))
 
 
 def stack_values(field: str, nodes: Iterable[StackNode]) -> list[str]:

@@ -8,11 +8,13 @@ from backends.domain import (
     OperandPhase,
     OperandState,
     ResourceCount,
+    Since,
     Stack,
     StackHealth,
     StackNode,
 )
 from screens.cells import MISSING
+from tui.widgets import units
 from tui.widgets.columns import Cell, Column, LazyRows, Row
 from tui.widgets.glyphs import NOT_MEASURED, Glyphs
 
@@ -61,19 +63,24 @@ SHORT: dict[str, str] = {
 }
 """Titles of the columns, of every operand that a platform knows; another one is titled by its key."""
 OPERAND_WIDTH = 7
+COUNT_WIDTH = 9
+NODE_WIDTH, NODE_GROWS = 13, 20
 
 
-def columns(operands: tuple[Operand, ...], *, instances: bool = False) -> tuple[Column, ...]:
-    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them."""
-    cut = (Column("instances", "MIG DEV", 7, "right", min_terminal_width=100),) if instances else ()
+def columns(operands: tuple[Operand, ...], *, instances: bool = False, longest: int = 0) -> tuple[Column, ...]:
+    """Node, state, one column for each operand, then GPUs and any MIG instances as the scheduler counts them.
+
+    `longest`: cells of the longest name of a node.
+    """
+    cut = (Column("instances", "MIG REQ", COUNT_WIDTH, "right", min_terminal_width=100),) if instances else ()
     return (
-        Column("node", "NODE", 13, grow=20),
+        Column("node", "NODE", NODE_WIDTH, grow=min(max(0, longest - NODE_WIDTH), NODE_GROWS)),
         Column("state", "STATE", 9),
         *(Column(each.key, _short(each.key), OPERAND_WIDTH, sortable=False) for each in operands),
-        Column("gpus", "GPUS", 7, "right", min_terminal_width=100),
+        Column("gpus", "GPU REQ", COUNT_WIDTH, "right", min_terminal_width=100),
         *cut,
         Column("driver_version", "DRIVER VERSION", 14, min_terminal_width=120),
-        Column("blocker", "WHAT BLOCKS", 24, grow=60, min_terminal_width=150, sortable=False),
+        Column("blocker", "WHAT BLOCKS", 24, grow=120, min_terminal_width=150, sortable=False),
     )
 
 
@@ -99,16 +106,16 @@ def rows(stack: Stack, glyphs: Glyphs, now: float, *, stale: bool = False, insta
 
 
 def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, now: float, stale: bool, cut: bool) -> tuple[str | Cell, ...]:
-    style, word = HEALTH[node.health]
-    broken = _broken_changes(node, glyphs, now)
+    style, word = state_word(node)
+    made = {key: Cell(f"{glyphs.of(sign)} {said}", sign) for key, (sign, said) in changes(node, now).items()}
     cells = (
         node.name if node.schedulable else Cell(node.name, "warn"),
         Cell(f"{glyphs.of(style)} {word}", style),
-        *(broken.get(each.key) or phase_cell(node.get(each.key), glyphs) for each in stack.operands),
+        *(made.get(each.key) or phase_cell(node.get(each.key), glyphs) for each in stack.operands),
         gpus_cell(node.capacity),
         *((counts_cell(node.capacity.instances),) if cut else ()),
         node.driver_version or MISSING,
-        Cell(blocker_text(node), style),
+        Cell(blocker_text(node, now), style),
     )
     if not stale:
         return cells
@@ -117,16 +124,25 @@ def _cells(node: StackNode, stack: Stack, glyphs: Glyphs, now: float, stale: boo
     return tuple(faded)
 
 
-def _broken_changes(node: StackNode, glyphs: Glyphs, now: float) -> dict[str, Cell]:
-    """For the operands that run and make a change which failed, or is stuck: what blocks is that change."""
+def changes(node: StackNode, now: float) -> dict[str, tuple[str, str]]:
+    """For the operands that run and make a change: style and word, "bad" for one that failed or is stuck."""
     mig, upgrade = node.mig, node.upgrade
     found = {}
-    if mig is not None and (mig.state == "failed" or mig.stuck(now)):
-        found["mig-manager"] = "fail" if mig.state == "failed" else "stuck"
-    if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(now)):
-        found["driver"] = "upgr"
+    if mig is not None and mig.broken(now):
+        found["mig-manager"] = "bad", "fail" if mig.state == "failed" else "stuck"
+    elif mig is not None and mig.running:
+        found["mig-manager"] = "accent", "chng"
+    if upgrade is not None and (upgrade.broken(now) or upgrade.running):
+        found["driver"] = "bad" if upgrade.broken(now) else "accent", "upgr"
     runs = {state.operand for state in node.operands if state.phase in (OperandPhase.READY, OperandPhase.PAUSED)}
-    return {key: Cell(f"{glyphs.bad} {word}", "bad") for key, word in found.items() if key in runs}
+    return {key: told for key, told in found.items() if key in runs}
+
+
+def state_word(node: StackNode) -> tuple[str, str]:
+    """Style and word of the node's health; of a cordoned node that is well, that it is cordoned."""
+    if node.health is StackHealth.READY and not node.schedulable:
+        return "warn", "cordon"
+    return HEALTH[node.health]
 
 
 def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
@@ -137,14 +153,25 @@ def phase_cell(state: OperandState | None, glyphs: Glyphs) -> Cell:
     return Cell(word if style == "dim" else f"{glyphs.of(style)} {word}", style)
 
 
-def blocker_text(node: StackNode) -> str:
-    """The first blocker in a line, or a note where nothing blocks; behind it whether the node is cordoned."""
+def blocker_text(node: StackNode, now: float) -> str:
+    """The first blocker in a line, else a change that is under way, else a note; then whether the node is cordoned."""
     said = list(node.notes[:1])
+    mig, upgrade = node.mig, node.upgrade
+    if mig is not None and mig.running:
+        said = [f"MIG: {mig.requested or NOT_MEASURED} {mig.state or 'not taken up'}{_lasting(mig.since, now)}"]
+    if upgrade is not None and upgrade.running:
+        said = [f"driver upgrade: {upgrade.step}{_lasting(upgrade.since, now)}"]
     if node.blocker is not None:
         state = node.blocker.state
         where = f" in {state.container}" if state.container else ""
         said = [f"{node.blocker.title}{where}: {state.reason or state.message or PHASES[state.phase][1]}"]
+        if state.phase is OperandPhase.STARTING or node.blocker.change:
+            said[0] += _lasting(None if state.since is None else Since(state.since, exact=True), now)
     return "; ".join(said if node.schedulable else [*said, "cordoned"])
+
+
+def _lasting(since: Since | None, now: float) -> str:
+    return "" if since is None else f", for {units.age(since.seconds(now))}"
 
 
 def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
@@ -153,7 +180,7 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
     if stack.cluster is not None and stack.cluster.unwell:
         parts.append(Cell(f"{glyphs.bad} cluster {'failing' if stack.cluster.failing else 'not available'}", "bad"))
     for policy in stack.policies:
-        style, _ = HEALTH[policy.health]
+        style, _ = HEALTH[stack.policy_health(policy)]
         said = policy.state or "unknown"
         if policy.reason and style != "good":
             said += f" ({policy.reason})"
@@ -180,15 +207,18 @@ def has_instances(stack: Stack) -> bool:
 
 
 def gpus_cell(capacity: NodeGpuCapacity) -> Cell:
-    """What may be allocated of what is there, MIG instances left out."""
+    """What pods asked for, of what may be given; MIG instances are left out."""
     if not capacity.resources:
-        return MISSING if capacity.gpus is None else Cell(str(capacity.gpus))
+        return MISSING if capacity.gpus is None else Cell(f"{NOT_MEASURED} of {capacity.gpus}")
     return counts_cell(capacity.whole)
 
 
 def counts_cell(counts: tuple[ResourceCount, ...]) -> Cell:
-    """`7/8`: what may be allocated of what is there; blank where there is none."""
+    """`3 of 8`: what pods asked for, of what may be given; `3 of 6!` of 8 that are there; blank where there is none."""
     if not counts:
         return Cell("")
+    asked = [count.requested for count in counts if count.requested is not None]
+    requested = str(sum(asked)) if len(asked) == len(counts) else NOT_MEASURED
     allocatable, total = sum(count.allocatable for count in counts), sum(count.capacity for count in counts)
-    return Cell(f"{allocatable}/{total}", "warn" if allocatable < total else "")
+    short = allocatable < total
+    return Cell(f"{requested} of {allocatable}" + ("!" if short else ""), "warn" if short else "")

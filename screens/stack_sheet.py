@@ -57,7 +57,7 @@ def _blocker(node: StackNode, glyphs: Glyphs) -> list[Section]:
     if state.message:
         lines.append(Prose(state.message, style))
     told = [Prose(line) for line in (blocker.log or ())[-LOG_LINES:]]
-    if not told and state.pod is not None:
+    if not told and state.pod is not None and not blocker.change:
         told = [Prose(blocker.log_problem or "not read yet", "dim")]
     found = [Section("WHAT BLOCKS", tuple(lines)), Section("ITS LAST LOG LINES", tuple(told))]
     if blocker.events:
@@ -129,8 +129,10 @@ def _changes(node: StackNode, now: float) -> list[Section]:
         lines = [_pair("step", upgrade.step, style)]
         if upgrade.since is not None:
             lines.append(_pair("since", _since(upgrade.since.seconds(now), upgrade.since.exact)))
-        if upgrade.hint:
-            lines.append(_pair("often", upgrade.hint))
+        if upgrade.held:
+            lines += [Prose(pod.held_words, style) for pod in upgrade.held]
+        elif upgrade.why is not None:
+            lines.append(Prose(upgrade.why))
         found.append(Section("DRIVER UPGRADE", tuple(lines)))
     return found
 

@@ -26,6 +26,8 @@ class DrainPod:
     controller; emptyDir data would be lost."""
     budgets: tuple[str, ...] = ()
     """PodDisruptionBudgets over it that allow no disruption now."""
+    healthy: tuple[tuple[int, int], ...] = ()
+    """Of each of `budgets`: how many healthy pods it needs, and how many there are."""
     uid: str | None = None
     """Tells it from a successor of the same name."""
     grace_seconds: int | None = None
@@ -34,6 +36,14 @@ class DrainPod:
     @property
     def title(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def held_words(self) -> str:
+        """Who holds it, for one with `budgets`."""
+        told = [
+            f"{name} needs {needs} and has {has}" for name, (needs, has) in zip(self.budgets, self.healthy, strict=True)
+        ]
+        return f"{self.title} cannot be evicted: PodDisruptionBudget {', '.join(told)}"
 
 
 @dataclass(frozen=True, slots=True)

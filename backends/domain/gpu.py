@@ -197,6 +197,19 @@ class Fabric:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuLayout:
+    """How one GPU of a node is to be divided."""
+
+    index: int
+    enabled: bool
+    """MIG mode."""
+    instances: tuple[tuple[str, int], ...] = ()
+    """Profile and count, sorted."""
+    pci_device_id: str | None = None
+    """As `Gpu.pci_device_id`: layouts may be for some boards only."""
+
+
+@dataclass(frozen=True, slots=True)
 class MigInstance:
     """One MIG device: a compute instance inside a GPU instance."""
 

@@ -14,11 +14,15 @@ from typing import TypeVar
 from backends.domain.access import NotPermitted
 from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
+from backends.domain.drain import DrainPod
 from backends.domain.monitoring import Monitoring
 from backends.domain.scc import SccRefusal
 
 MIG_PENDING_SECONDS = 360.0
 """MIG manager leaves the state `pending` when its waits of 5 minutes run out: later than this it is stuck."""
+
+WAITS_FOR_OPERANDS = frozenset({"OperandNotReady", "DriverNotReady"})
+"""Why a policy is not ready while pods of its operands are not: whatever is wrong with them, their nodes tell."""
 
 
 class OperandPhase(StrEnum):
@@ -119,7 +123,7 @@ class StackEvent:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """The earliest operand of a node that does not run by a cause of its own."""
+    """The earliest operand of a node that does not run by a cause of its own; else one whose change is broken."""
 
     state: OperandState
     title: str
@@ -129,6 +133,8 @@ class Blocker:
     """Why there are none."""
     events: tuple[StackEvent, ...] = ()
     """Oldest first."""
+    change: bool = False
+    """The operand itself runs: the change that it makes of the node failed, or is stuck."""
 
     @property
     def log_line(self) -> str | None:
@@ -158,12 +164,26 @@ class MigManagerState:
     state: str | None = None
     """pending, rebooting, success, failed."""
     since: Since | None = None
+    """None also for a layout without a state while the manager has not come up."""
     reason: str | None = None
     """What the MIG manager's log says of a change that failed or is stuck; None: not read, or nothing."""
 
+    @property
+    def untaken(self) -> bool:
+        """A manager that runs, or that there is none of, has said nothing about the layout."""
+        return self.requested is not None and self.state is None and self.since is not None
+
+    @property
+    def running(self) -> bool:
+        return self.state in {"pending", "rebooting"} or self.untaken
+
     def stuck(self, now: float) -> bool:
-        """`pending` for longer than the manager itself waits."""
-        return self.state == "pending" and self.since is not None and self.since.seconds(now) > MIG_PENDING_SECONDS
+        """`pending`, or not taken up, for longer than the manager itself waits."""
+        held = self.state == "pending" or self.untaken
+        return held and self.since is not None and self.since.seconds(now) > MIG_PENDING_SECONDS
+
+    def broken(self, now: float) -> bool:
+        return self.state == "failed" or self.stuck(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +201,22 @@ class DriverUpgradeState:
     """The node is labelled to be left out."""
     hint: str | None = None
     """What usually holds this step up."""
+    held: tuple[DrainPod, ...] | None = None
+    """At a drain that takes long, the pods that a budget holds; None: not looked at, or it cannot be told."""
 
     @property
     def running(self) -> bool:
         return self.step not in {"", "upgrade-done", "upgrade-failed"}
+
+    @property
+    def why(self) -> str | None:
+        """What holds this step up: as it was found, else as it usually is."""
+        if self.held is None:
+            return None if self.hint is None else f"likely {self.hint}"
+        if not self.held:
+            return "no PodDisruptionBudget holds a pod of the node"
+        more = len(self.held) - 1
+        return self.held[0].held_words + (f", and {more} more" if more else "")
 
     def stuck(self, now: float) -> bool:
         """Longer in this step than the policy gives it, or than is usual where it gives no time."""
@@ -192,6 +224,9 @@ class DriverUpgradeState:
         if not self.running or self.since is None or bound is None:
             return False
         return self.since.seconds(now) > bound
+
+    def broken(self, now: float) -> bool:
+        return self.step == "upgrade-failed" or self.stuck(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,10 +397,18 @@ class Stack:
         below = f" (kubernetes {self.version})" if self.version else ""
         return (f"openshift {release}" if release else "openshift") + below
 
+    def policy_health(self, policy: PolicyState) -> StackHealth:
+        """As `policy.health`; one that waits for operands is as well as the nodes on which they come up or change."""
+        if policy.state != "notReady" or policy.reason not in WAITS_FOR_OPERANDS:
+            return policy.health
+        nodes = {node.health for node in self.nodes}
+        why = (StackHealth.BLOCKED, StackHealth.STARTING, StackHealth.CHANGING)
+        return next((health for health in why if health in nodes), policy.health)
+
     @property
     def health(self) -> StackHealth:
         """The worst of the nodes, the policies, the components, OLM's operators and the cluster's release."""
-        found = [node.health for node in self.nodes] + [policy.health for policy in self.policies]
+        found = [node.health for node in self.nodes] + [self.policy_health(policy) for policy in self.policies]
         if any(component.ready < component.wanted for component in self.components) or self.notes:
             found.append(StackHealth.WARNING)
         if any(not operator.healthy for operator in self.operators):

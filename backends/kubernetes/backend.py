@@ -13,6 +13,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    GpuLayout,
     Identity,
     LogBatch,
     LogQuery,
@@ -32,6 +33,7 @@ from backends.kubernetes import permissions as rights
 from backends.kubernetes.api import Api
 from backends.kubernetes.details import Details
 from backends.kubernetes.fields import word
+from backends.kubernetes.held import HeldDrains
 from backends.kubernetes.mig_layouts import mig_layouts
 from backends.kubernetes.node_state import is_gpu_node
 from backends.kubernetes.objects import LeanPod
@@ -99,6 +101,7 @@ class Kubernetes:
         builder = Builder(self._platform, self.site.kubernetes.gpu_operator_namespace)
         async with self._watches.watching() as changes:
             details = Details(self.api, self.clock, self._watches.changed)
+            drains = HeldDrains(self.api, self._owners, self.clock, self._watches.changed)
             try:
                 await changes.settled()
                 wait = DETAIL_SECONDS
@@ -106,13 +109,14 @@ class Kubernetes:
                 while True:
                     # In a thread: with thousands of pods it takes longer than a frame.
                     built = await asyncio.to_thread(builder.build, self._objects(), self.clock.now())
-                    fresh = await details.fill(built, wait=wait)
+                    fresh = await drains.fill(await details.fill(built, wait=wait), wait=wait)
                     last = fresh if last is None or fresh != last else last
                     yield last
                     wait = 0.0
                     await self._beat(changes)
             finally:
                 await details.close()
+                await drains.close()
 
     async def workloads(self) -> AsyncIterator[Workloads]:
         builder = WorkloadBuilder(self._platform)
@@ -178,8 +182,8 @@ class Kubernetes:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await actions.set_mig_layout(self.api, node, layout, dry_run=dry_run)
 
-    async def mig_layouts(self, node: str) -> tuple[str, ...]:
-        return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace)
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace, like)
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await actions.pause_driver_upgrade(self.api, node, paused, dry_run=dry_run)

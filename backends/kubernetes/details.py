@@ -70,6 +70,12 @@ class Details:
 
     def _filled(self, node: StackNode) -> StackNode:
         node = self._with_reason(node)
+        if node.blocker is not None and node.blocker.change:
+            mig = node.mig if node.blocker.state.operand == MIG_MANAGER else None
+            log = None if mig is None or mig.reason is None else (mig.reason,)
+            return (
+                node if log is None else dataclasses.replace(node, blocker=dataclasses.replace(node.blocker, log=log))
+            )
         known = None if node.blocker is None else self._known.get(key_of(node.blocker.state))
         if node.blocker is None or known is None:
             return node
@@ -154,7 +160,7 @@ def _event(raw: dict[str, object]) -> StackEvent:
 def _mig_manager(node: StackNode, now: float) -> OperandState | None:
     """Whose log says why the MIG change of the node came to nothing; None where it did not, or has no pod."""
     manager, mig = node.get(MIG_MANAGER), node.mig
-    if mig is None or manager is None or manager.pod is None or not (mig.state == "failed" or mig.stuck(now)):
+    if mig is None or manager is None or manager.pod is None or not mig.broken(now):
         return None
     # The change is part of the key: another one is read anew.
     return dataclasses.replace(manager, container=BY_KEY[MIG_MANAGER].container, reason=f"{mig.requested} {mig.state}")
@@ -162,7 +168,7 @@ def _mig_manager(node: StackNode, now: float) -> OperandState | None:
 
 def _chosen(nodes: Iterable[StackNode]) -> list[StackNode]:
     """Of every operand that blocks a few nodes, failures before start-ups, by name."""
-    blocked = [node for node in nodes if node.blocker is not None]
+    blocked = [node for node in nodes if node.blocker is not None and not node.blocker.change]
     blocked.sort(key=lambda node: node.blocker is not None and node.blocker.state.phase is OperandPhase.STARTING)
     counts: dict[str, int] = {}
     chosen: list[StackNode] = []

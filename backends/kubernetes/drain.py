@@ -29,6 +29,9 @@ class Budget:
     """None selects nothing."""
     allowed: int
     """How many pods may go now."""
+    needs: int = 0
+    """Healthy pods."""
+    has: int = 0
 
 
 async def plan_drain(api: Api, owners: Owners, node: str) -> DrainPlan:
@@ -69,8 +72,12 @@ def plan_of(
         elif force_because is not None:
             forced.append(dataclasses.replace(drained, reason=force_because))
         else:
-            holding = [budget.name for budget in listed if budget.allowed < 1 and covers(budget, pod)]
-            evicts.append(dataclasses.replace(drained, budgets=tuple(sorted(holding))))
+            holding = [budget for budget in listed if budget.allowed < 1 and covers(budget, pod)]
+            holding.sort(key=lambda budget: budget.name)
+            healthy = tuple((budget.needs, budget.has) for budget in holding)
+            evicts.append(
+                dataclasses.replace(drained, budgets=tuple(budget.name for budget in holding), healthy=healthy)
+            )
     held = tuple(pod for pod in evicts if pod.budgets)
     return DrainPlan(node, tuple(evicts), held, tuple(forced), tuple(left))
 
@@ -148,9 +155,8 @@ def budget_of(raw: Mapping[str, Any], *, empty_matches: bool) -> Budget:
     selector = spec.get("selector") if isinstance(spec.get("selector"), dict) else None
     if not selector and not empty_matches:
         selector = None
-    return Budget(
-        word(metadata, "namespace"), word(metadata, "name"), selector, whole(status.get("disruptionsAllowed"))
-    )
+    counts = (whole(status.get(key)) for key in ("disruptionsAllowed", "desiredHealthy", "currentHealthy"))
+    return Budget(word(metadata, "namespace"), word(metadata, "name"), selector, *counts)
 
 
 async def _all(api: Api, path: str, query: Mapping[str, str | int] | None = None) -> list[Mapping[str, Any]]:

@@ -40,10 +40,12 @@ STEP_TIMES: Mapping[str, str] = {
     "validation-required": "nvidia.com/gpu-driver-upgrade-validation-start-time",
 }
 """Annotations in which the operator notes when a step began, in seconds since the epoch."""
+DRAIN = "drain-required"
+"""What holds it up is looked up: see `kubernetes.held`."""
 STEP_HINTS: Mapping[str, str] = {
     "wait-for-jobs-required": "a job on the node still runs; without a timeout it is waited for without end",
     "pod-deletion-required": "a GPU pod uses emptyDir or has no controller, and force or deleteEmptyDir is off",
-    "drain-required": "a pod cannot be evicted: see its PodDisruptionBudget",
+    DRAIN: "a pod that may not be evicted, or that does not end",
     "pod-restart-required": "the new driver pod does not come up",
     "validation-required": "the validator is not ready on the node",
     "upgrade-failed": "see the driver's log; the state upgrade-required starts it again",
@@ -66,6 +68,8 @@ judgement. One request of the operator is minutes; a driver that is compiled tak
 operator's maintenance a day. A node at upgrade-required waits for its turn, however long that is."""
 LEFT_OVER_SECONDS = 600.0
 """Operands that are still paused this long after what they were paused for has ended, are forgotten."""
+
+_NOT_UP = frozenset({OperandPhase.STARTING, OperandPhase.WAITING, OperandPhase.PAUSED, OperandPhase.UNKNOWN})
 
 Seen = Mapping[tuple[str, str], float]
 
@@ -107,14 +111,16 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
     states = operand_states(node, on_node.operands, site.daemon_sets, site.deployed, site.now, site.hidden)
     blocking = first_blocker(states)
     capacity = capacity_of(node, on_node.requested if site.pods_complete else None)
-    mig, upgrade = mig_of(node, site.seen), upgrade_of(node, site.step_limits, site.seen)
+    mig, upgrade = mig_of(node, site.seen, states), upgrade_of(node, site.step_limits, site.seen)
     notes = tuple(_node_notes(node, capacity, states, mig, upgrade, site))
     driver = next((state for state in states if state.operand == "driver"), None)
     return StackNode(
         name=node.name,
         health=_health(node, states, blocking, mig, upgrade, notes, site.now),
         operands=states,
-        blocker=None if blocking is None else Blocker(blocking, BY_KEY[blocking.operand].title),
+        blocker=_broken_change(states, mig, upgrade, site.now)
+        if blocking is None
+        else Blocker(blocking, BY_KEY[blocking.operand].title),
         capacity=capacity,
         mig=mig,
         upgrade=upgrade,
@@ -130,6 +136,26 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
     )
 
 
+def _broken_change(
+    states: tuple[OperandState, ...], mig: MigManagerState | None, upgrade: DriverUpgradeState | None, now: float
+) -> Blocker | None:
+    """The driver whose upgrade, or the MIG manager whose layout, failed or is stuck."""
+    if upgrade is not None and upgrade.broken(now):
+        failed = upgrade.step == "upgrade-failed"
+        key, since = "driver", upgrade.since
+        reason = "its upgrade failed" if failed else f"its upgrade is stuck at {upgrade.step}"
+    elif mig is not None and mig.broken(now):
+        how = "failed" if mig.state == "failed" else "is not taken up" if mig.untaken else "is stuck"
+        key, since, reason = "mig-manager", mig.since, f"the change to {mig.requested} {how}"
+    else:
+        return None
+    state = next((each for each in states if each.operand == key), OperandState(key, OperandPhase.FAILING))
+    broken = dataclasses.replace(
+        state, phase=OperandPhase.FAILING, reason=reason, message=None, since=None if since is None else since.at
+    )
+    return Blocker(broken, BY_KEY[key].title, change=True)
+
+
 def _health(
     node: LeanNode,
     states: tuple[OperandState, ...],
@@ -139,13 +165,12 @@ def _health(
     notes: tuple[str, ...],
     now: float,
 ) -> StackHealth:
-    mig_broken = mig is not None and (mig.state == "failed" or mig.stuck(now))
-    upgrade_broken = upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(now))
+    broken = (mig is not None and mig.broken(now)) or (upgrade is not None and upgrade.broken(now))
     left_over = _left_over(states, mig, upgrade, now)
-    changing = (mig is not None and mig.state in {"pending", "rebooting"}) or (upgrade is not None and upgrade.running)
+    changing = (mig is not None and mig.running) or (upgrade is not None and upgrade.running)
     phases = {state.phase for state in states}
     verdicts = (
-        (StackHealth.BLOCKED, mig_broken or upgrade_broken or left_over or node.ready is False),
+        (StackHealth.BLOCKED, broken or left_over or node.ready is False),
         (StackHealth.CHANGING, changing and blocking is not None and blocking.phase is OperandPhase.STARTING),
         (StackHealth.BLOCKED, blocking is not None and blocking.phase is not OperandPhase.STARTING),
         (StackHealth.STARTING, blocking is not None),
@@ -182,11 +207,20 @@ def capacity_of(node: LeanNode, requested: Mapping[str, int] | None) -> NodeGpuC
     )
 
 
-def mig_of(node: LeanNode, seen: Seen) -> MigManagerState | None:
+def mig_of(node: LeanNode, seen: Seen, states: Iterable[OperandState] = ()) -> MigManagerState | None:
+    """`states` are those of the node's operands: a layout waits for a manager that has not come up."""
     requested, state = node.labels.get(MIG_CONFIG), node.labels.get(MIG_STATE)
     if requested is None and state is None:
         return None
-    return MigManagerState(requested, state, _label_since(node, MIG_STATE, seen))
+    if state is not None:
+        return MigManagerState(requested, state, _label_since(node, MIG_STATE, seen))
+    since = _label_since(node, MIG_CONFIG, seen)
+    manager = next((each for each in states if each.operand == "mig-manager"), None)
+    if manager is not None and manager.phase in _NOT_UP:
+        since = None
+    elif since is not None and manager is not None and manager.since is not None:
+        since = Since(max(since.at, manager.since), since.exact)
+    return MigManagerState(requested, None, since)
 
 
 def upgrade_of(node: LeanNode, limits: Mapping[str, float], seen: Seen) -> DriverUpgradeState | None:
@@ -257,14 +291,8 @@ def _node_notes(
         and not any(count.capacity for count in capacity.resources)
     ):
         yield "the device plugin runs, and the kubelet offers no GPU"
-    if mig is not None and mig.state == "failed":
-        yield f"the MIG change to {mig.requested} failed: see the MIG manager's log"
-    if mig is not None and mig.stuck(site.now):
-        yield f"the MIG change to {mig.requested} is pending for more than 6 min: see the MIG manager's log"
     if _left_over(states, mig, upgrade, site.now):
         yield "operands are still paused, and nothing is under way: the labels nvidia.com/gpu.deploy.* are left over"
-    if upgrade is not None and (upgrade.step == "upgrade-failed" or upgrade.stuck(site.now)):
-        yield f"the driver upgrade is at {upgrade.step}" + (f": {upgrade.hint}" if upgrade.hint else "")
 
 
 def _taken_out_by(plugin: OperandState | None, site: Site) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from backends.domain import Condition, UpgradePolicy
 
 Labels = dict[str, str]
-TIMED_LABELS = ("nvidia.com/mig.config.state", "nvidia.com/gpu-driver-upgrade-state")
+TIMED_LABELS = ("nvidia.com/mig.config", "nvidia.com/mig.config.state", "nvidia.com/gpu-driver-upgrade-state")
 """Node labels whose last change is read from managedFields, because a label carries no time."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from backends.contract import Backend, GpudeckError, ListsWorkloads, ReportsStack, Unreachable
 from backends.domain import LogSource, NotPermitted, Stack, Workload, Workloads, clean, node_named
 from backends.feed import closing
@@ -9,6 +11,7 @@ from backends.rights import not_seen
 
 ENGINES = frozenset({"docker"})
 """Platforms whose workloads are containers of a node's engine, not pods."""
+NAMES_TOLD = 5
 
 
 def source_of(workload: Workload) -> LogSource:
@@ -31,7 +34,7 @@ def of_operand(stack: Stack, name: str, node: str | None) -> LogSource | None:
         if name in (state.operand, state.pod) and state.pod is not None
     ]
     if len({state.pod for _, state in found}) > 1:
-        on = ", ".join(sorted(each for each, _ in found)[:5])
+        on = _some(each for each, _ in found)
         raise GpudeckError(f"{clean(name, 64)} runs on {len(found)} nodes", f"name one with --node: {on}")
     if not found:
         return None
@@ -43,11 +46,18 @@ def of_workload(workloads: Workloads, name: str, node: str | None) -> LogSource 
     """By its name or its title, PROJECT/NAME; raises GpudeckError for a name that several have."""
     found = [each for each in workloads.items if name in (each.name, each.title) and node in (None, each.node)]
     if len(found) > 1:
-        where = ", ".join(sorted(f"{each.title} on {each.node}" for each in found)[:5])
+        where = _some(f"{each.title} on {each.node}" for each in found)
         engines = all(each.platform in ENGINES for each in found)
         hint = "name its --node" if engines else "name one as NAMESPACE/POD, or its --node"
         raise GpudeckError(f"several are called {clean(name, 64)}: {where}", hint)
     return source_of(found[0]) if found else None
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few in order, and how many more there are."""
+    listed = sorted(names)
+    more = len(listed) - NAMES_TOLD
+    return ", ".join(listed[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 async def find(backend: Backend, name: str, node: str | None) -> LogSource:

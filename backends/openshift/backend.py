@@ -14,6 +14,7 @@ from backends.domain import (
     ApiRequest,
     Container,
     DrainPlan,
+    GpuLayout,
     Identity,
     LogBatch,
     LogQuery,
@@ -49,7 +50,7 @@ SETTLE_SECONDS = 5.0
 URL_SECONDS = 600.0
 """How often the route to the cluster's Prometheus is looked up anew."""
 UNSERVED_SECONDS = 60.0
-"""The same while it leads nowhere."""
+"""The same while it leads nowhere, or could not be read."""
 
 
 class OpenShift:
@@ -71,6 +72,7 @@ class OpenShift:
         self._monitoring_denied: NotPermitted | None = None
         self._url_due: float | None = None
         """When it is to be looked up, by the monotonic clock; None: now."""
+        self._looking: asyncio.Task[None] | None = None
 
     @classmethod
     def open(cls, context: SiteContext) -> Self:
@@ -92,6 +94,7 @@ class OpenShift:
         return await self._kubernetes.identity()
 
     async def close(self) -> None:
+        await end([self._looking])
         await self._routes.close()
         await self._monitored.close()
         await self._kubernetes.close()
@@ -144,24 +147,31 @@ class OpenShift:
             return None
 
     async def _look_up_url(self) -> None:
-        """Keeps what was found while the route cannot be read."""
+        """Waits a while for it; one that takes longer is told when it is there."""
         if self._monitoring_url is not None:
             return
         now = self.clock.monotonic()
-        if self._url_due is not None and now < self._url_due:
-            return
-        self._url_due = now + URL_SECONDS
+        if self._url_due is None or now >= self._url_due:
+            self._url_due = now + URL_SECONDS
+            await end([self._looking])
+            self._looking = asyncio.create_task(self._read_url(), name="route of thanos-querier")
+            await asyncio.wait([self._looking], timeout=SETTLE_SECONDS)
+
+    async def _read_url(self) -> None:
+        """Keeps what was found while the route cannot be read."""
+        before = self._monitoring, self._monitoring_denied
         try:
-            async with asyncio.timeout(SETTLE_SECONDS):
-                self._monitoring, self._monitoring_denied = await self.monitoring_route(), None
+            self._monitoring, self._monitoring_denied = await self.monitoring_route(), None
         except NotAllowed:
             namespace, name = THANOS
             permission = ROUTES.permission("get", namespace, name)
             self._monitoring, self._monitoring_denied = None, NotPermitted(f"the route of {name}", permission)
-        except (GpudeckError, TimeoutError):
-            return
+        except GpudeckError:
+            self._url_due = self.clock.monotonic() + UNSERVED_SECONDS
         if self._monitoring is not None and self._monitoring.problem is not None:
-            self._url_due = now + UNSERVED_SECONDS
+            self._url_due = self.clock.monotonic() + UNSERVED_SECONDS
+        if before != (self._monitoring, self._monitoring_denied):
+            self._kubernetes.tell_again()
 
     def _url(self) -> str | None:
         """Where the cluster's monitoring answers; None: nowhere, or it is not known."""
@@ -203,8 +213,8 @@ class OpenShift:
     async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
         return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
 
-    async def mig_layouts(self, node: str) -> tuple[str, ...]:
-        return await self._kubernetes.mig_layouts(node)
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        return await self._kubernetes.mig_layouts(node, like)
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:
         return await self._kubernetes.pause_driver_upgrade(node, paused, dry_run=dry_run)

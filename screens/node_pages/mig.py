@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -43,6 +43,10 @@ PLACEHOLDER = "3g.40gb,3g.40gb   +1g.10gb   all-balanced"
 class Changer(Protocol):
     def propose(self, change: Change) -> None:
         """Asks about a change, and makes it when the answer is yes."""
+        ...
+
+    def plan(self, planned: Callable[[], Awaitable[Change | None]]) -> None:
+        """Makes a change first, or tells why it is none."""
         ...
 
 
@@ -189,6 +193,9 @@ class MigPage(NodePage):
         if self._view is not None and not self._view.reading.is_current:
             self.notify("The node does not answer now: whom a change hits is not known.", timeout=4, markup=False)
             return
+        if self._plan.target.on_operator:
+            shell.changing.plan(partial(_refused, self._plan, node.gpus, shell.site))
+            return
         gpu = _numbered(node.gpus, self._plan.target.index)
         assert gpu is not None, "the plan was made for a GPU of this node"
         try:
@@ -202,7 +209,7 @@ class MigPage(NodePage):
                 unasked=why_unasked(shell.site.spec.platform, self._view.ownership_problem if self._view else None),
             )
         except GpudeckError as wrong:
-            self.notify(inert(f"{wrong.message} {wrong.hint}".strip()), severity="warning", markup=False)
+            self.notify(inert(f"{wrong.message}. {wrong.hint}".strip()), severity="warning", markup=False)
             return
         shell.changing.propose(change)
 
@@ -282,3 +289,10 @@ def _wrong(error: tuple[str, str], paper: Paper) -> list[Line]:
 
 def _no_gpu(view: NodeView, paper: Paper) -> list[Line]:
     return paragraph(view.no_gpu, paper, "dim", indent=0)
+
+
+async def _refused(plan: Plan, gpus: Sequence[Gpu], site: Site) -> Change:
+    """Raises the refusal of a plan for GPUs that MIG Manager divides."""
+    from backends.repartition import not_by_hand
+
+    raise await not_by_hand(plan, gpus, await site.platform.backend(), site.spec)

@@ -19,9 +19,9 @@ from backends.changes.radius import HitsMore
 from backends.changes.record import Effect, Status, StepState
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
-from backends.domain import Stack, UpgradePolicy
+from backends.domain import GpuLayout, Stack, UpgradePolicy
 from backends.feed import closing
-from backends.kubernetes.mig_layouts import names_in
+from backends.kubernetes.mig_layouts import layouts_in
 from backends.lab.hardware import SimNode
 from backends.lab.kube.cluster import KINDS, POLICY_NAME
 from backends.lab.kube.objects import mig_config
@@ -757,13 +757,20 @@ async def test_a_list_of_layouts_that_cannot_be_read_is_a_warning(on: Bench) -> 
 
 
 def parted(name: str, *layouts: str) -> Any:
-    return mig_config(name, "gpu-operator", layouts)
+    return mig_config(name, "gpu-operator", {each: {} for each in layouts})
 
 
-async def names(on: Bench) -> tuple[str, ...]:
+async def names(on: Bench, *like: GpuLayout) -> tuple[str, ...]:
     backend: Any = await on.site.platform.backend()
-    found: tuple[str, ...] = await backend.mig_layouts(NODE)
+    found: tuple[str, ...] = await backend.mig_layouts(NODE, like)
     return found
+
+
+async def test_a_layout_is_found_by_what_it_makes_of_every_gpu(on: Bench) -> None:
+    halves = [GpuLayout(index, True, (("3g.40gb", 2),)) for index in range(8)]
+    assert await names(on, *halves) == ("all-3g.40gb",)
+    assert await names(on, *halves[:7], GpuLayout(7, False)) == ()
+    assert await names(on, *(GpuLayout(index, False) for index in range(8))) == ("all-disabled",)
 
 
 async def test_the_layouts_are_those_of_the_node_s_own_file_and_of_the_operator_s(on: Bench) -> None:
@@ -784,4 +791,4 @@ async def test_a_policy_that_names_a_file_of_the_site_s_own_has_its_layouts_alon
 def test_a_file_that_holds_no_layouts_says_so(written: str | None) -> None:
     raw = {"metadata": {"name": "ours"}, "data": {} if written is None else {"config.yaml": written}}
     with pytest.raises(GpudeckError, match="the ConfigMap ours holds no mig-configs"):
-        names_in(raw)
+        layouts_in(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,18 +11,19 @@ import pytest
 
 from backends.changes.mig import MigStep
 from backends.changes.step import Reach, step_from_json, step_json
-from backends.contract import ChangeRefused, ConfigError, GpudeckError
-from backends.domain import Fleet, Gpu, Memory, Mig, MigInstance, Node, NodeReading, NodeState
+from backends.contract import ChangeRefused, ConfigError, Gone, GpudeckError
+from backends.domain import Fleet, Gpu, GpuLayout, Memory, Mig, MigInstance, Node, NodeReading, NodeState, SiteSpec
+from backends.kubernetes.mig_layouts import makes
 from backends.nodes.mig.plan import Plan
 from backends.nodes.mig.planner import plan
 from backends.nodes.mig.target import target_of, target_of_model
 from backends.nodes.mig.wish import parse
 from backends.nodes.transport import Completed
-from backends.repartition import repartition
+from backends.repartition import not_by_hand, repartition
 from screens.confirm import ConfirmScreen
 from screens.node import NodeScreen
 from tests.tui.changing import state
-from tests.tui.consoles import build_on, opened
+from tests.tui.consoles import build, build_on, opened, spec_of
 from tests.tui.fleets import NOW, h100
 
 __all__ = ["state"]
@@ -98,19 +100,69 @@ def test_what_is_not_possible_is_refused_with_what_is_near() -> None:
     assert caught.value.hint.startswith("near: ")
 
 
-def test_mig_manager_is_not_worked_against() -> None:
-    with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01") as caught:
-        change(planned("7g.80gb", platform="kubernetes"))
-    assert "nvidia.com/mig.config=" in caught.value.hint
+class Manager:
+    """A platform whose MIG manager has these layouts."""
+
+    def __init__(self, **layouts: Any) -> None:
+        self.layouts = layouts
+
+    async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
+        assert node == "dgx01"
+        if not self.layouts:
+            raise Gone("no ConfigMap holds mig-configs")
+        return tuple(sorted(name for name, layout in self.layouts.items() if makes(layout, like)))
 
 
-def test_mig_manager_is_not_worked_against_where_a_neighbour_tells_no_profile() -> None:
+def part(devices: Any, **profiles: int) -> dict[str, Any]:
+    counts = {name.replace("_", "."): count for name, count in profiles.items()}
+    return {"devices": devices, "mig-enabled": bool(counts), "mig-devices": counts}
+
+
+HALVES = {"3g.40gb": 2}
+OURS = [part([0], **HALVES), part([1])]
+
+
+async def refused(made: Plan, manager: Any) -> GpudeckError:
+    with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01"):
+        change(made)
+    return await not_by_hand(made, NODE.gpus, manager, SiteSpec("lab"))
+
+
+async def test_where_mig_manager_divides_the_layout_of_its_own_that_is_the_same_is_named() -> None:
+    made = planned("3g.40gb,3g.40gb", platform="kubernetes")
+    said = await refused(made, Manager(all_halves=[part("all", **HALVES)], ours=OURS))
+    assert said.hint == "it has this layout: gpudeck stack mig ours --node dgx01"
+
+
+async def test_where_none_of_its_layouts_is_the_same_none_is_invented() -> None:
+    made = planned("3g.40gb,3g.40gb", platform="kubernetes")
+    said = await refused(made, Manager(all_halves=[part("all", **HALVES)]))
+    assert said.hint.startswith("none of its layouts makes this; gpudeck mig plan --node dgx01 --gpu 0 --want ")
+    assert "kubectl label" not in said.hint
+    unread = await refused(made, Manager())
+    assert unread.hint == "which layouts it has is not known: no ConfigMap holds mig-configs"
+
+
+def test_a_layout_may_be_for_some_boards_only() -> None:
+    wish = [GpuLayout(0, True, (("3g.40gb", 2),), "0x233010DE")]
+    assert makes([{**part("all", **HALVES), "device-filter": ["0x233010DE", "0x233110DE"]}], wish)
+    assert not makes([{**part("all", **HALVES), "device-filter": "0x20B210DE"}], wish)
+    assert not makes([part([1], **HALVES)], wish)
+    assert not makes("nothing", wish)
+
+
+async def test_mig_manager_is_not_worked_against_where_a_neighbour_tells_no_profile() -> None:
     silent = replace(NODE.gpus[1], mig=Mig(True, True, 7, (MigInstance(1, 0),)))
     made = planned("7g.80gb", node=replace(NODE, gpus=(GPU, silent)), platform="openshift")
     assert made.mig_parted is None
-    with pytest.raises(ChangeRefused, match="MIG Manager divides the GPUs of dgx01") as caught:
-        change(made)
-    assert "nvidia.com/mig.config" in caught.value.hint
+    said = await refused(made, Manager(ours=OURS))
+    assert said.hint == "a layout that it has is asked for by gpudeck stack mig LAYOUT --node dgx01"
+
+
+async def test_what_is_not_possible_is_not_sent_to_mig_manager() -> None:
+    made = planned("4g.40gb,4g.40gb", platform="kubernetes")
+    said = await not_by_hand(made, NODE.gpus, cast(Any, Manager()), SiteSpec("lab"))
+    assert said.hint.startswith("near: ")
 
 
 def test_what_nvidia_smi_does_not_name_is_not_changed() -> None:
@@ -166,6 +218,8 @@ async def test_the_plan_on_the_page_is_asked_about(state: Path) -> None:
         await console.press("i", *"3g.40gb,3g.40gb", "enter")
         await console.until(lambda: "A apply" in console.text, "the plan")
         await console.press("A")
+        await console.until(lambda: "only looked at" in console.text, "the look")
+        await console.press("right", "enter")
         await console.until(lambda: "Write window of lab" in console.text, "the dialog of the window")
         await console.until(lambda: getattr(console.app.focused, "id", None) == "window-reason", "the entry")
         await console.press(*"INC-1", "enter", "enter")
@@ -173,3 +227,19 @@ async def test_the_plan_on_the_page_is_asked_about(state: Path) -> None:
         await console.until(lambda: "it can be done" in console.text, "the look")
         assert "MIG layout of dgx01 gpu0: 2x 3g.40gb" in console.text
         assert "on dgx01: nvidia-smi -i 0 -mig 1" in console.text
+
+
+async def test_the_plan_of_a_cluster_s_node_is_answered_with_the_layout_to_ask_for(state: Path) -> None:
+    fleet = Fleet((NodeReading("dgx01", NodeState.LIVE, NODE, NOW, None),))
+
+    async def manager() -> Manager:
+        return Manager(ours=OURS)
+
+    async with opened(build(spec_of(fleet, platform="kubernetes"), values={"lab": fleet}), (120, 40)) as console:
+        console.site.platform.backend = manager
+        console.app.push_screen(NodeScreen("dgx01"))
+        await console.press("m", "i", *"3g.40gb,3g.40gb", "enter")
+        await console.until(lambda: "A apply" in console.text, "the plan")
+        await console.press("A")
+        await console.until(lambda: console.notices, "the notice")
+        assert "by hand. it has this layout: gpudeck stack mig ours --node dgx01" in console.notices[0]

@@ -14,7 +14,19 @@ from aiohttp import web
 from backends.contract import Backend, SiteContext
 from backends.docker import DockerBackend
 from backends.docker import backend as docker_backend
-from backends.domain import DockerSpec, Fleet, Host, Node, NodeReading, NodeSpec, NodeState, Problem, SiteSpec
+from backends.domain import (
+    DockerSpec,
+    Fleet,
+    Host,
+    Node,
+    NodeReading,
+    NodeSpec,
+    NodeState,
+    Problem,
+    SiteSpec,
+    Stack,
+    StackHealth,
+)
 from backends.feed import ManualClock, SystemClock
 from backends.lab.docker import DockerApi, device_ids, labels
 from backends.lab.hardware import fleet
@@ -58,6 +70,9 @@ class DockerWorld:
         site = SiteSpec("test", nodes=(NodeSpec(NODE),), platform="docker", docker=spec)
         access: Any = LocalTransport()
         return DockerBackend.open(SiteContext(site, SystemClock(), lambda _node: access, lambda: self._fleet))
+
+    def is_whole(self, stack: Stack) -> bool:
+        return stack.health is StackHealth.READY
 
     async def break_stack(self) -> None:
         problem = Problem("driver-mismatch", self.blocking_message, "", 0.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backends.contract import Backend
+from backends.domain import Stack, StackHealth
 from backends.kubernetes.backend import Kubernetes
 from backends.openshift.backend import OpenShift
 from tests.kube import objects, openshift_objects
@@ -79,6 +80,9 @@ class KubeWorld:
     def _make(self, kubeconfig: Path, **settings: Any) -> Backend:
         return Kubernetes.open(context(kubeconfig, nodes=(self.node,), **settings))
 
+    def is_whole(self, stack: Stack) -> bool:
+        return stack.version is not None and stack.health is StackHealth.READY
+
     async def break_stack(self) -> None:
         broken = objects.operand("driver", self.node, nvidia_driver_ctr=objects.crashing(self.blocking_message))
         await self._admin.patch(broken, {"status": broken["status"]}, "status")
@@ -110,6 +114,9 @@ class OpenShiftWorld(KubeWorld):
             openshift_objects.service_version(),
         )
         return self
+
+    def is_whole(self, stack: Stack) -> bool:
+        return super().is_whole(stack) and stack.cluster is not None and stack.operators != ()
 
     def _make(self, kubeconfig: Path, **settings: Any) -> Backend:
         return OpenShift.open(context(kubeconfig, nodes=(self.node,), **settings))

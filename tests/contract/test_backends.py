@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -53,7 +54,7 @@ from tests.contract.kube_world import KubeWorld, OpenShiftWorld
 from tests.contract.lab_server import KINDS, LabKube
 from tests.contract.worlds import World
 from tests.kube.admin import Admin
-from tests.kube.fixtures import until
+from tests.kube.fixtures import WAIT_SECONDS, until
 from tests.kube.server import KubeApiserver
 
 T = TypeVar("T")
@@ -199,7 +200,10 @@ async def test_the_stack_follows_what_happens(backend: Backend, world: World) ->
 async def test_two_readers_see_the_same(backend: Backend, world: World) -> None:
     reports = can(backend, ReportsStack)
     first, second = reports.stack(), reports.stack()
-    assert await anext(first) == await anext(second)
+    one, two = await until(first, world.is_whole), await until(second, world.is_whole)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while one != two:
+            one, two = await anext(first), await anext(second)
     await first.aclose()  # type: ignore[attr-defined]
     await world.break_stack()
     await until(second, lambda stack: stack.health is StackHealth.BLOCKED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from backends.contract import Backend
+from backends.domain import Stack
 
 
 class World(Protocol):
@@ -36,6 +37,10 @@ class World(Protocol):
 
     def open_nowhere(self) -> Backend:
         """A backend whose platform does not answer."""
+        ...
+
+    def is_whole(self, stack: Stack) -> bool:
+        """Everything that the platform tells of the node and of itself is there: a first value need not wait for it."""
         ...
 
     async def break_stack(self) -> None: ...

@@ -72,3 +72,17 @@ ON_PLATFORMS: dict[str, Expected] = {
     "docker-no-runtime": Expected("operand-toolkit", "critical", "dgx-h100-01", None, "container toolkit is missing"),
 }
 """Those of a platform, played on the one that they name first."""
+
+CAUSES: dict[str, str] = {
+    "operator-upgrade-drain": "cannot be evicted: PodDisruptionBudget prompt-router needs 1 and has 1",
+}
+"""In the cause of their finding, where what holds things up is looked up and not guessed."""
+
+BLOCKERS: dict[str, tuple[str, str | None]] = {
+    "operator-driver-build": ("driver", "Could not install the kernel headers"),
+    "operator-driver-slow": ("driver", None),
+    "operator-validator-crash": ("validator", "Failed to allocate device vector A"),
+    "operator-mig-failed": ("mig-manager", "In use by another client"),
+    "operator-upgrade-drain": ("driver", None),
+}
+"""The operand that the node's waterfall names first, and words of its log line."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from backends.domain import Finding, Severity, Triage
+from backends.domain import Blocker, Finding, Severity, Triage
 from backends.lab.scenarios import SCENARIOS
 from backends.lab.server import Lab, LabSpec
 from backends.site import Site
-from tests.drills.expected import EXPECTED, ON_PLATFORMS, Expected
+from tests.drills.expected import BLOCKERS, CAUSES, EXPECTED, ON_PLATFORMS, Expected
 from tests.drills.test_scenarios import names, told
 from tui.cli import WATCH_SECONDS
 from tui.config import load
@@ -36,6 +36,8 @@ class Seen:
     processes: int
     owned: int
     """Those whose workload has an owner."""
+    blockers: dict[str, Blocker]
+    """By node."""
 
 
 async def looked_at(
@@ -66,7 +68,14 @@ async def looked_at(
                 for process in gpu.processes or ()
             ]
             found = [workload for process in processes if (workload := ownership.of(process)) is not None]
-            return Seen(triage, len(found), len(processes), sum(each.owner is not None for each in found))
+            nodes = () if (stack := site.stack.reading.value) is None else stack.nodes
+            return Seen(
+                triage,
+                len(found),
+                len(processes),
+                sum(each.owner is not None for each in found),
+                {node.name: node.blocker for node in nodes if node.blocker is not None},
+            )
         finally:
             await site.close()
 
@@ -98,6 +107,14 @@ async def test_every_scenario_of_a_platform_is_one_finding_that_names_the_cause(
         first = seen.triage.findings[0] if seen.triage.findings else None
         if problems or first is None or not (first.evidence and first.cause and first.steps):
             wrong[scenario] = problems
+        elif CAUSES.get(scenario, "") not in (first.cause or ""):
+            wrong[scenario] = first.cause
+        elif scenario in BLOCKERS:
+            operand, words = BLOCKERS[scenario]
+            blocker = seen.blockers.get(first.subject.node or "")
+            named = None if blocker is None else (blocker.state.operand, blocker.log_line)
+            if named is None or named[0] != operand or (words or "") not in (named[1] or ""):
+                wrong[scenario] = named
 
     async with asyncio.TaskGroup() as group:
         for scenario in ON_PLATFORMS:

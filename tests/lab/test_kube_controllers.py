@@ -10,6 +10,7 @@ import pytest
 from backends.feed import ManualClock
 from backends.lab.hardware import SimNode, fleet
 from backends.lab.kube.cluster import KINDS, Cluster
+from backends.lab.kube.logs import Container
 from backends.lab.kube.operands import OperandFault
 from tests.lab.client import busy_moment
 
@@ -165,6 +166,30 @@ async def test_a_driver_upgrade_goes_through_its_steps_and_a_skipped_node_stays(
     assert steps[:2] == ["upgrade-required", "cordon-required"]
     assert "pod-restart-required" in steps
     assert not site.node["spec"].get("unschedulable")
+
+
+async def test_a_container_that_crashes_has_a_log_of_the_run_before_and_crashes_again() -> None:
+    site = Site()
+    said = ("Installing Linux kernel headers...", "Could not install the kernel headers")
+    site.cluster.fail_operand(NODE, OperandFault("driver", "nvidia-driver-ctr", "CrashLoopBackOff", "back-off", said))
+    site.cluster.tick()
+    site.cluster.tick()
+
+    def told(previous: bool) -> list[tuple[float, str]]:
+        pod = site.operand_pod("nvidia-driver-daemonset")["metadata"]["name"]
+        container = Container(site.cluster.space, pod, "nvidia-driver-ctr")
+        return [(at, text) for _, at, text in site.cluster.logs.read(container, previous=previous)]
+
+    def restarts() -> int:
+        (status,) = site.operand_pod("nvidia-driver-daemonset")["status"]["containerStatuses"]
+        count: int = status["restartCount"]
+        return count
+
+    first = told(False)
+    assert [text for _, text in first] == list(said)
+    assert [text for _, text in told(True)] == list(said)
+    await site.until(lambda: told(True) == first, 400)
+    assert restarts() == 4 + 1
 
 
 def test_budgets_are_counted() -> None:

@@ -50,6 +50,10 @@ def words(workloads: Workloads) -> dict[str, list[str]]:
     return {each.name: [route.words for route in each.routes] for each in workloads.items}
 
 
+def routes_denied(stack: Stack) -> set[str]:
+    return {str(each.permission) for each in stack.not_permitted if each.permission.resource.startswith("routes")}
+
+
 async def test_a_workload_has_the_routes_that_lead_to_it(server: LabKube, admin: Admin) -> None:
     await admin.create(
         openshift_objects.route("llama", "team-a", HOST, termination="edge"),
@@ -57,9 +61,9 @@ async def test_a_workload_has_the_routes_that_lead_to_it(server: LabKube, admin:
     )
     backend = OpenShift.open(context(server.kubeconfig()))
     async with closing(backend.workloads()) as told:
-        first = await anext(told)
+        found = await until(told, lambda found: words(found).get("llama-1") and len(found.items) == 2)
     await backend.close()
-    assert words(first) == {"llama-1": [f"https://{HOST} (edge)"], "train-1": []}
+    assert words(found) == {"llama-1": [f"https://{HOST} (edge)"], "train-1": []}
 
 
 async def test_a_route_that_is_made_later_is_told(
@@ -68,7 +72,7 @@ async def test_a_route_that_is_made_later_is_told(
     monkeypatch.setattr(routes, "FRESH_SECONDS", 0.0)
     backend = OpenShift.open(context(server.kubeconfig()))
     async with closing(backend.workloads()) as told:
-        first = await anext(told)
+        first = await until(told, lambda found: len(found.items) == 2)
         assert words(first) == {"llama-1": [], "train-1": []}
         await admin.create(
             openshift_objects.route("llama", "team-a", HOST, admitted=False), objects.pod("nudge", namespace="team-a")
@@ -87,12 +91,12 @@ async def test_without_the_right_the_workloads_are_complete_and_the_right_is_nam
     await admin.create(openshift_objects.route("llama", "team-a", HOST))
     backend = OpenShift.open(context(server.kubeconfig("blind")))
     async with closing(backend.workloads()) as told, closing(backend.stack()) as stacks:
-        first = await anext(told)
+        first = await until(told, lambda found: len(found.items) == 2)
         assert words(first) == {"llama-1": [], "train-1": []}
         assert first.not_permitted == (), "whose work it is does not hang on a route"
-        stack = await anext(stacks)
+        stack = await until(stacks, lambda stack: len(routes_denied(stack)) == 2)
     await backend.close()
-    rights = {str(each.permission) for each in stack.not_permitted}
+    rights = routes_denied(stack)
     assert "list routes.route.openshift.io in team-a" in rights
     assert any(right.startswith("get routes.route.openshift.io") for right in rights), rights
 
@@ -112,7 +116,7 @@ async def test_metrics_are_where_a_route_is_served(
     await admin.create(thanos)
     backend = OpenShift.open(context(server.kubeconfig()))
     async with closing(backend.stack()) as stacks:
-        stack: Stack = await anext(stacks)
+        stack = await until(stacks, lambda stack: stack.monitoring_url or stack.monitoring_problem)
     await backend.close()
     assert stack.monitoring_url == url
     if problem is not None:

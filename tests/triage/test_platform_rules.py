@@ -11,9 +11,11 @@ from backends.changes.platform_actions import Wish, wish_of
 from backends.domain import (
     ClusterRelease,
     Component,
+    DrainPod,
     DriverUpgradeState,
     Fleet,
     GpuProcess,
+    KubernetesSpec,
     MigManagerState,
     NodeGpuCapacity,
     NodeSpec,
@@ -38,6 +40,7 @@ from backends.domain.stack import Blocker
 from backends.ownership import Ownership
 from backends.triage.engine import Triager
 from backends.triage.rules import RULES
+from backends.triage.rules import platform as rules_of_platform
 from backends.triage.state import NodeView, PlatformState, SiteState
 from tests.triage.makers import NOW, fleet, gpu, idle, live, node, view
 from tests.tui.stacks import OPERANDS, blocked, changing, well
@@ -176,6 +179,14 @@ def test_changes_that_are_stuck_or_failed() -> None:
     assert found(platform(stack(failed))) == [("mig-manager", "warning", "the MIG change to all-3g.40gb failed")]
 
 
+def test_a_mig_layout_that_nobody_takes_up_is_told() -> None:
+    untaken = dataclasses.replace(well("n1"), mig=MigManagerState("all-3g.40gb", None, Since(NOW - 4000)))
+    (told,) = run(Triager(SITE), platform(stack(untaken))).findings
+    assert told.claim == "the MIG change to all-3g.40gb is not taken up"
+    assert "nvidia.com/mig.config.state is not set" in {each.text for each in told.evidence}
+    assert "MIG Manager does not run" in (told.cause or "")
+
+
 def test_a_failed_mig_change_tells_the_manager_s_reason_and_the_way_to_ask_again() -> None:
     reason = "Unable to enable MIG mode: In use by another client"
     mig = MigManagerState("all-3g.40gb", "failed", Since(NOW - 60), reason)
@@ -201,6 +212,38 @@ def test_a_step_that_nothing_bounds_is_called_stuck_as_a_judgement(
     (told,) = run(Triager(SITE), said).findings
     assert told.claim == f"the driver upgrade {claim} drain-required"
     assert (bound, source) in {(each.text, each.source) for each in told.evidence}
+
+
+HELD = DrainPod("team-a", "web-1", budgets=("web",), healthy=((2, 1),))
+
+
+@pytest.mark.parametrize(
+    ("held", "cause", "looks"),
+    [
+        (None, "likely a pod that may not be evicted", "kubectl get pdb -A"),
+        ((), "no PodDisruptionBudget holds a pod of the node", None),
+        ((HELD,), "team-a/web-1 cannot be evicted: PodDisruptionBudget web needs 2 and has 1", "describe pdb web"),
+    ],
+)
+def test_a_drain_that_is_stuck_names_the_pod_and_the_budget(
+    held: tuple[DrainPod, ...] | None, cause: str, looks: str | None
+) -> None:
+    upgrade = DriverUpgradeState(
+        "drain-required", Since(NOW - 4000), 300.0, hint="a pod that may not be evicted", held=held
+    )
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert told.cause == cause
+    commands = [step.target or "" for step in told.steps if "pdb" in (step.target or "")]
+    assert [looks in command for command in commands if looks] == ([True] if looks else [])
+    assert (cause in {each.text for each in told.evidence}) == bool(held)
+
+
+def test_a_step_that_no_budget_can_hold_is_not_looked_at_for_budgets() -> None:
+    upgrade = DriverUpgradeState("pod-restart-required", Since(NOW - 4000), 300.0, hint="the driver does not come up")
+    said = platform(stack(dataclasses.replace(well("n1"), upgrade=upgrade)))
+    (told,) = run(Triager(SITE), said).findings
+    assert not [step for step in told.steps if "pdb" in (step.target or "")]
 
 
 def test_a_node_that_is_not_ready_explains_its_operands() -> None:
@@ -279,6 +322,17 @@ def test_what_may_not_be_read_is_said_once_and_breaks_nothing() -> None:
     known = owned(denied=[denied])
     said = PlatformState(stack(well("n1"), not_permitted=(denied,)), known, known.workloads)
     assert found(said, view(uses("hidden"))) == [("platform-not-permitted", "info", "may not read pods of the cluster")]
+
+
+@pytest.mark.parametrize("namespaces", [(), ("team-a",)])
+def test_who_may_not_list_all_pods_may_name_namespaces_instead(namespaces: tuple[str, ...]) -> None:
+    denied = NotPermitted("pods of the cluster", Permission("list", "pods"))
+    site = dataclasses.replace(SITE, kubernetes=KubernetesSpec(namespaces=namespaces))
+    seen = dataclasses.replace(state(platform(stack(well("n1"), not_permitted=(denied,)))), site=site)
+    (told,) = rules_of_platform.not_permitted(seen)
+    ways = [step.text for step in told.steps]
+    assert ways[0] == "ask for the right to list pods"
+    assert any('namespaces = ["NAME", ...]' in way for way in ways) is not bool(namespaces)
 
 
 def test_an_operator_whose_version_may_not_be_read_is_not_called_missing() -> None:

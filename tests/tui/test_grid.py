@@ -132,6 +132,7 @@ async def test_narrow_grids_drop_columns_and_scroll_the_rest_under_a_frozen_firs
         await pilot.pause()
         assert lines(app)[1].startswith("  row 0")
         assert "alice" in lines(app)[1]
+        assert lines(app)[0].split() == ["NAME", "USER"], "no part of a column is left between them"
         await pilot.resize_terminal(100, 8)
         await pilot.pause()
         assert "wide" in app.grid.visible_columns

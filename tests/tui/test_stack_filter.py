@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from backends.allocation import InUse
 from backends.docker.checks import CHECKS
 from backends.domain import (
+    DriverUpgradeState,
     Fleet,
     GpuProcess,
     MigManagerState,
@@ -21,6 +22,7 @@ from backends.domain import (
     OperandState,
     Problem,
     ResourceCount,
+    Since,
     Stack,
     StackHealth,
     StackNode,
@@ -117,6 +119,20 @@ NODES = (well("dgx01"), blocked("dgx02"), changing("dgx03"), waits("hgx04"))
 def test_a_filter_narrows_the_nodes(text: str, names: str) -> None:
     match = parse(text, stack_fields(OPERANDS))
     assert [node.name for node in NODES if match.matches(stack_subject(node))] == names.split()
+
+
+def test_what_a_cell_shows_of_a_broken_change_is_what_its_field_says() -> None:
+    late = replace(well("dgx05"), upgrade=DriverUpgradeState("drain-required", Since(NOW - 4000), 300.0))
+    fields = stack_fields(OPERANDS)
+    for text in ("driver!=ready", "driver=upgr", "driver=failing", "failing=driver"):
+        assert parse(text, fields).matches(stack_subject(late, now=NOW)), text
+        assert not parse(text, fields).matches(stack_subject(late, now=NOW - 3900)), "within its time"
+
+
+def test_a_cordoned_node_has_no_gpu_to_give() -> None:
+    closed = replace(well("dgx01"), schedulable=False)
+    assert not parse("free>=1 | state=ready & !state=cordon", stack_fields(OPERANDS)).matches(stack_subject(closed))
+    assert parse("free=0 & allocatable=8 & cordoned", stack_fields(OPERANDS)).matches(stack_subject(closed))
 
 
 @pytest.mark.parametrize(

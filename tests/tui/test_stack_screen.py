@@ -27,7 +27,7 @@ from backends.domain import (
 )
 from screens.node import NodeScreen
 from screens.stack import StackScreen
-from screens.stack_rows import columns, rows
+from screens.stack_rows import NODE_WIDTH, columns, rows
 from tests.tui.consoles import Opened, build, build_on, grid, opened, settled, spec_of
 from tests.tui.fleets import HOSTILE, NOW, h100, reading
 from tests.tui.stacks import blocked, changing, stack, well
@@ -78,7 +78,9 @@ async def test_the_blocked_node_comes_first_with_its_log_line() -> None:
     [
         ({"mig": MigManagerState("all-1g.10gb", "failed")}, "mig-manager", "✖ fail"),
         ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 500))}, "mig-manager", "✖ stuck"),
-        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 5))}, "mig-manager", "✓ ok"),
+        ({"mig": MigManagerState("all-1g.10gb", "pending", Since(NOW - 5))}, "mig-manager", "● chng"),
+        ({"upgrade": DriverUpgradeState("pod-restart-required", Since(NOW - 5))}, "driver", "● upgr"),
+        ({"mig": MigManagerState("all-1g.10gb", "success")}, "mig-manager", "✓ ok"),
         ({"upgrade": DriverUpgradeState("upgrade-failed")}, "driver", "✖ upgr"),
     ],
 )
@@ -91,6 +93,12 @@ def test_the_row_shows_the_change_that_blocks_where_every_operand_runs(
     assert [cell.text for cell in row.cells if isinstance(cell, Cell)].count("✓ ok") == 7 - (said != "✓ ok")
     assert isinstance(cell := row.cells[place], Cell)
     assert cell.text == said
+
+
+def test_a_node_that_is_well_and_cordoned_says_so_in_its_state() -> None:
+    (row,) = rows(stack(replace(well("dgx01"), schedulable=False)), UNICODE, NOW)
+    assert isinstance(state := row.cells[1], Cell)
+    assert state.text == "▲ cordon"
 
 
 async def test_the_selection_stays_on_its_node_when_others_get_worse() -> None:
@@ -155,11 +163,20 @@ async def test_gpus_and_mig_instances_are_two_columns_and_what_is_used_stands_be
         on.site.ownership.publish(owned(pod("a", node="dgx01")), NOW)
         await to_stack(on, stack(cut))
         cells = [cell if isinstance(cell, str) else cell.text for cell in grid(on).rows[0].cells]
-        assert "7/7" in cells
-        assert "3/4" in cells
+        assert "6 of 7" in cells
+        assert "1 of 3!" in cells
+        assert "GPU REQ" in on.text
         await on.until(lambda: "in use by pods     1 GPU, 0 MIG instances" in page(on), "what is in use")
         on.site.stack.publish(stack(well("dgx01")), NOW)
-        await on.until(lambda: "MIG DEV" not in on.text, "no node has instances any more")
+        await on.until(lambda: "MIG REQ" not in on.text, "no node has instances any more")
+
+
+async def test_what_blocks_has_the_room_that_names_do_not_need() -> None:
+    async with opened(console(), size=LARGE) as on:
+        await to_stack(on, stack(well("dgx-h100-05"), replace(changing("dgx01"), schedulable=True)))
+        assert "driver upgrade: drain-required, for 1 h 06 m" in on.text
+        (header,) = (text for text in on.lines if text.startswith("NODE"))
+        assert header.index("STATE") == NODE_WIDTH + 1
 
 
 async def test_no_title_of_the_waterfall_is_cut() -> None:

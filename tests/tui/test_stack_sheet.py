@@ -63,8 +63,10 @@ def test_a_check_without_a_log_is_not_said_to_be_unread() -> None:
 
 
 def test_a_cordoned_node_keeps_its_name_and_is_told_in_words() -> None:
-    assert blocker_text(changing("dgx03")) == "cordoned"
-    assert blocker_text(replace(blocked("dgx02"), schedulable=False)).endswith("CrashLoopBackOff; cordoned")
+    upgrade = "driver upgrade: drain-required, for 1 h 06 m"
+    assert blocker_text(changing("dgx03"), NOW) == f"{upgrade}; cordoned"
+    assert blocker_text(replace(changing("dgx03"), upgrade=None), NOW) == "MIG: all-3g.40gb pending, for 8 m; cordoned"
+    assert blocker_text(replace(blocked("dgx02"), schedulable=False), NOW).endswith("CrashLoopBackOff; cordoned")
     assert "▲ 1 cordoned" in line(stack(well("dgx01"), changing("dgx03")))
 
 

@@ -36,6 +36,17 @@ def test_an_operand_of_several_nodes_needs_one() -> None:
     assert caught.value.hint == "name one with --node: dgx02, dgx03"
 
 
+def test_of_many_nodes_a_few_are_named_and_the_rest_counted() -> None:
+    nodes = [blocked(f"dgx{number:02}") for number in range(8)]
+    own = [
+        replace(node, operands=(replace(node.operands[0], pod=f"driver-{node.name}"), *node.operands[1:]))
+        for node in nodes
+    ]
+    with pytest.raises(GpudeckError, match="runs on 8 nodes") as caught:
+        of_operand(stack(*own), "driver", None)
+    assert caught.value.hint == "name one with --node: dgx00, dgx01, dgx02, dgx03, dgx04 and 3 more"
+
+
 def test_a_workload_is_a_pod_or_a_container_of_its_node() -> None:
     pod = Workload("kubernetes", "llama-0", "1", namespace="team-a", node="dgx01")
     container = Workload("docker", "llama", "2", namespace="compose-project", node="dgx01")

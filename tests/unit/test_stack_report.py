@@ -11,12 +11,17 @@ from backends import stack_report
 from backends.allocation import InUse
 from backends.domain import (
     Blocker,
+    DrainPod,
+    DriverUpgradeState,
+    MigManagerState,
     NodeGpuCapacity,
     NotPermitted,
     OperandPhase,
     OperandState,
     Permission,
+    PolicyState,
     ResourceCount,
+    Since,
     SiteSpec,
     Stack,
     StackEvent,
@@ -91,6 +96,30 @@ def test_the_text_says_what_is_wrong_before_the_table() -> None:
     assert table[2].split()[:4] == ["dgx02", "blocked", "FAIL", "wait"]
 
 
+def test_a_line_tells_what_is_under_way_on_a_node_and_since_when() -> None:
+    held = DrainPod("team", "web-1", budgets=("web",), healthy=((2, 1),))
+    upgrade = DriverUpgradeState("drain-required", Since(kube.NOW - 2760, exact=True), 300.0, held=(held,))
+    moving = DriverUpgradeState("pod-restart-required", Since(kube.NOW - 120))
+    mig = MigManagerState("all-3g.40gb", "pending", Since(kube.NOW - 130))
+    starting = OperandState("driver", OperandPhase.STARTING, container="nvidia-driver-ctr", since=kube.NOW - 240)
+    nodes = (
+        StackNode("dgx01", StackHealth.BLOCKED, upgrade=upgrade, schedulable=False),
+        StackNode("dgx02", StackHealth.CHANGING, upgrade=moving),
+        StackNode("dgx03", StackHealth.CHANGING, mig=mig),
+        StackNode("dgx04", StackHealth.READY, schedulable=False),
+        StackNode("dgx05", StackHealth.STARTING, blocker=Blocker(starting, "driver")),
+        StackNode("dgx06", StackHealth.READY, mig=MigManagerState("all-disabled", "success", Since(0.0))),
+    )
+    lines = stack_report.render(SITE, Stack("kubernetes", nodes=nodes), kube.NOW).splitlines()
+    assert [line for line in lines if line.startswith("  ")] == [
+        f"  dgx01: driver upgrade: drain-required, for 46 min (limit 5 min); {held.held_words}; cordoned",
+        "  dgx02: driver upgrade: pod-restart-required, for 2 min or longer",
+        "  dgx03: MIG: all-3g.40gb pending, for 2 min or longer",
+        "  dgx04: cordoned",
+        "  dgx05: driver is starting, container nvidia-driver-ctr, for 4 min",
+    ]
+
+
 def test_what_is_not_permitted_is_told_with_the_right_that_is_missing() -> None:
     stack = Stack("kubernetes", not_permitted=(NotPermitted("pods of the cluster", Permission("list", "pods")),))
     assert "  not permitted: pods of the cluster (needs: list pods)" in stack_report.render(SITE, stack, 0.0)
@@ -116,6 +145,31 @@ def test_a_change_that_is_under_way_blocks_nothing(labels: dict[str, str], block
     raw = [each for each in kube.good_cluster("dgx01") if each["kind"] != "Node"]
     stack = stack_of(*raw, kube.node("dgx01", labels=labels))
     assert stack_report.is_blocked(stack) is blocked
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason", "health"),
+    [
+        (False, "OperandNotReady", "starting"),
+        (False, "ReconcileFailed", "blocked"),
+        (True, "OperandNotReady", "blocked"),
+    ],
+)
+def test_a_policy_that_waits_for_what_comes_up_is_not_blocked(broken: bool, reason: str, health: str) -> None:
+    raw = [each for each in kube.good_cluster("dgx01") if each["kind"] not in ("ClusterPolicy", "Pod")]
+    container = kube.crashing("exit 1") if broken else kube.starting()
+    pods = (kube.operand("driver", "dgx01", nvidia_driver_ctr=container), kube.operator_pod())
+    stack = stack_of(*raw, *pods, kube.cluster_policy("notReady", reason, "states not ready: [state-driver]"))
+    assert str(stack.health) == health
+    assert stack_report.is_blocked(stack) is (health == "blocked")
+    assert document(stack)["policies"][0]["health"] == health
+
+
+def test_a_policy_is_not_excused_by_a_node_that_changes_beside_one_that_is_blocked() -> None:
+    nodes = (StackNode("dgx01", StackHealth.CHANGING), StackNode("dgx02", StackHealth.BLOCKED))
+    policy = PolicyState("ClusterPolicy", "cluster-policy", "notReady", "OperandNotReady")
+    assert Stack("kubernetes", nodes=nodes).policy_health(policy) is StackHealth.BLOCKED
+    assert Stack("kubernetes", nodes=nodes[:1]).policy_health(policy) is StackHealth.CHANGING
 
 
 def test_requested_and_really_used_are_two_columns_and_mig_instances_are_counted_apart() -> None:

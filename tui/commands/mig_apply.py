@@ -26,7 +26,7 @@ def apply(arguments: argparse.Namespace) -> int:
     from backends.nodes.mig.target import target_of
     from backends.nodes.mig.wish import parse
     from backends.ownership import NOBODY
-    from backends.repartition import repartition, why_unasked
+    from backends.repartition import not_by_hand, repartition, why_unasked
 
     wish = parse(arguments.want)
     index = gpu_index(arguments, wish)
@@ -42,6 +42,8 @@ def apply(arguments: argparse.Namespace) -> int:
         node, gpu = await _read(site, index)
         whose = site.ownership.reading
         made = planner.plan(target_of(node, gpu, spec.platform, whose.value or NOBODY), wish)
+        if made.target.on_operator:
+            raise await not_by_hand(made, node.gpus, await site.platform.backend(), spec)
         return repartition(
             made,
             gpu,

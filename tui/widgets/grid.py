@@ -305,7 +305,14 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _content_size(self) -> Size:
         width = self._placed[-1].x + self._placed[-1].width if self._placed else 0
+        if width > self._width > 0:
+            # As far as the last step sideways, so that no column is left in two behind the first.
+            width = next((edge + self._width for edge in self._edges() if edge + self._width >= width), width)
         return Size(width, len(self._grid_rows) + HEADER_LINES)
+
+    def _edges(self) -> list[int]:
+        """How far it may be scrolled sideways, so that a whole column stands beside the first."""
+        return [0, *(placed.x - self._placed[0].width - 1 for placed in self._placed[2:])]
 
     def _cursor_visible(self) -> bool:
         return 0 <= self.cursor - self.scroll_offset.y < max(1, self._rows_in_view())
@@ -365,8 +372,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
 
     def action_columns(self, direction: int) -> None:
         """Scrolls sideways by one column."""
-        edges = [0, *(placed.x - self._placed[0].width - 1 for placed in self._placed[2:])]
-        here = self.scroll_offset.x
+        edges, here = self._edges(), self.scroll_offset.x
         later = [edge for edge in edges if edge > here]
         sooner = [edge for edge in edges if edge < here]
         target = (later[0] if later else here) if direction > 0 else (sooner[-1] if sooner else 0)

@@ -33,6 +33,8 @@ POLICY_NAME = {"kubernetes": "cluster-policy", "openshift": "gpu-cluster-policy"
 SETTLED_SECONDS = 3 * 86400.0
 """How long the cluster has run when the lab starts."""
 UPGRADE_STATE = "nvidia.com/gpu-driver-upgrade-state"
+BACK_OFF_SECONDS = 300.0
+"""Between two runs of a container that crashes, as the kubelet's longest."""
 HELD_SECONDS = 2760.0
 """How long a driver upgrade that is stuck has been where it is."""
 IMAGE = "registry.example/nvidia/gpu-operator-operand:v26.7.0"
@@ -149,8 +151,10 @@ class Cluster:
         mine = fault if fault is not None and fault.operand == pod.operand.name else None
         before = (pod.step, pod.ready, pod.fault)
         pod.advance(now, ready, mine)
-        if (pod.step, pod.ready, pod.fault) == before:
+        again = mine is not None and pod.crashed_at is not None and now - pod.crashed_at >= BACK_OFF_SECONDS
+        if (pod.step, pod.ready, pod.fault) == before and not again:
             return
+        pod.crashes += again
 
         def move(stored: Object) -> None:
             created, status = stored["metadata"]["creationTimestamp"], stored["status"]
@@ -159,7 +163,9 @@ class Cluster:
         self.store.update(KINDS["pods"], self.space, self._pod_name(pod), move)
         if pod.ready and not before[1]:
             self._say(pod, pod.operand.containers[0], now, pod.operand.log)
-        elif mine is not None and before[2] is None:
+        elif mine is not None and (before[2] is None or again):
+            if mine.crashes:
+                self._crash(pod, mine, now, first=not again)
             self._say(pod, mine.container, now, mine.log)
             self._event(pod, now, mine.reason, mine.message)
 
@@ -252,6 +258,7 @@ class Cluster:
             (each["metadata"]["namespace"], each["metadata"]["name"])
             for each in self.store.select(KINDS["pods"])
             if each["metadata"]["namespace"] != self.space
+            and each["metadata"].get("labels", {}).get("app") != workloads.HELD
         }
         for space, name in present - wanted.keys():
             self._jobs.pop((space, name), None)
@@ -328,6 +335,13 @@ class Cluster:
     def _say(self, pod: OperandPod, container: str, at: float, lines: Sequence[str]) -> None:
         self.logs.write(Container(self.space, self._pod_name(pod), container), at, *lines)
 
+    def _crash(self, pod: OperandPod, fault: OperandFault, now: float, *, first: bool) -> None:
+        """A run after others: what the one before wrote is the previous log."""
+        pod.crashed_at = now
+        if first:
+            self._say(pod, fault.container, now - BACK_OFF_SECONDS, fault.log)
+        self.logs.restart(Container(self.space, self._pod_name(pod), fault.container))
+
     def _event(self, pod: OperandPod, at: float, reason: str, said: str) -> None:
         about = self.store.get(KINDS["pods"], self.space, self._pod_name(pod))
         name = f"{self._pod_name(pod)}.{digest(reason, said, at):016x}"
@@ -380,8 +394,15 @@ class Cluster:
             self.store.update(KINDS["nodes"], None, failed, relabel)
 
     def hold_upgrade(self, node: str | None) -> None:
-        """The driver upgrade of `node` waits for its drain; None lets it go on."""
+        """The driver upgrade of `node` waits for its drain, that for a pod with a budget; None lets it go on."""
         before, self.faults.upgrade_stuck = self.faults.upgrade_stuck, node
+        for plural, each in workloads.held_service(node or before or "", self.clock.now() - SETTLED_SECONDS):
+            space, name = each["metadata"]["namespace"], each["metadata"]["name"]
+            present = self.store.find(KINDS[plural], space, name) is not None
+            if node is not None and not present:
+                self.store.create(KINDS[plural], each)
+            elif node is None and present:
+                self.store.delete(KINDS[plural], space, name)
         if node is not None:
 
             def hold(each: Object) -> None:

@@ -44,8 +44,10 @@ MIG_FAILURE_LOG = (
     "Changing the 'nvidia.com/mig.config.state' node label to 'failed'",
 )
 
-Layout = tuple[tuple[bool, tuple[tuple[str, int], ...]], ...]
-"""Of each GPU: the mode, and its instances by profile and start."""
+Division = tuple[bool, tuple[tuple[str, int], ...]]
+"""The mode, and the instances by profile and start."""
+Layout = tuple[Division, ...]
+"""Of each GPU."""
 
 
 @dataclass(slots=True)
@@ -191,7 +193,7 @@ def _set_clients(labels: dict[str, str], value: str) -> None:
             labels[key] = value
 
 
-def _of_gpu(gpu: SimGpu) -> tuple[bool, tuple[tuple[str, int], ...]]:
+def _of_gpu(gpu: SimGpu) -> Division:
     return gpu.mig_on, tuple(sorted((each.profile.name, each.start) for each in gpu.mig))
 
 
@@ -199,17 +201,23 @@ def _layout(hardware: SimNode) -> Layout:
     return tuple(_of_gpu(gpu) for gpu in hardware.gpus)
 
 
-def layouts(hardware: SimNode) -> tuple[str, ...]:
-    """The names in the node's file of mig-parted; its present layout, where it has one, has a name of its own."""
+def layouts(hardware: SimNode) -> dict[str, dict[int, Division]]:
+    """The node's file of mig-parted, by name and index; its present layout, where it has one, has a name of its own."""
     boards = [gpu for gpu in hardware.gpus if gpu.board.mig]
     if not boards:
-        return ()
-    plain = (name for name in mig.profiles_of(boards[0].board) if "+" not in name)
-    own = (f"custom-{hardware.name}",) if any(gpu.mig for gpu in boards) else ()
-    return (*own, "all-disabled", "all-enabled", "all-balanced", *(f"all-{name}" for name in plain))
+        return {}
+    plain = [f"all-{name}" for name in mig.profiles_of(boards[0].board) if "+" not in name]
+    found: dict[str, dict[int, Division]] = {}
+    if any(gpu.mig for gpu in boards):
+        found[f"custom-{hardware.name}"] = {gpu.index: _of_gpu(gpu) for gpu in boards}
+    for name in ("all-disabled", "all-enabled", "all-balanced", *plain):
+        made = _named(name, boards[0])
+        if made is not None:
+            found[name] = {gpu.index: made for gpu in boards}
+    return found
 
 
-def _named(layout: str, gpu: SimGpu) -> tuple[bool, tuple[tuple[str, int], ...]] | None:
+def _named(layout: str, gpu: SimGpu) -> Division | None:
     """What a layout of mig-parted's file is on one GPU; None for a name that is not in it."""
     word = layout.removeprefix("all-")
     profiles = mig.profiles_of(gpu.board)

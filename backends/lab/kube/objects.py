@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from backends.lab.hardware import SimNode
+from backends.lab.kube.controllers import Division
 from backends.lab.kube.operands import Operand, OperandPod
 
 Object = dict[str, Any]
@@ -120,11 +123,22 @@ def allocatable(hardware: SimNode, *, plugin_ready: bool) -> dict[str, str]:
     return {**counts, GPU: str(int(counts[GPU]) - lost)}
 
 
-def mig_config(name: str, space: str, layouts: tuple[str, ...]) -> Object:
-    """The ConfigMap that the operator makes for a node: mig-parted's file, of which the lab keeps the names alone."""
+def mig_config(name: str, space: str, layouts: Mapping[str, Mapping[int, Division]]) -> Object:
+    """The ConfigMap that the operator makes for a node: mig-parted's file."""
     lines = ["version: v1", "mig-configs:"]
-    for layout in layouts:
-        lines += [f"  {layout}:", "  - devices: all", f"    mig-enabled: {str(layout != 'all-disabled').lower()}"]
+    for layout, by_index in layouts.items():
+        lines.append(f"  {layout}:")
+        devices: dict[Division, list[int]] = {}
+        for index, made in by_index.items():
+            devices.setdefault(made, []).append(index)
+        for (enabled, instances), indices in devices.items():
+            named = Counter(profile for profile, _ in instances)
+            counts = ", ".join(f'"{profile}": {count}' for profile, count in named.items())
+            lines += [
+                f"  - devices: {'all' if len(devices) == 1 else indices}",
+                f"    mig-enabled: {str(enabled).lower()}",
+            ]
+            lines.append(f"    mig-devices: {{{counts}}}")
     return {"metadata": {"name": name, "namespace": space}, "data": {"config.yaml": "\n".join(lines) + "\n"}}
 
 
@@ -250,10 +264,10 @@ def _faulty(name: str, pod: OperandPod) -> Object:
     fault = pod.fault
     assert fault is not None
     if not fault.reason:
-        return _status(name, {"running": {}}, restarts=fault.restarts)
+        return _status(name, {"running": {}}, restarts=fault.restarts + pod.crashes)
     last = {"terminated": {"exitCode": fault.exit_code, "reason": "Error", "message": fault.message}}
     waiting = {"waiting": {"reason": fault.reason, "message": fault.message}}
-    return {**_status(name, waiting, restarts=fault.restarts), "lastState": last}
+    return {**_status(name, waiting, restarts=fault.restarts + pod.crashes), "lastState": last}
 
 
 def _status(name: str, state: Object, *, ready: bool = False, restarts: int = 0) -> Object:

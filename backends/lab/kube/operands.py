@@ -146,6 +146,11 @@ class OperandFault:
     exit_code: int = 1
     restarts: int = 4
 
+    @property
+    def crashes(self) -> bool:
+        """Over and over, with a back-off between two runs."""
+        return self.reason == "CrashLoopBackOff"
+
 
 @dataclass(slots=True)
 class OperandPod:
@@ -162,6 +167,9 @@ class OperandPod:
     waiting: str | None = None
     """The barrier the running init container waits for."""
     fault: OperandFault | None = None
+    crashes: int = 0
+    """Beyond those that the fault came with."""
+    crashed_at: float | None = None
 
     def settle(self) -> None:
         """Ready at once, as on a cluster that has run for days."""

@@ -78,6 +78,62 @@ def budget(job: Job) -> Object | None:
     }
 
 
+HELD = "prompt-router"
+
+
+def held_service(node: str, at: float) -> list[tuple[str, Object]]:
+    """One pod without a second of its kind on `node`, and a budget that needs it: it may not be evicted."""
+    name, namespace = HELD, "team-search"
+    started, app = rfc3339(at), {"app": name}
+    metadata = {"name": name, "namespace": namespace, "uid": _uid("deployment", namespace, name), "labels": app}
+    above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": metadata["uid"], "controller": True}
+    owner = {
+        "name": f"{name}-{_hash(name)}",
+        "namespace": namespace,
+        "uid": _uid("owner", namespace, name),
+        "labels": app,
+    }
+    refer = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": owner["name"],
+        "uid": owner["uid"],
+        "controller": True,
+    }
+    image = "registry.example/llm/router:26.07"
+    served = {
+        "metadata": {
+            "name": f"{owner['name']}-x7k2p",
+            "namespace": namespace,
+            "creationTimestamp": started,
+            "labels": app,
+            "ownerReferences": [refer],
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "router", "image": image}]},
+        "status": {
+            "phase": "Running",
+            "startTime": started,
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": started}],
+            "containerStatuses": [
+                {"name": "router", "ready": True, "restartCount": 0, "state": {"running": {"startedAt": started}}}
+            ],
+        },
+    }
+    return [
+        ("deployments", {"metadata": metadata, "spec": {"selector": {"matchLabels": app}}, "status": {}}),
+        ("replicasets", {"metadata": {**owner, "ownerReferences": [above]}, "spec": {}, "status": {}}),
+        ("pods", served),
+        (
+            "poddisruptionbudgets",
+            {
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"minAvailable": 1, "selector": {"matchLabels": app}},
+                "status": budget_status({"minAvailable": 1}, 1),
+            },
+        ),
+    ]
+
+
 def budget_status(spec: Object, healthy: int) -> Object:
     """As the disruption controller counts it for `healthy` pods, all of which were expected."""
     desired = spec.get("minAvailable", healthy - spec.get("maxUnavailable", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from backends.domain import (
     Evidence,
@@ -101,10 +101,24 @@ def not_permitted(state: SiteState) -> Iterator[Finding]:
             for permission, each in list(refused.items())[:REFUSED_TOLD]
         ],
         cause=f"likely the role of this user does not hold these rights; {left}",
-        steps=[steps.advice(f"ask for the right to {permission}") for permission in list(refused)[:REFUSED_TOLD]],
+        steps=[
+            *(steps.advice(f"ask for the right to {permission}") for permission in list(refused)[:REFUSED_TOLD]),
+            *_by_namespace(state, refused.values()),
+        ],
         source=GPUDECK,
         magnitude=float(len(refused)),
     )
+
+
+NAMED = 'namespaces = ["NAME", ...]'
+
+
+def _by_namespace(state: SiteState, refused: Iterable[NotPermitted]) -> Iterator[NextStep]:
+    """The way without a right to all namespaces: pods of those that are named are read one by one."""
+    asked = (each.permission for each in refused)
+    everywhere = any(right.resource == "pods" and right.namespace is None for right in asked)
+    if everywhere and not state.site.kubernetes.namespaces:
+        yield steps.advice(f"for the work in namespaces that you may read, name them in the settings: {NAMED}")
 
 
 def _sees_operands(stack: Stack) -> bool:

@@ -132,9 +132,12 @@ BY_HAND: dict[str, ByHand] = {
 
 
 def operands(state: SiteState) -> Iterator[Finding]:
-    """The first operand of each node that does not run by a cause of its own; the others wait for it."""
+    """The first operand of each node that does not run by a cause of its own; the others wait for it.
+
+    Of one that runs, and makes a change that is broken, the rules of changes tell.
+    """
     for node, subject in nodes(state):
-        if node.blocker is not None:
+        if node.blocker is not None and not node.blocker.change:
             yield _blocked(state, node, subject, node.blocker)
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from backends.domain import DriverUpgradeState, Evidence, Finding, Severity
+from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Severity
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
 from backends.triage.state import SiteState
 from backends.triage.words import duration
 
+HELD_TOLD = 3
+HELD_UP = "likely work still runs on a GPU, or the layout is none that its GPUs have"
+UNTAKEN = "likely MIG Manager does not run on the node, or hangs"
+
 
 def mig_manager(state: SiteState) -> Iterator[Finding]:
     """A MIG layout that the manager gave up, or stays at."""
     for node, subject in nodes(state):
         mig = node.mig
-        if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
+        if mig is None or not mig.broken(state.now):
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
+        failed = "is not taken up" if mig.untaken else failed
         again = state.site.command("stack", "mig", mig.requested or "", "--node", node.name)
         yield finding(
             "mig-manager",
@@ -29,10 +34,14 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             state.since(None if mig.since is None else mig.since.at),
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
-                Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
+                Evidence(
+                    f"nvidia.com/mig.config.state{' is not set' if mig.state is None else f'={mig.state}'}",
+                    None,
+                    state.site.platform,
+                ),
                 *([] if mig.reason is None else [Evidence(mig.reason, None, "log of nvidia-mig-manager")]),
             ],
-            cause=cause_of(mig.reason) or "likely work still runs on a GPU, or the layout is none that its GPUs have",
+            cause=cause_of(mig.reason) or (UNTAKEN if mig.untaken else HELD_UP),
             hits=hits.of_workloads(holders(state, node)),
             steps=[
                 *log_steps(state, "the MIG manager", node.get("mig-manager")),
@@ -51,13 +60,14 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
     """A driver upgrade that failed, or that stays in a step for longer than its policy gives it."""
     for node, subject in nodes(state):
         upgrade = node.upgrade
-        if upgrade is None or not (upgrade.step == "upgrade-failed" or upgrade.stuck(state.now)):
+        if upgrade is None or not upgrade.broken(state.now):
             continue
         since = None if upgrade.since is None else upgrade.since.at
         evidence = [
             Evidence(f"nvidia.com/gpu-driver-upgrade-state={upgrade.step}", since, state.site.platform),
             *_bound(upgrade),
         ]
+        evidence += [Evidence(pod.held_words, None, state.site.platform) for pod in (upgrade.held or ())[:HELD_TOLD]]
         if not node.schedulable:
             evidence.append(Evidence("the node is cordoned", None, state.site.platform))
         failed = upgrade.step == "upgrade-failed"
@@ -68,19 +78,30 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
             state.since(since),
             evidence=evidence,
-            cause=f"likely {upgrade.hint}" if upgrade.hint else None,
+            cause=upgrade.why,
             hits=hits.of_workloads(holders(state, node)),
             steps=[
+                *_held_steps(state, upgrade),
                 steps.in_cluster(
                     state.site,
                     "see what is still there",
                     f"get pods -A --field-selector spec.nodeName={shlex.quote(node.name)}",
                 ),
-                steps.in_cluster(state.site, "see what may not be evicted", "get pdb -A"),
                 steps.open_stack(),
             ],
             source="NVIDIA GPU Operator",
         )
+
+
+def _held_steps(state: SiteState, upgrade: DriverUpgradeState) -> Iterator[NextStep]:
+    """How to look at the budgets that hold a drain; all of them only where it is not known which."""
+    if upgrade.step != "drain-required":
+        return
+    if upgrade.held is None:
+        yield steps.in_cluster(state.site, "see what may not be evicted", "get pdb -A")
+    for pod in (upgrade.held or ())[:HELD_TOLD]:
+        words = f"-n {shlex.quote(pod.namespace)} describe pdb {' '.join(map(shlex.quote, pod.budgets))}"
+        yield steps.in_cluster(state.site, f"see what {pod.title} waits for: another healthy pod lets it go", words)
 
 
 def _lasts(upgrade: DriverUpgradeState) -> str:

@@ -82,9 +82,10 @@ def test_a_budget_without_room_holds_the_pods_that_it_covers() -> None:
         kube.pod("a", node="dgx01", owner=REPLICAS, labels={"app": "web"}),
         kube.pod("b", node="dgx01", owner=REPLICAS, labels={"app": "other"}),
     )
-    found = plan(*pods, budgets=(Budget("team", "web-budget", selector, 0), Budget("team", "free", selector, 1)))
+    found = plan(*pods, budgets=(Budget("team", "web-budget", selector, 0, 2, 1), Budget("team", "free", selector, 1)))
     assert [pod.name for pod in found.evicts] == ["a", "b"]
     assert [(pod.name, pod.budgets) for pod in found.held] == [("a", ("web-budget",))]
+    assert found.held[0].held_words == "team/a cannot be evicted: PodDisruptionBudget web-budget needs 2 and has 1"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_an_empty_selector_matches_nothing_in_v1beta1_and_everything_in_v1() -> 
     raw = {
         "metadata": {"name": "b", "namespace": "team"},
         "spec": {"selector": {}},
-        "status": {"disruptionsAllowed": 2},
+        "status": {"disruptionsAllowed": 2, "desiredHealthy": 1, "currentHealthy": 3},
     }
-    assert budget_of(raw, empty_matches=False) == Budget("team", "b", None, 2)
-    assert budget_of(raw, empty_matches=True) == Budget("team", "b", {}, 2)
+    assert budget_of(raw, empty_matches=False) == Budget("team", "b", None, 2, 1, 3)
+    assert budget_of(raw, empty_matches=True) == Budget("team", "b", {}, 2, 1, 3)

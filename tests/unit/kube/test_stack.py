@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backends.domain import NotPermitted, Permission, SiteSpec, Stack, StackHealth, StackNode
+from backends.domain import NotPermitted, OperandPhase, Permission, SiteSpec, Stack, StackHealth, StackNode
 from backends.kubernetes.keeping import node_of, pod_of
 from backends.kubernetes.node_state import capacity_of
 from backends.kubernetes.stack import Builder, Objects
@@ -29,6 +29,13 @@ def managed(label: str, at: float, manager: str = "nvidia-mig-manager") -> dict[
 
 def healthy(node: dict[str, Any], now: float = kube.NOW) -> StackNode:
     return one_node(*kube.operand_pods("dgx01"), node=node, now=now)
+
+
+def said(node: StackNode) -> tuple[str, str | None]:
+    """Of the operand whose change blocks the node."""
+    assert node.blocker is not None
+    assert node.blocker.change
+    return node.blocker.state.operand, node.blocker.state.reason
 
 
 @pytest.mark.parametrize("reason", ["NFDLabelsMissing", "NoGPUNodes"])
@@ -78,7 +85,7 @@ def test_a_mig_change_that_is_pending_for_longer_than_the_manager_waits_is_stuck
     assert stuck.mig.requested == "all-3g.40gb"
     assert stuck.mig.since is not None
     assert not stuck.mig.since.exact
-    assert any("pending for more than 6 min" in note for note in stuck.notes)
+    assert said(stuck) == ("mig-manager", "the change to all-3g.40gb is stuck")
 
 
 def test_without_a_time_in_the_object_a_change_is_as_old_as_the_console_knows_it() -> None:
@@ -93,9 +100,38 @@ def test_without_a_time_in_the_object_a_change_is_as_old_as_the_console_knows_it
     assert builder.build(objects, kube.NOW + 420).nodes[0].health is StackHealth.CHANGING
 
 
+def test_a_mig_layout_that_nobody_takes_up_is_a_change_and_then_stuck() -> None:
+    def wanted(minutes: float, *pods: dict[str, Any]) -> StackNode:
+        node = kube.node("dgx01", labels={"nvidia.com/mig.config": "all-3g.40gb", MIG_STATE: None})
+        node["metadata"]["managedFields"] = [managed("nvidia.com/mig.config", kube.NOW - minutes * 60, "kubectl-label")]
+        return one_node(*(pods or kube.operand_pods("dgx01")), node=node, now=kube.NOW)
+
+    assert wanted(5).health is StackHealth.CHANGING
+    stuck = wanted(31)
+    assert stuck.health is StackHealth.BLOCKED
+    assert said(stuck) == ("mig-manager", "the change to all-3g.40gb is not taken up")
+    starting = kube.operand("mig-manager", "dgx01", toolkit_validation=kube.starting())
+    others = [pod for pod in kube.operand_pods("dgx01") if "mig-manager" not in pod["metadata"]["name"]]
+    waits = wanted(31, *others, starting)
+    assert waits.mig is not None
+    assert not waits.mig.running, "a manager that has not come up could not take it up"
+
+
 def test_a_failed_mig_change_blocks_the_node() -> None:
     node = healthy(kube.node("dgx01", labels={MIG_STATE: "failed"}))
     assert node.health is StackHealth.BLOCKED
+    assert said(node) == ("mig-manager", "the change to all-disabled failed")
+    manager = node.get("mig-manager")
+    assert manager is not None
+    assert manager.phase is OperandPhase.READY, "the manager itself runs"
+
+
+def test_an_operand_that_does_not_run_comes_before_a_change_that_failed() -> None:
+    driver = kube.operand("driver", "dgx01", nvidia_driver_ctr=kube.crashing("exit 1"))
+    others = [pod for pod in kube.operand_pods("dgx01") if pod["metadata"]["name"] != driver["metadata"]["name"]]
+    node = one_node(driver, *others, node=kube.node("dgx01", labels={MIG_STATE: "failed"}))
+    assert node.blocker is not None
+    assert (node.blocker.state.operand, node.blocker.change) == ("driver", False)
 
 
 def test_a_driver_upgrade_tells_its_step_and_for_how_long() -> None:
@@ -123,7 +159,7 @@ def test_a_drain_is_stuck_when_it_takes_longer_than_the_policy_gives_it() -> Non
     stuck = draining(400)
     assert stuck.health is StackHealth.BLOCKED
     assert not stuck.schedulable
-    assert any("PodDisruptionBudget" in note for note in stuck.notes)
+    assert said(stuck) == ("driver", "its upgrade is stuck at drain-required")
 
 
 @pytest.mark.parametrize(
