@@ -45,6 +45,7 @@ STEP_STYLE = {
     StepState.UNDONE: "",
     StepState.UNDO_FAILED: "bad",
     StepState.KEPT: "warn",
+    StepState.ALREADY: "good",
 }
 OFFER_WORDS = {
     "resume": "goes on: a step in doubt is looked at first",

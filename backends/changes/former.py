@@ -34,7 +34,7 @@ def remaining(record: ChangeRecord) -> Change:
     left = [
         (step, known)
         for step, known in zip(change.steps, record.steps, strict=True)
-        if known.state is not StepState.VERIFIED
+        if known.state not in (StepState.VERIFIED, StepState.ALREADY)
     ]
     begun = frozenset(index for index, (_, known) in enumerate(left) if known.effect is not Effect.NONE)
     steps = tuple(step for step, _ in left)

@@ -21,7 +21,7 @@ from backends.changes.platform_step import (
     radius_of_pods,
 )
 from backends.changes.stack_look import stack_now
-from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
+from backends.changes.step import Already, Hopeless, Reach, Step, Told, Verdict
 from backends.contract import (
     CordonsNodes,
     FollowsNodes,
@@ -45,6 +45,13 @@ class NodeStep(PlatformStep):
 
     repeatable = True
     tells_all_hits = True
+
+    async def preview(self, reach: Reach) -> Preview:
+        """One that looks first says where its effect is there already."""
+        verdict = await self.check(reach) if self.looks_first else Verdict(None, "")
+        if verdict.holds:
+            return Preview((Already.of(verdict.evidence),), there=verdict.evidence)
+        return await PlatformStep.preview(self, reach)
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
@@ -73,6 +80,7 @@ class CordonStep(NodeStep):
     """Keeps new pods off the node, or lets them on again."""
 
     kind: ClassVar[str] = "cordon"
+    looks_first = True
 
     on: bool
     back: ApiRequest
@@ -81,8 +89,8 @@ class CordonStep(NodeStep):
         return f"{self.node} is {_cordoned(self.on)}"
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
-        await (await backend_for(reach, CordonsNodes)).cordon(self.node, self.on, dry_run=dry_run)
-        return ""
+        otherwise = await (await backend_for(reach, CordonsNodes)).cordon(self.node, self.on, dry_run=dry_run)
+        return "" if otherwise or dry_run else Already.of(f"{self.node} is {_cordoned(self.on)}")
 
     def judge(self, node: NodeControl) -> Verdict:
         return Verdict(node.schedulable is not self.on, f"{node.name} is {_cordoned(not node.schedulable)}")

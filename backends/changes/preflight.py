@@ -10,7 +10,7 @@ from backends.changes.change import BlastRadius, Change, Permission, Preview
 from backends.changes.radius import radius_of
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step, Verdict
-from backends.contract import GpudeckError
+from backends.contract import ChangeRefused, GpudeckError
 from backends.domain import clean
 
 LOOK_SECONDS = 30.0
@@ -91,6 +91,14 @@ async def preflight(
         *dict.fromkeys(obstacle for preview in previews for obstacle in preview.obstacles),
     ]
     return Preflight(previews, permissions, tuple(obstacles), radius, tuple(doubts))
+
+
+def nothing_to_do(found: Preflight) -> ChangeRefused | None:
+    """Why a new change is refused: all that it would do is there, and was done by somebody else."""
+    there = dict.fromkeys(preview.there for preview in found.previews)
+    if not there or "" in there:
+        return None
+    return ChangeRefused(f"there is nothing to do: {', '.join(there)} already")
 
 
 def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[str]:

@@ -43,6 +43,8 @@ class StepState(StrEnum):
     UNDO_FAILED = "undo-failed"
     KEPT = "kept"
     """It has no undo: its effect stays."""
+    ALREADY = "so already"
+    """It was so before it was applied: nothing was done, and nothing is taken back."""
 
 
 class Effect(StrEnum):
@@ -184,7 +186,9 @@ class ChangeRecord:
         if self.status in (Status.DONE, Status.UNDONE):
             kept = sum(each.state is StepState.KEPT for each in self.steps)
             unseen = sum(each.state is StepState.APPLIED for each in self.steps)
+            already = sum(each.state is StepState.ALREADY for each in self.steps)
             notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
+            notes += [f"{already} was so already"] * bool(already)
             place = f"{self.status}, {plural(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
         return place + _because(self.why)
 
@@ -277,6 +281,7 @@ _STEP_EVENTS: dict[str, tuple[StepState, Effect | None]] = {
     "undo-failed": (StepState.UNDO_FAILED, Effect.UNKNOWN),
     "kept": (StepState.KEPT, None),
     "untouched": (StepState.PENDING, Effect.NONE),
+    "already": (StepState.ALREADY, Effect.NONE),
 }
 _CHANGE_EVENTS: dict[str, Status] = {
     "resumed": Status.OPEN,

@@ -219,6 +219,7 @@ _MARKS = {
     StepState.UNDONE: "-",
     StepState.UNDO_FAILED: "X",
     StepState.KEPT: "=",
+    StepState.ALREADY: "=",
 }
 
 

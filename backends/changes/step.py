@@ -78,6 +78,17 @@ class Hopeless(Verdict):
     """The effect is not there and will not come: waiting longer is of no use."""
 
 
+class Already(str):
+    """What `apply` answers where its effect was there before: nothing was sent, and there is nothing to take back."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, evidence: str) -> Self:
+        """`dgx07 is cordoned` is the evidence."""
+        return cls(f"{evidence} already: nothing is sent, and the undo leaves it")
+
+
 class Step(ABC):
     """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect.
 
@@ -93,6 +104,9 @@ class Step(ABC):
     """Longest time until the effect must be seen."""
     repeatable: bool = False
     """`apply` may run again on a half-done or finished step without harm."""
+    looks_first: bool = False
+    """Its effect may be there already by somebody else's hand: that is looked for before it is applied, what was seen
+    is journaled, and what he did is left to him, also by the undo."""
     tells_all_hits: bool = False
     """Nobody's work ends by it but what `hits` tells, `ends_work` for what it cannot see. Else a change that wanted a
     name at first wants it again, whatever is seen."""
@@ -152,7 +166,7 @@ class Step(ABC):
 
     @abstractmethod
     async def apply(self, reach: Reach, told: Told) -> str:
-        """Does it; returns one line of what was answered."""
+        """Does it; returns one line of what was answered, as `Already` where it was so before."""
 
     @abstractmethod
     async def check(self, reach: Reach) -> Verdict:

@@ -90,6 +90,38 @@ async def test_a_driver_upgrade_is_paused_and_taken_up_again(api: Api, kube: Adm
     assert "nvidia.com/gpu-driver-upgrade.skip" not in await labels(kube)
 
 
+def meanwhile(api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch, *patches: dict[str, Any]) -> None:
+    """Somebody else changes the node each time it was read, as long as there are patches."""
+    get, left = api.get, list(patches)
+
+    async def read(path: str, **values: Any) -> dict[str, Any]:
+        found = await get(path, **values)
+        if left:
+            await kube.patch(objects.node("dgx01"), left.pop(0))
+        return found
+
+    monkeypatch.setattr(api, "get", read)
+
+
+async def test_what_somebody_else_did_after_the_look_is_seen_by_the_server_and_left_to_him(
+    api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip = {"metadata": {"labels": {"nvidia.com/gpu-driver-upgrade.skip": "true"}}}
+    meanwhile(api, kube, monkeypatch, {"spec": {"unschedulable": True}}, skip)
+    assert not await actions.cordon(api, "dgx01", True, dry_run=False)
+    meanwhile(api, kube, monkeypatch, skip)
+    assert await actions.pause_driver_upgrade(api, "dgx01", True, dry_run=False)
+
+
+async def test_a_node_that_others_write_all_the_time_is_cordoned_all_the_same(
+    api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats = [{"metadata": {"labels": {"beat": str(number)}}} for number in range(2)]
+    meanwhile(api, kube, monkeypatch, *beats)
+    assert await actions.cordon(api, "dgx01", True, dry_run=False)
+    assert (await kube.get(objects.node("dgx01")))["spec"]["unschedulable"] is True
+
+
 @pytest.mark.parametrize("former", ["", "upgrade-done", "upgrade-failed"])
 async def test_a_driver_upgrade_is_started_when_none_is_under_way(api: Api, kube: Admin, former: str) -> None:
     if former:
