@@ -16,7 +16,6 @@ from backends.domain import clean
 LOOK_SECONDS = 30.0
 """Longest time of one step's dry run and of its permission check."""
 AT_ONCE = 4
-_BEGUN = Preview(("it was begun before: what came of it is looked at first",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ async def preflight(
     async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
             there = await _there(step, reach, blindly=not doubts) if change.backwards else None
-            preview = there or (_BEGUN if index in change.in_doubt else await _previewed(step, reach))
+            preview = there or await _previewed(step, reach, begun=index in change.in_doubt)
             return preview, await _permissions(step, reach)
 
     radius, looked = await asyncio.gather(
@@ -136,10 +135,10 @@ async def _there(step: Step, reach: Reach, *, blindly: bool) -> Preview | None:
     return None
 
 
-async def _previewed(step: Step, reach: Reach) -> Preview:
+async def _previewed(step: Step, reach: Reach, *, begun: bool) -> Preview:
     try:
         async with asyncio.timeout(LOOK_SECONDS):
-            return await step.preview(reach)
+            return await (step.preview_begun(reach) if begun else step.preview(reach))
     except Exception as error:  # noqa: BLE001 - a step of anybody's that cannot look is a warning, never a crash
         return Preview(warnings=(f"no preview of {step.describe()}: {_words(error)}",))
 

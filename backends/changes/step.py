@@ -164,6 +164,11 @@ class Step(ABC):
         del reach
         return Preview()
 
+    async def preview_begun(self, reach: Reach) -> Preview:
+        """Likewise of one that was begun before, whose dry run could not tell what is left of it to do."""
+        del reach
+        return Preview(("it was begun before: what came of it is looked at first",))
+
     @abstractmethod
     async def apply(self, reach: Reach, told: Told) -> str:
         """Does it; returns one line of what was answered, as `Already` where it was so before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from backends.changes.record import ChangeRecord, Effect
 from backends.changes.report import status_word
 from backends.changes.step import Reach
 from backends.domain import SiteSpec, UnfinishedChange, clean
+
+MIG_LABEL = "mig-label"
+"""`MigLabelStep.kind`"""
 
 
 class UnfinishedChanges:
@@ -61,14 +64,15 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         touched=any(step.effect is not Effect.NONE for step in record.steps),
         offers=() if running else record.offers,
         running=running,
-        nodes=tuple(dict.fromkeys(_nodes(record))),
+        nodes=tuple(dict.fromkeys(_nodes(record.documents))),
+        mig_nodes=tuple(dict.fromkeys(_nodes(each for each in record.documents if each.get("kind") == MIG_LABEL))),
         stopped_services=stopped_services(record),
         places=record.places,
     )
 
 
-def _nodes(record: ChangeRecord) -> Iterator[str]:
-    for document in record.documents:
+def _nodes(documents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for document in documents:
         node = document.get("node")
         if isinstance(node, str):
             yield clean(node)

@@ -37,6 +37,8 @@ class UnfinishedChange:
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()
     """Services that it stopped and did not start again."""
+    mig_nodes: tuple[str, ...] = ()
+    """Nodes whose MIG manager it asks for a layout."""
     places: Mapping[str, Identity] = field(default_factory=dict)
     """Who was acted on: nodes by `node NAME`, and the platform."""
 

@@ -424,6 +424,50 @@ async def test_a_layout_that_failed_is_asked_for_again_by_a_change_of_the_label(
     assert step.undo() is None
 
 
+async def test_a_layout_that_failed_is_resumed_once_there_is_room(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    assert record.status is Status.FAILED
+    make_room(on)
+    left = await on.desk.with_radius(remaining(record))
+    (step,) = left.steps
+    assert step.describe().count("PATCH") == 2
+    undo = step.undo()
+    assert undo is not None, "the layout of before is not lost"
+    found = await on.desk.preflight(left)
+    assert found.obstacles == ()
+    assert any("is asked for again" in each for each in found.previews[0].effects)
+    said: list[str] = []
+    on.desk.running.watch(lambda reading: said.append(reading.value.steps[0].said if reading.value else ""))
+    resumed = await on.running(on.desk.resume(record.id))
+    assert resumed.status is Status.DONE, resumed
+    assert any("taken away and set again" in each for each in said), said
+    assert on.labels["nvidia.com/mig.config.state"] == "success"
+    assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+
+
+async def test_an_undo_that_failed_asks_again_likewise(on: Bench) -> None:
+    (step,) = (await on.change("mig", "all-3g.40gb")).steps
+    undo = step.undo()
+    assert undo is not None
+    await step.apply(on.site, lambda _line: None)
+    await undo.apply(on.site, lambda _line: None)
+    on.label(mig__config__state="failed")
+    assert "taken away and set again" in await undo.apply(on.site, lambda _line: None)
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+    assert "nvidia.com/mig.config.state" not in on.labels
+
+
+async def test_a_wish_that_is_under_way_is_not_sent_again_and_said_to_be(on: Bench) -> None:
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    (step,) = change.steps
+    await step.apply(on.site, lambda _line: None)
+    before = on.versions
+    assert await step.apply(on.site, lambda _line: None) == "not sent: asked for already"
+    assert on.versions == before
+
+
 async def test_the_same_value_alone_is_no_wish_for_the_mig_manager(on: Bench) -> None:
     await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
     on.label(mig__config="all-3g.40gb")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from backends.domain import DriverUpgradeState, Evidence, Finding, Severity
+from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Severity, ending_command
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
@@ -20,7 +20,6 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
         if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
-        again = f"gpudeck stack mig {shlex.quote(mig.requested or '')} --node {shlex.quote(node.name)}"
         yield finding(
             "mig-manager",
             Severity.WARNING,
@@ -36,15 +35,26 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             hits=hits.of_workloads(holders(state, node)),
             steps=[
                 *log_steps(state, "the MIG manager", node.get("mig-manager")),
-                *(
-                    []
-                    if mig.requested is None
-                    else [steps.change("ask for the layout again once that is mended", again)]
-                ),
+                *_ask_again(state, node.name, mig.requested),
                 steps.open_stack(),
             ],
             source="NVIDIA MIG manager",
         )
+
+
+def _ask_again(state: SiteState, node: str, layout: str | None) -> Iterator[NextStep]:
+    """A change of gpudeck's own that asked for it is gone on with: while it has no end, none is begun beside it."""
+    left = [each for each in state.unfinished or () if node in each.mig_nodes]
+    for change in left[:1]:
+        what = "what can be done about the change that asked for it, once that is mended"
+        if "resume" in change.offers:
+            line = ending_command("resume", change.id, state.site.config_file)
+            yield steps.command("go on with the change that asked for it, once that is mended", line)
+        else:
+            yield NextStep("screen", what, f"changes/{change.id}")
+    if not left and layout is not None:
+        line = f"gpudeck stack mig {shlex.quote(layout)} --node {shlex.quote(node)}"
+        yield steps.change("ask for the layout again once that is mended", line)
 
 
 def upgrades(state: SiteState) -> Iterator[Finding]:
