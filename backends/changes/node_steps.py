@@ -181,8 +181,9 @@ class MigLabelStep(NodeStep):
 
     async def preview_begun(self, reach: Reach) -> Preview:
         begun = await NodeStep.preview_begun(self, reach)
-        if not self._given_up(await self.now(reach), reach):
-            return begun
+        sent = await PlatformStep.preview(self, reach)
+        if sent.obstacles or not self._given_up(await self.now(reach), reach):
+            return replace(begun, obstacles=sent.obstacles)
         pods = [pod.title for pod in await gpu_pods(reach, self.node)]
         held = (f"the MIG manager fails again while a GPU is held: drain first; {named(pods)}",) if pods else ()
         return Preview((*begun.effects, self._asked_again), held)
@@ -209,13 +210,14 @@ class MigLabelStep(NodeStep):
         backend = await backend_for(reach, PartitionsGpus)
         node = await self.now(reach)
         if not self._given_up(node, reach):
-            before = await backend.set_mig_layout(self.node, self.layout, dry_run=dry_run)
+            meant = (self.former, None) if _taken_away(node) else (self.former,)
+            before = await backend.set_mig_layout(self.node, self.layout, only_from=meant, dry_run=dry_run)
             return "not sent: asked for already" if before == self.layout else ""
-        await backend.set_mig_layout(self.node, None, dry_run=dry_run)
+        await backend.set_mig_layout(self.node, None, only_from=(self.layout,), dry_run=dry_run)
         if dry_run:
             return ""
         try:
-            await backend.set_mig_layout(self.node, self.layout)
+            await backend.set_mig_layout(self.node, self.layout, only_from=(None,))
         except GpudeckError as error:
             raise StepFailed(
                 f"nvidia.com/mig.config is taken away, and not set again: {error.message}", error.hint
@@ -263,6 +265,12 @@ class MigLabelStep(NodeStep):
             back=back,
             away=None if away is None else ApiRequest.from_json(away),
         )
+
+
+def _taken_away(node: NodeControl) -> bool:
+    """Without the label, beside a state that is no success: it was taken away to be set again, and that was cut off."""
+    mig = node.mig
+    return mig is not None and mig.requested is None and mig.state not in (None, "success")
 
 
 def _reason(stack: Stack, name: str) -> str | None:

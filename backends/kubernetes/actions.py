@@ -5,10 +5,10 @@ Nothing here asks a person, limits the harm or writes a journal: that is the bus
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
-from backends.contract import Clock, Gone, NotAllowed, Refused
+from backends.contract import Clock, Gone, NotAllowed, Overtaken, Refused
 from backends.domain import Identity, NodeControl, Owner, PodControl, clean
 from backends.kubernetes import requests
 from backends.kubernetes.api import WRITE_PATIENCE, Api
@@ -16,7 +16,7 @@ from backends.kubernetes.drain import needs_force, stays
 from backends.kubernetes.errors import Conflict, Throttled
 from backends.kubernetes.fields import table, word
 from backends.kubernetes.following import following
-from backends.kubernetes.keeping import node_of, pod_of
+from backends.kubernetes.keeping import node_of, pod_of, setters
 from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_ENABLED, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.objects import LeanNode, LeanPod
 from backends.kubernetes.requests import FIRST_STEP, Request
@@ -60,15 +60,32 @@ async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
     return not so(before)
 
 
-async def set_mig_layout(api: Api, node: str, layout: str | None, *, dry_run: bool) -> str | None:
+async def set_mig_layout(
+    api: Api, node: str, layout: str | None, *, only_from: Collection[str | None] | None = None, dry_run: bool
+) -> str | None:
     """Sets nvidia.com/mig.config, or takes it away; returns the former layout.
 
-    A layout that is wished for already is not sent again: the MIG manager would not take it up, and say nothing.
+    A layout that is wished for already is not sent again: the MIG manager would not take it up, and say nothing. Raises
+    Overtaken where the former one is not in `only_from`.
     """
-    former = await _label(api, node, MIG_CONFIG)
-    if former != layout or dry_run:
-        await _send(api, requests.mig_layout(node, layout), dry_run)
-    return former
+
+    def wish(raw: Mapping[str, Any]) -> Request | None:
+        former = _label_of(raw, MIG_CONFIG)
+        if former == layout:
+            return None
+        if only_from is not None and former not in only_from:
+            raise _overtaken(raw, node, former, only_from)
+        return requests.mig_layout(node, layout)
+
+    return _label_of(await _change(api, node, wish, dry_run), MIG_CONFIG)
+
+
+def _overtaken(raw: Mapping[str, Any], node: str, now: str | None, meant: Collection[str | None]) -> Overtaken:
+    by = setters(table(raw, "metadata"), MIG_CONFIG) if now is not None else ()
+    who = f"the label was set by {', '.join(clean(each, 64) for each in by)}" if by else "somebody set the label"
+    wanted = " or ".join(each or "no layout" for each in meant)
+    hint = f"{who if now is not None else 'somebody took the label away'}: ask whose it is; nothing was done"
+    return Overtaken(f"{node} is asked for {now or 'no layout'} by now, and not for {wanted}", hint)
 
 
 async def pause_driver_upgrade(api: Api, node: str, paused: bool, *, dry_run: bool) -> bool:

@@ -90,7 +90,7 @@ def cordon(node: str, on: bool) -> Request:
 def mig_layout(node: str, layout: str | None) -> Request:
     """Takes the former change's state away with the new wish: a `success` is then the answer to this one."""
     labels = {MIG_CONFIG: layout} if layout is None else {MIG_CONFIG: layout, MIG_STATE: None}
-    return _labels(node, labels)
+    return replace(_labels(node, labels), as_read=True)
 
 
 def upgrade_pause(node: str, paused: bool) -> Request:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from backends.changes.change import Change
+from backends.changes.former import remaining, undoing
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from backends.contract import ChangeRefused
 from backends.lab.kube.cluster import KINDS
 from tests.changes.platforms import NODE, Bench, on
-from tests.changes.test_platform_lab import without_budgets
+from tests.changes.test_platform_lab import make_room, without_budgets
 
 __all__ = ["on"]
 SKIP = "nvidia.com/gpu-driver-upgrade.skip"
@@ -142,3 +143,90 @@ async def test_what_was_before_is_written_down_before_the_request(on: Bench) -> 
     on.desk.running.watch(hear)
     assert (await on.desk.run(await on.change("cordon"))).status is Status.DONE
     assert said[0] == f"before: {NODE} is open to new pods"
+
+
+# MIG layouts through the cluster
+
+OURS, HIS = "all-3g.40gb", "all-1g.10gb"
+TAKEN = f"{NODE} is asked for {HIS} by now, and not for"
+
+
+def label_by_hand(on: Bench, layout: str | None, state: str = "success") -> None:
+    def edit(node: Any) -> None:
+        labels = node["metadata"]["labels"]
+        labels.pop("nvidia.com/mig.config", None)
+        labels.update({} if layout is None else {"nvidia.com/mig.config": layout})
+        labels["nvidia.com/mig.config.state"] = state
+
+    on.store.update(KINDS["nodes"], None, NODE, edit)
+
+
+async def test_the_undo_of_a_layout_leaves_a_newer_one_to_who_asked_for_it(on: Bench) -> None:
+    make_room(on)
+    record = await on.running(on.desk.run(await on.change("mig", OURS)))
+    assert record.status is Status.DONE
+    label_by_hand(on, HIS)
+    found = await on.desk.preflight(await on.desk.with_radius(undoing(record)))
+    assert any(each.startswith(f"{TAKEN} {OURS}") for each in found.obstacles), found.obstacles
+    with pytest.raises(ChangeRefused, match=f"{TAKEN} {OURS}"):
+        await on.desk.undo(record.id)
+    assert on.labels["nvidia.com/mig.config"] == HIS
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_layout_is_not_asked_for_over_one_that_came_after_the_question(on: Bench, *, late: bool) -> None:
+    make_room(on)
+    change = await on.change("mig", OURS)
+    if late:
+        when_applying(on, lambda: label_by_hand(on, HIS))
+        record = await on.running(on.desk.run(change))
+        assert (record.status, record.steps[0].effect) == (Status.FAILED, Effect.NONE), record
+        assert record.why.startswith(f"{TAKEN} all-disabled")
+    else:
+        label_by_hand(on, HIS)
+        with pytest.raises(ChangeRefused, match=f"{TAKEN} all-disabled"):
+            await on.desk.run(change)
+    assert on.labels["nvidia.com/mig.config"] == HIS
+
+
+async def test_a_failed_layout_is_not_resumed_over_a_newer_one(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", OURS)))
+    assert record.status is Status.FAILED
+    make_room(on)
+    label_by_hand(on, HIS)
+    found = await on.desk.preflight(await on.desk.with_radius(remaining(record)))
+    assert any(each.startswith(TAKEN) for each in found.obstacles), found.obstacles
+    with pytest.raises(ChangeRefused, match=TAKEN):
+        await on.desk.resume(record.id)
+    assert on.labels["nvidia.com/mig.config"] == HIS
+
+
+async def test_where_there_was_no_layout_none_may_have_come(on: Bench) -> None:
+    make_room(on)
+    label_by_hand(on, None)
+    change = await on.change("mig", OURS)
+    label_by_hand(on, HIS)
+    with pytest.raises(ChangeRefused, match=f"{TAKEN} no layout"):
+        await on.desk.run(change)
+    label_by_hand(on, None)
+    record = await on.running(on.desk.run(change))
+    assert record.status is Status.DONE, record
+    assert (await on.running(on.desk.undo(change.id))).status is Status.UNDONE
+    assert "nvidia.com/mig.config" not in on.labels
+
+
+async def test_a_label_that_somebody_took_away_is_not_set_again(on: Bench) -> None:
+    make_room(on)
+    change = await on.change("mig", OURS)
+    label_by_hand(on, None)
+    with pytest.raises(ChangeRefused, match=f"{NODE} is asked for no layout by now, and not for all-disabled"):
+        await on.desk.run(change)
+
+
+async def test_cut_off_while_the_label_was_away_it_is_set_again(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", OURS)))
+    assert record.status is Status.FAILED
+    make_room(on)
+    label_by_hand(on, None, "failed")  # as it is between the two requests
+    resumed = await on.running(on.desk.resume(record.id))
+    assert resumed.status is Status.DONE, resumed

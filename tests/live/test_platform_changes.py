@@ -18,6 +18,7 @@ import pytest
 from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.desk import ChangeDesk
+from backends.changes.former import undoing
 from backends.changes.platform_actions import Wish, plan
 from backends.changes.record import Status
 from backends.contract import ChangeRefused
@@ -175,21 +176,39 @@ def quick(step: Any) -> Any:
     return replace(step, apply_seconds=0.5) if step.kind == "evict-pod" else step
 
 
+async def mig_manager(kube: Admin) -> None:
+    """Answers each new wish, whose state is taken away with it."""
+    async for node in actions.follow_node(kube.api, SystemClock(), NODE):
+        if node.mig is not None and node.mig.state is None:
+            for state in ("pending", "success"):
+                labels = {"nvidia.com/mig.config.state": state}
+                await kube.patch(objects.node(NODE), {"metadata": {"labels": labels}})
+
+
+async def test_the_undo_of_a_layout_leaves_a_colleagues_newer_one(on: tuple[Site, ChangeDesk], kube: Admin) -> None:
+    site, desk = on
+    managing = asyncio.create_task(mig_manager(kube))
+    async with asyncio.timeout(WAIT_SECONDS):
+        record = await desk.run(await change_of(site, "mig", "all-3g.40gb"))
+    managing.cancel()
+    await asyncio.gather(managing, return_exceptions=True)
+    assert record.status is Status.DONE, record
+    await kube.patch(objects.node(NODE), {"metadata": {"labels": {"nvidia.com/mig.config": "all-1g.10gb"}}})
+    said = f"{NODE} is asked for all-1g.10gb by now, and not for all-3g.40gb"
+    (obstacle,) = (await desk.preflight(await desk.with_radius(undoing(record)))).obstacles
+    assert obstacle.startswith(f"{said} (the label was set by ")
+    with pytest.raises(ChangeRefused, match=said):
+        await desk.undo(record.id)
+    assert (await kube.get(objects.node(NODE)))["metadata"]["labels"]["nvidia.com/mig.config"] == "all-1g.10gb"
+
+
 async def test_a_mig_label_is_watched_to_the_managers_success_and_taken_back(
     on: tuple[Site, ChangeDesk], kube: Admin
 ) -> None:
     site, desk = on
     change = await change_of(site, "mig", "all-3g.40gb")
 
-    async def manager() -> None:
-        """Answers each new wish, whose state is taken away with it."""
-        async for node in actions.follow_node(kube.api, SystemClock(), NODE):
-            if node.mig is not None and node.mig.state is None:
-                for state in ("pending", "success"):
-                    labels = {"nvidia.com/mig.config.state": state}
-                    await kube.patch(objects.node(NODE), {"metadata": {"labels": labels}})
-
-    managing = asyncio.create_task(manager())
+    managing = asyncio.create_task(mig_manager(kube))
     async with asyncio.timeout(WAIT_SECONDS):
         record = await desk.run(change)
         assert record.status is Status.DONE, record
