@@ -142,7 +142,7 @@ class Changing:
         if view is None:
             return
         from backends.changes.former import step_place
-        from backends.changes.report import status_word
+        from backends.changes.record import status_word
 
         left = view.left_open
         if left:

@@ -18,7 +18,16 @@ from backends.changes.change import BlastRadius, Change, together
 from backends.changes.desk_view import DeskView
 from backends.changes.engine import ChangeRun
 from backends.changes.files import shared_directory
-from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
+from backends.changes.former import (
+    abandoned_since,
+    built_upon,
+    need_offer,
+    rebuild,
+    remaining,
+    step_place,
+    stopped_there,
+    undoing,
+)
 from backends.changes.journal import Journal, path_of, read
 from backends.changes.journals import Journals
 from backends.changes.lock import BEAT_SECONDS, STEP_SECONDS, Owner, SiteLock, lock_path, look
@@ -29,7 +38,7 @@ from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
-from backends.domain import SiteSpec, clean, ending_command
+from backends.domain import SiteSpec, clean
 from backends.feed import Collector, Reading, Topic
 
 LIST_SECONDS = 2.0
@@ -170,9 +179,9 @@ class ChangeDesk:
         except GpudeckError as error:
             here = {}
             refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
-        records = [each for each in view.records if elsewhere(each.places, here) is None]
+        records = [each for each in view.at_rest if elsewhere(each.places, here) is None]
         doubts = () if former is None else abandoned_since(former, records)
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records, doubts=doubts)
+        found = await preflight(change, self._reach, self.spec, records=records, doubts=doubts)
         if former is None:
             refusals.append(nothing_to_do(found))
         else:
@@ -288,7 +297,7 @@ class ChangeDesk:
             record = await (run.backward() if backward else run.forward())
             await self._audit("ended", outcome=str(record.status), why=record.why, **_named(record))
         except JournalFailed as error:
-            raise _told_in_full(error, journal.record, self.spec) from error
+            raise stopped_there(error, journal.record, self.spec.config_file) from error
         except asyncio.CancelledError:
             with contextlib.suppress(JournalFailed):  # at the end of the process there is no later moment for it
                 self._append("interrupted", outcome=journal.record.summary, **_named(journal.record))
@@ -314,8 +323,7 @@ class ChangeDesk:
         await self._need_window(change)
         if found.obstacles:
             await self.refuse(change, found)
-        news = () if seen is None else found.radius.more_than(seen)
-        if news:
+        if seen is not None and (news := found.radius.more_than(seen)):
             more = HitsMore(replace(change, radius=found.radius), news)
             raise await self._refused(more, change.id, change.title, change.reason)
         return found
@@ -331,9 +339,8 @@ class ChangeDesk:
         owner = Owner(
             os.getpid(), self.actor.host, self.actor.label, change_id, clean(title), "not begun", since=now, beat=now
         )
-        acquire = partial(SiteLock.acquire, shared=self._shared)
         try:
-            lock = await asyncio.to_thread(acquire, self._lock_path, owner, now)
+            lock = await asyncio.to_thread(partial(SiteLock.acquire, shared=self._shared), self._lock_path, owner, now)
         except ChangeRefused as refusal:
             raise await self._refused(refusal, change_id, title, reason) from None
         beating = asyncio.create_task(self._beat(lock), name=f"lock {self.spec.name}")
@@ -390,10 +397,3 @@ class ChangeDesk:
 
 def _named(record: ChangeRecord) -> dict[str, str]:
     return {"change": record.id, "title": record.title, "reason": record.reason}
-
-
-def _told_in_full(error: JournalFailed, record: ChangeRecord, spec: SiteSpec) -> GpudeckError:
-    """What the journal could not be told: where the change stands."""
-    place = f"the change has stopped at {step_place(record)}"
-    resume = ending_command("resume", record.id, spec.config_file)
-    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {resume}")

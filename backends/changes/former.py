@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.changes.change import Change, Target
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from backends.changes.step import Step, step_from_json
-from backends.contract import ChangeRefused
+from backends.contract import ChangeRefused, GpudeckError, JournalFailed
 from backends.domain import ending_command
 
 
@@ -55,6 +55,22 @@ def _wants_name(record: ChangeRecord, steps: Iterable[Step]) -> bool:
     return record.typed_name is not None and not all(step.tells_all_hits for step in steps)
 
 
+def may_want_name(record: ChangeRecord, what: str) -> bool:
+    """Whether resume or undo may want the target's name typed: its own steps may end work. Nobody is looked for."""
+    if record.typed_name is None or what not in ("resume", "undo"):
+        return False
+    try:
+        ahead = undoing(record) if what == "undo" else remaining(record)
+    except GpudeckError:
+        return True
+    return not all(step.ends_nothing for step in ahead.steps)
+
+
+def ending(what: str, record: ChangeRecord, config_file: Path | None) -> str:
+    """The command line that ends a change so; see `ending_command`."""
+    return ending_command(what, record.id, config_file, named=may_want_name(record, what))
+
+
 def built_upon(
     record: ChangeRecord, records: Iterable[ChangeRecord], config_file: Path | None = None
 ) -> ChangeRefused | None:
@@ -72,7 +88,7 @@ def built_upon(
         return None
     return ChangeRefused(
         f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
-        f"undo that one first: {ending_command('undo', later[0].id, config_file)}",
+        f"undo that one first: {ending('undo', later[0], config_file)}",
     )
 
 
@@ -105,3 +121,9 @@ def step_place(record: ChangeRecord) -> str:
     """`step 2 of 3, applying`."""
     index = record.reached
     return "not begun" if index is None else f"step {index + 1} of {len(record.steps)}, {record.steps[index].state}"
+
+
+def stopped_there(error: JournalFailed, record: ChangeRecord, config_file: Path | None) -> JournalFailed:
+    """What the journal could not be told: where the change stands."""
+    place = f"the change has stopped at {step_place(record)}"
+    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {ending('resume', record, config_file)}")

@@ -82,6 +82,7 @@ class CordonStep(NodeStep):
 
     kind: ClassVar[str] = "cordon"
     looks_first = True
+    ends_nothing = True
 
     on: bool
     back: ApiRequest

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from backends.changes.change import BlastRadius, Change, Permission, Preview
+from backends.changes.former import ending
 from backends.changes.radius import radius_of
-from backends.changes.record import ChangeRecord
+from backends.changes.record import ChangeRecord, status_word
 from backends.changes.step import Reach, Step, Verdict
 from backends.contract import ChangeRefused, GpudeckError
-from backends.domain import clean
+from backends.domain import SiteSpec, clean
 
 LOOK_SECONDS = 30.0
 """Longest time of one step's dry run and of its permission check."""
@@ -56,12 +58,12 @@ class Preflight:
 async def preflight(
     change: Change,
     reach: Reach,
+    site: SiteSpec,
     *,
-    limit: int | None = None,
     records: Iterable[ChangeRecord] = (),
     doubts: Sequence[str] = (),
 ) -> Preflight:
-    """Asks every step; `limit` is the site's, `records` its former changes.
+    """Asks every step; `records` are the site's former changes that nobody is at.
 
     With `doubts` about its target, nothing is taken back by a step that cannot tell what it finds there.
     """
@@ -80,8 +82,8 @@ async def preflight(
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [
-        *_over_limit(change, radius, limit),
-        *_left_open(change, records),
+        *_over_limit(change, radius, site.changes.limit),
+        *_left_open(change, records, site.config_file),
         *(
             f"{permission.what} is not granted" + (f": {permission.why}" if permission.why else "")
             for permission in permissions
@@ -107,12 +109,13 @@ def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[s
     return [each for each in beyond if each is not None][:1]
 
 
-def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
+def _left_open(change: Change, records: Iterable[ChangeRecord], config_file: Path | None) -> list[str]:
     """Another change of the same target that nobody brought to an end."""
     targets = {target.name for target in change.targets}
     return [
         f"the change {record.id} of {', '.join(sorted(targets.intersection(record.targets)))} was left unfinished "
-        f"({record.status}): resume, undo or abandon it first"
+        f"({status_word(record, running=False)}); end it first: "
+        + " or ".join(ending(offer, record, config_file) for offer in record.offers)
         for record in records
         if not record.ended and record.id != change.id and targets.intersection(record.targets)
     ]

@@ -193,6 +193,15 @@ class ChangeRecord:
         return place + _because(self.why)
 
 
+def status_word(record: ChangeRecord, *, running: bool) -> str:
+    """The journal's status, where an open end means running or cut off by who holds the lock."""
+    if record.status is Status.OPEN:
+        return "running" if running else "interrupted"
+    if record.status is Status.UNDOING:
+        return "undoing" if running else "undo-interrupted"
+    return str(record.status)
+
+
 def _because(why: str) -> str:
     return f": {why}" if why else ""
 

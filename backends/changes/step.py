@@ -111,6 +111,9 @@ class Step(ABC):
     """Nobody's work ends by it but what `hits` tells, `ends_work` for what it cannot see. Else a change that wanted a
     name at first wants it again, whatever is seen."""
 
+    ends_nothing: bool = False
+    """Whoever is there, nobody's work ends by it: no name is ever wanted for it."""
+
     @property
     def place(self) -> str:
         """What it acts on: `node dgx07` as the site names it, or PLATFORM; empty where that is not told."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from backends.changes.former import may_want_name
 from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
 from backends.changes.places import Here, elsewhere
-from backends.changes.record import ChangeRecord, Effect
-from backends.changes.report import status_word
+from backends.changes.record import ChangeRecord, Effect, status_word
 from backends.changes.step import Reach
 from backends.domain import SiteSpec, UnfinishedChange, clean
 
@@ -63,6 +63,7 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         updated_at=record.updated_at,
         touched=any(step.effect is not Effect.NONE for step in record.steps),
         offers=() if running else record.offers,
+        named=tuple(offer for offer in record.offers if may_want_name(record, offer)),
         running=running,
         nodes=tuple(dict.fromkeys(_nodes(record.documents))),
         mig_nodes=tuple(dict.fromkeys(_nodes(each for each in record.documents if each.get("kind") == MIG_LABEL))),

@@ -14,9 +14,11 @@ import pytest
 from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.former import remaining, undoing
+from backends.changes.lock import Held
 from backends.changes.platform_actions import ACTIONS, Wish, plan
 from backends.changes.radius import HitsMore
 from backends.changes.record import Effect, Status, StepState
+from backends.changes.report import Listed, offer_lines
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
 from backends.domain import Stack, UpgradePolicy
@@ -754,6 +756,35 @@ async def test_the_undo_of_a_mig_layout_wants_the_name_again_though_nobody_is_se
     record = await on.running(on.desk.run(change))
     back = await on.desk.with_radius(undoing(record))
     assert (back.radius.workloads, back.typed_name) == (0, f"{NODE} mig")
+
+
+async def test_the_printed_commands_have_a_place_for_the_name_where_they_may_end_work(on: Bench) -> None:
+    change = await on.change("drain")
+    journal = await on.desk._begun(change)
+    for event in ("applying", "verified"):
+        journal.write(event, on.clock.now(), step=0)
+    journal.write("applying", on.clock.now(), step=1)
+    journal.close()
+    nobody = Held(None, alive=False)
+    file = Path("/srv/a.toml")
+    resume, undo, abandon, words = offer_lines(Listed(journal.record, nobody), file)
+    assert resume == f"  gpudeck changes resume {change.id} --yes --confirm NAME --config /srv/a.toml"
+    assert undo == f"  gpudeck changes undo {change.id} --yes --config /srv/a.toml"
+    assert abandon == f"  gpudeck changes abandon {change.id} --yes --config /srv/a.toml"
+    assert "for NAME type the name" in words
+    (obstacle,) = (await on.desk.preflight(await on.change("cordon"))).obstacles
+    assert "was left unfinished (interrupted); end it first: " in obstacle
+    assert f"gpudeck changes resume {change.id} --yes --confirm NAME or gpudeck changes undo {change.id}" in obstacle
+
+    layout = await on.change("mig", "all-3g.40gb")
+    make_room(on)
+    await on.desk.abandon(change.id, "by hand")
+    record = await on.running(on.desk.run(layout))
+    undo, _words = offer_lines(Listed(record, nobody))
+    assert undo == f"  gpudeck changes undo {record.id} --yes --confirm NAME"
+    cordon = await on.desk._begun(replace(await on.change("uncordon"), id="20990101T000000.000-aaaa"))
+    cordon.close()
+    assert not any("NAME" in line for line in offer_lines(Listed(cordon.record, nobody)))
 
 
 async def test_a_resumed_drain_wants_the_name_while_pods_are_left(on: Bench) -> None:

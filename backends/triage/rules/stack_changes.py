@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Severity, ending_command
+from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Severity
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
+from backends.triage.rules.unfinished import ending
 from backends.triage.state import SiteState
 from backends.triage.words import duration
 
@@ -48,8 +49,7 @@ def _ask_again(state: SiteState, node: str, layout: str | None) -> Iterator[Next
     for change in left[:1]:
         what = "what can be done about the change that asked for it, once that is mended"
         if "resume" in change.offers:
-            line = ending_command("resume", change.id, state.site.config_file)
-            yield steps.command("go on with the change that asked for it, once that is mended", line)
+            yield ending(state, change, "resume", "go on with the change that asked for it, once that is mended")
         else:
             yield NextStep("screen", what, f"changes/{change.id}")
     if not left and layout is not None:
