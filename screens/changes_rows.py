@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.changes.desk_view import DeskView
+from backends.changes.former import status_word
 from backends.changes.journals import Unreadable
-from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState, status_word
+from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState
 from backends.contract import ChangeRefused
 from tui.widgets import units
 from tui.widgets.change_dialog import folded, whole_lines

@@ -117,6 +117,15 @@ def need_offer(record: ChangeRecord, what: str) -> None:
         raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
 
 
+def status_word(record: ChangeRecord, *, running: bool) -> str:
+    """The journal's status, where an open end means running or cut off by who holds the lock."""
+    if record.status is Status.OPEN:
+        return "running" if running else "interrupted"
+    if record.status is Status.UNDOING:
+        return "undoing" if running else "undo-interrupted"
+    return str(record.status)
+
+
 def step_place(record: ChangeRecord) -> str:
     """`step 2 of 3, applying`."""
     index = record.reached

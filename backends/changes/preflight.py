@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backends.changes.change import BlastRadius, Change, Permission, Preview
-from backends.changes.former import ending
+from backends.changes.former import ending, status_word
 from backends.changes.radius import radius_of
-from backends.changes.record import ChangeRecord, status_word
+from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step, Verdict
 from backends.contract import ChangeRefused, GpudeckError
 from backends.domain import SiteSpec, clean

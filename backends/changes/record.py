@@ -72,6 +72,31 @@ class Status(StrEnum):
 
 
 ENDED = frozenset({Status.DONE, Status.UNDONE, Status.ABANDONED})
+NOTED = {StepState.APPLIED: "not verified", StepState.KEPT: "cannot be undone", StepState.ALREADY: "was so already"}
+
+
+TURNS = frozenset(
+    {"begin", "failed", "undo-failed", "resumed", "stopped", "undo", "undo-stopped", "finished", "undo-finished"}
+    | {"abandoned"}
+)
+"""Events of a journal that turn the change as a whole."""
+TURNS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of `TURNS`, as it is in the journal."""
+
+    number: int
+    """Of its line, from 0."""
+    at: float
+    """Seconds since the epoch."""
+    name: str
+    who: str
+    step: int | None = None
+    """Index of the step that failed."""
+    why: str = ""
+    """Why it was done, or came to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +170,14 @@ class ChangeRecord:
     """The steps as JSON, to rebuild them."""
     places: Mapping[str, Identity] = field(default_factory=dict)
     """Who was acted on; empty in a journal of before that was kept."""
+    turns: tuple[Turn, ...] = ()
+    """Oldest first, bounded: the last `TURNS_KEPT`."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Nodes of the site that its steps act on."""
+        named = (document.get("node") for document in self.documents)
+        return tuple(dict.fromkeys(clean(node) for node in named if isinstance(node, str)))
 
     @property
     def ended(self) -> bool:
@@ -184,22 +217,10 @@ class ChangeRecord:
         step = self.steps[index]
         place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.words}"
         if self.status in (Status.DONE, Status.UNDONE):
-            kept = sum(each.state is StepState.KEPT for each in self.steps)
-            unseen = sum(each.state is StepState.APPLIED for each in self.steps)
-            already = sum(each.state is StepState.ALREADY for each in self.steps)
-            notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
-            notes += [f"{already} was so already"] * bool(already)
+            counts = {state: sum(each.state is state for each in self.steps) for state in NOTED}
+            notes = [f"{counts[state]} {words}" for state, words in NOTED.items() if counts[state]]
             place = f"{self.status}, {plural(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
         return place + _because(self.why)
-
-
-def status_word(record: ChangeRecord, *, running: bool) -> str:
-    """The journal's status, where an open end means running or cut off by who holds the lock."""
-    if record.status is Status.OPEN:
-        return "running" if running else "interrupted"
-    if record.status is Status.UNDOING:
-        return "undoing" if running else "undo-interrupted"
-    return str(record.status)
 
 
 def _because(why: str) -> str:
@@ -239,13 +260,13 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         raise JournalCorrupt("its first line names no steps")
     if not all(isinstance(each, dict) for each in [*documents, *told]):
         raise JournalCorrupt("its first line names no steps")
-    at = _number(event.get("at"))
+    at, actor, reason = _number(event.get("at")), Actor.from_json(event.get("who")), _word(event, "reason")
     return ChangeRecord(
         id=_word(event, "id"),
         site=_word(event, "site"),
         title=_word(event, "title"),
-        reason=_word(event, "reason"),
-        actor=Actor.from_json(event.get("who")),
+        reason=reason,
+        actor=actor,
         targets=tuple(clean(str(each)) for each in _list(event.get("targets"))),
         hits=tuple(clean(str(each), TEXT_LIMIT) for each in _list(event.get("hits"))),
         typed_name=None if event.get("typed") is None else clean(str(event.get("typed"))),
@@ -255,6 +276,7 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         events=1,
         documents=tuple(documents),
         places=_places(event.get("places")),
+        turns=(Turn(0, at, "begin", actor.label, None, reason),),
     )
 
 
@@ -310,6 +332,8 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     who = event.get("who")
     if isinstance(who, str):
         known = replace(known, last_by="" if who == record.actor.label else clean(who, TEXT_LIMIT))
+    if name in TURNS:
+        known = replace(known, turns=(*record.turns, _turn(known, event, name, at))[-TURNS_KEPT:])
     if name in _CHANGE_EVENTS:
         return replace(known, status=_CHANGE_EVENTS[name], why=clean_lines(event.get("why"), TEXT_LIMIT))
     index = event.get("step")
@@ -327,6 +351,19 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     if name in ("undoing", "undo-unverified", "undone", "kept"):
         return replace(known, status=Status.UNDOING)
     return replace(known, status=Status.OPEN, why="")
+
+
+def _turn(record: ChangeRecord, event: Mapping[str, Any], name: str, at: float) -> Turn:
+    """Of the line that `record` has counted already."""
+    step = event.get("step")
+    return Turn(
+        record.events - 1,
+        at,
+        name,
+        record.last_by or record.actor.label,
+        step if isinstance(step, int) else None,
+        clean_lines(event.get("why") or event.get("said"), TEXT_LIMIT),
+    )
 
 
 def _effect(value: object) -> Effect:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from backends.changes.change import Change
-from backends.changes.former import ending, may_want_name
+from backends.changes.former import ending, may_want_name, status_word
 from backends.changes.journals import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
-from backends.changes.record import ChangeRecord, StepState, status_word
+from backends.changes.record import ChangeRecord, StepState
 from backends.contract import JournalFailed
 
 SCHEMA = "gpudeck/changes/1"

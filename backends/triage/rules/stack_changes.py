@@ -26,7 +26,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             f"the MIG change to {mig.requested or 'n/a'} {failed}",
-            mig.since.at if mig.since is not None else state.now,
+            state.since(None if mig.since is None else mig.since.at),
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
                 Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
@@ -53,7 +53,7 @@ def _ask_again(state: SiteState, node: str, layout: str | None) -> Iterator[Next
         else:
             yield NextStep("screen", what, f"changes/{change.id}")
     if not left and layout is not None:
-        line = f"gpudeck stack mig {shlex.quote(layout)} --node {shlex.quote(node)}"
+        line = state.site.command("stack", "mig", layout, "--node", node)
         yield steps.change("ask for the layout again once that is mended", line)
 
 
@@ -76,7 +76,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
-            since if since is not None else state.now,
+            state.since(since),
             evidence=evidence,
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
             hits=hits.of_workloads(holders(state, node)),
