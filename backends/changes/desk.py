@@ -180,7 +180,7 @@ class ChangeDesk:
             here = {}
             refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
         records = [each for each in view.at_rest if elsewhere(each.places, here) is None]
-        doubts = () if former is None else abandoned_since(former, records)
+        change, doubts = (change, ()) if former is None else abandoned_since(change, former, records)
         found = await preflight(change, self._reach, self.spec, records=records, doubts=doubts)
         if former is None:
             refusals.append(nothing_to_do(found))
@@ -268,6 +268,7 @@ class ChangeDesk:
         async with self._locked(change.id, change.title, change.reason):
             record, change = await self.rebuilt(change_id)
             need_offer(record, what)
+            change, _ = abandoned_since(change, record, (await self.look()).records)
             ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
             await self._allowed(ahead, seen)
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -92,17 +93,25 @@ def built_upon(
     )
 
 
-def abandoned_since(record: ChangeRecord, records: Iterable[ChangeRecord]) -> tuple[str, ...]:
-    """What is to be known before a former change is resumed or undone: later ones of the same target were abandoned.
+def abandoned_since(
+    change: Change, record: ChangeRecord, records: Iterable[ChangeRecord]
+) -> tuple[Change, tuple[str, ...]]:
+    """A former change whose steps know of later ones of the same target that were abandoned, and what is to be known.
 
-    What they did stays, and what was done about it by hand no journal tells.
+    What those did stays, and what was done about it by hand no journal tells.
     """
-    return tuple(
-        f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
-        "neither as this change left it nor as that one found it; look at what is there first"
-        for each in _later(record, records)
-        if each.status is Status.ABANDONED and any(step.effect is not Effect.NONE for step in each.steps)
-    )
+    touched: list[Step] = []
+    doubts = []
+    for each in _later(record, records):
+        if each.status is not Status.ABANDONED or all(step.effect is Effect.NONE for step in each.steps):
+            continue
+        with contextlib.suppress(GpudeckError):  # what cannot be rebuilt tells a step nothing
+            touched += rebuild(each).steps
+        doubts.append(
+            f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
+            "neither as this change left it nor as that one found it; look at what is there first"
+        )
+    return replace(change, steps=tuple(step.knowing(touched) for step in change.steps)), tuple(doubts)
 
 
 def _later(record: ChangeRecord, records: Iterable[ChangeRecord]) -> list[ChangeRecord]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview
@@ -126,7 +126,13 @@ class MigLabelStep(NodeStep):
     """Takes the label away before it is set again: `layout` is asked for already, and the MIG manager gave it up. The
     manager acts on a change of the label only (`nvidia-mig-manager` of mig-parted). None: it is another layout as far
     as is known beforehand; what `apply` finds decides."""
+    left: tuple[str | None, ...] = field(default=(), compare=False)
+    """Layouts that abandoned changes may have left, which count as `former`; never in the journal."""
     verify_seconds: float = MIG_SECONDS
+
+    def knowing(self, abandoned: Sequence[Step]) -> Self:
+        asked = (each for each in abandoned if isinstance(each, MigLabelStep) and each.node == self.node)
+        return replace(self, left=tuple(layout for each in asked for layout in (each.layout, each.former)))
 
     def describe(self) -> str:
         return self.request.text if self.away is None else f"{self.away.text}; then {self.request.text}"
@@ -211,7 +217,7 @@ class MigLabelStep(NodeStep):
         backend = await backend_for(reach, PartitionsGpus)
         node = await self.now(reach)
         if not self._given_up(node, reach):
-            meant = (self.former, None) if _taken_away(node) else (self.former,)
+            meant = (self.former, *((None,) if _taken_away(node) else ()), *self.left)
             before = await backend.set_mig_layout(self.node, self.layout, only_from=meant, dry_run=dry_run)
             return "not sent: asked for already" if before == self.layout else ""
         await backend.set_mig_layout(self.node, None, only_from=(self.layout,), dry_run=dry_run)
@@ -247,7 +253,12 @@ class MigLabelStep(NodeStep):
         if self.former == self.layout:
             return None
         return MigLabelStep(
-            request=self.back, back=self.request, node=self.node, layout=self.former, former=self.layout
+            request=self.back,
+            back=self.request,
+            node=self.node,
+            layout=self.former,
+            former=self.layout,
+            left=self.left,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -194,6 +194,11 @@ class Step(ABC):
             told(f"not yet: {verdict.evidence}")
             await reach.clock.sleep(min(POLL_SECONDS, max(0.0, deadline - reach.clock.monotonic())))
 
+    def knowing(self, abandoned: Sequence[Step]) -> Self:
+        """Told what later changes of the same target did that were abandoned: what these left is no stranger's."""
+        del abandoned
+        return self
+
     def undo(self) -> Step | None:
         """The step that takes this one back; its own `check` holds when things are as before. None: there is none."""
         return None

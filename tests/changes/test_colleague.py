@@ -223,6 +223,23 @@ async def test_a_label_that_somebody_took_away_is_not_set_again(on: Bench) -> No
         await on.desk.run(change)
 
 
+async def test_what_an_own_change_left_that_was_abandoned_is_taken_back_and_a_strangers_is_not(on: Bench) -> None:
+    make_room(on)
+    first = await on.running(on.desk.run(await on.change("mig", OURS)))
+    later = await on.change("mig", HIS)
+    journal = await on.desk._begun(later)
+    journal.write("applying", on.clock.now(), step=0)
+    journal.close()
+    await on.desk.abandon(later.id, "by hand")
+    label_by_hand(on, "all-2g.20gb")
+    with pytest.raises(ChangeRefused, match=f"{NODE} is asked for all-2g.20gb by now"):
+        await on.desk.undo(first.id)
+    label_by_hand(on, HIS)
+    undone = await on.running(on.desk.undo(first.id))
+    assert undone.status is Status.UNDONE, undone
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+
+
 async def test_cut_off_while_the_label_was_away_it_is_set_again(on: Bench) -> None:
     record = await on.running(on.desk.run(await on.change("mig", OURS)))
     assert record.status is Status.FAILED
