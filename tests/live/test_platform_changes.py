@@ -7,6 +7,7 @@ successor of one that was restarted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from backends.changes.desk import ChangeDesk
 from backends.changes.former import undoing
 from backends.changes.platform_actions import Wish, plan
 from backends.changes.record import Status
-from backends.contract import ChangeRefused
+from backends.contract import ChangeRefused, Gone
 from backends.domain import KubernetesSpec, SiteSpec
 from backends.feed import SystemClock
 from backends.kubernetes import actions
@@ -70,7 +71,8 @@ async def ending(kube: Admin, server: KubeApiserver, successor: dict[str, Any] |
         async for pods in actions.follow_pods(api, SystemClock(), NODE):
             for pod in pods:
                 if pod.going:
-                    await kube.delete(objects.pod(pod.name, namespace=pod.namespace))
+                    with contextlib.suppress(Gone):  # it is seen going until the watch has heard of its end
+                        await kube.delete(objects.pod(pod.name, namespace=pod.namespace))
                     if successor is not None:
                         await kube.create(starting(successor))
                         await kube.patch(successor, {"status": successor["status"]}, "status")
