@@ -29,7 +29,7 @@ GpudeckError                    message + hint (+ code, + exit code of the comma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
@@ -146,6 +146,12 @@ class Refused(GpudeckError):
 
 class Held(Refused):
     code = "held"
+
+
+class Overtaken(Refused):
+    """Somebody else has changed by now what this was to change; nothing was done."""
+
+    code = "overtaken"
 
 
 class Gone(GpudeckError):
@@ -351,8 +357,19 @@ class DrainsNodes(Protocol):
 
 @runtime_checkable
 class PartitionsGpus(Protocol):
-    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
-        """Asks for a MIG layout of the whole node by its name; returns the former one, None where there was none."""
+    async def set_mig_layout(
+        self,
+        node: str,
+        layout: str | None,
+        *,
+        only_from: Collection[str | None] | None = None,
+        dry_run: bool = False,
+    ) -> str | None:
+        """Asks for a MIG layout of the whole node by its name; returns the former one, None where there was none.
+
+        A layout that is asked for already is not sent. With `only_from` no other layout is replaced, not even one that
+        comes at the same moment: raises `Overtaken`.
+        """
         ...
 
 

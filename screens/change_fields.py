@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from backends.changes.former import status_word
 from backends.changes.record import Effect
-from backends.changes.report import status_word
 from tui.widgets.filter.fields import SECONDS, Field, FieldTable
 from tui.widgets.filter.match import Subject
 

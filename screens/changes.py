@@ -13,9 +13,8 @@ from textual.timer import Timer
 
 from backends.changes.desk import ChangeDesk
 from backends.changes.desk_view import DeskView
-from backends.changes.former import step_place
+from backends.changes.former import status_word, step_place
 from backends.changes.record import ChangeRecord
-from backends.changes.report import status_word
 from backends.domain import plural
 from backends.feed import Topic
 from screens.change_fields import CHANGE_FIELDS, ChangeItem, change_subject

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backends.changes.desk_view import DeskView
+from backends.changes.former import status_word
 from backends.changes.journals import Unreadable
 from backends.changes.record import ChangeRecord, Effect, StepRecord, StepState
-from backends.changes.report import status_word
 from backends.contract import ChangeRefused
 from tui.widgets import units
 from tui.widgets.change_dialog import folded, whole_lines
@@ -45,6 +45,7 @@ STEP_STYLE = {
     StepState.UNDONE: "",
     StepState.UNDO_FAILED: "bad",
     StepState.KEPT: "warn",
+    StepState.ALREADY: "good",
 }
 OFFER_WORDS = {
     "resume": "goes on: a step in doubt is looked at first",

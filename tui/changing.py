@@ -144,8 +144,7 @@ class Changing:
             return  # the changes screen tells it to whoever asks
         if view is None:
             return
-        from backends.changes.former import step_place
-        from backends.changes.report import status_word
+        from backends.changes.former import status_word, step_place
 
         left = view.left_open
         if left:

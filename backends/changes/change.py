@@ -204,6 +204,8 @@ class Preview:
     warnings: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     """Why the step would fail for certain: the change is refused."""
+    there: str = ""
+    """What is seen of its effect where that is there already, so that nothing would be sent; empty where it is not."""
 
 
 @dataclass(frozen=True, slots=True)

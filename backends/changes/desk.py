@@ -18,18 +18,27 @@ from backends.changes.change import BlastRadius, Change, together
 from backends.changes.desk_view import DeskView
 from backends.changes.engine import ChangeRun
 from backends.changes.files import shared_directory
-from backends.changes.former import abandoned_since, built_upon, need_offer, rebuild, remaining, step_place, undoing
+from backends.changes.former import (
+    abandoned_since,
+    built_upon,
+    need_offer,
+    rebuild,
+    remaining,
+    step_place,
+    stopped_there,
+    undoing,
+)
 from backends.changes.journal import Journal, path_of, read
 from backends.changes.journals import Journals
 from backends.changes.lock import BEAT_SECONDS, STEP_SECONDS, Owner, SiteLock, lock_path, look
 from backends.changes.places import Here, Places, elsewhere, places_of
-from backends.changes.preflight import Preflight, preflight
+from backends.changes.preflight import Preflight, nothing_to_do, preflight
 from backends.changes.radius import HitsMore, with_radius
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step
 from backends.changes.window import WindowState, WriteWindow
 from backends.contract import ChangeRefused, GpudeckError, JournalFailed
-from backends.domain import SiteSpec, clean, ending_command
+from backends.domain import SiteSpec, clean
 from backends.feed import Collector, Reading, Topic
 
 LIST_SECONDS = 2.0
@@ -170,10 +179,12 @@ class ChangeDesk:
         except GpudeckError as error:
             here = {}
             refusals.append(ChangeRefused(f"which platform this is cannot be told: {error.message}", error.hint))
-        records = [each for each in view.records if elsewhere(each.places, here) is None]
-        doubts = () if former is None else abandoned_since(former, records)
-        found = await preflight(change, self._reach, limit=self.spec.changes.limit, records=records, doubts=doubts)
-        if former is not None:
+        records = [each for each in view.at_rest if elsewhere(each.places, here) is None]
+        change, doubts = (change, ()) if former is None else abandoned_since(change, former, records)
+        found = await preflight(change, self._reach, self.spec, records=records, doubts=doubts)
+        if former is None:
+            refusals.append(nothing_to_do(found))
+        else:
             refusals += [elsewhere(former.places, here), built_upon(former, records, self.spec.config_file)]
         if view.held.alive and not self._busy:
             who = view.held.owner.told(self._clock.now()) if view.held.owner else "another console"
@@ -191,7 +202,7 @@ class ChangeDesk:
     async def refuse(self, change: Change, found: Preflight) -> None:
         """Writes a refused attempt into the audit log; raises ChangeRefused with what is in the way."""
         refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
-        raise await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+        raise await self._refused(refusal, change.id, change.title, change.reason)
 
     async def run(self, change: Change, seen: BlastRadius | None = None) -> ChangeRecord:
         """Does a whole change; returns how it ended.
@@ -199,10 +210,11 @@ class ChangeDesk:
         `seen` is the radius of the preflight that somebody said yes to: raises HitsMore when it is more by now. None:
         nobody was asked in between.
         """
-        found = await self._allowed(change, seen)
-        if found.news(change):
-            change = replace(change, radius=together((change.radius, found.radius)))
-        async with self._locked(change.id, change.title):
+        await self._need_window(change)
+        async with self._locked(change.id, change.title, change.reason):
+            found = await self._allowed(change, seen)  # as it is now that nobody else can begin
+            if found.news(change):
+                change = replace(change, radius=together((change.radius, found.radius)))
             journal = await self._begun(change)
             return await self._pass(change.steps, journal, backward=False)
 
@@ -232,7 +244,7 @@ class ChangeDesk:
         """Closes a change without touching anything: a person takes over. Needs no open window."""
         if self.window.read_only:
             raise ChangeRefused("this gpudeck was started with --read-only", "start it without to abandon a change")
-        async with self._locked(change_id, "abandon"):
+        async with self._locked(change_id, "abandon", why):
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
                 need_offer(journal.record, "abandon")
@@ -252,12 +264,15 @@ class ChangeDesk:
     async def _again(self, change_id: str, what: str, seen: BlastRadius | None) -> ChangeRecord:
         record, change = await self.rebuilt(change_id)
         need_offer(record, what)
-        ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
-        await self._allowed(ahead, seen)
-        async with self._locked(change_id, change.title):
+        await self._need_window(change)
+        async with self._locked(change.id, change.title, change.reason):
+            record, change = await self.rebuilt(change_id)
+            need_offer(record, what)
+            change, _ = abandoned_since(change, record, (await self.look()).records)
+            ahead = await self.with_radius(undoing(record) if what == "undo" else remaining(record))
+            await self._allowed(ahead, seen)
             journal = await asyncio.to_thread(Journal.reopen, self._directory, change_id, self.actor.label)
             try:
-                need_offer(journal.record, what)  # as it is now that nobody else can touch it
                 await self._audit(f"{what}-begun", outcome="begun", **_named(journal.record))
                 if what == "resume":
                     at = self._clock.now()
@@ -283,7 +298,7 @@ class ChangeDesk:
             record = await (run.backward() if backward else run.forward())
             await self._audit("ended", outcome=str(record.status), why=record.why, **_named(record))
         except JournalFailed as error:
-            raise _told_in_full(error, journal.record, self.spec) from error
+            raise stopped_there(error, journal.record, self.spec.config_file) from error
         except asyncio.CancelledError:
             with contextlib.suppress(JournalFailed):  # at the end of the process there is no later moment for it
                 self._append("interrupted", outcome=journal.record.summary, **_named(journal.record))
@@ -298,30 +313,37 @@ class ChangeDesk:
         refusal = self.window.refusal()
         return None if refusal is None else refusal.message
 
-    async def _allowed(self, change: Change, seen: BlastRadius | None) -> Preflight:
+    async def _need_window(self, change: Change) -> None:
         refusal = self.window.refusal()
-        if refusal is None:
-            found = await self.preflight(change)
-            news = () if seen is None else found.radius.more_than(seen)
-            if found.obstacles:
-                refusal = ChangeRefused(found.obstacles[0], "; ".join(found.obstacles[1:]))
-            elif news:
-                refusal = HitsMore(replace(change, radius=found.radius), news)
-            else:
-                return found
-        raise await self._refused(refusal, change=change.id, title=change.title, reason=change.reason)
+        if refusal is not None:
+            raise await self._refused(refusal, change.id, change.title, change.reason)
 
-    async def _refused(self, refusal: ChangeRefused, **named: str) -> ChangeRefused:
+    async def _allowed(self, change: Change, seen: BlastRadius | None) -> Preflight:
+        """Once more what was looked at before the question, now that nobody else can begin."""
+        found = await self.preflight(change)
+        await self._need_window(change)
+        if found.obstacles:
+            await self.refuse(change, found)
+        if seen is not None and (news := found.radius.more_than(seen)):
+            more = HitsMore(replace(change, radius=found.radius), news)
+            raise await self._refused(more, change.id, change.title, change.reason)
+        return found
+
+    async def _refused(self, refusal: ChangeRefused, change_id: str, title: str, reason: str) -> ChangeRefused:
+        named = {"change": change_id, "title": title, "reason": reason}
         await self._audit("refused", outcome="refused", why=refusal.message, **named)
         return refusal
 
     @asynccontextmanager
-    async def _locked(self, change_id: str, title: str) -> AsyncIterator[SiteLock]:
+    async def _locked(self, change_id: str, title: str, reason: str) -> AsyncIterator[SiteLock]:
         now = self._clock.now()
         owner = Owner(
             os.getpid(), self.actor.host, self.actor.label, change_id, clean(title), "not begun", since=now, beat=now
         )
-        lock = await asyncio.to_thread(partial(SiteLock.acquire, shared=self._shared), self._lock_path, owner, now)
+        try:
+            lock = await asyncio.to_thread(partial(SiteLock.acquire, shared=self._shared), self._lock_path, owner, now)
+        except ChangeRefused as refusal:
+            raise await self._refused(refusal, change_id, title, reason) from None
         beating = asyncio.create_task(self._beat(lock), name=f"lock {self.spec.name}")
         self._busy = True
         try:
@@ -376,10 +398,3 @@ class ChangeDesk:
 
 def _named(record: ChangeRecord) -> dict[str, str]:
     return {"change": record.id, "title": record.title, "reason": record.reason}
-
-
-def _told_in_full(error: JournalFailed, record: ChangeRecord, spec: SiteSpec) -> GpudeckError:
-    """What the journal could not be told: where the change stands."""
-    place = f"the change has stopped at {step_place(record)}"
-    resume = ending_command("resume", record.id, spec.config_file)
-    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {resume}")

@@ -28,6 +28,11 @@ class DeskView:
         return self.held.alive and self.held.owner is not None and self.held.owner.change == record.id
 
     @property
+    def at_rest(self) -> tuple[ChangeRecord, ...]:
+        """Those that no live console is at."""
+        return tuple(each for each in self.records if not self.is_running(each))
+
+    @property
     def left_open(self) -> tuple[ChangeRecord, ...]:
         """Those of this very site that nobody brought to an end."""
         return tuple(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from backends.changes.journal import Journal
 from backends.changes.record import ChangeRecord, Effect, StepState
-from backends.changes.step import Hopeless, Reach, Step, Verdict
+from backends.changes.step import Already, Hopeless, Reach, Step, Verdict
 from backends.contract import AskAgain, GpudeckError, StepFailed
 from backends.domain import clean
 from backends.feed import end
@@ -104,15 +104,27 @@ class ChangeRun:
 
     async def _do(self, index: int, step: Step) -> None:
         known = self.record.steps[index]
-        if known.state is StepState.VERIFIED or (known.state is StepState.APPLIED and not step.checked):
+        if known.state in (StepState.VERIFIED, StepState.ALREADY):
+            return
+        if known.state is StepState.APPLIED and not step.checked:
             return
         if known.effect in (Effect.UNKNOWN, Effect.FAILED) and await self._settled(index, step):
             return
         if known.effect is not Effect.DONE:
             self._ask()
-            await self._write("applying", step=index)
-            await self._apply(index, step)
+            before = await self._look(step) if step.looks_first else None
+            if before is not None and before.holds:
+                await self._already(index, Already.of(before.evidence))
+                return
+            seen = {} if before is None else {"said": f"before: {before.evidence}"}
+            await self._write("applying", step=index, **seen)
+            if not await self._apply(index, step):
+                return
         await self._verify(index, step)
+
+    async def _already(self, index: int, evidence: str) -> None:
+        await self._write("already", step=index, said=evidence)
+        await self._tell_audit(index, "so already", evidence)
 
     async def _settled(self, index: int, step: Step) -> bool:
         """Looks at a step in doubt. True: its effect is there. False: it may be applied. Else raises StepFailed."""
@@ -130,7 +142,8 @@ class ChangeRun:
         await self._fail(index, said, Effect.UNKNOWN)
         raise StepFailed(said)
 
-    async def _apply(self, index: int, step: Step) -> None:
+    async def _apply(self, index: int, step: Step) -> bool:
+        """Whether there is an effect to be verified: not where it was so already."""
         try:
             async with asyncio.timeout(step.apply_seconds + GRACE_SECONDS):
                 said = await self._answered(step)
@@ -142,7 +155,11 @@ class ChangeRun:
             said, effect = await self._what_it_left(step, error)
             await self._fail(index, said, effect)
             raise StepFailed(said) from error
+        if isinstance(said, Already):
+            await self._already(index, said)
+            return False
         await self._write("applied", step=index, said=said)
+        return True
 
     async def _what_it_left(self, step: Step, error: Exception) -> tuple[str, Effect]:
         said = _words(error, step.apply_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from backends.changes.change import Change, Target
 from backends.changes.record import ChangeRecord, Effect, Status, StepState
 from backends.changes.step import Step, step_from_json
-from backends.contract import ChangeRefused
+from backends.contract import ChangeRefused, GpudeckError, JournalFailed
 from backends.domain import ending_command
 
 
@@ -34,7 +35,7 @@ def remaining(record: ChangeRecord) -> Change:
     left = [
         (step, known)
         for step, known in zip(change.steps, record.steps, strict=True)
-        if known.state is not StepState.VERIFIED
+        if known.state not in (StepState.VERIFIED, StepState.ALREADY)
     ]
     begun = frozenset(index for index, (_, known) in enumerate(left) if known.effect is not Effect.NONE)
     steps = tuple(step for step, _ in left)
@@ -55,6 +56,22 @@ def _wants_name(record: ChangeRecord, steps: Iterable[Step]) -> bool:
     return record.typed_name is not None and not all(step.tells_all_hits for step in steps)
 
 
+def may_want_name(record: ChangeRecord, what: str) -> bool:
+    """Whether resume or undo may want the target's name typed: its own steps may end work. Nobody is looked for."""
+    if record.typed_name is None or what not in ("resume", "undo"):
+        return False
+    try:
+        ahead = undoing(record) if what == "undo" else remaining(record)
+    except GpudeckError:
+        return True
+    return not all(step.ends_nothing for step in ahead.steps)
+
+
+def ending(what: str, record: ChangeRecord, config_file: Path | None) -> str:
+    """The command line that ends a change so; see `ending_command`."""
+    return ending_command(what, record.id, config_file, named=may_want_name(record, what))
+
+
 def built_upon(
     record: ChangeRecord, records: Iterable[ChangeRecord], config_file: Path | None = None
 ) -> ChangeRefused | None:
@@ -72,21 +89,29 @@ def built_upon(
         return None
     return ChangeRefused(
         f"the later change {later[-1].id} ({later[-1].title}) holds on {', '.join(record.targets)}",
-        f"undo that one first: {ending_command('undo', later[0].id, config_file)}",
+        f"undo that one first: {ending('undo', later[0], config_file)}",
     )
 
 
-def abandoned_since(record: ChangeRecord, records: Iterable[ChangeRecord]) -> tuple[str, ...]:
-    """What is to be known before a former change is resumed or undone: later ones of the same target were abandoned.
+def abandoned_since(
+    change: Change, record: ChangeRecord, records: Iterable[ChangeRecord]
+) -> tuple[Change, tuple[str, ...]]:
+    """A former change whose steps know of later ones of the same target that were abandoned, and what is to be known.
 
-    What they did stays, and what was done about it by hand no journal tells.
+    What those did stays, and what was done about it by hand no journal tells.
     """
-    return tuple(
-        f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
-        "neither as this change left it nor as that one found it; look at what is there first"
-        for each in _later(record, records)
-        if each.status is Status.ABANDONED and any(step.effect is not Effect.NONE for step in each.steps)
-    )
+    touched: list[Step] = []
+    doubts = []
+    for each in _later(record, records):
+        if each.status is not Status.ABANDONED or all(step.effect is Effect.NONE for step in each.steps):
+            continue
+        with contextlib.suppress(GpudeckError):  # what cannot be rebuilt tells a step nothing
+            touched += rebuild(each).steps
+        doubts.append(
+            f"the later change {each.id} ({each.title}) was abandoned: {', '.join(record.targets)} may be "
+            "neither as this change left it nor as that one found it; look at what is there first"
+        )
+    return replace(change, steps=tuple(step.knowing(touched) for step in change.steps)), tuple(doubts)
 
 
 def _later(record: ChangeRecord, records: Iterable[ChangeRecord]) -> list[ChangeRecord]:
@@ -101,7 +126,22 @@ def need_offer(record: ChangeRecord, what: str) -> None:
         raise ChangeRefused(f"{record.id} is {record.summary}: {what} is not possible", f"possible: {offers}")
 
 
+def status_word(record: ChangeRecord, *, running: bool) -> str:
+    """The journal's status, where an open end means running or cut off by who holds the lock."""
+    if record.status is Status.OPEN:
+        return "running" if running else "interrupted"
+    if record.status is Status.UNDOING:
+        return "undoing" if running else "undo-interrupted"
+    return str(record.status)
+
+
 def step_place(record: ChangeRecord) -> str:
     """`step 2 of 3, applying`."""
     index = record.reached
     return "not begun" if index is None else f"step {index + 1} of {len(record.steps)}, {record.steps[index].state}"
+
+
+def stopped_there(error: JournalFailed, record: ChangeRecord, config_file: Path | None) -> JournalFailed:
+    """What the journal could not be told: where the change stands."""
+    place = f"the change has stopped at {step_place(record)}"
+    return JournalFailed(f"{error.message}; {place}", f"{error.hint}; then: {ending('resume', record, config_file)}")

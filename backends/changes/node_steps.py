@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from backends.changes.change import BlastRadius, Preview
@@ -21,7 +21,7 @@ from backends.changes.platform_step import (
     radius_of_pods,
 )
 from backends.changes.stack_look import stack_now
-from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
+from backends.changes.step import Already, Hopeless, Reach, Step, Told, Verdict
 from backends.contract import (
     CordonsNodes,
     FollowsNodes,
@@ -29,8 +29,9 @@ from backends.contract import (
     ListsMigLayouts,
     PartitionsGpus,
     StepFailed,
+    TellsRequests,
 )
-from backends.domain import ApiRequest, NodeControl, Stack, clean
+from backends.domain import Act, ApiRequest, NodeControl, Stack, Verb, clean
 from backends.feed import closing
 
 DONE_OR_BEGUN = frozenset({"success", "rebooting"})
@@ -45,6 +46,13 @@ class NodeStep(PlatformStep):
 
     repeatable = True
     tells_all_hits = True
+
+    async def preview(self, reach: Reach) -> Preview:
+        """One that looks first says where its effect is there already."""
+        verdict = await self.check(reach) if self.looks_first else Verdict(None, "")
+        if verdict.holds:
+            return Preview((Already.of(verdict.evidence),), there=verdict.evidence)
+        return await PlatformStep.preview(self, reach)
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
@@ -73,6 +81,8 @@ class CordonStep(NodeStep):
     """Keeps new pods off the node, or lets them on again."""
 
     kind: ClassVar[str] = "cordon"
+    looks_first = True
+    ends_nothing = True
 
     on: bool
     back: ApiRequest
@@ -81,8 +91,8 @@ class CordonStep(NodeStep):
         return f"{self.node} is {_cordoned(self.on)}"
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
-        await (await backend_for(reach, CordonsNodes)).cordon(self.node, self.on, dry_run=dry_run)
-        return ""
+        otherwise = await (await backend_for(reach, CordonsNodes)).cordon(self.node, self.on, dry_run=dry_run)
+        return "" if otherwise or dry_run else Already.of(f"{self.node} is {_cordoned(self.on)}")
 
     def judge(self, node: NodeControl) -> Verdict:
         return Verdict(node.schedulable is not self.on, f"{node.name} is {_cordoned(not node.schedulable)}")
@@ -113,16 +123,23 @@ class MigLabelStep(NodeStep):
     former: str | None
     back: ApiRequest
     away: ApiRequest | None = None
-    """Takes the label away before it is set again: `layout` was asked for before, and the MIG manager gave it up. The
-    manager acts on a change of the label only (`nvidia-mig-manager` of mig-parted). None: it is another layout."""
+    """Takes the label away before it is set again: `layout` is asked for already, and the MIG manager gave it up. The
+    manager acts on a change of the label only (`nvidia-mig-manager` of mig-parted). None: it is another layout as far
+    as is known beforehand; what `apply` finds decides."""
+    left: tuple[str | None, ...] = field(default=(), compare=False)
+    """Layouts that abandoned changes may have left, which count as `former`; never in the journal."""
     verify_seconds: float = MIG_SECONDS
+
+    def knowing(self, abandoned: Sequence[Step]) -> Self:
+        asked = (each for each in abandoned if isinstance(each, MigLabelStep) and each.node == self.node)
+        return replace(self, left=tuple(layout for each in asked for layout in (each.layout, each.former)))
 
     def describe(self) -> str:
         return self.request.text if self.away is None else f"{self.away.text}; then {self.request.text}"
 
     @property
     def undo_note(self) -> str:
-        if self.away is not None:
+        if self.former == self.layout:
             return "the layout was asked for before as well: there is nothing to take back"
         return "" if self.former is not None else "without the label the MIG manager leaves the GPUs as they are"
 
@@ -130,6 +147,23 @@ class MigLabelStep(NodeStep):
         if self.layout is None:
             return f"{self.node} has no nvidia.com/mig.config"
         return f"nvidia.com/mig.config.state is success for {self.layout} (within {self.verify_seconds / 60:.0f} min)"
+
+    @classmethod
+    async def foreseen(cls, steps: Sequence[Self], reach: Reach) -> Sequence[Self]:
+        return [await step.as_found(reach) for step in steps]
+
+    async def as_found(self, reach: Reach) -> Self:
+        """As it will be done: with the label taken away first, where that is what `apply` would do now."""
+        if self.away is not None or not self._given_up(await self.now(reach), reach):
+            return self
+        backend = await backend_for(reach, TellsRequests)
+        return replace(self, away=await backend.request(Act(Verb.MIG, self.node, layout=None)))
+
+    def _given_up(self, node: NodeControl, reach: Reach) -> bool:
+        """Whether the layout is asked for already, and the MIG manager does no more about it."""
+        mig = node.mig
+        asked = mig is not None and self.layout is not None and mig.requested == self.layout
+        return asked and mig is not None and (mig.state == "failed" or mig.stuck(reach.clock.now()))
 
     @classmethod
     async def hits(cls, steps: Sequence[Self], reach: Reach) -> BlastRadius:
@@ -149,12 +183,21 @@ class MigLabelStep(NodeStep):
         pods = [pod.title for pod in await gpu_pods(reach, self.node)]
         warnings = [f"the MIG manager evicts nothing and fails while a GPU is held: drain first; {named(pods)}"]
         change = f"{asked or 'no layout'} -> {self.layout or 'no layout'}"
-        if self.away is not None:
-            change = (
-                f"{self.layout} is asked for again: the label is taken away first, as the MIG manager acts on a change"
-            )
-        effects = (*found.effects, change)
+        effects = (*found.effects, change if self.away is None else self._asked_again)
         return Preview(effects, (*found.warnings, *unchecked, *(warnings if pods else ())), tuple(obstacles))
+
+    async def preview_begun(self, reach: Reach) -> Preview:
+        begun = await NodeStep.preview_begun(self, reach)
+        sent = await PlatformStep.preview(self, reach)
+        if sent.obstacles or not self._given_up(await self.now(reach), reach):
+            return replace(begun, obstacles=sent.obstacles)
+        pods = [pod.title for pod in await gpu_pods(reach, self.node)]
+        held = (f"the MIG manager fails again while a GPU is held: drain first; {named(pods)}",) if pods else ()
+        return Preview((*begun.effects, self._asked_again), held)
+
+    @property
+    def _asked_again(self) -> str:
+        return f"{self.layout} is asked for again: the label is taken away first, as the MIG manager acts on a change"
 
     async def _known(self, reach: Reach) -> tuple[list[str], list[str]]:
         """Obstacles and warnings about the layout's name: the server takes any, and the MIG manager fails at it."""
@@ -172,17 +215,21 @@ class MigLabelStep(NodeStep):
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
         backend = await backend_for(reach, PartitionsGpus)
-        if self.away is None or dry_run:
-            await backend.set_mig_layout(self.node, self.layout, dry_run=dry_run)
+        node = await self.now(reach)
+        if not self._given_up(node, reach):
+            meant = (self.former, *((None,) if _taken_away(node) else ()), *self.left)
+            before = await backend.set_mig_layout(self.node, self.layout, only_from=meant, dry_run=dry_run)
+            return "not sent: asked for already" if before == self.layout else ""
+        await backend.set_mig_layout(self.node, None, only_from=(self.layout,), dry_run=dry_run)
+        if dry_run:
             return ""
-        await backend.set_mig_layout(self.node, None)
         try:
-            await backend.set_mig_layout(self.node, self.layout)
+            await backend.set_mig_layout(self.node, self.layout, only_from=(None,))
         except GpudeckError as error:
             raise StepFailed(
                 f"nvidia.com/mig.config is taken away, and not set again: {error.message}", error.hint
             ) from error
-        return "asked for again"
+        return "the MIG manager had given it up: the label was taken away and set again"
 
     async def verify(self, reach: Reach, told: Told) -> Verdict:
         """A failure with the reason that the MIG manager's log gives."""
@@ -203,10 +250,15 @@ class MigLabelStep(NodeStep):
         return kind(state == "success", f"{self.layout}: {state or 'not taken up yet'}")
 
     def undo(self) -> Step | None:
-        if self.away is not None:
+        if self.former == self.layout:
             return None
         return MigLabelStep(
-            request=self.back, back=self.request, node=self.node, layout=self.former, former=self.layout
+            request=self.back,
+            back=self.request,
+            node=self.node,
+            layout=self.former,
+            former=self.layout,
+            left=self.left,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -225,6 +277,12 @@ class MigLabelStep(NodeStep):
             back=back,
             away=None if away is None else ApiRequest.from_json(away),
         )
+
+
+def _taken_away(node: NodeControl) -> bool:
+    """Without the label, beside a state that is no success: it was taken away to be set again, and that was cut off."""
+    mig = node.mig
+    return mig is not None and mig.requested is None and mig.state not in (None, "success")
 
 
 def _reason(stack: Stack, name: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.changes.step import PLATFORM, Hopeless, Reach, Step, Told, Verdict
-from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Refused, ReviewsAccess, StepFailed
+from backends.contract import DrainsNodes, GpudeckError, NotAllowed, Overtaken, Refused, ReviewsAccess, StepFailed
 from backends.domain import ApiRequest, DrainPlan, DrainPod, plural
 from backends.domain import Permission as Right
 from backends.feed import closing
@@ -102,6 +102,8 @@ class PlatformStep(WatchedStep):
             said = await self._send(reach, dry_run=True)
         except NotAllowed as error:
             return Preview(obstacles=(error.message,))
+        except Overtaken as error:
+            return Preview(obstacles=(f"{error.message} ({error.hint})",))
         except GpudeckError as error:
             return Preview(obstacles=(f"the server's dry run refuses it: {error.message}",))
         return Preview((f"the server's dry run accepts it{f': {said}' if said else ''}",))

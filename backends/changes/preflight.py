@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from backends.changes.change import BlastRadius, Change, Permission, Preview
+from backends.changes.former import ending, status_word
 from backends.changes.radius import radius_of
 from backends.changes.record import ChangeRecord
 from backends.changes.step import Reach, Step, Verdict
-from backends.contract import GpudeckError
-from backends.domain import clean
+from backends.contract import ChangeRefused, GpudeckError
+from backends.domain import SiteSpec, clean
 
 LOOK_SECONDS = 30.0
 """Longest time of one step's dry run and of its permission check."""
 AT_ONCE = 4
-_BEGUN = Preview(("it was begun before: what came of it is looked at first",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,12 @@ class Preflight:
 async def preflight(
     change: Change,
     reach: Reach,
+    site: SiteSpec,
     *,
-    limit: int | None = None,
     records: Iterable[ChangeRecord] = (),
     doubts: Sequence[str] = (),
 ) -> Preflight:
-    """Asks every step; `limit` is the site's, `records` its former changes.
+    """Asks every step; `records` are the site's former changes that nobody is at.
 
     With `doubts` about its target, nothing is taken back by a step that cannot tell what it finds there.
     """
@@ -71,7 +72,7 @@ async def preflight(
     async def look(index: int, step: Step) -> tuple[Preview, Sequence[Permission]]:
         async with gate:
             there = await _there(step, reach, blindly=not doubts) if change.backwards else None
-            preview = there or (_BEGUN if index in change.in_doubt else await _previewed(step, reach))
+            preview = there or await _previewed(step, reach, begun=index in change.in_doubt)
             return preview, await _permissions(step, reach)
 
     radius, looked = await asyncio.gather(
@@ -81,8 +82,8 @@ async def preflight(
     permissions = tuple(dict.fromkeys(permission for _, found in looked for permission in found))
     previews = tuple(preview for preview, _ in looked)
     obstacles = [
-        *_over_limit(change, radius, limit),
-        *_left_open(change, records),
+        *_over_limit(change, radius, site.changes.limit),
+        *_left_open(change, records, site.config_file),
         *(
             f"{permission.what} is not granted" + (f": {permission.why}" if permission.why else "")
             for permission in permissions
@@ -93,6 +94,14 @@ async def preflight(
     return Preflight(previews, permissions, tuple(obstacles), radius, tuple(doubts))
 
 
+def nothing_to_do(found: Preflight) -> ChangeRefused | None:
+    """Why a new change is refused: all that it would do is there, and was done by somebody else."""
+    there = dict.fromkeys(preview.there for preview in found.previews)
+    if not there or "" in there:
+        return None
+    return ChangeRefused(f"there is nothing to do: {', '.join(there)} already")
+
+
 def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[str]:
     """By what the change tells, and by what was found just now: each may know more than the other."""
     limits = [each for each in (limit, change.limit) if each is not None]
@@ -100,12 +109,13 @@ def _over_limit(change: Change, found: BlastRadius, limit: int | None) -> list[s
     return [each for each in beyond if each is not None][:1]
 
 
-def _left_open(change: Change, records: Iterable[ChangeRecord]) -> list[str]:
+def _left_open(change: Change, records: Iterable[ChangeRecord], config_file: Path | None) -> list[str]:
     """Another change of the same target that nobody brought to an end."""
     targets = {target.name for target in change.targets}
     return [
         f"the change {record.id} of {', '.join(sorted(targets.intersection(record.targets)))} was left unfinished "
-        f"({record.status}): resume, undo or abandon it first"
+        f"({status_word(record, running=False)}); end it first: "
+        + " or ".join(ending(offer, record, config_file) for offer in record.offers)
         for record in records
         if not record.ended and record.id != change.id and targets.intersection(record.targets)
     ]
@@ -128,10 +138,10 @@ async def _there(step: Step, reach: Reach, *, blindly: bool) -> Preview | None:
     return None
 
 
-async def _previewed(step: Step, reach: Reach) -> Preview:
+async def _previewed(step: Step, reach: Reach, *, begun: bool) -> Preview:
     try:
         async with asyncio.timeout(LOOK_SECONDS):
-            return await step.preview(reach)
+            return await (step.preview_begun(reach) if begun else step.preview(reach))
     except Exception as error:  # noqa: BLE001 - a step of anybody's that cannot look is a warning, never a crash
         return Preview(warnings=(f"no preview of {step.describe()}: {_words(error)}",))
 

@@ -43,6 +43,8 @@ class StepState(StrEnum):
     UNDO_FAILED = "undo-failed"
     KEPT = "kept"
     """It has no undo: its effect stays."""
+    ALREADY = "so already"
+    """It was so before it was applied: nothing was done, and nothing is taken back."""
 
 
 class Effect(StrEnum):
@@ -70,6 +72,7 @@ class Status(StrEnum):
 
 
 ENDED = frozenset({Status.DONE, Status.UNDONE, Status.ABANDONED})
+NOTED = {StepState.APPLIED: "not verified", StepState.KEPT: "cannot be undone", StepState.ALREADY: "was so already"}
 
 
 TURNS = frozenset(
@@ -214,9 +217,8 @@ class ChangeRecord:
         step = self.steps[index]
         place = f"{self.status} at step {index + 1} of {len(self.steps)}, {step.words}"
         if self.status in (Status.DONE, Status.UNDONE):
-            kept = sum(each.state is StepState.KEPT for each in self.steps)
-            unseen = sum(each.state is StepState.APPLIED for each in self.steps)
-            notes = [f"{unseen} not verified"] * bool(unseen) + [f"{kept} cannot be undone"] * bool(kept)
+            counts = {state: sum(each.state is state for each in self.steps) for state in NOTED}
+            notes = [f"{counts[state]} {words}" for state, words in NOTED.items() if counts[state]]
             place = f"{self.status}, {plural(len(self.steps), 'step')}" + (f" ({', '.join(notes)})" if notes else "")
         return place + _because(self.why)
 
@@ -310,6 +312,7 @@ _STEP_EVENTS: dict[str, tuple[StepState, Effect | None]] = {
     "undo-failed": (StepState.UNDO_FAILED, Effect.UNKNOWN),
     "kept": (StepState.KEPT, None),
     "untouched": (StepState.PENDING, Effect.NONE),
+    "already": (StepState.ALREADY, Effect.NONE),
 }
 _CHANGE_EVENTS: dict[str, Status] = {
     "resumed": Status.OPEN,

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from backends.changes.change import Change
+from backends.changes.former import ending, may_want_name, status_word
 from backends.changes.journals import Unreadable, read_all
 from backends.changes.lock import Held, lock_path, look
 from backends.changes.places import places_json
 from backends.changes.preflight import Preflight
-from backends.changes.record import ChangeRecord, Status, StepState
+from backends.changes.record import ChangeRecord, StepState
 from backends.contract import JournalFailed
-from backends.domain import ending_command
 
 SCHEMA = "gpudeck/changes/1"
+NAME_WORDS = "it may end work: for NAME type the name of what is changed, which --dry-run tells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,6 @@ class Listed:
     @property
     def offers(self) -> tuple[str, ...]:
         return () if self.running else self.record.offers
-
-
-def status_word(record: ChangeRecord, *, running: bool) -> str:
-    """The journal's status, where an open end means running or cut off by who holds the lock."""
-    if record.status is Status.OPEN:
-        return "running" if running else "interrupted"
-    if record.status is Status.UNDOING:
-        return "undoing" if running else "undo-interrupted"
-    return str(record.status)
 
 
 def listed_of(
@@ -219,6 +211,7 @@ _MARKS = {
     StepState.UNDONE: "-",
     StepState.UNDO_FAILED: "X",
     StepState.KEPT: "=",
+    StepState.ALREADY: "=",
 }
 
 
@@ -251,7 +244,9 @@ def offer_lines(listed: Listed, config_file: Path | None = None) -> list[str]:
     if listed.running and listed.held.owner is not None:
         owner = listed.held.owner
         return [f"  running in pid {owner.pid} on {owner.host}"]
-    return [f"  {ending_command(offer, listed.record.id, config_file)}" for offer in listed.offers]
+    lines = [f"  {ending(offer, listed.record, config_file)}" for offer in listed.offers]
+    named = any(may_want_name(listed.record, offer) for offer in listed.offers)
+    return [*lines, f"  ({NAME_WORDS})"] if named else lines
 
 
 def list_lines(

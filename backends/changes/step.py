@@ -82,6 +82,17 @@ class Hopeless(Verdict):
     """The effect is not there and will not come: waiting longer is of no use."""
 
 
+class Already(str):
+    """What `apply` answers where its effect was there before: nothing was sent, and there is nothing to take back."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, evidence: str) -> Self:
+        """`dgx07 is cordoned` is the evidence."""
+        return cls(f"{evidence} already: nothing is sent, and the undo leaves it")
+
+
 class Step(ABC):
     """One step. `apply` raises StepFailed; whatever else it raises counts as an unknown effect.
 
@@ -97,9 +108,15 @@ class Step(ABC):
     """Longest time until the effect must be seen."""
     repeatable: bool = False
     """`apply` may run again on a half-done or finished step without harm."""
+    looks_first: bool = False
+    """Its effect may be there already by somebody else's hand: that is looked for before it is applied, what was seen
+    is journaled, and what he did is left to him, also by the undo."""
     tells_all_hits: bool = False
     """Nobody's work ends by it but what `hits` tells, `ends_work` for what it cannot see. Else a change that wanted a
     name at first wants it again, whatever is seen."""
+
+    ends_nothing: bool = False
+    """Whoever is there, nobody's work ends by it: no name is ever wanted for it."""
 
     @property
     def place(self) -> str:
@@ -154,9 +171,14 @@ class Step(ABC):
         del reach
         return Preview()
 
+    async def preview_begun(self, reach: Reach) -> Preview:
+        """Likewise of one that was begun before, whose dry run could not tell what is left of it to do."""
+        del reach
+        return Preview(("it was begun before: what came of it is looked at first",))
+
     @abstractmethod
     async def apply(self, reach: Reach, told: Told) -> str:
-        """Does it; returns one line of what was answered."""
+        """Does it; returns one line of what was answered, as `Already` where it was so before."""
 
     @abstractmethod
     async def check(self, reach: Reach) -> Verdict:
@@ -171,6 +193,11 @@ class Step(ABC):
                 return verdict
             told(f"not yet: {verdict.evidence}")
             await reach.clock.sleep(min(POLL_SECONDS, max(0.0, deadline - reach.clock.monotonic())))
+
+    def knowing(self, abandoned: Sequence[Step]) -> Self:
+        """Told what later changes of the same target did that were abandoned: what these left is no stranger's."""
+        del abandoned
+        return self
 
     def undo(self) -> Step | None:
         """The step that takes this one back; its own `check` holds when things are as before. None: there is none."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from backends.changes.former import may_want_name, status_word
 from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
 from backends.changes.places import Here, elsewhere
 from backends.changes.record import ChangeRecord, Effect
-from backends.changes.report import status_word
 from backends.changes.step import Reach
 from backends.changes.turns import Turns
 from backends.domain import Event, SiteSpec, UnfinishedChange, clean
+
+MIG_LABEL = "mig-label"
+"""`MigLabelStep.kind`"""
 
 
 class UnfinishedChanges:
@@ -88,11 +91,20 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         updated_at=record.updated_at,
         touched=any(step.effect is not Effect.NONE for step in record.steps),
         offers=() if running else record.offers,
+        named=tuple(offer for offer in record.offers if may_want_name(record, offer)),
         running=running,
         nodes=record.nodes,
+        mig_nodes=tuple(dict.fromkeys(_mig_nodes(record))),
         stopped_services=stopped_services(record),
         places=record.places,
     )
+
+
+def _mig_nodes(record: ChangeRecord) -> Iterator[str]:
+    for document in record.documents:
+        node = document.get("node")
+        if document.get("kind") == MIG_LABEL and isinstance(node, str):
+            yield clean(node)
 
 
 def stopped_services(record: ChangeRecord) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from backends.changes.platform_step import (
     radius_of_pods,
 )
 from backends.changes.stack_look import stack_now
-from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
+from backends.changes.step import Already, Hopeless, Reach, Step, Told, Verdict
 from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
 from backends.domain import (
     ApiRequest,
@@ -132,6 +132,7 @@ class UpgradePauseStep(NodeStep):
     """Leaves the node out of driver upgrades, or takes it in again: an upgrade that waits for that begins then."""
 
     kind: ClassVar[str] = "upgrade-pause"
+    looks_first = True
 
     paused: bool
     back: ApiRequest
@@ -147,7 +148,7 @@ class UpgradePauseStep(NodeStep):
         return await ends([step.node for step in taken_in if (await step.now(reach)).upgrade_step not in ENDED], reach)
 
     async def preview(self, reach: Reach) -> Preview:
-        found = await PlatformStep.preview(self, reach)
+        found = await NodeStep.preview(self, reach)
         step = (await self.now(reach)).upgrade_step
         said: tuple[str, ...] = ()
         if self.paused and step not in {*ENDED, FIRST_STEP}:
@@ -155,12 +156,13 @@ class UpgradePauseStep(NodeStep):
         elif not self.paused and step not in ENDED:
             begins = f"the upgrade of {self.node} is at {step}: it goes on once the node is taken in again"
             said = (begins, *_warnings(policy_of(await stack_now(reach))))
-        return Preview(found.effects, (*found.warnings, *said), found.obstacles)
+        return replace(found, warnings=(*found.warnings, *said))
 
     async def _send(self, reach: Reach, *, dry_run: bool) -> str:
         backend = await backend_for(reach, UpgradesDrivers)
-        await backend.pause_driver_upgrade(self.node, self.paused, dry_run=dry_run)
-        return ""
+        before = await backend.pause_driver_upgrade(self.node, self.paused, dry_run=dry_run)
+        otherwise = before is not self.paused
+        return "" if otherwise or dry_run else Already.of(f"{self.node} is {_left_out(self.paused)}")
 
     def judge(self, node: NodeControl) -> Verdict:
         return Verdict(node.upgrade_skipped is self.paused, f"{node.name} is {_left_out(node.upgrade_skipped)}")

@@ -37,13 +37,19 @@ class UnfinishedChange:
     """Nodes of the site that its steps act on."""
     stopped_services: tuple[str, ...] = ()
     """Services that it stopped and did not start again."""
+    named: tuple[str, ...] = ()
+    """Those of `offers` that may end work: they want the name of what is changed typed."""
+    mig_nodes: tuple[str, ...] = ()
+    """Nodes whose MIG manager it asks for a layout."""
     places: Mapping[str, Identity] = field(default_factory=dict)
     """Who was acted on: nodes by `node NAME`, and the platform."""
 
 
-def ending_command(what: str, change_id: str, config_file: Path | None) -> str:
+def ending_command(what: str, change_id: str, config_file: Path | None, *, named: bool = False) -> str:
     """`gpudeck changes undo ID --yes`: does it as it stands, in any directory; abandon asks why on the terminal.
 
-    `config_file` is `SiteSpec.config_file`.
+    `config_file` is `SiteSpec.config_file`. With `named` the name of what is changed is to be typed for NAME: it is
+    left out, because a person who types it has looked whom it hits.
     """
-    return command_line("changes", what, change_id, "--yes", config_file=config_file)
+    confirm = ("--confirm", "NAME") if named else ()
+    return command_line("changes", what, change_id, "--yes", *confirm, config_file=config_file)

@@ -5,22 +5,25 @@ Nothing here asks a person, limits the harm or writes a journal: that is the bus
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any
 
-from backends.contract import Clock, Gone, NotAllowed, Refused
+from backends.contract import Clock, Gone, NotAllowed, Overtaken, Refused
 from backends.domain import Identity, NodeControl, Owner, PodControl, clean
 from backends.kubernetes import requests
 from backends.kubernetes.api import WRITE_PATIENCE, Api
 from backends.kubernetes.drain import needs_force, stays
-from backends.kubernetes.errors import Throttled
+from backends.kubernetes.errors import Conflict, Throttled
 from backends.kubernetes.fields import table, word
 from backends.kubernetes.following import following
-from backends.kubernetes.keeping import node_of, pod_of
+from backends.kubernetes.keeping import node_of, pod_of, setters
 from backends.kubernetes.node_state import MIG_CONFIG, UPGRADE_ENABLED, UPGRADE_SKIP, UPGRADE_STATE, mig_of
 from backends.kubernetes.objects import LeanNode, LeanPod
 from backends.kubernetes.requests import FIRST_STEP, Request
 from backends.kubernetes.resources import NAMESPACES, NODES, PODS
 
+TRIES = 5
+"""A node's object is written every few seconds, by its kubelet and by what labels it."""
 SYSTEM = "kube-system"
 """The namespace that every cluster has from its first start to its end: its uid stands for the cluster."""
 
@@ -48,30 +51,56 @@ async def evict(api: Api, namespace: str, name: str, version: str, *, uid: str |
 
 
 async def cordon(api: Api, node: str, on: bool, *, dry_run: bool) -> bool:
-    """Returns whether it was otherwise before."""
-    before = bool(table(await api.get(NODES.path(name=node)), "spec").get("unschedulable"))
-    if before == on and not dry_run:
-        return False
-    await _send(api, requests.cordon(node, on), dry_run)
-    return before != on
+    """Returns whether it was otherwise before; one that is so already is not sent."""
+
+    def so(raw: Mapping[str, Any]) -> bool:
+        return bool(table(raw, "spec").get("unschedulable")) is on
+
+    before = await _change(api, node, lambda raw: None if so(raw) else requests.cordon(node, on), dry_run)
+    return not so(before)
 
 
-async def set_mig_layout(api: Api, node: str, layout: str | None, *, dry_run: bool) -> str | None:
+async def set_mig_layout(
+    api: Api, node: str, layout: str | None, *, only_from: Collection[str | None] | None = None, dry_run: bool
+) -> str | None:
     """Sets nvidia.com/mig.config, or takes it away; returns the former layout.
 
-    A layout that is wished for already is not sent again: the MIG manager would not take it up, and say nothing.
+    A layout that is wished for already is not sent again: the MIG manager would not take it up, and say nothing. Raises
+    Overtaken where the former one is not in `only_from`.
     """
-    former = await _label(api, node, MIG_CONFIG)
-    if former != layout or dry_run:
-        await _send(api, requests.mig_layout(node, layout), dry_run)
-    return former
+
+    def wish(raw: Mapping[str, Any]) -> Request | None:
+        former = _label_of(raw, MIG_CONFIG)
+        if former == layout:
+            return None
+        if only_from is not None and former not in only_from:
+            raise _overtaken(raw, node, former, only_from)
+        return requests.mig_layout(node, layout)
+
+    return _label_of(await _change(api, node, wish, dry_run), MIG_CONFIG)
+
+
+def _overtaken(raw: Mapping[str, Any], node: str, now: str | None, meant: Collection[str | None]) -> Overtaken:
+    by = setters(table(raw, "metadata"), MIG_CONFIG) if now is not None else ()
+    who = f"the label was set by {', '.join(clean(each, 64) for each in by)}" if by else "somebody set the label"
+    wanted = " or ".join(each or "no layout" for each in meant)
+    hint = f"{who if now is not None else 'somebody took the label away'}: ask whose it is; nothing was done"
+    return Overtaken(f"{node} is asked for {now or 'no layout'} by now, and not for {wanted}", hint)
 
 
 async def pause_driver_upgrade(api: Api, node: str, paused: bool, *, dry_run: bool) -> bool:
-    """Sets or takes away nvidia.com/gpu-driver-upgrade.skip; returns whether it was set."""
-    former = await _label(api, node, UPGRADE_SKIP)
-    await _send(api, requests.upgrade_pause(node, paused), dry_run)
-    return former == "true"
+    """Sets or takes away nvidia.com/gpu-driver-upgrade.skip; returns whether it was set.
+
+    What is so already is not sent.
+    """
+
+    def skipped(raw: Mapping[str, Any]) -> bool:
+        return _label_of(raw, UPGRADE_SKIP) == "true"
+
+    def wish(raw: Mapping[str, Any]) -> Request | None:
+        return None if skipped(raw) is paused else requests.upgrade_pause(node, paused)
+
+    return skipped(await _change(api, node, wish, dry_run))
 
 
 async def start_driver_upgrade(api: Api, node: str, *, dry_run: bool) -> str:
@@ -160,8 +189,31 @@ def _how(pod: LeanPod) -> str:
 
 
 async def _label(api: Api, node: str, label: str) -> str | None:
-    metadata = table(await api.get(NODES.path(name=node)), "metadata")
-    return word(table(metadata, "labels"), label) or None
+    return _label_of(await api.get(NODES.path(name=node)), label)
+
+
+def _label_of(raw: Mapping[str, Any], label: str) -> str | None:
+    return word(table(table(raw, "metadata"), "labels"), label) or None
+
+
+async def _change(
+    api: Api, node: str, wish: Callable[[Mapping[str, Any]], Request | None], dry_run: bool
+) -> Mapping[str, Any]:
+    """Sends what `wish` makes of the node, unless that is nothing; returns the node as it was before.
+
+    The request holds for the node as it was read: where somebody was quicker, it is read and wished for anew.
+    """
+    for _ in range(TRIES):
+        raw = await api.get(NODES.path(name=node))
+        request = wish(raw)
+        if request is None:
+            return raw
+        try:
+            await _send(api, request.at(word(table(raw, "metadata"), "resourceVersion")), dry_run)
+        except Conflict:
+            continue
+        return raw
+    raise Refused(f"{node} is changed by others all the time", "nothing was done: try again")
 
 
 async def _send(api: Api, request: Request, dry_run: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import ClassVar, Self
 
 from backends.contract import Clock, SiteContext
@@ -179,8 +179,15 @@ class Kubernetes:
             self._policy_version = await drain.policy_version(self.api)
         return self._policy_version
 
-    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
-        return await actions.set_mig_layout(self.api, node, layout, dry_run=dry_run)
+    async def set_mig_layout(
+        self,
+        node: str,
+        layout: str | None,
+        *,
+        only_from: Collection[str | None] | None = None,
+        dry_run: bool = False,
+    ) -> str | None:
+        return await actions.set_mig_layout(self.api, node, layout, only_from=only_from, dry_run=dry_run)
 
     async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
         return await mig_layouts(self.api, node, self.site.kubernetes.gpu_operator_namespace, like)

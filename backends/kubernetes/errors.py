@@ -28,6 +28,12 @@ class Expired(Gone):
     code = "expired"
 
 
+class Conflict(Refused):
+    """409: the object is another by now than the one that is meant, by its resource version or its uid."""
+
+    code = "conflict"
+
+
 class Throttled(Unreachable):
     """429 of a busy API server: come back later; nothing was done. That of a PodDisruptionBudget is `Held`."""
 
@@ -52,7 +58,9 @@ def from_status(status: int, body: bytes | dict[str, Any], retry_after: str | No
             return NotAllowed(message or "the API server forbids it", needs, permission=permission)
         case 404:
             return Gone(message or "the API server knows no such object", "")
-        case 409 | 422 | 400:
+        case 409:
+            return Conflict(message or "the API server says that the object is another by now", "")
+        case 422 | 400:
             return Refused(message or f"the API server refused it (HTTP {status})", "")
         case 410:
             return Expired(message or "the resource version is too old", "it is read anew")

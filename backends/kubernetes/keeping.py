@@ -289,3 +289,12 @@ def _label_times(metadata: Mapping[str, Any]) -> list[tuple[str, float]]:
         at = time_of(entry.get("time"))
         times += [(key, at) for key in TIMED_LABELS if at is not None and f"f:{key}" in owned]
     return times
+
+
+def setters(metadata: Mapping[str, Any], label: str) -> tuple[str, ...]:
+    """The field managers that own a label, `kubectl-label`: usually the one that set it last."""
+    return tuple(
+        word(entry, "manager")
+        for entry in entries(metadata, "managedFields")
+        if f"f:{label}" in table(table(table(entry, "fieldsV1"), "f:metadata"), "f:labels")
+    )

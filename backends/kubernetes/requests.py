@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.domain import Act, ApiRequest, Permission, Verb, clean
@@ -26,6 +26,15 @@ class Request:
     needs: tuple[Permission, ...]
     shows: tuple[Permission, ...]
     """The rights to see what came of it."""
+    as_read: bool = False
+    """It is sent with the resource version of the node that was read just before, and refused for any other."""
+
+    def at(self, version: str) -> Request:
+        """For the node of that resource version alone."""
+        if not isinstance(self.body, Mapping):
+            return self
+        metadata = {**self.body.get("metadata", {}), "resourceVersion": version}
+        return replace(self, body={**self.body, "metadata": metadata})
 
     @property
     def content_type(self) -> str:
@@ -50,7 +59,8 @@ class Request:
     def told(self) -> ApiRequest:
         """`PATCH /api/v1/nodes/dgx07 {"spec":{"unschedulable":true}}`"""
         body = "" if self.body is None else f" {json.dumps(self.body, separators=(',', ':'))}"
-        return ApiRequest(clean(f"{self.method} {self.path}{body}", TEXT_LIMIT), (*self.needs, *self.shows))
+        at = ", at the resourceVersion just read" if self.as_read else ""
+        return ApiRequest(clean(f"{self.method} {self.path}{body}{at}", TEXT_LIMIT), (*self.needs, *self.shows))
 
 
 def restart(namespace: str, name: str, uid: str | None = None) -> Request:
@@ -74,17 +84,17 @@ def evict(namespace: str, name: str, version: str, uid: str | None = None) -> Re
 
 def cordon(node: str, on: bool) -> Request:
     # null takes the field away, as kubectl does: false would stay in the object.
-    return _patch(node, {"spec": {"unschedulable": True if on else None}})
+    return replace(_patch(node, {"spec": {"unschedulable": True if on else None}}), as_read=True)
 
 
 def mig_layout(node: str, layout: str | None) -> Request:
     """Takes the former change's state away with the new wish: a `success` is then the answer to this one."""
     labels = {MIG_CONFIG: layout} if layout is None else {MIG_CONFIG: layout, MIG_STATE: None}
-    return _labels(node, labels)
+    return replace(_labels(node, labels), as_read=True)
 
 
 def upgrade_pause(node: str, paused: bool) -> Request:
-    return _labels(node, {UPGRADE_SKIP: "true" if paused else None})
+    return replace(_labels(node, {UPGRADE_SKIP: "true" if paused else None}), as_read=True)
 
 
 def upgrade_start(node: str) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import ClassVar, Self
 
 from backends.contract import Clock, Gone, GpudeckError, NotAllowed, SiteContext
@@ -210,8 +210,15 @@ class OpenShift:
     async def evict(self, namespace: str, name: str, *, uid: str | None = None, dry_run: bool = False) -> None:
         await self._kubernetes.evict(namespace, name, uid=uid, dry_run=dry_run)
 
-    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
-        return await self._kubernetes.set_mig_layout(node, layout, dry_run=dry_run)
+    async def set_mig_layout(
+        self,
+        node: str,
+        layout: str | None,
+        *,
+        only_from: Collection[str | None] | None = None,
+        dry_run: bool = False,
+    ) -> str | None:
+        return await self._kubernetes.set_mig_layout(node, layout, only_from=only_from, dry_run=dry_run)
 
     async def mig_layouts(self, node: str, like: Sequence[GpuLayout] = ()) -> tuple[str, ...]:
         return await self._kubernetes.mig_layouts(node, like)

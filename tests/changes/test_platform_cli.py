@@ -153,6 +153,18 @@ async def test_it_is_done_and_undone(on: Bench, tmp_path: Path, words: tuple[str
     assert (on.node["spec"].get("unschedulable"), on.labels.get("nvidia.com/mig.config")) == before
 
 
+async def test_of_several_who_cordon_at_once_one_does_and_its_undo_is_the_end_of_it(on: Bench, tmp_path: Path) -> None:
+    site = site_file(tmp_path, "admin")
+    command = ("--config", site, "stack", "cordon", "--node", NODE, "--yes", "--reason", "INC-1")
+    ended = await asyncio.gather(*(run(*command) for _ in range(3)))
+    assert sorted(code for code, _, _ in ended) == [0, 1, 1], ended
+    _, found = await document("--config", site, "changes", "--json")
+    (change,) = found["changes"]
+    code, _, err = await run("--config", site, "changes", "undo", change["id"], "--yes")
+    assert code == 0, err
+    assert "unschedulable" not in on.node["spec"]
+
+
 @pytest.fixture
 async def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """At a time when several pods run on the node."""
@@ -212,7 +224,7 @@ async def test_killed_in_the_middle_of_a_drain_the_journal_tells_the_step_and_th
     code, looked = await document(*again, "--dry-run", "--json")
     assert code == 0
     assert [step["what"] for step in looked["change"]["steps"]] == [
-        f'PATCH /api/v1/nodes/{NODE} {{"spec":{{"unschedulable":null}}}}'
+        f'PATCH /api/v1/nodes/{NODE} {{"spec":{{"unschedulable":null}}}}, at the resourceVersion just read'
     ]
     code, found = await document(*again, *said, "--json")
     assert (code, found["changes"][0]["status"]) == (0, "undone")

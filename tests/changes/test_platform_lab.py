@@ -14,9 +14,11 @@ import pytest
 from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.former import remaining, undoing
+from backends.changes.lock import Held
 from backends.changes.platform_actions import ACTIONS, Wish, plan
 from backends.changes.radius import HitsMore
 from backends.changes.record import Effect, Status, StepState
+from backends.changes.report import Listed, offer_lines
 from backends.changes.step import step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError, StepFailed
 from backends.domain import GpuLayout, Stack, UpgradePolicy
@@ -424,6 +426,50 @@ async def test_a_layout_that_failed_is_asked_for_again_by_a_change_of_the_label(
     assert step.undo() is None
 
 
+async def test_a_layout_that_failed_is_resumed_once_there_is_room(on: Bench) -> None:
+    record = await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
+    assert record.status is Status.FAILED
+    make_room(on)
+    left = await on.desk.with_radius(remaining(record))
+    (step,) = left.steps
+    assert step.describe().count("PATCH") == 2
+    undo = step.undo()
+    assert undo is not None, "the layout of before is not lost"
+    found = await on.desk.preflight(left)
+    assert found.obstacles == ()
+    assert any("is asked for again" in each for each in found.previews[0].effects)
+    said: list[str] = []
+    on.desk.running.watch(lambda reading: said.append(reading.value.steps[0].said if reading.value else ""))
+    resumed = await on.running(on.desk.resume(record.id))
+    assert resumed.status is Status.DONE, resumed
+    assert any("taken away and set again" in each for each in said), said
+    assert on.labels["nvidia.com/mig.config.state"] == "success"
+    assert (await on.running(on.desk.undo(record.id))).status is Status.UNDONE
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+
+
+async def test_an_undo_that_failed_asks_again_likewise(on: Bench) -> None:
+    (step,) = (await on.change("mig", "all-3g.40gb")).steps
+    undo = step.undo()
+    assert undo is not None
+    await step.apply(on.site, lambda _line: None)
+    await undo.apply(on.site, lambda _line: None)
+    on.label(mig__config__state="failed")
+    assert "taken away and set again" in await undo.apply(on.site, lambda _line: None)
+    assert on.labels["nvidia.com/mig.config"] == "all-disabled"
+    assert "nvidia.com/mig.config.state" not in on.labels
+
+
+async def test_a_wish_that_is_under_way_is_not_sent_again_and_said_to_be(on: Bench) -> None:
+    make_room(on)
+    change = await on.change("mig", "all-3g.40gb")
+    (step,) = change.steps
+    await step.apply(on.site, lambda _line: None)
+    before = on.versions
+    assert await step.apply(on.site, lambda _line: None) == "not sent: asked for already"
+    assert on.versions == before
+
+
 async def test_the_same_value_alone_is_no_wish_for_the_mig_manager(on: Bench) -> None:
     await on.running(on.desk.run(await on.change("mig", "all-3g.40gb")))
     on.label(mig__config="all-3g.40gb")
@@ -711,6 +757,35 @@ async def test_the_undo_of_a_mig_layout_wants_the_name_again_though_nobody_is_se
     record = await on.running(on.desk.run(change))
     back = await on.desk.with_radius(undoing(record))
     assert (back.radius.workloads, back.typed_name) == (0, f"{NODE} mig")
+
+
+async def test_the_printed_commands_have_a_place_for_the_name_where_they_may_end_work(on: Bench) -> None:
+    change = await on.change("drain")
+    journal = await on.desk._begun(change)
+    for event in ("applying", "verified"):
+        journal.write(event, on.clock.now(), step=0)
+    journal.write("applying", on.clock.now(), step=1)
+    journal.close()
+    nobody = Held(None, alive=False)
+    file = Path("/srv/a.toml")
+    resume, undo, abandon, words = offer_lines(Listed(journal.record, nobody), file)
+    assert resume == f"  gpudeck changes resume {change.id} --yes --confirm NAME --config /srv/a.toml"
+    assert undo == f"  gpudeck changes undo {change.id} --yes --config /srv/a.toml"
+    assert abandon == f"  gpudeck changes abandon {change.id} --yes --config /srv/a.toml"
+    assert "for NAME type the name" in words
+    (obstacle,) = (await on.desk.preflight(await on.change("cordon"))).obstacles
+    assert "was left unfinished (interrupted); end it first: " in obstacle
+    assert f"gpudeck changes resume {change.id} --yes --confirm NAME or gpudeck changes undo {change.id}" in obstacle
+
+    layout = await on.change("mig", "all-3g.40gb")
+    make_room(on)
+    await on.desk.abandon(change.id, "by hand")
+    record = await on.running(on.desk.run(layout))
+    undo, _words = offer_lines(Listed(record, nobody))
+    assert undo == f"  gpudeck changes undo {record.id} --yes --confirm NAME"
+    cordon = await on.desk._begun(replace(await on.change("uncordon"), id="20990101T000000.000-aaaa"))
+    cordon.close()
+    assert not any("NAME" in line for line in offer_lines(Listed(cordon.record, nobody)))
 
 
 async def test_a_resumed_drain_wants_the_name_while_pods_are_left(on: Bench) -> None:

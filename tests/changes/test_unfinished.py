@@ -134,7 +134,10 @@ async def test_it_is_a_finding_until_it_is_ended(tmp_path: Path) -> None:
     )
     assert told.steps[0].target == "changes/20260101T000000.000-aaaa"
     change_id = "20260101T000000.000-aaaa"
-    commands = [f"gpudeck changes {what} {change_id} --yes" for what in ("resume", "abandon")]
+    commands = [
+        f"gpudeck changes resume {change_id} --yes --confirm NAME",
+        f"gpudeck changes abandon {change_id} --yes",
+    ]
     assert [step.target for step in told.steps if step.kind == "command"] == commands
     assert next(each for each in found.checks if each.rule == "change-unfinished").subjects == 1
 
@@ -156,6 +159,20 @@ def test_the_commands_name_the_configuration_that_was_named() -> None:
     triager.unfinished = (replace(RUNNING, status="failed", running=False, touched=True, offers=("undo",)),)
     (told,) = triager.run(Fleet(), (), NOW).findings
     assert told.steps[-1].target == "gpudeck changes undo c1 --yes --config '/srv/the sites/a.toml'"
+
+
+def test_where_a_name_is_wanted_the_command_has_a_place_for_it_and_the_step_says_so() -> None:
+    triager = Triager(SiteSpec(SITE))
+    offers = ("resume", "undo")
+    triager.unfinished = (replace(RUNNING, status="failed", running=False, offers=offers, named=("resume",)),)
+    (told,) = triager.run(Fleet(), (), NOW).findings
+    undo, resume = told.steps[-2:]
+    assert (undo.target, resume.target) == (
+        "gpudeck changes undo c1 --yes",
+        "gpudeck changes resume c1 --yes --confirm NAME",
+    )
+    assert "NAME" not in undo.text
+    assert resume.text.endswith("(for NAME type the name of what is changed)")
 
 
 def test_a_change_that_ran_has_not_recovered() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from backends.contract import Gone, NotAllowed, Refused
+from backends.contract import Gone, NotAllowed, Overtaken, Refused
 from backends.domain import Identity, KubernetesSpec
 from backends.feed import SystemClock
 from backends.kubernetes import actions, permissions, requests
-from backends.kubernetes.api import Api
+from backends.kubernetes.api import MERGE_PATCH, Api
 from tests.kube import objects
 from tests.kube.admin import Admin
 from tests.kube.server import KubeApiserver
@@ -88,6 +88,64 @@ async def test_a_driver_upgrade_is_paused_and_taken_up_again(api: Api, kube: Adm
     assert (await labels(kube))["nvidia.com/gpu-driver-upgrade.skip"] == "true"
     assert await actions.pause_driver_upgrade(api, "dgx01", False, dry_run=False)
     assert "nvidia.com/gpu-driver-upgrade.skip" not in await labels(kube)
+
+
+def meanwhile(api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch, *patches: dict[str, Any]) -> None:
+    """Somebody else changes the node each time it was read, as long as there are patches."""
+    get, left = api.get, list(patches)
+
+    async def read(path: str, **values: Any) -> dict[str, Any]:
+        found = await get(path, **values)
+        if left:
+            await kube.patch(objects.node("dgx01"), left.pop(0))
+        return found
+
+    monkeypatch.setattr(api, "get", read)
+
+
+async def test_what_somebody_else_did_after_the_look_is_seen_by_the_server_and_left_to_him(
+    api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip = {"metadata": {"labels": {"nvidia.com/gpu-driver-upgrade.skip": "true"}}}
+    meanwhile(api, kube, monkeypatch, {"spec": {"unschedulable": True}}, skip)
+    assert not await actions.cordon(api, "dgx01", True, dry_run=False)
+    meanwhile(api, kube, monkeypatch, skip)
+    assert await actions.pause_driver_upgrade(api, "dgx01", True, dry_run=False)
+
+
+async def test_a_node_that_others_write_all_the_time_is_cordoned_all_the_same(
+    api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats = [{"metadata": {"labels": {"beat": str(number)}}} for number in range(2)]
+    meanwhile(api, kube, monkeypatch, *beats)
+    assert await actions.cordon(api, "dgx01", True, dry_run=False)
+    assert (await kube.get(objects.node("dgx01")))["spec"]["unschedulable"] is True
+
+
+def asked(layout: str | None) -> dict[str, Any]:
+    return {"metadata": {"labels": {"nvidia.com/mig.config": layout}}}
+
+
+@pytest.mark.parametrize("former", ["all-disabled", None])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_layout_is_replaced_only_where_it_is_the_one_that_is_meant(
+    api: Api, kube: Admin, monkeypatch: pytest.MonkeyPatch, *, late: bool, former: str | None
+) -> None:
+    await kube.patch(objects.node("dgx01"), asked(former))
+    if late:  # between the look and the request: the server itself says so
+        meanwhile(api, kube, monkeypatch, asked("all-1g.10gb"))
+    else:
+        path, query = "/api/v1/nodes/dgx01", {"fieldManager": "kubectl-label"}
+        await kube.api.send("PATCH", path, asked("all-1g.10gb"), query=query, content_type=MERGE_PATCH)
+    for dry_run in (False, True) if late else (True, False):
+        with pytest.raises(Overtaken) as refused:
+            await actions.set_mig_layout(api, "dgx01", "all-3g.40gb", only_from=(former,), dry_run=dry_run)
+        said = f"dgx01 is asked for all-1g.10gb by now, and not for {former or 'no layout'}"
+        assert refused.value.message == said
+        assert late or refused.value.hint.startswith("the label was set by kubectl-label: ")
+    assert (await labels(kube))["nvidia.com/mig.config"] == "all-1g.10gb"
+    assert await actions.set_mig_layout(api, "dgx01", None, only_from=("all-1g.10gb",), dry_run=False) == "all-1g.10gb"
+    assert "nvidia.com/mig.config" not in await labels(kube)
 
 
 @pytest.mark.parametrize("former", ["", "upgrade-done", "upgrade-failed"])

@@ -7,6 +7,7 @@ successor of one that was restarted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,9 +19,10 @@ import pytest
 from backends.changes import pod_steps
 from backends.changes.change import Change
 from backends.changes.desk import ChangeDesk
+from backends.changes.former import undoing
 from backends.changes.platform_actions import Wish, plan
 from backends.changes.record import Status
-from backends.contract import ChangeRefused
+from backends.contract import ChangeRefused, Gone
 from backends.domain import KubernetesSpec, SiteSpec
 from backends.feed import SystemClock
 from backends.kubernetes import actions
@@ -69,7 +71,8 @@ async def ending(kube: Admin, server: KubeApiserver, successor: dict[str, Any] |
         async for pods in actions.follow_pods(api, SystemClock(), NODE):
             for pod in pods:
                 if pod.going:
-                    await kube.delete(objects.pod(pod.name, namespace=pod.namespace))
+                    with contextlib.suppress(Gone):  # it is seen going until the watch has heard of its end
+                        await kube.delete(objects.pod(pod.name, namespace=pod.namespace))
                     if successor is not None:
                         await kube.create(starting(successor))
                         await kube.patch(successor, {"status": successor["status"]}, "status")
@@ -175,21 +178,39 @@ def quick(step: Any) -> Any:
     return replace(step, apply_seconds=0.5) if step.kind == "evict-pod" else step
 
 
+async def mig_manager(kube: Admin) -> None:
+    """Answers each new wish, whose state is taken away with it."""
+    async for node in actions.follow_node(kube.api, SystemClock(), NODE):
+        if node.mig is not None and node.mig.state is None:
+            for state in ("pending", "success"):
+                labels = {"nvidia.com/mig.config.state": state}
+                await kube.patch(objects.node(NODE), {"metadata": {"labels": labels}})
+
+
+async def test_the_undo_of_a_layout_leaves_a_colleagues_newer_one(on: tuple[Site, ChangeDesk], kube: Admin) -> None:
+    site, desk = on
+    managing = asyncio.create_task(mig_manager(kube))
+    async with asyncio.timeout(WAIT_SECONDS):
+        record = await desk.run(await change_of(site, "mig", "all-3g.40gb"))
+    managing.cancel()
+    await asyncio.gather(managing, return_exceptions=True)
+    assert record.status is Status.DONE, record
+    await kube.patch(objects.node(NODE), {"metadata": {"labels": {"nvidia.com/mig.config": "all-1g.10gb"}}})
+    said = f"{NODE} is asked for all-1g.10gb by now, and not for all-3g.40gb"
+    (obstacle,) = (await desk.preflight(await desk.with_radius(undoing(record)))).obstacles
+    assert obstacle.startswith(f"{said} (the label was set by ")
+    with pytest.raises(ChangeRefused, match=said):
+        await desk.undo(record.id)
+    assert (await kube.get(objects.node(NODE)))["metadata"]["labels"]["nvidia.com/mig.config"] == "all-1g.10gb"
+
+
 async def test_a_mig_label_is_watched_to_the_managers_success_and_taken_back(
     on: tuple[Site, ChangeDesk], kube: Admin
 ) -> None:
     site, desk = on
     change = await change_of(site, "mig", "all-3g.40gb")
 
-    async def manager() -> None:
-        """Answers each new wish, whose state is taken away with it."""
-        async for node in actions.follow_node(kube.api, SystemClock(), NODE):
-            if node.mig is not None and node.mig.state is None:
-                for state in ("pending", "success"):
-                    labels = {"nvidia.com/mig.config.state": state}
-                    await kube.patch(objects.node(NODE), {"metadata": {"labels": labels}})
-
-    managing = asyncio.create_task(manager())
+    managing = asyncio.create_task(mig_manager(kube))
     async with asyncio.timeout(WAIT_SECONDS):
         record = await desk.run(change)
         assert record.status is Status.DONE, record

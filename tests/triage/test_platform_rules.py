@@ -34,6 +34,7 @@ from backends.domain import (
     StackHealth,
     StackNode,
     Triage,
+    UnfinishedChange,
     Workloads,
 )
 from backends.domain.stack import Blocker
@@ -195,6 +196,24 @@ def test_a_failed_mig_change_tells_the_manager_s_reason_and_the_way_to_ask_again
     assert told.cause == "likely work still runs on a GPU that is to be changed"
     (again,) = (step for step in told.steps if step.kind == "change")
     assert wish_of(again.target) == Wish("mig", "n1", "all-3g.40gb")
+
+
+@pytest.mark.parametrize(("offers", "kind"), [(("resume", "undo", "abandon"), "command"), ((), "screen")])
+def test_while_a_change_of_its_own_is_unfinished_the_way_to_ask_again_is_that_one(
+    offers: tuple[str, ...], kind: str
+) -> None:
+    mig = MigManagerState("all-3g.40gb", "failed", Since(NOW - 60))
+    triager = Triager(SITE)
+    left = UnfinishedChange("c1", "MIG layout", "bob@head01", "failed", "step 1 of 1", "PATCH", NOW, True, offers)
+    triager.unfinished = (dataclasses.replace(left, mig_nodes=("n1",)),)
+    told = next(
+        each
+        for each in run(triager, platform(stack(dataclasses.replace(well("n1"), mig=mig)))).findings
+        if each.rule == "mig-manager"
+    )
+    assert [step for step in told.steps if step.kind == "change"] == []
+    (way,) = (step for step in told.steps if "change that asked for it" in step.text)
+    assert (way.kind, way.target) == (kind, "gpudeck changes resume c1 --yes" if offers else "changes/c1")
 
 
 @pytest.mark.parametrize(

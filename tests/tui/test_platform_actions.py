@@ -116,7 +116,7 @@ class Cluster:
         self.pods = [replace(self.pods[0], namespace=namespace, name="driver-2", uid="d-2")]
         self.changed.set()
 
-    async def set_mig_layout(self, node: str, layout: str | None, *, dry_run: bool = False) -> str | None:
+    async def set_mig_layout(self, node: str, layout: str | None, **_values: Any) -> str | None:
         raise NotImplementedError
 
     async def pause_driver_upgrade(self, node: str, paused: bool, *, dry_run: bool = False) -> bool:

@@ -9,6 +9,7 @@ from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Sev
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
+from backends.triage.rules.unfinished import ending
 from backends.triage.state import SiteState
 from backends.triage.words import duration
 
@@ -25,7 +26,6 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
         failed = "is not taken up" if mig.untaken else failed
-        again = state.site.command("stack", "mig", mig.requested or "", "--node", node.name)
         yield finding(
             "mig-manager",
             Severity.WARNING,
@@ -45,15 +45,25 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
             hits=hits.of_workloads(holders(state, node)),
             steps=[
                 *log_steps(state, "the MIG manager", node.get("mig-manager")),
-                *(
-                    []
-                    if mig.requested is None
-                    else [steps.change("ask for the layout again once that is mended", again)]
-                ),
+                *_ask_again(state, node.name, mig.requested),
                 steps.open_stack(),
             ],
             source="NVIDIA MIG manager",
         )
+
+
+def _ask_again(state: SiteState, node: str, layout: str | None) -> Iterator[NextStep]:
+    """A change of gpudeck's own that asked for it is gone on with: while it has no end, none is begun beside it."""
+    left = [each for each in state.unfinished or () if node in each.mig_nodes]
+    for change in left[:1]:
+        what = "what can be done about the change that asked for it, once that is mended"
+        if "resume" in change.offers:
+            yield ending(state, change, "resume", "go on with the change that asked for it, once that is mended")
+        else:
+            yield NextStep("screen", what, f"changes/{change.id}")
+    if not left and layout is not None:
+        line = state.site.command("stack", "mig", layout, "--node", node)
+        yield steps.change("ask for the layout again once that is mended", line)
 
 
 def upgrades(state: SiteState) -> Iterator[Finding]:

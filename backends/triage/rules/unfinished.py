@@ -57,13 +57,20 @@ def left_open(state: SiteState) -> Iterator[Finding]:
             steps=[
                 NextStep("screen", "look at the change and what can be done", f"{SCREEN}/{change.id}"),
                 *(
-                    steps.command(WORDS[offer], ending_command(offer, change.id, state.site.config_file))
+                    ending(state, change, offer, WORDS[offer])
                     for offer in ("undo", "resume", "abandon")
                     if offer in change.offers
                 ),
             ],
             more=change.id,
         )
+
+
+def ending(state: SiteState, change: UnfinishedChange, offer: str, words: str) -> NextStep:
+    """The command that ends it so."""
+    named = offer in change.named
+    told = f"{words} (for NAME type the name of what is changed)" if named else words
+    return steps.command(told, ending_command(offer, change.id, state.site.config_file, named=named))
 
 
 def _subject(state: SiteState, change: UnfinishedChange) -> Subject:

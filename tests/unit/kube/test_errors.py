@@ -8,7 +8,7 @@ import pytest
 
 from backends.contract import AuthRefused, Gone, GpudeckError, Held, NotAllowed, Refused, Unreachable
 from backends.domain import Permission
-from backends.kubernetes.errors import Expired, Throttled, from_exception, from_status
+from backends.kubernetes.errors import Conflict, Expired, Throttled, from_exception, from_status
 
 FORBIDDEN = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "gpu-operator"'
 CLUSTER = (
@@ -31,7 +31,7 @@ def body(message: str) -> bytes:
         (401, AuthRefused),
         (403, NotAllowed),
         (404, Gone),
-        (409, Refused),
+        (409, Conflict),
         (410, Expired),
         (422, Refused),
         (429, Throttled),
