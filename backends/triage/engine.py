@@ -25,7 +25,7 @@ from backends.domain import (
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.alike import Group
-from backends.triage.entry import Entry, Looked, recall
+from backends.triage.entry import Entry, Looked, recall, sourced
 from backends.triage.grouping import group
 from backends.triage.heard import Heard
 from backends.triage.impact import Impacts
@@ -34,6 +34,7 @@ from backends.triage.memory import NodeMemory
 from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
 from backends.triage.rules import RULES, rule_of
+from backends.triage.rules.connection import by_time
 from backends.triage.site_rules import SiteRules
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
 from backends.triage.tracker import Tracker
@@ -232,7 +233,7 @@ class Triager:
 
     def _conclude(self, fleet: Fleet, now: float, at_once: bool) -> Triage:
         standing = self._tracker.update(
-            self._all_findings(now),
+            (self._platform.holding(self._sourced(each)) for each in self._all_findings(now)),
             now,
             is_first=self._is_first(now),
             is_held=self._is_held,
@@ -269,6 +270,9 @@ class Triager:
             if warning is not None:
                 yield told(warning, now)
 
+    def _sourced(self, found: Finding) -> Finding:
+        return sourced(found, self._entries.get(found.subject.node or ""))
+
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
             about_platform = self._rule_of(found).about_platform is not None
@@ -303,7 +307,7 @@ class Triager:
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
 
     def _worded(self, told: Group, held: set[str]) -> Finding:
-        finding = self._platform.named(self._dated(told, held))
+        finding = by_time(self._platform.named(self._dated(told, held)))
         return finding if finding.gone_at is None else self._past.at_worst(finding)
 
     def _dated(self, told: Group, held: set[str]) -> Finding:
