@@ -175,6 +175,8 @@ class Triage:
     nodes_total: int = 0
     oldest_reading_at: float | None = None
     """Of the nodes that answer: how fresh the all-clear is."""
+    just_seen: int = 0
+    """Warnings and worse that are seen now and become findings if they are still so in some seconds."""
 
     @property
     def worst(self) -> Finding | None:

@@ -344,6 +344,7 @@ class Triager:
             checks=self._checks,
             nodes_seen=len(current),
             nodes_total=len(fleet.nodes),
+            just_seen=self._tracker.just_seen,
             oldest_reading_at=min((reading.at for reading in current if reading.at is not None), default=None),
         )
 

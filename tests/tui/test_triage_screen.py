@@ -26,6 +26,7 @@ from backends.domain import (
     NodeState,
     Problem,
     Severity,
+    Stack,
     Subject,
     Triage,
 )
@@ -42,6 +43,7 @@ from tests.tui.consoles import Opened, build, build_on, grid, lines, node_names,
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SETTLED, SEVERAL, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading, refused
 from tests.tui.sheets import lines_of
+from tests.tui.stacks import blocked
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
@@ -190,13 +192,11 @@ async def test_the_evidence_tells_the_whole_finding(size: tuple[int, int]) -> No
             assert words in said, words
 
 
-async def test_the_worst_is_selected_while_the_first_findings_come_in_and_nobody_has_chosen() -> None:
-    async with triaged(triage(HOT)) as console:
-        fleet = console.site.fleet.reading.value
-        assert fleet is not None
-        late = NodeReading("late", NodeState.CONNECTING, None, None, None)
-        console.site.publish(replace(fleet, nodes=(*fleet.nodes, late)))
-        await found(console, triage(LOST, HOT))
+async def test_the_worst_is_selected_until_somebody_moves() -> None:
+    async with triaged(triage(DRIFT)) as console:
+        await found(console, triage(HOT, DRIFT))
+        await console.pilot.pause()
+        await found(console, triage(LOST, HOT, DRIFT))
         assert selected(console) == LOST.id
         await console.press("j")
         await found(console, triage(replace(LOST, id="another"), LOST, HOT))
@@ -362,6 +362,29 @@ async def test_no_findings_says_what_was_checked_on_what_and_how_fresh(size: tup
         assert console.lines[1].rstrip().endswith("no findings")
 
 
+async def test_what_is_just_seen_is_no_all_clear() -> None:
+    healthy = Fleet((with_log("dgx01", h100(0)),))
+    async with triaged(replace(triage(seen=1, total=1), just_seen=2), on=healthy) as console:
+        said = evidence(console)
+        assert "▲ 2 just seen, looked at again. Nothing else is wrong on 1 node with 1 GPU" in said
+        assert "▲ 2 just seen, looked at again" in console.lines[2]
+        assert console.lines[1].rstrip().endswith("▲ 2 just seen")
+        assert "✓" not in said + console.lines[1] + console.lines[2]
+
+
+async def test_a_stack_that_triage_has_not_judged_yet_is_not_called_well() -> None:
+    async with triaged(triage(seen=1, total=1), on=Fleet((with_log("dgx01", h100(0)),))) as console:
+        console.site.spec = replace(console.site.spec, platform="kubernetes")
+        console.site.stack.publish(Stack("kubernetes", nodes=(blocked("dgx01"),)), NOW)
+        console.screen.redraw()
+        await console.pilot.pause()
+        assert "The GPU stack of kubernetes is not read." in evidence(console)
+        judged = Check("operand", "operands of the GPU stack", 1)
+        value = triage(seen=1, total=1)
+        await found(console, replace(value, checks=(*value.checks, judged)))
+        assert "is not read" not in evidence(console)
+
+
 async def test_freshness_is_the_age_of_the_oldest_reading() -> None:
     old = replace(triage(seen=1, total=1), oldest_reading_at=NOW - 130)
     async with triaged(old, on=Fleet((reading("dgx01", h100(0)),))) as console:
@@ -455,6 +478,19 @@ async def test_enter_opens_the_gpu_and_escape_comes_back_to_the_finding() -> Non
         assert selected(console) == HOT.id
         await console.press("down")
         assert selected(console) == DISK.id, "the list has the keys again"
+
+
+async def test_enter_opens_from_the_evidence_too_and_the_list_has_the_keys_afterwards() -> None:
+    async with triaged(SEVERAL) as console:
+        await console.press("tab")
+        assert isinstance(console.screen.focused, EvidencePane)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.screen, NodeScreen), "the node")
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.screen, TriageScreen), "the findings")
+        first = selected(console)
+        await console.press("j")
+        assert selected(console) != first
 
 
 async def test_enter_opens_the_page_that_a_step_names() -> None:
