@@ -137,7 +137,8 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     if not listed:
         yield f"nothing is wrong on the {told['nodes_seen']} nodes that were judged" if left else "nothing is wrong"
     for finding in told["recovered"]:
-        yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
+        over = finding["closed_as"] or "recovered"
+        yield f"{over} {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])
 
 

@@ -11,10 +11,13 @@ from typing import Any
 from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
 from backends.changes.places import Here, elsewhere
-from backends.changes.record import ChangeRecord, Effect
+from backends.changes.record import ChangeRecord, Effect, Status
 from backends.changes.report import status_word
 from backends.changes.step import Reach
 from backends.domain import SiteSpec, UnfinishedChange, clean
+
+TOLD_SECONDS = 86_400.0
+"""What was abandoned is told for so long, as what recovered."""
 
 
 class UnfinishedChanges:
@@ -35,17 +38,24 @@ class UnfinishedChanges:
         return tuple(change for change in found if elsewhere(change.places, here) is None)
 
     def read(self) -> tuple[UnfinishedChange, ...]:
-        """All of the site's name, newest first. Blocks; raises JournalFailed where the directory cannot be read.
+        """All of the site's name, newest first, and what was abandoned within a day.
+
+        Blocks; raises JournalFailed where the directory cannot be read.
 
         A journal that cannot be read is left to the list of changes, which tells why.
         """
         records, _ = self._journals()
-        left = [record for record in records if not record.ended and record.site == self._site]
+        since = time.time() - TOLD_SECONDS
+        left = [record for record in records if record.site == self._site and _is_told(record, since)]
         if not left:
             return ()
         held = look(lock_path(self._directory, self._site), time.time(), self._host)
         at_it = held.owner.change if held.alive and held.owner is not None else None
         return tuple(_unfinished(record, running=record.id == at_it) for record in left)
+
+
+def _is_told(record: ChangeRecord, since: float) -> bool:
+    return not record.ended or (record.status is Status.ABANDONED and record.updated_at >= since)
 
 
 def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
@@ -63,6 +73,7 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         running=running,
         nodes=tuple(dict.fromkeys(_nodes(record))),
         stopped_services=stopped_services(record),
+        why=record.why,
         places=record.places,
     )
 

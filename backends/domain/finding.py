@@ -132,6 +132,8 @@ class Finding:
     """Claims of the findings that follow from this one."""
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
+    closed_as: str | None = None
+    """What became of it, where it did not recover: `abandoned`."""
     acknowledged: Acknowledgement | None = None
     magnitude: float | None = None
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""

@@ -33,7 +33,7 @@ from backends.triage.inventory import Exchange, Inventory
 from backends.triage.memory import NodeMemory
 from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
-from backends.triage.rules import RULES, rule_of
+from backends.triage.rules import RULES, rule_of, unfinished
 from backends.triage.rules.connection import by_time
 from backends.triage.site_rules import SiteRules
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
@@ -68,8 +68,7 @@ class Triager:
         self._entries: dict[str, Entry] = {}
         self._events: tuple[Event, ...] = ()
         self._changes = 0
-        self.unfinished: tuple[UnfinishedChange, ...] | None = None
-        """What `SiteState.unfinished` is; whoever reads the journals sets it."""
+        self._unfinished: tuple[UnfinishedChange, ...] | None = None
         self._broken: dict[tuple[str, str | None], Finding] = {}
         """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
@@ -79,6 +78,17 @@ class Triager:
         self._impacts = Impacts()
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
+
+    @property
+    def unfinished(self) -> tuple[UnfinishedChange, ...] | None:
+        """What `SiteState.unfinished` is; whoever reads the journals sets it."""
+        return self._unfinished
+
+    @unfinished.setter
+    def unfinished(self, changes: tuple[UnfinishedChange, ...] | None) -> None:
+        if changes != self._unfinished:
+            self._unfinished = changes
+            self._site.hurry(unfinished.LEFT_OPEN, unfinished.RUNNING)
 
     def run(
         self,
@@ -330,7 +340,7 @@ class Triager:
 
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
-        recovered = self._past.recovered(now)
+        recovered = tuple(unfinished.closed(each, self.unfinished or ()) for each in self._past.recovered(now))
         # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
         checks = tuple(
             Check(rule.id, rule.title, self._site.counts.get(rule.id, total))

@@ -134,6 +134,12 @@ async def test_acknowledged_come_after_open_and_recovered_last_with_their_end() 
         assert [row.dim for row in grid(console).rows] == [False, True, True]
 
 
+async def test_what_was_given_up_is_no_recovery() -> None:
+    async with triaged(triage(recovered=(replace(RECOVERED, closed_as="abandoned"),))) as console:
+        assert "abandoned" in console.text
+        assert "✓ recovered" not in console.text
+
+
 async def test_a_finding_that_came_back_is_listed_once() -> None:
     async with triaged(triage(HOT, recovered=(replace(HOT, recovered_at=NOW - 5),))) as console:
         assert listed(console) == [HOT.id]
