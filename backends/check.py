@@ -131,7 +131,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     width = max((len(_label(finding)) for finding in listed), default=0)
     for finding in listed:
         yield ""
-        yield f"{finding['severity']:<8}  {_label(finding):<{width}}  {finding['claim']}"
+        yield f"{Severity(finding['severity']).word:<8}  {_label(finding):<{width}}  {finding['claim']}"
         yield from (INDENT + line for line in _below(finding, now))
     yield ""
     if not listed:

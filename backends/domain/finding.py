@@ -20,6 +20,11 @@ class Severity(StrEnum):
     def rank(self) -> int:
         return {"critical": 2, "warning": 1, "info": 0}[self.value]
 
+    @property
+    def word(self) -> str:
+        """As people are told: `note` for what documents call `info`."""
+        return "note" if self is Severity.INFO else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

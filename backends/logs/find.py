@@ -31,7 +31,7 @@ def of_operand(stack: Stack, name: str, node: str | None) -> LogSource | None:
         if name in (state.operand, state.pod) and state.pod is not None
     ]
     if len({state.pod for _, state in found}) > 1:
-        on = ", ".join(sorted(each for each, _ in found)[:5])
+        on = ", ".join(sorted(each for each, _ in found)[:5]) + (", …" if len(found) > 5 else "")
         raise GpudeckError(f"{clean(name, 64)} runs on {len(found)} nodes", f"name one with --node: {on}")
     if not found:
         return None

@@ -276,9 +276,9 @@ class Triager:
             yield from entry.timed
         yield from self._site.findings()
         yield from {each.id: each for each in self._broken.values()}.values()
-        for warning, told in ((self.acknowledgements.warning, own.kept), (self.inventory.warning, own.inventory)):
-            if warning is not None:
-                yield told(warning, now)
+        for keeper, told in ((self.acknowledgements, own.kept), (self.inventory, own.inventory)):
+            if keeper.warning is not None:
+                yield told(keeper.warning, keeper.file, now)
 
     def _sourced(self, found: Finding) -> Finding:
         return sourced(found, self._entries.get(found.subject.node or ""))

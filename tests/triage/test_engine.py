@@ -269,7 +269,10 @@ def test_acknowledgements_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
     triager = Triager(SPEC, Acknowledgements("site", tmp_path / "state"))
     bad = fleet(live(node(gpu(ecc=BAD))))
     triager.acknowledge(lasting(triager, bad, NOW, 5).findings[0].id, "alice", "", NOW + 5)
-    assert rules(lasting(triager, bad, NOW + 6, 1)) == ["acknowledgements", "ecc-uncorrected"]
+    after = lasting(triager, bad, NOW + 6, 1)
+    assert rules(after) == ["acknowledgements", "ecc-uncorrected"]
+    assert after.findings[0].claim.startswith("the acknowledgements cannot be written: "), "before anything is cut"
+    assert str(tmp_path) in after.findings[0].evidence[0].text
 
 
 def test_every_finding_belongs_to_a_line_of_the_registry() -> None:
