@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEBIAN_PACKAGES := openssh-server gcc libc6-dev docker.io runc containerd busybox-static iptables
+DEBIAN_PACKAGES := openssh-server gcc libc6-dev docker.io runc containerd busybox-static iptables podman systemd \
+	prometheus
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check testbed bench gpu-check clean
@@ -34,7 +35,10 @@ testbed: ## get the real servers the tests talk to: Debian packages (needs root)
 	if [ -z "$$missing" ]; then echo "testbed: everything is there ($(DEBIAN_PACKAGES))"; exit 0; fi; \
 	echo "testbed: installs the Debian packages$$missing"; \
 	sudo=""; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi; \
-	$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $$missing
+	idle() { case "$$missing" in *prometheus*) ! command -v systemctl >/dev/null || $$sudo systemctl "$$@" prometheus.service || true;; esac; }; \
+	idle mask --runtime; \
+	$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $$missing; rc=$$?; \
+	idle unmask --runtime; idle disable; exit $$rc
 	@bash tests/testbed/kube-apiserver.sh
 
 bench: $(STAMP) ## what it costs: start, CPU, memory, bytes, latency

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from backends.domain import Fleet, Severity, SiteSpec, Stack, Triage, Workloads
+from backends.domain import Fleet, Severity, SiteSpec, Stack, Triage, Workloads, plural
 from backends.feed import Reading
 
 SCHEMA = "gpudeck/check/1"
@@ -21,6 +21,9 @@ LINE_WIDTH = 100
 HITS_TOLD = 4
 NODES_TOLD = 8
 DAY_SECONDS = 86_400.0
+ENGINE_RULE = "operand-engine"
+"""Tells a node whose container engine is not read."""
+NOT_IN_TIME = "not read in time"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ def document(
     site: SiteSpec, fleet: Fleet, triage: Triage, now: float, platform: PlatformParts | None = None
 ) -> dict[str, Any]:
     """Everything the triage says, as JSON values; `platform` is None on a site without one."""
+    not_judged = _not_judged(site, fleet, triage, now)
     return {
         "schema": SCHEMA,
         "site": site.name,
@@ -44,9 +48,10 @@ def document(
         "nodes_total": len(fleet.nodes),
         "nodes_seen": triage.nodes_seen,
         "nodes_live": fleet.live_count,
-        "nodes_not_judged": _not_judged(site, fleet, triage, now),
+        "nodes_not_judged": not_judged,
         "oldest_reading_at": triage.oldest_reading_at,
         "platform_parts": None if platform is None else platform_parts(platform),
+        "platform_not_judged": [] if platform is None else _platform_not_judged(platform, triage, not_judged),
         "findings": findings(triage),
         "recovered": [dataclasses.asdict(finding) for finding in triage.recovered],
         "checks": [dataclasses.asdict(check) for check in triage.checks],
@@ -56,7 +61,7 @@ def document(
 def platform_parts(platform: PlatformParts) -> dict[str, Any]:
     """For the GPU stack and the workloads: when they were read, how many there are, and why not, or not all.
 
-    `count` is null where nothing was read, and where nothing is seen because it may not be.
+    `count` is null where nothing was read, and where nothing is seen because it may not be, or was not read.
     """
     stack, workloads = platform.stack, platform.workloads
     return {
@@ -67,9 +72,10 @@ def platform_parts(platform: PlatformParts) -> dict[str, Any]:
 
 def _part(reading: Reading[Any], count: int | None, value: Stack | Workloads | None) -> dict[str, Any]:
     refused = () if value is None else value.not_permitted
+    unread = isinstance(value, Workloads) and any(each.running for each in value.unread)
     return {
         "at": reading.at,
-        "count": None if refused and not count else count,
+        "count": None if (refused or unread) and not count else count,
         "error": None if reading.error is None else dataclasses.asdict(reading.error),
         "not_permitted": [{"what": each.what, "permission": str(each.permission)} for each in refused],
     }
@@ -93,6 +99,40 @@ def _not_judged(site: SiteSpec, fleet: Fleet, triage: Triage, now: float) -> lis
     ]
 
 
+def _platform_not_judged(
+    platform: PlatformParts, triage: Triage, nodes: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What was not read of the platform, as a whole or of a node; `known` as for `nodes`, those that are not judged.
+
+    A node that is not judged itself is known here: it counts once.
+    """
+    said = [finding for finding in triage.findings if finding.severity is not Severity.INFO]
+    about_platform = any(finding.rule.startswith("platform-") for finding in said)
+    engines = {finding.subject.node for finding in said if finding.rule == ENGINE_RULE}
+    silent = {each["node"] for each in nodes}
+    whole = [
+        {"what": what, "node": None, "why": NOT_IN_TIME if error is None else error.message, "known": about_platform}
+        for what, at, error in (
+            ("stack", platform.stack.at, platform.stack.error),
+            ("workloads", platform.workloads.at, platform.workloads.error),
+        )
+        if error is not None or at is None
+    ]
+    workloads = platform.workloads.value
+    of_nodes = [
+        {
+            "what": "workloads",
+            "node": each.node,
+            "why": each.why,
+            # The same problem of many nodes is one finding of the site.
+            "known": each.node in silent or bool(engines.intersection({each.node, None})),
+        }
+        for each in (() if workloads is None else workloads.unread)
+        if each.running
+    ]
+    return [*whole, *of_nodes]
+
+
 def findings(triage: Triage | None) -> list[dict[str, Any]]:
     """The findings as JSON values, worst first."""
     return [] if triage is None else [dataclasses.asdict(finding) for finding in triage.findings]
@@ -100,13 +140,13 @@ def findings(triage: Triage | None) -> list[dict[str, Any]]:
 
 def exit_code(told: dict[str, Any]) -> int:
     """3 when no node answers, or no platform where there are no nodes; 1 for a warning or worse that nobody has
-    acknowledged or a node not judged, else 0."""
+    acknowledged, or for a node or a part of the platform that was not judged, else 0."""
     if told["nodes_total"] and not told["nodes_live"]:
         return 3
     parts = told["platform_parts"]
     if not told["nodes_total"] and parts is not None and all(part["at"] is None for part in parts.values()):
         return 3
-    if any(not each["known"] for each in told["nodes_not_judged"]):
+    if any(not each["known"] for each in (*told["nodes_not_judged"], *told["platform_not_judged"])):
         return 1
     open_findings = (finding for finding in told["findings"] if finding["acknowledged"] is None)
     return int(any(finding["severity"] != Severity.INFO for finding in open_findings))
@@ -135,11 +175,17 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         yield from (INDENT + line for line in _below(finding, now))
     yield ""
     if not listed:
-        yield f"nothing is wrong on the {told['nodes_seen']} nodes that were judged" if left else "nothing is wrong"
+        yield f"nothing is wrong{_where_judged(told)}"
     for finding in told["recovered"]:
         over = finding["closed_as"] or "recovered"
         yield f"{over} {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])
+
+
+def _where_judged(told: dict[str, Any]) -> str:
+    if told["nodes_not_judged"]:
+        return f" on the {told['nodes_seen']} nodes that were judged"
+    return " in what was judged" if told["platform_not_judged"] else ""
 
 
 _PARTS = {"stack": "nodes of the GPU stack", "workloads": "workloads"}
@@ -151,10 +197,18 @@ def _platform_lines(told: dict[str, Any]) -> Iterator[str]:
         if part["error"] is not None:
             yield f"{told['platform']}: {name} not read: {part['error']['message']}"
         elif part["at"] is None:
-            yield f"{told['platform']}: {name} not read in time"
+            yield f"{told['platform']}: {name} {NOT_IN_TIME}"
         else:
-            count = "n/a, not permitted" if part["count"] is None else part["count"]
+            why = "not permitted" if part["not_permitted"] else "not read"
+            count = f"n/a, {why}" if part["count"] is None else part["count"]
             yield f"{told['platform']}: {_PARTS[name]}: {count}"
+    silent = {each["node"] for each in told["nodes_not_judged"]} | {None}
+    unread = [each for each in told["platform_not_judged"] if each["node"] not in silent]
+    for each in unread[:NODES_TOLD]:
+        yield f"{told['platform']}: {each['what']} of {each['node']} not read: {each['why']}"
+    if len(unread) > NODES_TOLD:
+        more = plural(len(unread) - NODES_TOLD, "more node")
+        yield f"{told['platform']}: workloads of {more} not read"
     refused = [each for part in (told["platform_parts"] or {}).values() for each in part["not_permitted"]]
     for permission, what in {each["permission"]: each["what"] for each in refused}.items():
         yield f"{told['platform']}: not permitted: {what} (needs: {permission})"

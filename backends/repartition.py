@@ -55,6 +55,7 @@ def repartition(
         reason=reason,
         now=now,
         wish=plan.wish,
+        names={} if plan.target.board is None else plan.target.board.names_by_id,
         ownership=ownership,
         unasked=unasked,
     )

@@ -226,7 +226,8 @@ class Site:
         from backends.changes.desk import changes_directory
         from backends.changes.unfinished import UnfinishedChanges
 
-        return [UnfinishedChanges(changes_directory(state_dir, self.spec), self.spec, self, platform.node())]
+        directory = changes_directory(state_dir, self.spec)
+        return [UnfinishedChanges(directory, self.spec, self, platform.node(), self._keep_event)]
 
     def _stream(self, node: NodeSpec) -> NodeStream:
         return NodeStream(
@@ -239,7 +240,11 @@ class Site:
         )
 
     def _add_event(self, event: Event) -> None:
-        if self._lost[event.node].is_news(event) and self._log.add(event):
+        if self._lost[event.node].is_news(event):
+            self._keep_event(event)
+
+    def _keep_event(self, event: Event) -> None:
+        if self._log.add(event):
             self._events.changed()
 
     def _record(self, name: str, reading: Reading[Node]) -> None:

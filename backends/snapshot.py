@@ -127,6 +127,8 @@ def _event(event: Event) -> dict[str, Any]:
         "link": event.link,
         "count": event.count,
         "first_at": event.first_at,
+        "who": event.who,
+        "change": event.change,
     }
 
 

@@ -13,6 +13,7 @@ from backends.allocation import InUse
 from backends.domain import Blocker, OperandPhase, ResourceCount, SiteSpec, Stack, StackHealth, StackNode, plural
 
 SCHEMA = "gpudeck/stack/1"
+ALERTS_TOLD = 16
 LOG_LINES = 4
 """Of what blocks, in the table: the last one alone often says only that it failed."""
 UNKNOWN_RELEASE = "whether that is supported is not known: a release that this gpudeck has no table of"
@@ -105,8 +106,7 @@ def render(site: SiteSpec, stack: Stack, now: float, used: Mapping[str, InUse] =
 
 def _about(stack: Stack) -> list[str]:
     lines = [f"cluster: {stack.cluster.words}"] if stack.cluster is not None and stack.cluster.words else []
-    lines += [f"metrics: {stack.monitoring_url}"] if stack.monitoring_url is not None else []
-    lines += [f"metrics: n/a, {stack.monitoring_problem}"] if stack.monitoring_problem is not None else []
+    lines += _monitoring(stack)
     lines += [
         f"{policy.kind} {policy.name}: {policy.state or 'n/a'}"
         + (f", {policy.reason}" if policy.reason else "")
@@ -133,6 +133,19 @@ def _about(stack: Stack) -> list[str]:
     return lines
 
 
+def _monitoring(stack: Stack) -> list[str]:
+    """Where the cluster's Prometheus answers, whose metrics it has, and what it warns of."""
+    told = stack.monitoring
+    having = "" if told is None else f", GPU metrics of {plural(len(told.nodes), 'node')}"
+    lines = [] if stack.monitoring_url is None else [f"metrics: {stack.monitoring_url}{having}"]
+    lines += [] if stack.monitoring_problem is None else [f"metrics: n/a, {stack.monitoring_problem}"]
+    if told is not None:
+        lines += [f"alert {each.words}" for each in told.alerts[:ALERTS_TOLD]]
+        more = len(told.alerts) + told.more_alerts - ALERTS_TOLD
+        lines += [f"alerts: {more} more"] if more > 0 else []
+    return lines
+
+
 def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
     state = blocker.state
     where = f", container {state.container}" if state.container else ""
@@ -154,17 +167,21 @@ def _blocker(node: StackNode, blocker: Blocker) -> list[str]:
 
 _COUNTS = ("ALLOC", "REQ", "USED")
 """Behind how many there are: what may be given out, what pods asked for, what has a process of a pod."""
+BUSY = "BUSY(DCGM)"
+"""GPUs with a utilisation above 0 as the cluster's monitoring has it: one that holds a model and waits is not busy."""
 
 
 def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
     cut = any(node.capacity.instances for node in stack.nodes)
-    numbers = ["GPU", *_COUNTS, *(["MIG", *_COUNTS] if cut else [])]
+    busy = _busy(stack, used)
+    numbers = ["GPU", *_COUNTS, *(["MIG", *_COUNTS] if cut else []), *([BUSY] if busy else [])]
     header = ["NODE", "STATE", *(operand.key for operand in stack.operands), *numbers]
     rows = [header]
     for node in stack.nodes:
         states = {state.operand: _MARKS[state.phase] for state in node.operands}
         marks = [states.get(operand.key, "-") for operand in stack.operands]
-        rows.append([node.name, str(node.health), *marks, *_numbers(node, used.get(node.name), cut)])
+        figures = _numbers(node, used.get(node.name), cut)
+        rows.append([node.name, str(node.health), *marks, *figures, *([busy[node.name]] if busy else [])])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     first_number = len(header) - len(numbers)
     return [
@@ -174,6 +191,15 @@ def _table(stack: Stack, used: Mapping[str, InUse]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _busy(stack: Stack, used: Mapping[str, InUse]) -> dict[str, str]:
+    """`3/8` for the nodes of which is not known what is used; empty where DCGM tells it of none of them."""
+    told = () if stack.monitoring is None else stack.monitoring.nodes
+    known = {each.node: f"{each.busy}/{each.gpus}" for each in told if each.busy is not None}
+    if known.keys() <= used.keys():
+        return {}
+    return {node.name: "-" if node.name in used else known.get(node.name, "n/a") for node in stack.nodes}
 
 
 def _numbers(node: StackNode, used: InUse | None, cut: bool) -> list[str]:

@@ -38,14 +38,24 @@ class ConfirmScreen(Dialog[bool]):
     AUTO_FOCUS = "#confirm-cancel"
 
     def __init__(
-        self, change: Change, look: Callable[[], Awaitable[Preflight]], verb: str = "Apply", news: Sequence[str] = ()
+        self,
+        change: Change,
+        look: Callable[[], Awaitable[Preflight]],
+        verb: str = "Apply",
+        news: Sequence[str] = (),
+        *,
+        shut: str = "",
     ) -> None:
-        """`news`: what the change hits by now and did not when it was asked about before."""
+        """`news`: what the change hits by now and did not when it was asked about before.
+
+        `shut`: why it can only be looked at; `verb` is then the way out of that, if there is one.
+        """
         super().__init__()
         self._change = change
         self._look = look
         self._verb = verb
         self._news = tuple(news)
+        self._shut = shut
         self._found: Preflight | None = None
         self._failed = ""
 
@@ -55,12 +65,13 @@ class ConfirmScreen(Dialog[bool]):
             sheet = Sheet(id="confirm-sheet")
             sheet.can_focus = False  # the answers and the name take turns with tab; the screen's keys scroll
             yield sheet
-            if self._change.typed_name is not None:
+            if self._change.typed_name is not None and not self._shut:
                 yield from self.name_entry()
             yield StyledLine(id="confirm-state")
             with Horizontal(id="confirm-choices"):
-                yield Choice("Cancel", id="confirm-cancel")
-                yield Choice(self._verb, id="confirm-apply", danger=True, disabled=True)
+                yield Choice("Close" if self._shut else "Cancel", id="confirm-cancel")
+                if self._verb:
+                    yield Choice(self._verb, id="confirm-apply", danger=not self._shut, disabled=True)
                 yield StyledLine(id="confirm-keys")
 
     @staticmethod
@@ -83,7 +94,7 @@ class ConfirmScreen(Dialog[bool]):
         except GpudeckError as error:
             self._failed = f"{error.message} {error.hint}".strip()
         else:
-            if found.typed_name(self._change) is not None and not self.query(Input):
+            if found.typed_name(self._change) is not None and not self._shut and not self.query(Input):
                 await self.query_one("#confirm-body").mount(*self.name_entry(), after="#confirm-sheet")
             self._found = found
         self._draw()
@@ -119,7 +130,8 @@ class ConfirmScreen(Dialog[bool]):
             line.set_cells([] if refused else self._asking())
         for entry in self.query(Input):
             entry.disabled = refused  # there is nothing to be said yes to
-        self.query_one("#confirm-apply", Choice).disabled = not self._may_apply
+        for choice in self.query("#confirm-apply").results(Choice):
+            choice.disabled = not self._may_apply
 
     def _asking(self) -> list[Cell]:
         return [Cell("It can end work. To go on type  "), Cell(self.wanted_name or "", "bad")]
@@ -143,7 +155,7 @@ class ConfirmScreen(Dialog[bool]):
     @property
     def _typed(self) -> bool:
         wanted = self.wanted_name
-        return wanted is None or self.query_one(Input).value.strip() == inert(wanted)
+        return bool(self._shut) or wanted is None or self.query_one(Input).value.strip() == inert(wanted)
 
     @property
     def _may_apply(self) -> bool:
@@ -159,6 +171,8 @@ class ConfirmScreen(Dialog[bool]):
         if not self._typed:
             missing = "the name is not typed yet" if not self.query_one(Input).value else "that is not the name yet"
             return Cell(f"{self.glyphs.warn} {missing}: type it, or tab to the entry", "warn")
+        if self._shut:
+            return Cell(f"{self.glyphs.warn} only looked at: {self._shut}", "warn")
         return Cell(f"{self.glyphs.good} it can be done", "good")
 
     def on_input_changed(self, event: Input.Changed) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from backends.domain import EVENT_KINDS
-from screens.event_words import what, word_of
+from screens.event_words import CHANGE, what, word_of
 from tui.widgets.filter.fields import SECONDS, Field, FieldTable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ EVENT_FIELDS = FieldTable(
             "what happened",
             "kind=xid",
             ("event", "state"),
-            choices=tuple(EVENT_KINDS),
+            choices=(*EVENT_KINDS, CHANGE),
         ),
         Field("node", "text", lambda item: item.event.node, "name of the node", "node~h100"),
         Field("gpu", "number", lambda item: item.event.gpu_index, "index of the GPU on its node", "gpu=3", ("index",)),
@@ -75,8 +75,10 @@ EVENT_FIELDS = FieldTable(
             lambda item: item.event.source,
             "who noticed it",
             "source=kernel",
-            choices=("nvml", "kernel", "console"),
+            choices=("nvml", "kernel", "console", "journal"),
         ),
+        Field("who", "text", lambda item: item.event.who, "who began, stopped or ended a change", "who~alice"),
+        Field("change", "text", lambda item: item.event.change, "id of a change", "change~20260101"),
         Field("uuid", "text", lambda item: item.event.gpu_uuid, "UUID of the GPU", "uuid~8f3a"),
         Field("bus", "text", lambda item: item.event.pci_bus_id, "PCI bus id of the GPU or switch", "bus~9b:00"),
     ),

@@ -14,6 +14,7 @@ from tui.widgets.glyphs import SEVERITIES
 if TYPE_CHECKING:
     from backends.domain import Event
 
+CHANGE = "change"
 SHOWN: dict[str, Condition] = {
     "xid": Condition("warn", "xid"),
     "sxid": Condition("warn", "sxid"),
@@ -25,6 +26,13 @@ SHOWN: dict[str, Condition] = {
     "down": Condition("bad", "down"),
     "stalled": Condition("bad", "stall"),
     "resumed": Condition("good", "resume"),
+    "change_begun": Condition("accent", CHANGE),
+    "change_failed": Condition("bad", CHANGE),
+    "change_stopped": Condition("warn", CHANGE),
+    "change_cut_off": Condition("bad", CHANGE),
+    "change_done": Condition("good", CHANGE),
+    "change_undone": Condition("good", CHANGE),
+    "change_abandoned": Condition("warn", CHANGE),
 }
 """The words are those that the fleet has for the same state. An XID and an SXID are as grave as their code."""
 

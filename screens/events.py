@@ -1,9 +1,9 @@
-"""The event log of the site: XIDs, lost GPUs, nodes that come and go; the newest first."""
+"""The event log of the site: XIDs, lost GPUs, nodes that come and go, changes; the newest first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -26,6 +26,7 @@ from tui.widgets.line import StyledLine
 if TYPE_CHECKING:
     from backends.domain import Event
     from backends.feed import Topic
+    from screens.changes import ChangesApp
     from tui.widgets.filter.fields import FieldTable
 
 
@@ -122,19 +123,24 @@ class EventsScreen(LiveScreen):
 
     def action_only_node(self) -> None:
         event = self._selected()
-        if event is not None:
+        if event is not None and not event.node:
+            self.notify("This change acts on no node.")
+        elif event is not None:
             only = equals("node", event.node)
             self.apply_filter("" if self.filter_text == only else only)
 
     # Events
 
     def on_grid_row_activated(self, message: Grid.RowActivated) -> None:
-        """To the GPU it is about, or to its node."""
+        """To the GPU it is about, or to its node; to the change it tells of."""
         from screens.node import NodeScreen
 
         message.stop()
         event = self._selected()
         if event is None:
+            return
+        if event.change is not None:
+            cast("ChangesApp", self.app).changing.open_screen(event.change)
             return
         if self.fleet.get(event.node) is None:
             self.notify(f"{inert(event.node)} is not in this site.", markup=False)
@@ -180,7 +186,8 @@ class EventsScreen(LiveScreen):
         if event is not None:
             where = event.node if event.gpu_index is None else f"{event.node} GPU {event.gpu_index}"
             since = "" if event.first_at is None else f"{event.count:,} since {units.moment(event.first_at)}"
-            known = [units.moment(event.at), where, event.gpu_uuid, event.pci_bus_id, event.source, since]
+            of = (event.gpu_uuid, event.pci_bus_id, event.source, event.change)
+            known = [units.moment(event.at), where, *of, since]
             text.append(inert("  ".join(each for each in known if each)) + "\n", "dim")
             text.append(inert(what(event)))
         detail = self.query_one("#events-detail", Static)

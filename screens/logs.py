@@ -92,6 +92,8 @@ class LogsScreen(LiveScreen):
         self._goes_to_match = False
         """Once the search knows where one is."""
         self._current: int | None = None
+        self._silent = False
+        """It has said nothing for a while."""
         self._frame: Timer | None = None
         self._searching: Timer | None = None
 
@@ -153,7 +155,7 @@ class LogsScreen(LiveScreen):
         if site is None:
             return
         self._tail = tail = LogTail(site.platform.backend, source, query, self.clock, self._lines_came)
-        self._current = None
+        self._current, self._silent = None, False
         self.view.show(tail.store)
         if source.name:
             tail.start()
@@ -180,6 +182,9 @@ class LogsScreen(LiveScreen):
     def _grow_old(self) -> None:
         if self.is_current:
             self._show_state()
+            if self._tail is not None and not len(self._tail.store):
+                self._silent = True
+                self._show_problem(self._tail)
 
     def show(self) -> None:
         """Draws the log as it is now; costs what changed."""
@@ -209,6 +214,8 @@ class LogsScreen(LiveScreen):
             text = f"{inert(tail.problem)}\n{inert(tail.hint)}".rstrip()
         elif not len(tail.store) and tail.state is TailState.ENDED:
             text = "Nothing was written."
+        elif not len(tail.store) and tail.state is TailState.FOLLOWING and self._silent:
+            text = "No line yet: what it writes from now on comes up here."
         problem = self.query_one("#logs-problem", Static)
         problem.display = bool(text)
         if str(problem.content) != text:

@@ -167,6 +167,7 @@ def summary(stack: Stack, glyphs: Glyphs) -> tuple[Cell, ...]:
         ("to approve", sum(each.waits_for_approval for each in stack.operators)),
         ("unwell by OLM", sum(not each.healthy for each in stack.operators)),
         ("short of pods", sum(each.ready < each.wanted for each in stack.components)),
+        ("firing", 0 if stack.monitoring is None else len(stack.monitoring.alerts) + stack.monitoring.more_alerts),
         ("not permitted", len(stack.not_permitted)),
     )
     parts += [Cell(f"{glyphs.warn} {number} {word}", "warn") for word, number in counts if number]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from backends.allocation import InUse
-from backends.domain import OperandPhase, OperandState, Stack, StackEvent, StackHealth, StackNode, Support
+from backends.domain import OperandPhase, OperandState, Stack, StackEvent, StackHealth, StackNode, Support, plural
 from screens.stack_gpus import LABEL, gpus_section
 from screens.stack_gpus import pair as _pair
 from screens.stack_rows import PHASES
@@ -14,6 +16,8 @@ from tui.widgets.glyphs import Glyphs
 from tui.widgets.sheet import Line, Prose, Section
 
 LOG_LINES, EVENT_LINES = 4, 5
+ALERTS_TOLD = 16
+ALERT_STYLES = {"critical": "bad", "warning": "warn"}
 LONGEST_TITLE = 24
 """Of an operand in the waterfall: beside it stands what the operand does, on 80 columns too."""
 
@@ -31,7 +35,7 @@ def node_sections(
         *_blocker(node, glyphs),
         *(changes if first else ()),
         _waterfall(stack, node, now, glyphs),
-        gpus_section(node.capacity, used),
+        gpus_section(node.capacity, used, None if stack.monitoring is None else stack.monitoring.get(node.name)),
         *(() if first else changes),
         _facts(node),
     ]
@@ -159,6 +163,7 @@ def site_sections(stack: Stack) -> list[Section]:
     """What is not about one node: OLM, components, versions, what may not be read."""
     sections = [
         _cluster(stack),
+        Section("ALERTS OF THE CLUSTER'S MONITORING", tuple(_alerts(stack))),
         Section(
             "OPERATORS, BY OLM",
             tuple(
@@ -203,7 +208,19 @@ def _cluster(stack: Stack) -> Section:
         lines.append(Prose(f"metrics n/a: {stack.monitoring_problem}", "warn"))
     else:
         lines.append(_pair("metrics", stack.monitoring_url))
+    if stack.monitoring is not None:
+        lines.append(_pair("GPU metrics of", plural(len(stack.monitoring.nodes), "node")))
     return Section("CLUSTER", tuple(lines))
+
+
+def _alerts(stack: Stack) -> Iterator[Prose]:
+    told = stack.monitoring
+    for each in () if told is None else told.alerts[:ALERTS_TOLD]:
+        since = "" if each.since is None else f"; active since {units.moment(each.since)}"
+        yield Prose(f"{each.words}{since}", ALERT_STYLES.get(each.severity or "", ""))
+    more = 0 if told is None else len(told.alerts) + told.more_alerts - ALERTS_TOLD
+    if more > 0:
+        yield Prose(f"and {more} more", "dim")
 
 
 def _supported(each: Support) -> str:

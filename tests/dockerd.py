@@ -62,7 +62,7 @@ class Dockerd:
             if self._process.poll() is not None:
                 break
             if self.socket.exists() and self.run("version", "--format", "{{.Server.Version}}", check=False):
-                self._make_image()
+                self.run("import", "-", IMAGE, stdin=rootfs())
                 return self
             time.sleep(0.05)
         said = (self.directory / "dockerd.log").read_text()[-2000:]
@@ -103,14 +103,15 @@ class Dockerd:
                 os.kill(pid, signal.SIGKILL)
         process.wait(timeout=10)
 
-    def _make_image(self) -> None:
-        """Busybox, imported from a tar: no registry is asked."""
-        busybox = Path(shutil.which("busybox") or "/bin/busybox")
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(busybox, "bin/busybox")
-            for name in ("sh", "sleep", "echo", "cat"):
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(link)
-        self.run("import", "-", IMAGE, stdin=archive.getvalue())
+
+def rootfs() -> bytes:
+    """A tar of a root with nothing but busybox, to be imported as an image: no registry is asked."""
+    busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(busybox, "bin/busybox")
+        for name in ("sh", "sleep", "echo", "cat"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return archive.getvalue()

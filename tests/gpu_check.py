@@ -18,11 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backends.contract import GpudeckError, NoDriver, ProbeCut
+from backends.contract import GpudeckError, ProbeCut
 from backends.domain import Gpu, Node, clean, short_bus_id
-from backends.nodes import bootstrap, smi, wire
+from backends.nodes import bootstrap, smi_fallback, wire
 from backends.nodes.local import LocalTransport
-from backends.nodes.stream import SMI_LIMIT
+from backends.nodes.smi_fallback import OUTPUT_LIMIT
 from backends.nodes.topology import matrix, parse
 from backends.nodes.transport import Channel
 
@@ -308,17 +308,13 @@ async def running_probe() -> AsyncIterator[RunningProbe]:
 async def read_topology() -> str:
     """What `nvidia-smi topo -m` prints on this machine."""
     transport = LocalTransport()
-    done = await transport.run(TOPOLOGY_COMMAND, timeout=LINE_SECONDS, limit=SMI_LIMIT)
+    done = await transport.run(TOPOLOGY_COMMAND, timeout=LINE_SECONDS, limit=OUTPUT_LIMIT)
     return done.stdout.decode("utf-8", "replace")
 
 
 async def read_smi() -> Node:
     """This machine by nvidia-smi; raises GpudeckError."""
-    transport = LocalTransport()
-    done = await transport.run(smi.COMMAND, timeout=LINE_SECONDS, limit=SMI_LIMIT)
-    if done.status != 0:
-        raise NoDriver(f"{smi.COMMAND} failed: {done.stderr or done.stdout[:200]!r}", "")
-    return smi.parse(done.stdout, name=NAME, at=0.0)
+    return await smi_fallback.read(LocalTransport(), name=NAME)
 
 
 def table(parts: Sequence[tuple[str, list[Row]]]) -> Iterator[str]:

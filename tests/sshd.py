@@ -32,6 +32,7 @@ class Sshd:
         *,
         env: Mapping[str, str] | None = None,
         max_sessions: int = 10,
+        max_startups: str = "100",
         options: Sequence[str] = (),
     ) -> None:
         if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
@@ -45,6 +46,7 @@ class Sshd:
             self.make_key(key)
         self._env = dict(env or {})
         self._max_sessions = max_sessions
+        self._max_startups = max_startups
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +78,7 @@ class Sshd:
             "PermitRootLogin prohibit-password",
             "AllowTcpForwarding yes",
             f"MaxSessions {self._max_sessions}",
-            "MaxStartups 100",
+            f"MaxStartups {self._max_startups}",
             *self._options,
         ]
         if self._env:

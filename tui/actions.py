@@ -6,14 +6,13 @@ Users remap keys by action id in the configuration.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from textual.binding import Binding
 
 from backends.contract import ConfigError
-from backends.domain import clean
+from tui.action_ids import unknown_action
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +74,7 @@ def keymap(keys: Mapping[str, str], actions: Iterable[Action], reserved: Mapping
     known = {action.id: action for action in actions}
     for action_id in keys:
         if action_id not in known:
-            near = difflib.get_close_matches(action_id, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else "the ids are in the ? help"
-            raise RemapError(action_id, f"[keys] names an unknown action {clean(action_id, 64)!r}", hint)
+            raise RemapError(action_id, *unknown_action(action_id, known))
     taken: dict[tuple[str, str], str] = {}
     for action in known.values():
         scope = action.id.partition(".")[0]

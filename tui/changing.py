@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     """Makes the change that was said yes to, as long as it hits no more than the radius."""
 
 NOTICE_SECONDS = 8.0
+READ_ONLY = ("this gpudeck was started with --read-only", "")
+CLOSED = ("the write window is closed", "Write window")
+"""Why a change can only be looked at, and the way out of that."""
 
 
 class ChangingApp(Protocol):
@@ -174,10 +177,8 @@ class Changing:
 
         async def ask() -> None:
             desk = await self.open_desk()
-            if desk is None or not await self._window_open(desk):
-                return
-            told = change if change.reason else replace(change, reason=desk.window.reason)
-            await self._offer(desk, told, "Apply", desk.run)
+            if desk is not None:
+                await self._ask_about(desk, change, "Apply", desk.run)
 
         self._work(ask, "change")
 
@@ -187,10 +188,8 @@ class Changing:
         async def ask() -> None:
             change = await planned()
             desk = None if change is None else await self.open_desk()
-            if change is None or desk is None or not await self._window_open(desk):
-                return
-            told = await desk.with_radius(replace(change, reason=desk.window.reason))  # the window took its time
-            await self._offer(desk, told, "Apply", desk.run)
+            if change is not None and desk is not None:
+                await self._ask_about(desk, change, "Apply", desk.run)
 
         self._work(ask, "platform change")
 
@@ -208,9 +207,8 @@ class Changing:
                 return
             again = desk.undo if what == "undo" else desk.resume
             former = undoing(record) if what == "undo" else remaining(record)
-            if await self._window_open(desk):
-                change = await desk.with_radius(former)  # the window took its time
-                await self._offer(desk, change, what.capitalize(), lambda _change, seen: again(record.id, seen))
+            change = await desk.with_radius(former)
+            await self._ask_about(desk, change, what.capitalize(), lambda _change, seen: again(record.id, seen))
 
         self._work(ask, what)
 
@@ -241,9 +239,20 @@ class Changing:
             desk.close_window()
         return desk.window.is_open
 
-    async def _window_open(self, desk: ChangeDesk) -> bool:
-        """Whether changes may be made now; a closed window is asked about first."""
-        return desk.window.is_open or await self._ask_window()
+    async def _ask_about(self, desk: ChangeDesk, change: Change, verb: str, do: Doing) -> None:
+        """Shows the change to anybody at any time; to make it, the write window has to be open."""
+        from screens.confirm import ConfirmScreen
+
+        if not desk.window.is_open:
+            shut = (
+                "this gpudeck was started with --read-only" if desk.window.read_only else "the write window is closed"
+            )
+            unlock = "" if desk.window.read_only else "Write window"
+            look = ConfirmScreen(change, lambda: desk.preflight(change), unlock, shut=shut)
+            if not await self._textual.push_screen_wait(look) or not await self._ask_window():
+                return
+            change = await desk.with_radius(change)  # the window took its time
+        await self._offer(desk, replace(change, reason=change.reason or desk.window.reason), verb, do)
 
     async def _offer(self, desk: ChangeDesk, change: Change, verb: str, do: Doing, news: Sequence[str] = ()) -> None:
         """Asks, and has it done when the answer is yes. What hits more by then, `news`, is asked about anew."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends.contract import ConfigError
 from backends.domain import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec, clean
 from backends.hosts import concrete_hosts, expand_range, matching
+from tui.action_ids import ACTION_IDS, unknown_action
 from tui.paths import config_file
 from tui.theme_names import THEME_NAMES
 from tui.toml_lines import TomlLines
@@ -84,6 +86,8 @@ class _Reader:
         self._known(document, ("theme", "bell", "keys", "filters", "site"), "")
         keys = self._typed(document, "keys", dict, "a table of action = key", {})
         for action, key in keys.items():
+            if action not in ACTION_IDS:
+                raise self._error(("keys", action), *unknown_action(action))
             if not isinstance(key, str):
                 raise self._error(("keys", action), f'the key of "{action}" must be text, like "f"')
         theme = self._typed(document, "theme", str, "the name of a theme", None)
@@ -98,7 +102,13 @@ class _Reader:
             bell=self._typed(document, "bell", bool, "true or false", False),
             keys=keys,
             filters=filters,
-            sites=tuple(_Reader(self._path, self._lines, ("site", name)).site(name, sites[name]) for name in sites),
+            sites=tuple(
+                replace(
+                    _Reader(self._path, self._lines, ("site", name)).site(name, sites[name]),
+                    named=name != next(iter(sites)),
+                )
+                for name in sites
+            ),
             file=self._path,
             places={key: self._place((key,)) for key in document}
             | {action: self._place(("keys", action)) for action in keys}
@@ -186,11 +196,19 @@ class _Reader:
             kubeconfig = (self._path.parent / Path(values["kubeconfig"]).expanduser()).absolute()
             if not kubeconfig.is_file():
                 raise self._error("kubeconfig", f"there is no kubeconfig {kubeconfig}")
+        url = values["monitoring_url"]
+        if url is not None and platform != "openshift":
+            raise self._error("monitoring_url", "monitoring_url needs OpenShift", 'set platform = "openshift"')
+        if url is not None and not re.fullmatch(r"https://[^\s/@?#]+(/[^\s?#]*)?", url):
+            raise self._error(
+                "monitoring_url", f"{clean(url, 96)} is no address of the form https://host[:port][/path]"
+            )
         return KubernetesSpec(
             kubeconfig=kubeconfig,
             context=values["context"],
             gpu_operator_namespace=values["gpu_operator_namespace"],
             namespaces=tuple(namespaces),
+            monitoring_url=url,
         )
 
     def _docker(self, platform: str | None, values: dict[str, Any]) -> DockerSpec:
@@ -318,6 +336,7 @@ _SITE_KEYS: dict[str, tuple[Any, str]] = {
     "context": (str, "the name of a context of the kubeconfig"),
     "gpu_operator_namespace": (str, "the name of a namespace"),
     "namespaces": (list, 'a list of names, ["team-a", "team-b"]'),
+    "monitoring_url": (str, "the address of thanos-querier, https://thanos.example.com"),
     "docker_socket": (str, "the path of the engine's socket on the nodes"),
     "docker_url": (str, "the address of the engines, tcp://{node}:2376"),
     "docker_ca": (str, "the path of a CA certificate"),

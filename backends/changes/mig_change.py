@@ -9,7 +9,7 @@ from dataclasses import replace
 from backends.changes.change import Change, Target, new_id
 from backends.changes.command import SUDO, Check, CommandStep
 from backends.changes.mig import MigStep
-from backends.changes.mig_commands import after, option
+from backends.changes.mig_commands import NO_NAMES, after, option
 from backends.changes.mig_holders import NOT_ASKED, radius
 from backends.changes.mig_layout import MigLayout, Place
 from backends.changes.mig_reset import MigResetStep
@@ -34,6 +34,7 @@ def mig_change(
     sudo: bool = False,
     old: MigLayout | None = None,
     wish: str | None = None,
+    names: Mapping[str, str] = NO_NAMES,
     ownership: Ownership | None = None,
     unasked: str = NOT_ASKED,
 ) -> Change:
@@ -41,15 +42,16 @@ def mig_change(
 
     Besides nvidia-smi's MIG commands these may be `nvidia-smi --gpu-reset` and `systemctl stop|start` of what holds the
     GPU open; lines that only look are left out. `old` is the layout to start from, by default the one of `gpu`'s
-    reading; `wish` is what the title says; `sudo` puts `sudo -n` before each, as a line does that begins with sudo
-    itself; `ownership` is what the site's platform tells of the node, None where it told nothing, for the reason
-    `unasked`. Raises ConfigError for any other command, and for one that does not name this GPU alone.
+    reading; `wish` is what the title says; `names` are the board's profiles by their ids, which steps tell where their
+    command has the id; `sudo` puts `sudo -n` before each, as a line does that begins with sudo itself; `ownership` is
+    what the site's platform tells of the node, None where it told nothing, for the reason `unasked`. Raises ConfigError
+    for any other command, and for one that does not name this GPU alone.
     """
     if gpu.uuid is None:
         raise ConfigError(f"gpu{gpu.index} of {node} has told no UUID", "it cannot be told apart from its neighbours")
     place = MigGpu(node, gpu.index, gpu.uuid)
     layout = old or MigLayout.of(gpu.mig)
-    steps, layout = _steps(place, gpu, lines, layout, sudo=sudo)
+    steps, layout = _steps(place, gpu, lines, layout, names, sudo=sudo)
     if not steps:
         raise ConfigError(f"{place.label} needs no change", f"it has {layout.words}")
     cuts = [step for step in steps if isinstance(step, MigStep)]
@@ -70,7 +72,7 @@ def mig_change(
 
 
 def _steps(
-    place: MigGpu, gpu: Gpu, lines: Sequence[str], layout: MigLayout, *, sudo: bool
+    place: MigGpu, gpu: Gpu, lines: Sequence[str], layout: MigLayout, names: Mapping[str, str], *, sudo: bool
 ) -> tuple[list[Step], MigLayout]:
     """The steps of the command lines, and the layout behind the last of them; raises ConfigError."""
     steps: list[Step] = []
@@ -81,7 +83,7 @@ def _steps(
     for line in lines:
         words = tuple(word for word in shlex.split(line) if word not in SUDO)
         by_root = sudo or len(words) < len(shlex.split(line))
-        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending)
+        step, layout = _step(place, gpu, words, layout, SUDO if by_root else (), pending, names)
         if isinstance(step, MigResetStep) or (isinstance(step, MigStep) and step.sets_mode):
             pending = None  # nothing waits any longer
         if isinstance(step, MigStep):
@@ -112,6 +114,7 @@ def _step(
     layout: MigLayout,
     prefix: tuple[str, ...],
     pending: bool | None,
+    names: Mapping[str, str],
 ) -> tuple[Step | None, MigLayout]:
     """The step of one command, None for one that only looks; and the layout behind it. `pending`: see `Mig`."""
     if words[:1] == ("systemctl",):
@@ -127,7 +130,7 @@ def _step(
         # Instances do not outlive a reset, and a mode that was pending is there afterwards.
         fresh = MigLayout(layout.enabled if pending is None else pending)
         return MigResetStep(gpu, (*prefix, *words), layout, fresh), fresh
-    left = after(layout, words)
+    left = after(layout, words, names)
     if left is None:
         raise ConfigError(
             f"{shlex.join(words)!r} is no MIG command that can be followed", "-mig, -cgi, -cci, -dci and -dgi can"

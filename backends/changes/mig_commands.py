@@ -6,11 +6,12 @@ Options: NVIDIA MIG User Guide, `nvidia-smi mig -h`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from backends.changes.mig_layout import FULL, OFF, MigLayout, Place, paired, parse_wanted, part_of
 
+NO_NAMES: Mapping[str, str] = {}
 _COMPUTE_IDS = {"0": "1c", "1": "2c", "2": "3c", "3": "4c", "4": "7c"}
 """Id of a compute instance profile in `-cci` -> its slices."""
 _COMPUTE_NAME = re.compile(r"(\d+c\.)?\d+g\.\d+gb(?:[+-][a-z.]+)?")
@@ -61,8 +62,11 @@ def all_hits(lines: Iterable[Sequence[str]]) -> set[int] | None:
     return found
 
 
-def after(layout: MigLayout, argv: Sequence[str]) -> MigLayout | None:
-    """The layout that a command leaves behind; None for a command that is not understood."""
+def after(layout: MigLayout, argv: Sequence[str], names: Mapping[str, str] = NO_NAMES) -> MigLayout | None:
+    """The layout that a command leaves behind; None for a command that is not understood.
+
+    `names` are the profiles of the board by the ids that the command may call them by.
+    """
     mode = option(argv, "-mig", "--multi-instance-gpu")
     if mode is not None:
         return {"0": OFF, "1": replace(layout, enabled=True)}.get(mode)
@@ -81,7 +85,7 @@ def after(layout: MigLayout, argv: Sequence[str]) -> MigLayout | None:
     created = option(argv, "-cgi", "--create-gpu-instance")
     if created:
         full = (FULL,) if "-C" in argv or "--default-compute-instance" in argv else ()
-        places = (replace(place, computes=full) for place in parse_wanted(created).places)
+        places = (replace(place.named(names), computes=full) for place in parse_wanted(created).places)
         return MigLayout(True, (*layout.places, *places))
     computes = option(argv, "-cci", "--create-compute-instance")
     if computes is None:

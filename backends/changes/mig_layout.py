@@ -50,6 +50,11 @@ class Place:
             return False
         return self.start is None or other.start is None or self.start == other.start
 
+    def named(self, names: Mapping[str, str]) -> Self:
+        """With the name of its profile, where it is called by an id that `names` knows."""
+        name = names.get(self.profile)
+        return self if name is None else replace(self, profile=name, profile_id=self.profile)
+
     @property
     def words(self) -> str:
         return self.profile if self.start is None else f"{self.profile}:{self.start}"

@@ -54,22 +54,38 @@ class Wish:
     reason: str = ""
 
 
+_VALUED = frozenset({"--node", "--config", "--site"})
+"""Options of `gpudeck stack` with a value."""
+
+
 def wish_of(line: str) -> Wish | None:
-    """The wish of a command line `gpudeck stack VERB [WORD] --node NAME [--force]`; None for any other line."""
+    """The wish of a command line `gpudeck stack VERB [WORD] --node NAME [--force]`; None for any other line.
+
+    Which site it is about, `--config FILE` and `--site NAME`, is left to whoever has the line.
+    """
     try:
         words = shlex.split(line)
     except ValueError:
         return None
-    if words[:2] != ["gpudeck", "stack"] or "--node" not in words[2:-1]:
+    if words[:2] != ["gpudeck", "stack"]:
         return None
-    at = words.index("--node")
-    verb, *rest = [*words[2:at], *words[at + 2 :]] or [""]
+    options: dict[str, str] = {}
+    others: list[str] = []
+    following = iter(words[2:])
+    for word in following:
+        if word in _VALUED:
+            options[word] = next(following, "")
+        else:
+            others.append(word)
+    if not options.get("--node"):
+        return None
+    verb, *rest = others or [""]
     given = [word for word in rest if not word.startswith("-")]
     action = f"{verb}-{given.pop(0)}" if verb == "upgrade" and given else verb
     action = "drain-force" if action == "drain" and "--force" in rest else action
     if action not in ACTIONS or len(given) != bool(ACTIONS[action].takes):
         return None
-    return Wish(action, words[at + 1], *given)
+    return Wish(action, options["--node"], *given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,7 @@ async def plan(wish: Wish, stack: Stack, reach: Reach, *, site: str) -> Change:
     words = {"node": node.name, "argument": wish.argument}
     reason = action.not_now(node, reach.clock.now())
     if reason is not None:
-        raise GpudeckError(f"{node.name} {reason}", "see: gpudeck stack")
+        raise GpudeckError(f"{node.name} {reason}", f"see: {reach.spec.command('stack')}")
     change = Change(
         id=new_id(reach.clock.now()),
         title=action.title.format(**words),

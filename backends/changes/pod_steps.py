@@ -120,9 +120,9 @@ class RestartStep(PlatformStep):
         backend = await backend_for(reach, FollowsPods)
         async with closing(backend.follow_pods(self.node, self.pod.namespace)) as moments:
             async for pods in moments:
-                yield self._judge(pods)
+                yield self._judge(pods, reach)
 
-    def _judge(self, pods: Sequence[PodControl]) -> Verdict:
+    def _judge(self, pods: Sequence[PodControl], reach: Reach) -> Verdict:
         own = [pod for pod in pods if pod.controller == self.controller]
         if any(pod.uid == self.pod.uid for pod in own):
             return Verdict(False, f"{self.pod.name} is still there")
@@ -130,7 +130,8 @@ class RestartStep(PlatformStep):
         if newest is None:
             return Verdict(False, f"{self.controller.name} has no pod on {self.node} yet")
         if GIVEN_UP in newest.said:
-            return Hopeless(False, f"{newest.name}: {newest.said}; its log says why: gpudeck logs {newest.title}")
+            log = reach.spec.command("logs", newest.title)
+            return Hopeless(False, f"{newest.name}: {newest.said}; its log says why: {log}")
         return Verdict(newest.ready, f"{newest.name}: {'Ready' if newest.ready else newest.said}")
 
     def to_json(self) -> dict[str, Any]:

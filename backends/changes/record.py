@@ -72,6 +72,30 @@ class Status(StrEnum):
 ENDED = frozenset({Status.DONE, Status.UNDONE, Status.ABANDONED})
 
 
+TURNS = frozenset(
+    {"begin", "failed", "undo-failed", "resumed", "stopped", "undo", "undo-stopped", "finished", "undo-finished"}
+    | {"abandoned"}
+)
+"""Events of a journal that turn the change as a whole."""
+TURNS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of `TURNS`, as it is in the journal."""
+
+    number: int
+    """Of its line, from 0."""
+    at: float
+    """Seconds since the epoch."""
+    name: str
+    who: str
+    step: int | None = None
+    """Index of the step that failed."""
+    why: str = ""
+    """Why it was done, or came to that."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One step as the journal knows it."""
@@ -143,6 +167,14 @@ class ChangeRecord:
     """The steps as JSON, to rebuild them."""
     places: Mapping[str, Identity] = field(default_factory=dict)
     """Who was acted on; empty in a journal of before that was kept."""
+    turns: tuple[Turn, ...] = ()
+    """Oldest first, bounded: the last `TURNS_KEPT`."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Nodes of the site that its steps act on."""
+        named = (document.get("node") for document in self.documents)
+        return tuple(dict.fromkeys(clean(node) for node in named if isinstance(node, str)))
 
     @property
     def ended(self) -> bool:
@@ -226,13 +258,13 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         raise JournalCorrupt("its first line names no steps")
     if not all(isinstance(each, dict) for each in [*documents, *told]):
         raise JournalCorrupt("its first line names no steps")
-    at = _number(event.get("at"))
+    at, actor, reason = _number(event.get("at")), Actor.from_json(event.get("who")), _word(event, "reason")
     return ChangeRecord(
         id=_word(event, "id"),
         site=_word(event, "site"),
         title=_word(event, "title"),
-        reason=_word(event, "reason"),
-        actor=Actor.from_json(event.get("who")),
+        reason=reason,
+        actor=actor,
         targets=tuple(clean(str(each)) for each in _list(event.get("targets"))),
         hits=tuple(clean(str(each), TEXT_LIMIT) for each in _list(event.get("hits"))),
         typed_name=None if event.get("typed") is None else clean(str(event.get("typed"))),
@@ -242,6 +274,7 @@ def begin(event: Mapping[str, Any]) -> ChangeRecord:
         events=1,
         documents=tuple(documents),
         places=_places(event.get("places")),
+        turns=(Turn(0, at, "begin", actor.label, None, reason),),
     )
 
 
@@ -296,6 +329,8 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     who = event.get("who")
     if isinstance(who, str):
         known = replace(known, last_by="" if who == record.actor.label else clean(who, TEXT_LIMIT))
+    if name in TURNS:
+        known = replace(known, turns=(*record.turns, _turn(known, event, name, at))[-TURNS_KEPT:])
     if name in _CHANGE_EVENTS:
         return replace(known, status=_CHANGE_EVENTS[name], why=clean_lines(event.get("why"), TEXT_LIMIT))
     index = event.get("step")
@@ -313,6 +348,19 @@ def replay(record: ChangeRecord, event: Mapping[str, Any]) -> ChangeRecord:
     if name in ("undoing", "undo-unverified", "undone", "kept"):
         return replace(known, status=Status.UNDOING)
     return replace(known, status=Status.OPEN, why="")
+
+
+def _turn(record: ChangeRecord, event: Mapping[str, Any], name: str, at: float) -> Turn:
+    """Of the line that `record` has counted already."""
+    step = event.get("step")
+    return Turn(
+        record.events - 1,
+        at,
+        name,
+        record.last_by or record.actor.label,
+        step if isinstance(step, int) else None,
+        clean_lines(event.get("why") or event.get("said"), TEXT_LIMIT),
+    )
 
 
 def _effect(value: object) -> Effect:

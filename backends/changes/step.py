@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from backends.changes.change import BlastRadius, Permission, Preview, Undetermined
 from backends.contract import GpudeckError
+from backends.domain import SiteSpec
 from backends.feed import Clock
 
 GROUP = "gpudeck.step"
@@ -51,6 +52,9 @@ class Reach(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def spec(self) -> SiteSpec: ...
 
     def transport(self, node: str) -> Runner:
         """The way to a node of the site; raises GpudeckError for a name the site does not have."""

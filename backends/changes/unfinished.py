@@ -1,10 +1,10 @@
-"""Changes that are not at their end, those that run now among them: read again and again, and only what is new."""
+"""The changes of a site as its triage and its event log hear of them: read again and again, and only what is new."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,49 @@ from backends.changes.places import Here, elsewhere
 from backends.changes.record import ChangeRecord, Effect, Status
 from backends.changes.report import status_word
 from backends.changes.step import Reach
-from backends.domain import SiteSpec, UnfinishedChange, clean
+from backends.changes.turns import Turns
+from backends.domain import Event, SiteSpec, UnfinishedChange, clean
 
 TOLD_SECONDS = 86_400.0
 """What was abandoned is told for so long, as what recovered."""
 
 
 class UnfinishedChanges:
-    """Of one site, in one state directory."""
+    """Of one site, in one state directory: those that are not at their end, and what happens to all of them."""
 
-    def __init__(self, directory: Path, spec: SiteSpec, reach: Reach, host: str) -> None:
-        """`directory` is where the journals are; `host` is this machine's name."""
+    def __init__(
+        self,
+        directory: Path,
+        spec: SiteSpec,
+        reach: Reach,
+        host: str,
+        on_event: Callable[[Event], None] = lambda _event: None,
+    ) -> None:
+        """`directory` is where the journals are; `host` is this machine's name; `on_event` hears what happens."""
         self._directory = directory
         self._site = spec.name
         self._host = host
         self._journals = Journals(directory)
+        self._reach = reach
         self._here = Here(spec, reach, host)
+        self._turns = Turns()
+        self._on_event = on_event
+        self._looked = False
 
     async def __call__(self) -> tuple[UnfinishedChange, ...]:
-        """Newest first, without those that are known to be of another site of that name: see `read`."""
-        found = await asyncio.to_thread(self.read)
-        here = await self._here.known(change.places for change in found)
-        return tuple(change for change in found if elsewhere(change.places, here) is None)
+        """Newest first, without those that are known to be of another site of that name: see `read`.
+
+        What happened is told from the second look on: the first one keeps a console waiting, and the platform may have
+        to be asked which one it is.
+        """
+        records, running = await asyncio.to_thread(self._read)
+        here = await self._here.known(record.places for record in records if self._looked or not record.ended)
+        ours = [record for record in records if elsewhere(record.places, here) is None]
+        if self._looked:
+            for event in self._turns.new(ours, running, self._reach.clock.now()):
+                self._on_event(event)
+        self._looked = True
+        return _left(ours, running)
 
     def read(self) -> tuple[UnfinishedChange, ...]:
         """All of the site's name, newest first, and what was abandoned within a day.
@@ -44,14 +65,21 @@ class UnfinishedChanges:
 
         A journal that cannot be read is left to the list of changes, which tells why.
         """
+        return _left(*self._read())
+
+    def _read(self) -> tuple[list[ChangeRecord], str | None]:
+        """The journals of the site, newest first, and the change that somebody is at."""
         records, _ = self._journals()
-        since = time.time() - TOLD_SECONDS
-        left = [record for record in records if record.site == self._site and _is_told(record, since)]
-        if not left:
-            return ()
+        ours = [record for record in records if record.site == self._site]
+        if all(record.ended for record in ours):
+            return ours, None
         held = look(lock_path(self._directory, self._site), time.time(), self._host)
-        at_it = held.owner.change if held.alive and held.owner is not None else None
-        return tuple(_unfinished(record, running=record.id == at_it) for record in left)
+        return ours, held.owner.change if held.alive and held.owner is not None else None
+
+
+def _left(records: Iterable[ChangeRecord], running: str | None) -> tuple[UnfinishedChange, ...]:
+    since = time.time() - TOLD_SECONDS
+    return tuple(_unfinished(record, running=record.id == running) for record in records if _is_told(record, since))
 
 
 def _is_told(record: ChangeRecord, since: float) -> bool:
@@ -71,18 +99,11 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         touched=any(step.effect is not Effect.NONE for step in record.steps),
         offers=() if running else record.offers,
         running=running,
-        nodes=tuple(dict.fromkeys(_nodes(record))),
+        nodes=record.nodes,
         stopped_services=stopped_services(record),
         why=record.why,
         places=record.places,
     )
-
-
-def _nodes(record: ChangeRecord) -> Iterator[str]:
-    for document in record.documents:
-        node = document.get("node")
-        if isinstance(node, str):
-            yield clean(node)
 
 
 def stopped_services(record: ChangeRecord) -> tuple[str, ...]:

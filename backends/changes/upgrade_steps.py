@@ -23,7 +23,17 @@ from backends.changes.platform_step import (
 from backends.changes.stack_look import stack_now
 from backends.changes.step import Hopeless, Reach, Step, Told, Verdict
 from backends.contract import FollowsNodes, NotAllowed, Refused, StepFailed, UpgradesDrivers
-from backends.domain import ApiRequest, DrainPod, NodeControl, OperandPhase, Stack, StackNode, UpgradePolicy, plural
+from backends.domain import (
+    ApiRequest,
+    DrainPod,
+    NodeControl,
+    OperandPhase,
+    SiteSpec,
+    Stack,
+    StackNode,
+    UpgradePolicy,
+    plural,
+)
 from backends.feed import closing
 
 UPGRADE_SECONDS = 3600.0
@@ -87,8 +97,8 @@ def queue_said(node: str, stack: Stack | None) -> str:
     return f"queued: {said}" if full else f"the operator has not begun it; {said}"
 
 
-def already_there(node: StackNode | None, stack: Stack | None) -> str | None:
-    """Why an upgrade would change nothing on `node`; None where it may, or where that is not known.
+def already_there(node: StackNode | None, stack: Stack | None, site: SiteSpec) -> str | None:
+    """Why an upgrade would change nothing on `node` of `site`; None where it may, or where that is not known.
 
     The operator goes by revisions of the driver's DaemonSet (`podInSyncWithDS` of k8s-operator-libs): a driver pod of
     the latest one is not made anew, whatever was ended for it. What is seen here are versions: all that are asked for
@@ -101,7 +111,8 @@ def already_there(node: StackNode | None, stack: Stack | None) -> str | None:
     runs = node.driver_version
     if runs is None or wanted != {runs}:
         return None
-    other = f"other settings of it are taken over by a restart: gpudeck stack restart driver --node {node.name}"
+    restart = site.command("stack", "restart", "driver", "--node", node.name)
+    other = f"other settings of it are taken over by a restart: {restart}"
     return f"{node.name} runs the driver {runs} already, as is asked for: only its GPU pods would end; {other}"
 
 
@@ -209,7 +220,7 @@ class UpgradeStartStep(NodeStep):
             obstacles.append(_skipped(self.node))
         if policy.automatic is False:
             obstacles.append(f"{OFF}: the operator upgrades no node, and takes the label away again")
-        current = already_there(None if stack is None else stack.get(self.node), stack)
+        current = already_there(None if stack is None else stack.get(self.node), stack, reach.spec)
         if current is not None and node.upgrade_step != FAILED:
             obstacles.append(current)
         queue = queue_said(self.node, stack)
@@ -222,7 +233,8 @@ class UpgradeStartStep(NodeStep):
         backend = await backend_for(reach, FollowsNodes)
         async with closing(backend.follow_node(self.node)) as moments:
             if (await anext(moments)).upgrade_skipped:
-                raise StepFailed(_skipped(self.node), "gpudeck stack upgrade resume", untouched=True)
+                resume = reach.spec.command("stack", "upgrade", "resume", "--node", self.node)
+                raise StepFailed(_skipped(self.node), resume, untouched=True)
             try:
                 await self._send(reach, dry_run=False)
             except (NotAllowed, Refused) as error:

@@ -27,9 +27,7 @@ class About:
 
 def about(info: Mapping[str, Any], version: Mapping[str, Any]) -> About:
     """Of the answers to `/info` and `/version`."""
-    components = version.get("Components")
-    parts = components if isinstance(components, list) else []
-    podman = any(isinstance(each, Mapping) and each.get("Name") == PODMAN for each in parts)
+    podman = is_podman(version)
     runtimes = info.get("Runtimes")
     return About(
         name="podman" if podman else "docker",
@@ -37,6 +35,13 @@ def about(info: Mapping[str, Any], version: Mapping[str, Any]) -> About:
         nvidia_runtime=isinstance(runtimes, Mapping) and any("nvidia" in str(name) for name in runtimes),
         cdi=_cdi(info, podman=podman, api=_numbers(version.get("ApiVersion"))),
     )
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """By the answer to `/version`."""
+    components = version.get("Components")
+    parts = components if isinstance(components, list) else []
+    return any(isinstance(each, Mapping) and each.get("Name") == PODMAN for each in parts)
 
 
 def _cdi(info: Mapping[str, Any], *, podman: bool, api: tuple[int, ...]) -> tuple[str, ...] | None:

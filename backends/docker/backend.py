@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from backends.contract import GpudeckError, SiteContext, Unreachable
 from backends.docker import checks, logs
@@ -159,9 +159,12 @@ class DockerBackend:
         return tuple(sorted(found, key=lambda container: container.name))
 
     async def usage(self, source: LogSource) -> AsyncGenerator[ContainerUsage, None]:
+        told: dict[str, Any] | None = None
         async with contextlib.aclosing(self._engine_of(source).stats(source.name)) as values:
             async for told in values:
                 yield usage_of(told)
+        if told is None:  # of a container that does not run Podman tells nothing at all
+            yield ContainerUsage()
 
     def _engine_of(self, source: LogSource) -> Engine:
         engine = self._engines.get(source.node or "")

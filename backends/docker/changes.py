@@ -10,7 +10,7 @@ from backends.domain.workload import Workload
 
 ACTIONS = frozenset(
     {"create", "start", "restart", "die", "stop", "oom", "pause", "unpause", "rename", "destroy"}
-    | {"died", "remove"}  # Podman's own words for die and destroy
+    | {"died", "remove", "cleanup"}  # Podman's own words for die and destroy, and what comes between them
 )
 """What changes what a `Workload` shows (Engine API, `GET /events`).
 

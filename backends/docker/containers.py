@@ -20,18 +20,21 @@ PHASES: dict[str, str] = {
     "restarting": "Pending",
     "running": "Running",
     "paused": "Running",
+    "stopping": "Running",
     "removing": "Succeeded",
     "dead": "Failed",
 }
-"""State.Status -> phase; `exited` is told by its exit code."""
+"""State.Status -> phase; `exited` is told by its exit code. Podman's `stopping` has its processes still."""
+ENDED = {"exited": "terminated", "dead": "terminated", "stopped": "terminated"}
+"""State.Status -> state of the container. Podman's `stopped` has ended; soon it is cleaned up or starts again."""
 _NODE = re.compile(r"/dev/nvidia\d+")
 """The device node of a GPU; the others (nvidiactl, nvidia-uvm, nvidia-caps) come with every one."""
 NOTHING = frozenset({"", "none", "void"})
 """NVIDIA_VISIBLE_DEVICES that gives no GPU."""
 
 
-def workload(inspected: Mapping[str, Any], node: str) -> Workload:
-    """One container of `node`. What the engine leaves out or says in another shape is None."""
+def workload(inspected: Mapping[str, Any], node: str, pod: str | None = None) -> Workload:
+    """One container of `node`, in Podman's `pod`. What the engine leaves out or says in another shape is None."""
     config, state = _table(inspected, "Config"), _table(inspected, "State")
     labels = _labels(_table(config, "Labels"))
     status = str(state.get("Status") or "unknown")
@@ -44,7 +47,7 @@ def workload(inspected: Mapping[str, Any], node: str) -> Workload:
         name=name,
         id=identity or None,
         image=clean(str(config.get("Image") or ""), 256) or None,
-        state={"exited": "terminated", "dead": "terminated"}.get(status, status),
+        state=ENDED.get(status, status),
         reason=reason,
         restarts=_count(inspected.get("RestartCount")),
         gpus=requests,
@@ -58,7 +61,7 @@ def workload(inspected: Mapping[str, Any], node: str) -> Workload:
         phase=PHASES.get(status, "Failed" if exit_code else "Succeeded"),
         reason=reason,
         message=clean(str(state.get("Error") or ""), 256) or None,
-        owners=(Owner("compose", labels[SERVICE]),) if SERVICE in labels else (),
+        owners=tuple(Owner(kind, name) for kind, name in (("pod", pod), ("compose", labels.get(SERVICE))) if name),
         user=next((labels[key] for key in USER_LABELS if labels.get(key)), None),
         labels=tuple(sorted(labels.items())[:LABELS_KEPT]),
         gpus=requests,
@@ -124,9 +127,9 @@ def _device_request(entry: Any) -> GpuRequest | None:
 def _reason(state: Mapping[str, Any], status: str, exit_code: Any) -> str | None:
     if state.get("OOMKilled"):
         return "OOMKilled"
-    if status in ("exited", "dead") and isinstance(exit_code, int):
+    if status in ENDED and isinstance(exit_code, int):
         return "Completed" if exit_code == 0 else f"Error (exit {exit_code})"
-    return status if status in ("paused", "restarting", "created") else None
+    return status if status in ("paused", "restarting", "created", "stopping") else None
 
 
 def moment(text: Any) -> float | None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.contract import Gone, GpudeckError, NotAllowed, Unreachable
-from backends.docker.about import About, about
+from backends.docker.about import About, about, is_podman
 from backends.docker.changes import FILTERS, Gathered
 from backends.docker.containers import moment
 from backends.docker.listing import Listing, listing
 from backends.docker.multiplex import Demultiplexer
+from backends.docker.pods import PATH, pods_of
 from backends.domain import clean
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Engine:
         self._locate = locate
         self._tls = tls
         self._docker: Docker | None = None
+        self._is_podman: bool | None = None
+        """None: it was not asked since the connection was made."""
         self._lock = asyncio.Lock()
         self._closed = False
 
@@ -148,6 +151,18 @@ class Engine:
             return {}
         return {} if at is None else {"since": str(int(at))}
 
+    async def pods(self) -> dict[str, str]:
+        """The name of its pod by container id; empty where the engine has none, or does not tell them."""
+        try:
+            if self._is_podman is None:
+                self._is_podman = is_podman(await self.version())
+            if not self._is_podman:
+                return {}
+            async with asyncio.timeout(ANSWER_SECONDS), self._reading(PATH) as arriving:
+                return pods_of(json.loads(await arriving.read()))
+        except (GpudeckError, TimeoutError):
+            return {}
+
     async def state(self, name: str) -> str:
         """running, restarting, exited, ...; raises `GpudeckError`, also for a container that is not there."""
         async with self._asking(f"/containers/{clean(name, 64)}/json") as docker:
@@ -163,7 +178,7 @@ class Engine:
         container = await self._shown(name)
         config = container.get("Config")
         demultiplexer = Demultiplexer(terminal=isinstance(config, dict) and bool(config.get("Tty")))
-        async with self._reading(name, container["Id"], "logs", wanted) as arriving:
+        async with self._reading("/containers/{}/logs", name, container["Id"], wanted) as arriving:
             async for received in arriving.iter_any():
                 yield demultiplexer.feed(received)
             yield demultiplexer.rest()
@@ -172,7 +187,7 @@ class Engine:
         """What a container uses, once a second and every five of Podman, as `/containers/NAME/stats` tells it; raises
         `GpudeckError`."""
         container = await self._shown(name)
-        async with self._reading(name, container["Id"], "stats", {"stream": "1"}) as arriving:
+        async with self._reading("/containers/{}/stats", name, container["Id"], {"stream": "1"}) as arriving:
             while True:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     line = await arriving.readline()
@@ -190,20 +205,22 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def _reading(
-        self, name: str, identity: str, what: str, parameters: Mapping[str, str]
+        self, path: str, name: str = "", identity: str = "", parameters: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.StreamReader]:
-        """The body of a long answer of `/containers/ID/WHAT`. The request is made here: aiodocker leaves the
-        connection of an answer open that its reader leaves."""
+        """The body of a long answer, or of one that aiodocker has no question for; `path` has a place for the id.
+
+        The request is made here: aiodocker leaves the connection of an answer open that its reader leaves.
+        """
         import aiohttp
 
-        asked = f"/containers/{clean(name, 64)}/{what}"
+        asked = path.format(clean(name, 64))
         try:
             address, connector = self._session_of(await self._locate())
             async with (
                 aiohttp.ClientSession(
                     connector=connector, timeout=aiohttp.ClientTimeout(connect=ANSWER_SECONDS)
                 ) as session,
-                session.get(f"{address}/containers/{identity}/{what}", params=parameters) as response,
+                session.get(address + path.format(identity), params=parameters) as response,
             ):
                 if response.status >= 400:
                     raise self._refused(response.status, await response.content.read(ERROR_BYTES))
@@ -238,7 +255,7 @@ class Engine:
     async def _leave(self, docker: Docker) -> None:
         """The next question makes a new connection: the way to the node may be another by then."""
         if self._docker is docker:
-            self._docker = None
+            self._docker = self._is_podman = None
         await docker.close()
 
     @contextlib.asynccontextmanager

@@ -82,7 +82,8 @@ class Followed:
         listing = await self._engine.ids()
         asked = to_inspect(listing.ids, self._kept, changed)
         documents = await self._engine.inspect(asked)
-        read = {each: workload(found, self._engine.node) for each, found in documents.items()}
+        pods = await self._engine.pods() if documents else {}
+        read = {each: workload(found, self._engine.node, pods.get(each)) for each, found in documents.items()}
         self._kept = merged(listing.ids, self._kept, asked, read)
         self.refused, self.unread = None, listing.left_out(self._engine.node)
         self._tell()

@@ -15,6 +15,8 @@ BATCH_LINES = 500
 LINE_LIMIT = 4096
 RESTART_SECONDS = 1.0
 """Between two looks at a container that is about to start again."""
+STOPPED_LOOKS = 10
+"""At one that Podman calls `stopped`: it ended, and in a moment is either `exited` or started again."""
 
 
 async def tail(engine: Engine, clock: Clock, name: str, query: LogQuery) -> AsyncGenerator[LogBatch, None]:
@@ -28,8 +30,13 @@ async def tail(engine: Engine, clock: Clock, name: str, query: LogQuery) -> Asyn
                     backoff.reset()
                     for start in range(0, len(received), BATCH_LINES):
                         yield LogBatch(tuple(_lines(received[start : start + BATCH_LINES], name, stamps)))
-            while query.follow and (state := await engine.state(name)) == "restarting":
-                yield LogBatch(problem=f"{name} is {state}; its next run is followed", retried=True)
+            looks = 0
+            while query.follow and (state := await engine.state(name)) in ("restarting", "stopped"):
+                looks += 1
+                if state == "restarting":
+                    yield LogBatch(problem=f"{name} is {state}; its next run is followed", retried=True)
+                elif looks > STOPPED_LOOKS:
+                    return
                 await clock.sleep(RESTART_SECONDS)
             if not query.follow or state != "running":
                 return

@@ -2,14 +2,20 @@
 
 A container without a terminal sends frames of an 8-byte header (stream, three zeros, length big-endian) and a payload
 that is one line, or a part of one where the writer did not end it; with a terminal it sends the bytes as they are.
+Every frame begins with its time where times were asked for. Docker sends a part for each 16 KiB of a line, Podman for
+each write, as of a progress bar.
 """
 
 from __future__ import annotations
+
+import re
 
 HEADER = 8
 FRAME_LIMIT = 1 << 20
 LINE_BYTES = 16_384
 """A longer line is cut here; the rest of it is dropped."""
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ")
+"""Before a payload (RFC 3339)."""
 
 
 class Demultiplexer:
@@ -31,7 +37,10 @@ class Demultiplexer:
                 raise ValueError("not a frame of a log")
             if len(raw) - at - HEADER < length:
                 break
-            lines += self._lines(stream, raw[at + HEADER : at + HEADER + length])
+            payload = raw[at + HEADER : at + HEADER + length]
+            if self._parts.get(stream) and (time := _TIME.match(payload)):
+                payload = payload[time.end() :]
+            lines += self._lines(stream, payload)
             at += HEADER + length
         self._raw = raw[at:]
         return lines

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from backends.domain.host import ContainerRuntime, Disk, Host, RdmaPort, Service
     from backends.domain.identity import Identity
     from backends.domain.log import LogBatch, LogLine, LogQuery, LogSource
+    from backends.domain.monitoring import FiringAlert, MetricsOff, Monitoring, NodeMetrics
     from backends.domain.node import EVENT_KINDS, Event, Node, ProbeCost, Stall, short_bus_id
     from backends.domain.scc import SccClause, SccRefusal
     from backends.domain.spec import ChangeSpec, DockerSpec, KubernetesSpec, NodeSpec, SiteSpec, SshSpec
@@ -112,6 +113,7 @@ __all__ = [
     "Evidence",
     "Fabric",
     "Finding",
+    "FiringAlert",
     "Fleet",
     "Gpu",
     "GpuProcess",
@@ -127,15 +129,18 @@ __all__ = [
     "LogQuery",
     "LogSource",
     "Memory",
+    "MetricsOff",
     "Mig",
     "MigInstance",
     "MigManagerState",
     "Mismatch",
     "MismatchKind",
+    "Monitoring",
     "NextStep",
     "Node",
     "NodeControl",
     "NodeGpuCapacity",
+    "NodeMetrics",
     "NodeReading",
     "NodeSpec",
     "NodeState",
@@ -192,7 +197,7 @@ __all__ = [
 _MODULES = (
     *("text", "spec", "fleet", "gpu", "node", "host", "topology", "finding"),
     *("access", "identity", "log", "workload", "drain", "cluster", "capacity", "stack", "act", "allocation"),
-    *("unfinished", "scc", "usage"),
+    *("unfinished", "scc", "usage", "monitoring"),
 )
 """In the order in which a name is looked for: the cheap ones first."""
 

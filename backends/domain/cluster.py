@@ -18,6 +18,8 @@ class ClusterRelease:
     failing: bool | None = None
     message: str | None = None
     """Of the condition that is not as it should be."""
+    since: float | None = None
+    """When that condition became so, seconds since the epoch."""
 
     @property
     def unwell(self) -> bool:
@@ -60,6 +62,10 @@ class OlmOperator:
     """RequiresApproval, Installing, Complete, Failed."""
     message: str | None = None
     """Of a condition that tells of trouble: CatalogSourcesUnhealthy, ResolutionFailed, ..."""
+    since: float | None = None
+    """When that condition became so, else when the CSV came to its phase; seconds since the epoch."""
+    install_plan_at: float | None = None
+    """When the install plan was made."""
 
     @property
     def waits_for_approval(self) -> bool:

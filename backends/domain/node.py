@@ -53,7 +53,7 @@ class Node:
     transport: str | None = None
     """nvml (the probe) or nvidia-smi (the fallback)."""
     transport_note: str | None = None
-    """Why the fallback is used, and what to do about it."""
+    """Why the fallback is used and what to do about it, and what nvidia-smi warns of."""
     os: str | None = None
     kernel: str | None = None
     driver: str | None = None
@@ -91,17 +91,25 @@ EVENT_KINDS: dict[str, str] = {
     "down": "a node did not answer the first time it was asked",
     "stalled": "the driver of a node hangs: its values are from before",
     "resumed": "the driver of a node answers again",
+    "change_begun": "a change, its undo or the rest of it was begun",
+    "change_failed": "a step of a change failed, or its undo",
+    "change_stopped": "a change was stopped between two steps",
+    "change_cut_off": "nobody is at a change any more, and it has no end",
+    "change_done": "a change was done to its end",
+    "change_undone": "a change was taken back",
+    "change_abandoned": "somebody took an open change over by hand",
 }
 """What an event can be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at a time: an XID, a lost GPU, a connection that came or went."""
+    """Something that happened at a time: an XID, a lost GPU, a connection that came or went, a turn of a change."""
 
     at: float
     """Seconds since the epoch."""
     node: str
+    """Empty for a change that acts on no node."""
     kind: str
     """A key of `EVENT_KINDS`."""
     text: str
@@ -112,7 +120,7 @@ class Event:
     code: int | None = None
     """The number of the XID or the SXID."""
     source: str | None = None
-    """nvml, kernel or console."""
+    """nvml, kernel, console or journal."""
     gi: int | None = None
     """The MIG GPU instance it happened in; None outside MIG, and where the driver does not tell."""
     ci: int | None = None
@@ -129,6 +137,10 @@ class Event:
     """How many it stands for: itself, and those of a run before it that are not told one by one."""
     first_at: float | None = None
     """When the first of those happened; None where it stands for itself alone."""
+    who: str | None = None
+    """Of a change: whose hand it was, alice@head01."""
+    change: str | None = None
+    """The id of that change."""
 
     @property
     def gpu_key(self) -> str | None:
@@ -149,7 +161,7 @@ class Event:
     @property
     def key(self) -> str:
         """Identity within its site: what happened to what at which time; a site keeps one event of a key."""
-        more = "".join(f" {each}" for each in (self.pid, self.link) if each is not None)
+        more = "".join(f" {each}" for each in (self.pid, self.link, self.change) if each is not None)
         return f"{self.at:.3f} {self.node} {self.gpu_key or '-'} {self.kind} {self.code or '-'}{more}"
 
     def is_of(self, gpu: Gpu) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,8 @@ class KubernetesSpec:
     """None: the one that the ClusterPolicy tells."""
     namespaces: tuple[str, ...] = ()
     """Where workloads are looked for when the pods of the whole cluster may not be listed."""
+    monitoring_url: str | None = None
+    """OpenShift: where its Prometheus answers from here; None: at the route of thanos-querier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +108,15 @@ class SiteSpec:
     """Set by the lab's site.toml; the header says DEMO."""
     config_file: Path | None = None
     """What it was read from, where that must be named with --config; None: gpudeck finds it by itself."""
+    named: bool = False
+    """It must be named with --site: another one is the first of that configuration."""
+
+    def command(self, *words: str) -> str:
+        """A command line of gpudeck that is about this site wherever it is typed."""
+        return command_line(*words, config_file=self.config_file, site=self.name if self.named else None)
+
+
+def command_line(*words: str, config_file: Path | None, site: str | None = None) -> str:
+    """`gpudeck stack drain --node dgx01 --config FILE --site NAME`; None: it need not be named."""
+    config = () if config_file is None else ("--config", str(config_file))
+    return shlex.join(("gpudeck", *words, *config, *(() if site is None else ("--site", site))))

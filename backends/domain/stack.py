@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.domain.access import NotPermitted
 from backends.domain.capacity import NO_CAPACITY, NodeGpuCapacity
 from backends.domain.cluster import ClusterRelease, OlmOperator
+from backends.domain.monitoring import Monitoring
 from backends.domain.scc import SccRefusal
 
 MIG_PENDING_SECONDS = 360.0
@@ -233,6 +234,8 @@ class PolicyState:
     driver_version: str | None = None
     upgrades: UpgradePolicy | None = None
     """None: it has none."""
+    since: float | None = None
+    """When the condition that says it is not ready became so, seconds since the epoch; None where it is not told."""
 
     @property
     def health(self) -> StackHealth:
@@ -257,6 +260,8 @@ class Component:
     message: str | None = None
     pod: str | None = None
     namespace: str | None = None
+    since: float | None = None
+    """Since when that pod is not ready, seconds since the epoch; None where it is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,8 @@ class StackNode:
     """What else is not as it should be, one sentence each."""
     ready: bool | None = None
     """The node's own Ready condition; None where the platform has none."""
+    ready_at: float | None = None
+    """When that last became another, seconds since the epoch."""
     schedulable: bool = True
     """False: cordoned."""
     labelled: bool | None = None
@@ -328,6 +335,8 @@ class Stack:
     """Where the cluster's Prometheus answers queries from outside; None: there is no such way, or it is not known."""
     monitoring_problem: str | None = None
     """Why it does not, though there is a route for it."""
+    monitoring: Monitoring | None = None
+    """What it answered; None: not read."""
     operators: tuple[OlmOperator, ...] = ()
     """Operators installed by OLM."""
     refused: tuple[SccRefusal, ...] = ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.domain.identity import Identity
+from backends.domain.spec import command_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +49,4 @@ def ending_command(what: str, change_id: str, config_file: Path | None) -> str:
 
     `config_file` is `SiteSpec.config_file`.
     """
-    named = () if config_file is None else ("--config", str(config_file))
-    return shlex.join(("gpudeck", "changes", what, change_id, "--yes", *named))
+    return command_line("changes", what, change_id, "--yes", config_file=config_file)

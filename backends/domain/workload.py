@@ -16,7 +16,7 @@ class Owner:
     """An object that a workload belongs to."""
 
     kind: str
-    """Deployment, ReplicaSet, Job, StatefulSet, Notebook, ...; `compose` on Docker."""
+    """Deployment, ReplicaSet, Job, StatefulSet, Notebook, ...; `compose` on Docker, `pod` on Podman."""
     name: str
 
 

@@ -16,6 +16,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -26,6 +27,7 @@ from backends.kubernetes import credentials
 from backends.kubernetes.credentials import Credentials
 from backends.kubernetes.errors import Throttled, from_exception, from_status
 from backends.kubernetes.memory import no_collection, spare_what_is_there
+from backends.kubernetes.proxies import proxy_for
 from backends.kubernetes.resources import Resource
 
 if TYPE_CHECKING:
@@ -54,6 +56,21 @@ JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """What shows a service of the cluster, other than its API server, who asks."""
+
+    token: str | None = field(repr=False)
+    """None: the user has none, but a client certificate or a password."""
+    acts_for_another: bool
+    """The kubeconfig impersonates somebody, which only the API server understands."""
+    ca: str = field(repr=False)
+    """PEM of the kubeconfig's certificate authority; empty: none."""
+    proxy: str | None = field(repr=False)
+    """The kubeconfig's proxy-url."""
+    generation: int
 
 
 class Api:
@@ -170,6 +187,25 @@ class Api:
             yield response
         finally:
             _hang_up(response)
+
+    async def bearer(self, refused: Bearer | None = None) -> Bearer:
+        """The user's own token as it is now; after `refused` was not accepted from credentials that are loaded anew.
+
+        Raises `GpudeckError`.
+        """
+        if refused is not None:
+            await self._renew(refused.generation)
+        _, who = await self._connect()
+        generation = self._generation
+        settings = await who.configuration.auth_settings()
+        scheme, _, token = str(settings.get("BearerToken", {}).get("value") or "").partition(" ")
+        return Bearer(
+            token=token if scheme == "Bearer" and token else None,
+            acts_for_another=bool(who.headers),
+            ca=who.ca,
+            proxy=who.configuration.proxy,
+            generation=generation,
+        )
 
     async def exists(self, resource: Resource) -> bool:
         """Whether the server has that resource at that version at all."""
@@ -310,7 +346,10 @@ def _rest_client(who: Credentials) -> Any:
         def _create_connector(self) -> aiohttp.TCPConnector:
             return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_socket)
 
-    return Rest(who.configuration)
+    who.configuration.client_session_kwargs = {"trust_env": False}
+    made = Rest(who.configuration)
+    made.proxy = who.configuration.proxy or proxy_for(who.configuration.host)
+    return made
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:

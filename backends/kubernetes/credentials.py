@@ -50,6 +50,8 @@ class Credentials:
     """The context's own."""
     connection: bytes = field(default=b"", repr=False)
     """Digest of what a TLS connection is made of: equal for credentials that differ in their token only."""
+    ca: str = field(default="", repr=False)
+    """PEM of the kubeconfig's certificate authority; empty: the system's."""
 
 
 def kubeconfig_paths(spec: KubernetesSpec) -> tuple[Path, ...]:
@@ -275,6 +277,7 @@ async def _configure(
         headers=tuple(_impersonation(user)),
         namespace=context.get("namespace"),
         connection=await asyncio.to_thread(_connection, configuration),
+        ca=await asyncio.to_thread(_authority, configuration),
     )
 
 
@@ -295,6 +298,7 @@ def _in_cluster() -> Credentials:
         host=clean(str(configuration.host)),
         namespace=namespace.read_text().strip() if namespace.is_file() else None,
         connection=_connection(configuration),
+        ca=_authority(configuration),
     )
 
 
@@ -305,6 +309,11 @@ def _connection(configuration: Any) -> bytes:
     for name in (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file):
         digest.update((Path(name).read_bytes() if name else b"") + b"\0")
     return digest.digest()
+
+
+def _authority(configuration: Any) -> str:
+    path = configuration.ssl_ca_cert
+    return Path(path).read_text(encoding="ascii", errors="replace") if path else ""
 
 
 def _inline_to_files(cluster: dict[str, Any], user: dict[str, Any], private: Path) -> None:

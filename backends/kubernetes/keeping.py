@@ -92,6 +92,8 @@ def pod_of(raw: Mapping[str, Any]) -> LeanPod:
         empty_dir=any("emptyDir" in volume for volume in entries(spec, "volumes")),
         claims=bool(entries(spec, "resourceClaims")),
         grace_seconds=_grace(spec.get("terminationGracePeriodSeconds")),
+        unready_since=time_of(ready.get("lastTransitionTime")) if ready.get("status") == "False" else None,
+        unscheduled_since=time_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "False" else None,
     )
 
 
@@ -128,6 +130,7 @@ def node_of(raw: Mapping[str, Any]) -> LeanNode:
         runtime=text(information, "containerRuntimeVersion"),
         kubelet=text(information, "kubeletVersion"),
         label_times=tuple(_label_times(metadata)),
+        ready_at=time_of(ready.get("lastTransitionTime")),
     )
 
 

@@ -120,6 +120,7 @@ def node_of_stack(node: LeanNode, on_node: OnNode, site: Site) -> StackNode:
         upgrade=upgrade,
         notes=notes,
         ready=node.ready,
+        ready_at=node.ready_at,
         schedulable=node.schedulable,
         labelled=node.has_nfd,
         driver_version=node.labels.get("nvidia.com/cuda.driver-version.full") or (driver.version if driver else None),

@@ -81,6 +81,9 @@ class LeanPod:
     """It asks for devices by resource claims (`spec.resourceClaims`)."""
     grace_seconds: int | None = None
     """How long it may take to end (`spec.terminationGracePeriodSeconds`); None where it is not told."""
+    unready_since: float | None = None
+    """When it stopped being Ready, of one that never was when it began; None while it is, or where it is not told."""
+    unscheduled_since: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -109,6 +112,8 @@ class LeanNode:
     kubelet: str | None
     label_times: tuple[tuple[str, float], ...]
     """For each of `TIMED_LABELS`: when the manager that set it last wrote anything."""
+    ready_at: float | None = None
+    """When its Ready condition last became another."""
 
 
 class Toleration(NamedTuple):

@@ -29,6 +29,7 @@ def policy_state(policy: LeanPolicy) -> PolicyState:
         failing_states=tuple(re.split(r"[,\s]+", failing[1].strip())) if failing and failing[1].strip() else (),
         driver_version=policy.driver_version,
         upgrades=policy.upgrades,
+        since=None if told is None or (told is ready and told.status != "False") else told.at,
     )
 
 
@@ -69,6 +70,7 @@ def _as_component(name: str, pods: list[LeanPod]) -> Component:
         message=(trouble.last_message or trouble.message if trouble else None) or (bad.unscheduled if bad else None),
         pod=None if bad is None else bad.name,
         namespace=None if bad is None else bad.namespace,
+        since=None if bad is None else bad.unscheduled_since or bad.unready_since,
     )
 
 

@@ -15,6 +15,10 @@ from backends.kubernetes.operands import BY_KEY, DEPLOY, OPERANDS, WAITS_FOR, Op
 
 TERMINATING_SECONDS = 120.0
 """A pod that is still there this long after its grace is over is stuck."""
+FIRST_STATUS_SECONDS = 60.0
+"""The kubelet has written a pod's first conditions by then: a later one tells of a change."""
+TRIES = 3
+"""A container that was started again so often has failed for more than a minute (back-off 10 s, 20 s, 40 s)."""
 GOOD_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
 """Waiting reasons of a container that has not been started yet; any other is a failure."""
 ENDED_FROM_OUTSIDE = frozenset({0, 137, 143, 255})
@@ -127,9 +131,11 @@ def _of_pod(kind: OperandKind, pod: LeanPod, now: float) -> OperandState:
         phase = OperandPhase.FAILING if stuck else OperandPhase.STARTING
         return _state(kind, phase, pod, reason="Terminating", since=pod.deleted_at)
     if pod.ended:
-        return _state(kind, OperandPhase.FAILING, pod, reason=pod.reason or pod.phase, message=pod.message)
+        reason, ended = pod.reason or pod.phase, max((each.since or 0.0 for each in pod.containers), default=0.0)
+        return _state(kind, OperandPhase.FAILING, pod, reason=reason, message=pod.message, since=ended or None)
     if pod.unscheduled is not None:
-        return _state(kind, OperandPhase.FAILING, pod, reason="Unschedulable", message=pod.unscheduled)
+        since = pod.unscheduled_since
+        return _state(kind, OperandPhase.FAILING, pod, reason="Unschedulable", message=pod.unscheduled, since=since)
     troubled = next((each for each in pod.containers if not _well(each)), None)
     if troubled is None:
         return _state(kind, OperandPhase.READY, pod, since=pod.ready_since)
@@ -160,7 +166,7 @@ def _of_container(kind: OperandKind, pod: LeanPod, container: LeanContainer) -> 
     waits_for = WAITS_FOR.get(container.name) if container.init else None
     waits_for = None if waits_for == kind.key else waits_for
     phase, reason, message = OperandPhase.FAILING, container.reason, container.message
-    since = container.since
+    since = _failing_since(pod, container)
     if container.state == "waiting" and container.reason not in GOOD_WAITS:
         # The last run's own words say more than "back-off 5m0s restarting failed container".
         message = container.last_message or container.message
@@ -175,6 +181,20 @@ def _of_container(kind: OperandKind, pod: LeanPod, container: LeanContainer) -> 
     return _state(
         kind, phase, pod, container=container, waits_for=waits_for, reason=reason, message=message, since=since
     )
+
+
+def _failing_since(pod: LeanPod, container: LeanContainer) -> float | None:
+    """When the pod stopped being ready; of one that never was, when it was this container's turn.
+
+    That only once it was tried again and again: a first failure says nothing of the time before it.
+    """
+    begun, unready = pod.started_at or pod.created_at, pod.unready_since
+    if unready is not None and begun is not None and unready - begun > FIRST_STATUS_SECONDS:
+        return unready
+    if container.restarts < TRIES and not (container.reason or "").endswith("PullBackOff"):
+        return container.since
+    before = [each.since for each in pod.containers if each.init and each.exit_code == 0 and each.since is not None]
+    return max(before, default=begun)
 
 
 def _turn_since(pod: LeanPod) -> float | None:

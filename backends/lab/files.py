@@ -80,18 +80,20 @@ def write_files(
     addresses: Sequence[Address],
     platform: str | None = None,
     kubeconfig: str | None = None,
+    monitoring_url: str | None = None,
 ) -> None:
     """Writes everything a client needs to reach the nodes. All files are readable by their owner only.
 
     Raises GpudeckError.
     """
+    names = [address.name for address in addresses]
     with writing(files.out):
         _write(files.key, private_key)
         _write(files.known_hosts, "".join(f"[127.0.0.1]:{a.port} {a.host_key}\n" for a in addresses).encode())
         _write(files.ssh_config, "\n".join(_host(files, address) for address in addresses).encode())
         if kubeconfig is not None:
             _write(files.kubeconfig, kubeconfig.encode())
-        _write(files.site, _site([address.name for address in addresses], platform, kubeconfig is not None).encode())
+        _write(files.site, _site(names, platform, kubeconfig is not None, monitoring_url).encode())
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -121,7 +123,7 @@ def _quoted(path: Path) -> str:
     return f'"{path.absolute()}"'
 
 
-def _site(nodes: Sequence[str], platform: str | None, kubeconfig: bool) -> str:
+def _site(nodes: Sequence[str], platform: str | None, kubeconfig: bool, monitoring_url: str | None) -> str:
     names = "".join(f'    "{name}",\n' for name in nodes)
     files = LabFiles(Path())
     lines = [f'ssh_config = "{files.ssh_config.name}"', "demo = true"]
@@ -129,6 +131,8 @@ def _site(nodes: Sequence[str], platform: str | None, kubeconfig: bool) -> str:
         lines.append(f'platform = "{platform}"')
     if kubeconfig:
         lines.append(f'kubeconfig = "{files.kubeconfig.name}"')
+    if monitoring_url is not None:
+        lines.append(f'monitoring_url = "{monitoring_url}"  # the route names a host that no resolver knows')
     return (
         "# Written by `gpudeck lab`: a simulated site on this machine.\n"
         f"[site.lab]\nnodes = [\n{names}]\n" + "\n".join(lines) + "\n"

@@ -92,6 +92,9 @@ class SimHost:
     def now(self) -> float:
         return self._clock.now() + self._node.clock_ahead_seconds
 
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
     def identity(self) -> dict[str, Any]:
         machine = self._node.machine
         return {

@@ -91,6 +91,12 @@ def _operator_olm_unapproved(stage: Stage) -> None:
     stage.undone_by(lambda: cluster.hold_install_plan(False))
 
 
+def _metrics_unscraped(stage: Stage) -> None:
+    cluster = _openshift(stage)
+    cluster.monitor(False)
+    stage.undone_by(lambda: cluster.monitor(True))
+
+
 def _scc_refused(stage: Stage) -> None:
     cluster = _openshift(stage)
     scc.refuse(cluster.store, cluster.clock.now())
@@ -168,6 +174,12 @@ PLATFORM_SCENARIOS: tuple[Scenario, ...] = (
         "scc-refused",
         "OpenShift: security context constraints refuse the pods of a Deployment that asks for a GPU",
         _scc_refused,
+        ("openshift",),
+    ),
+    Scenario(
+        "metrics-unscraped",
+        "OpenShift: the cluster's Prometheus does not look into the operator's namespace",
+        _metrics_unscraped,
         ("openshift",),
     ),
     Scenario("alloc-idle", "a workload holds a GPU and runs nothing on it", _alloc_idle, PLATFORMS),

@@ -134,7 +134,8 @@ class Lab:
             for listener in self._listeners
         ]
         kubeconfig = None if self.kube is None else self.kube.kubeconfig()
-        write_files(self.files, user_key.export_private_key(), addresses, self.platform, kubeconfig)
+        thanos = None if self.kube is None or self.kube.thanos is None else self.kube.thanos.url
+        write_files(self.files, user_key.export_private_key(), addresses, self.platform, kubeconfig, thanos)
         await self._control.start()
 
     def _docker(self, hardware: SimNode) -> DockerApi | None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SECTION_LIMIT = 4 * 1024 * 1024
 """Bytes of one section of the boot protocol, packed or unpacked."""
+PROBE = "backends.nodes.probe"
+"""The module among those sent that is run here: the ones it imports are the lab's own."""
 _SOURCES_KEPT = 4
 _XML_QUERY = re.compile(r"nvidia-smi\s+(-q\s+-x|-x\s+-q|-qx|-xq)\b")
 
@@ -82,7 +84,7 @@ _sources: dict[str, dict[str, Any]] = {}
 
 
 def load_probe(source: bytes) -> dict[str, Any]:
-    """The namespace of a probe's source, run once per distinct source; its main() does not run."""
+    """The namespace of a probe's source, run once per distinct source."""
     key = hashlib.sha256(source).hexdigest()
     namespace = _sources.get(key)
     if namespace is None:
@@ -121,6 +123,14 @@ def unpack(packed: bytes) -> bytes:
     return source
 
 
+def probe_of(modules: bytes) -> bytes:
+    """The probe among the modules sent, a JSON list of [name, source]. Raises ValueError where it is missing."""
+    try:
+        return str(dict(json.loads(modules))[PROBE]).encode()
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no {PROBE} among the modules") from error
+
+
 async def boot(node: Node, process: SSHServerProcess[bytes]) -> int:
     """Runs the probe that arrives on stdin until stdin ends; returns the exit status."""
     output = Output(process, node)
@@ -129,9 +139,10 @@ async def boot(node: Node, process: SSHServerProcess[bytes]) -> int:
         await output.flush(may_cut=False)
         return 127
     try:
-        source = unpack(await read_section(process.stdin))
+        await read_section(process.stdin)
         options = json.loads(await read_section(process.stdin))
         await read_section(process.stdin)
+        source = probe_of(unpack(await read_section(process.stdin)))
     except EOFError:
         return 0
     except ValueError as error:

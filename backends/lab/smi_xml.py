@@ -34,7 +34,7 @@ _RECOVERY = {0: "None", 1: "Reset", 2: "Reboot", 3: "Drain P2P", 4: "Drain and R
 
 
 def render(node: SimNode, meter: Meter, at: float) -> str:
-    """The document of `node` at the time `at`, without the characters that XML 1.0 forbids."""
+    """The document of `node` at the time `at`; what XML 1.0 forbids is in it only where a process is called so."""
     version = 13 if int(node.driver_version.split(".")[0]) >= 580 else 12
     cuda = f"{node.machine.cuda // 1000}.{node.machine.cuda % 1000 // 10}"
     lines = [
@@ -65,7 +65,9 @@ def _write(lines: list[str], elements: list[Element], depth: int) -> None:
             _write(lines, value, depth + 1)
             lines.append(f"{indent}</{tag}>")
         else:
-            text = "".join(c for c in str(value) if c >= " " and not "\ud800" <= c <= "\udfff")
+            text = str(value)
+            if tag != "process_name":
+                text = "".join(c for c in text if c >= " " and not "\ud800" <= c <= "\udfff")
             lines.append(f"{indent}<{tag}>{escape(text)}</{tag}>")
 
 

@@ -17,8 +17,24 @@ from pathlib import Path
 PROTOCOL = 1
 """Version of the probe's messages; the probe refuses another one."""
 
-PROBE_MODULES = ("probe_tree", "probe_disks", "probe_containers", "probe_facts", "probe_kernel", "probe_host")
-"""Sent behind the probe; each imports only those before it."""
+PROBE_MODULES = (
+    "probe_tree",
+    "probe_lines",
+    "probe_disks",
+    "probe_containers",
+    "probe_facts",
+    "probe_kernel",
+    "probe_host",
+    "probe_nvml",
+    "probe_links",
+    "probe_mig",
+    "probe_vgpu",
+    "probe_processes",
+    "probe_values",
+    "probe_places",
+    "probe",
+)
+"""Sent behind `probe_start`; each imports only those before it."""
 
 _BOOTSTRAP = (
     "import sys,zlib;b=sys.stdin.buffer;"
@@ -50,15 +66,15 @@ BOOT_COMMAND = (
 
 
 def payload(
-    options: Mapping[str, object], probe_source: bytes | None = None, pynvml_source: bytes | None = None
+    options: Mapping[str, object], start_source: bytes | None = None, pynvml_source: bytes | None = None
 ) -> bytes:
-    """The bytes for the bootstrap's stdin: probe, options, pynvml, and the modules the probe imports.
+    """The bytes for the bootstrap's stdin: `probe_start`, options, pynvml, and the probe's modules.
 
     Each is a section: "<length>\\n" and that many bytes.
     """
-    probe = _packed_probe() if probe_source is None else zlib.compress(probe_source, 9)
+    start = _packed_start() if start_source is None else zlib.compress(start_source, 9)
     pynvml = _packed_pynvml() if pynvml_source is None else zlib.compress(pynvml_source, 9)
-    return b"".join(_section(part) for part in (probe, json.dumps(dict(options)).encode(), pynvml, _packed_modules()))
+    return b"".join(_section(part) for part in (start, json.dumps(dict(options)).encode(), pynvml, _packed_modules()))
 
 
 def _section(content: bytes) -> bytes:
@@ -70,8 +86,8 @@ def _source(name: str) -> bytes:
 
 
 @cache
-def _packed_probe() -> bytes:
-    return zlib.compress(_source("probe"), 9)
+def _packed_start() -> bytes:
+    return zlib.compress(_source("probe_start"), 9)
 
 
 @cache

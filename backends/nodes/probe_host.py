@@ -12,9 +12,11 @@ import threading
 import time
 
 from backends.nodes.probe_kernel import KernelLog
+from backends.nodes.probe_lines import within
 from backends.nodes.probe_tree import Tree, decimal, measured, whole
 
-TEXT_LIMIT = 400
+COMMAND_BYTES = 400
+"""Of a command line, read and as it is sent."""
 PROCESSES_KNOWN = 4096
 COMMAND_SECONDS = 0.25
 """A command line that takes longer is not waited for."""
@@ -52,7 +54,11 @@ class Host(object):
         self.ticks = os.sysconf("SC_CLK_TCK")
 
     def now(self):
+        """By the node's clock, which may be set: what is told of it. What is waited for goes by `monotonic`."""
         return time.time()
+
+    def monotonic(self):
+        return time.monotonic()
 
     def cpu_seconds(self):
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -200,7 +206,8 @@ class CommandReading(object):
     def run(self):
         try:
             with open(self.path, "rb") as opened:
-                self.command = opened.read(TEXT_LIMIT).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                said = opened.read(COMMAND_BYTES).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                self.command = within(said, COMMAND_BYTES)
         except (IOError, OSError):
             self.command = None
         finally:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from backends.contract import NoDriver, ProbeFailed
+from backends.contract import NoDriver
 from backends.domain import CLOCK_EVENT_REASONS, Gpu, Node
 from backends.nodes import wire
+from backends.nodes.smi_document import root_of
 
 COMMAND = "nvidia-smi -q -x"
-SIZE_LIMIT = 16 << 20
 
 _ABSENT = re.compile(
     r"^\[?(n/?a|not supported|unknown( error)?|err!|error|none|insufficient permissions|gpu is lost|gpu requires reset"
@@ -200,7 +200,11 @@ def parse(xml: bytes | str, *, name: str, at: float) -> Node:
 
     Raises ProbeFailed for XML that is too large, declares entities or is broken, NoDriver when it lists no GPU at all.
     """
-    root = _root(xml)
+    return node_of(root_of(xml), name=name)
+
+
+def node_of(root: ET.Element, *, name: str) -> Node:
+    """The node of a document; raises NoDriver when it lists no GPU at all."""
     gpus = [_gpu(element, index) for index, element in enumerate(root.findall("gpu"))]
     if not gpus:
         raise NoDriver("nvidia-smi lists no GPU", "is a GPU in the node? look at lspci and dmesg there")
@@ -212,22 +216,6 @@ def parse(xml: bytes | str, *, name: str, at: float) -> Node:
             "clock_skew_seconds": None,
         },
     )
-
-
-def _root(xml: bytes | str) -> ET.Element:
-    content = xml.encode() if isinstance(xml, str) else xml
-    if len(content) > SIZE_LIMIT:
-        raise ProbeFailed(f"nvidia-smi printed more than {SIZE_LIMIT:,} bytes", "")
-    # nvidia-smi names an external DTD and nothing more; a DTD of its own is where entity bombs live.
-    if b"<!ENTITY" in content or re.search(rb"<!DOCTYPE[^>]*\[", content):
-        raise ProbeFailed("nvidia-smi's XML declares entities: refused", "something else than nvidia-smi answered")
-    try:
-        root = ET.fromstring(content)  # noqa: S314 - no entities can be declared, see above
-    except (ET.ParseError, ValueError) as error:
-        raise ProbeFailed(f"nvidia-smi's XML cannot be read: {error}", "run nvidia-smi -q -x on the node") from None
-    if root.tag != "nvidia_smi_log":
-        raise ProbeFailed("that is not the XML of nvidia-smi", "run nvidia-smi -q -x on the node")
-    return root
 
 
 def _raw(element: ET.Element, path: str) -> str | None:
@@ -259,10 +247,17 @@ def _gpu(element: ET.Element, index: int) -> dict[str, Any]:
     gpu["clocks"]["event_reasons"] = _reasons(element)
     gpu["mig"]["instances"] = [_mig_device(device) for device in element.findall("mig_devices/mig_device")]
     gpu["processes"] = _processes(element)
-    lost = next((found[0] for text in element.itertext() if (found := _LOST.search(text))), None)
+    lost = next((found[0] for text in _values(element) if (found := _LOST.search(text))), None)
     if lost is not None:
         gpu["lost"], gpu["lost_reason"] = True, f"nvidia-smi: {lost}"
     return gpu
+
+
+def _values(element: ET.Element) -> Iterator[str]:
+    """The texts of a GPU but for its processes: they may be called anything."""
+    for child in element:
+        if child.tag != "processes":
+            yield from child.itertext()
 
 
 def _ecc(element: ET.Element | None) -> dict[str, int | None]:

@@ -18,6 +18,7 @@ from backends.nodes.pipes import Lines, Tail, read_bounded
 from backends.nodes.ssh_config import SYSTEM_DIRECTORY
 from backends.nodes.ssh_dial import Dialler
 from backends.nodes.ssh_errors import explain
+from backends.nodes.ssh_jumps import CLOSE_SECONDS, Lease, close_in_time
 from backends.nodes.transport import Channel, Completed
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CHANNELS_PER_CONNECTION = 8
 """OpenSSH allows 10 sessions per connection (MaxSessions) by default."""
-CLOSE_SECONDS = 3.0
 
 
 class SshPool:
@@ -57,7 +57,7 @@ class SshTransport:
         self._channels = asyncio.Semaphore(CHANNELS_PER_CONNECTION)
         self._lock = asyncio.Lock()
         self._connection: asyncssh.SSHClientConnection | None = None
-        self._hops: list[asyncssh.SSHClientConnection] = []
+        self._hops: list[Lease] = []
         self._sockets: dict[str, tuple[asyncssh.SSHClientConnection, Path]] = {}
         """Path on the node -> the connection that carries it, and its end on this machine."""
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -118,7 +118,9 @@ class SshTransport:
             directory.cleanup()
         connection, self._connection = self._connection, None
         hops, self._hops = self._hops, []
-        await _close([*hops, connection] if connection is not None else hops)
+        if connection is not None:
+            await close_in_time(connection)
+        await _leave(hops)
 
     async def _start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         connection = await self._connect()
@@ -128,6 +130,8 @@ class SshTransport:
             async with asyncio.timeout(self._spec.connect_timeout_seconds):
                 return await connection.create_process(command, encoding=None)
         except (TimeoutError, OSError, asyncssh.Error) as error:
+            if connection.is_closed():
+                raise Unreachable(f"the connection to {self._node.name} was lost", "it is opened again") from None
             raise explain(error, self._node, self._spec, None) from None
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
@@ -139,26 +143,21 @@ class SshTransport:
             return self._connection
 
     async def _connect_once(self) -> asyncssh.SSHClientConnection:
-        hops: list[asyncssh.SSHClientConnection] = []
+        hops: list[Lease] = []
         try:
             connection = await self._dialler.dial(self._node, hops)
         except BaseException:
-            await _close(hops)
+            await _leave(hops)
             raise
-        await _close(self._hops)
+        await _leave(self._hops)
         self._hops = hops
         return connection
 
 
-async def _close(connections: list[asyncssh.SSHClientConnection]) -> None:
-    """Closes in the reverse order of dialling; bounded in time."""
-    for connection in reversed(connections):
-        connection.close()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await connection.wait_closed()
-        except TimeoutError:
-            connection.abort()
+async def _leave(hops: list[Lease]) -> None:
+    """In the reverse order of dialling."""
+    for hop in reversed(hops):
+        await hop.close()
 
 
 class SshChannel:

@@ -17,6 +17,7 @@ from backends.domain import NodeSpec, SshSpec
 from backends.nodes.ssh_config import SYSTEM_DIRECTORY, Resolved, proxy_command, resolve
 from backends.nodes.ssh_config_text import SshConfigError, matches
 from backends.nodes.ssh_errors import Handshake, explain
+from backends.nodes.ssh_jumps import Jumps, Lease
 from backends.nodes.ssh_keys import keys_for
 from backends.nodes.ssh_known_hosts import KnownHost, known_host
 
@@ -49,13 +50,14 @@ class Dialler:
     def __init__(self, spec: SshSpec, system: Path = SYSTEM_DIRECTORY) -> None:
         self._spec = spec
         self._system = system
+        self._jumps = Jumps()
 
     async def dial(
         self,
         node: NodeSpec,
-        hops: list[asyncssh.SSHClientConnection],
+        hops: list[Lease],
         *,
-        via: asyncssh.SSHClientConnection | None = None,
+        via: Lease | None = None,
         depth: int = 0,
     ) -> asyncssh.SSHClientConnection:
         """A connection to `node`; its jump hosts are dialled first, as strictly as itself, and appended to `hops`.
@@ -70,11 +72,13 @@ class Dialler:
             jumps = [] if via is not None else (resolved.expanded("proxyjump") or "").split(",")
             if any(jumps) and depth >= JUMPS:
                 raise Unreachable(f"{node.name} has more than {JUMPS} jump hosts in a row", "a ProxyJump loop?")
-            for jump in filter(None, jumps):
-                via = await self.dial(NodeSpec(jump.strip()), hops, via=via, depth=depth + 1)
+            for jump in map(str.strip, filter(None, jumps)):
+                route = (*(via.route if via is not None else ()), (depth, jump))
+                dial = functools.partial(self.dial, NodeSpec(jump), via=via, depth=depth + 1)
+                via = await self._jumps.lease(route, dial)
                 hops.append(via)
             known = met.known = await asyncio.to_thread(known_host, sdk, resolved, self._system)
-            return await self._connect(sdk, resolved, known, met, via)
+            return await self._connect(sdk, resolved, known, met, None if via is None else via.connection)
         except (TimeoutError, OSError, ValueError, sdk.Error) as error:
             raise explain(error, node, self._spec, met) from None
 

@@ -80,6 +80,11 @@ def _explained(error: BaseException, node: NodeSpec, spec: SshSpec, met: Handsha
             f"the ProxyCommand of {where} ended before a connection was there: {clean(proxy, 200)}",
             f"it is run by your shell; what it says: {by_hand(node, spec, '-v')}",
         )
+    if isinstance(error, asyncssh.ChannelOpenError) and met.resolved is not None:
+        return Unreachable(
+            f"the jump host does not get through to {where}: {said}",
+            f"is the node up, and may the jump host forward (AllowTcpForwarding)? try: {by_hand(node, spec, '-v')}",
+        )
     if isinstance(error, asyncssh.ChannelOpenError):
         return Unreachable(
             f"{where} opens no further session: {said}",

@@ -11,7 +11,7 @@ from typing import Any
 from backends.contract import DriverHangs, GpudeckError, NoDriver, NoPython, ProbeCut, ProbeSilent, VersionMismatch
 from backends.domain import Event, Node, NodeSpec, clean
 from backends.feed import Backoff, Clock, SystemClock, Topic, end, problem_of
-from backends.nodes import bootstrap, smi, wire
+from backends.nodes import bootstrap, smi_fallback, wire
 from backends.nodes.transport import Channel, Transport
 
 SETTLED_SECONDS = 30.0
@@ -20,7 +20,6 @@ NOISE_LINES = 50
 """Lines a login shell may print before the probe speaks."""
 FALLBACK_BEATS = 5
 """nvidia-smi costs the node a process start and a full query: one reading per this many fast beats."""
-SMI_LIMIT = 16 << 20
 HELD_EVENTS = 4096
 """Events that wait for the state; a probe bounds them for each GPU and code."""
 SKEW_BEATS = 5
@@ -272,13 +271,12 @@ class NodeStream:
         for beat in range(60):
             if beat:
                 await self._clock.sleep(self._fast_seconds * FALLBACK_BEATS)
-            done = await self._transport.run(smi.COMMAND, timeout=30.0, limit=SMI_LIMIT)
-            if done.status != 0:
-                words = clean(done.stderr or done.stdout[:400].decode("utf-8", "replace"), 200)
-                raise NoDriver(
-                    f"{reason.message}, and nvidia-smi failed" + (f': "{words}"' if words else ""),
-                    reason.hint or "install the NVIDIA driver on the node, or take the node out of the site",
+            last = self.topic.reading.value
+            try:
+                node = await smi_fallback.read(
+                    self._transport, name=self.spec.name, before=() if last is None else last.gpus
                 )
-            now = self._clock.now()
-            node = await asyncio.to_thread(smi.parse, done.stdout, name=self.spec.name, at=now)
-            self._publish(dataclasses.replace(node, transport_note=clean(note, 300)))
+            except NoDriver as error:
+                raise NoDriver(f"{reason.message}, and {error.message}", reason.hint or error.hint) from None
+            notes = (note, f"nvidia-smi: {node.transport_note}" if node.transport_note else "")
+            self._publish(dataclasses.replace(node, transport_note=clean(". ".join(filter(None, notes)), 300)))

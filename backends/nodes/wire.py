@@ -160,7 +160,6 @@ def skew(seconds: float) -> float:
 
 
 _EVENT_KINDS = frozenset({"xid", "sxid", "gpu_lost", "ecc_double_bit"})
-_EVENT_NUMBERS = ("gi", "ci", "pid", "link")
 
 
 def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: float) -> Event | None:
@@ -177,6 +176,7 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
     bus = clean(bus) if isinstance(bus, str) else None
     code, process, fatal = message.get("code"), message.get("process"), message.get("fatal")
     first_at = _number(message.get("first_at"))
+    gi, ci, pid, link = (_counting(message.get(number)) for number in ("gi", "ci", "pid", "link"))
     gpu = _find_gpu(node, index if type(index) is int else None, bus)
     return Event(
         at=at - clock_skew,
@@ -192,7 +192,10 @@ def event(message: dict[str, Any], node: Node | None, name: str, clock_skew: flo
         fatal=fatal if isinstance(fatal, bool) else None,
         count=_count(message.get("count")),
         first_at=None if first_at is None else first_at - clock_skew,
-        **{name: _counting(message.get(name)) for name in _EVENT_NUMBERS},
+        gi=gi,
+        ci=ci,
+        pid=pid,
+        link=link,
     )
 
 

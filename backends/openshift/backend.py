@@ -34,6 +34,7 @@ from backends.kubernetes.fields import entries, word
 from backends.kubernetes.operator_state import NFD_NAMESPACES
 from backends.kubernetes.resources import PROJECTS
 from backends.kubernetes.support import supported
+from backends.openshift.monitored import Monitored
 from backends.openshift.objects import (
     CLUSTER_VERSIONS,
     operator_version,
@@ -62,6 +63,9 @@ class OpenShift:
         self._kubernetes = Kubernetes(site, clock, platform=self.name, namespace_names=PROJECTS)
         self.api = self._kubernetes.api
         self._routes = Routes(self.api, clock, self._kubernetes.tell_again)
+        self._monitored = Monitored(self.api, clock, self._kubernetes.tell_again)
+        self._monitoring_url = site.kubernetes.monitoring_url
+        """What the settings say; None: the route's."""
         self._monitoring: Route | None = None
         """As last read."""
         self._monitoring_denied: NotPermitted | None = None
@@ -89,6 +93,7 @@ class OpenShift:
 
     async def close(self) -> None:
         await self._routes.close()
+        await self._monitored.close()
         await self._kubernetes.close()
 
     async def stack(self) -> AsyncIterator[Stack]:
@@ -103,8 +108,10 @@ class OpenShift:
                     await asyncio.gather(watches.until_settled(SETTLE_SECONDS), self._look_up_url())
                 else:
                     await self._look_up_url()
-                await refusals.look(
-                    watches.failed_creates, _spaces(stack), wait=SETTLE_SECONDS if last is None else 0.0
+                wait = SETTLE_SECONDS if last is None else 0.0
+                await asyncio.gather(
+                    refusals.look(watches.failed_creates, _spaces(stack), wait=wait),
+                    self._monitored.look(self._url(), stack, wait=wait),
                 )
                 fresh = self._with_openshift(stack, watches, refusals)
                 last = fresh if last is None or fresh != last else last
@@ -112,6 +119,7 @@ class OpenShift:
         finally:
             await end([running])
             await refusals.close()
+            await self._monitored.close()
             await stacks.aclose()  # type: ignore[attr-defined]
 
     async def workloads(self) -> AsyncIterator[Workloads]:
@@ -137,6 +145,8 @@ class OpenShift:
 
     async def _look_up_url(self) -> None:
         """Keeps what was found while the route cannot be read."""
+        if self._monitoring_url is not None:
+            return
         now = self.clock.monotonic()
         if self._url_due is not None and now < self._url_due:
             return
@@ -152,6 +162,13 @@ class OpenShift:
             return
         if self._monitoring is not None and self._monitoring.problem is not None:
             self._url_due = now + UNSERVED_SECONDS
+
+    def _url(self) -> str | None:
+        """Where the cluster's monitoring answers; None: nowhere, or it is not known."""
+        if self._monitoring_url is not None:
+            return self._monitoring_url
+        route = self._monitoring
+        return None if route is None or route.problem is not None else route.url
 
     def logs(self, source: LogSource, query: LogQuery) -> AsyncIterator[LogBatch]:
         return self._kubernetes.logs(source, query)
@@ -203,7 +220,8 @@ class OpenShift:
         version = None if release is None else release.version
         operator = stack.operator_version or operator_version(watches.operators)
         route = self._monitoring
-        problem = None if route is None else route.problem
+        unserved = None if route is None else route.problem
+        problem = self._monitored.problem if unserved is None else f"route {'/'.join(THANOS)}: {unserved}"
         routes_denied = () if self._monitoring_denied is None else (self._monitoring_denied,)
         events = watches.failed_creates
         left = refusals.left_out(events)
@@ -211,8 +229,9 @@ class OpenShift:
         return dataclasses.replace(
             stack,
             cluster=release,
-            monitoring_url=None if route is None or problem is not None else route.url,
-            monitoring_problem=None if problem is None else f"route {'/'.join(THANOS)}: {problem}",
+            monitoring_url=self._url(),
+            monitoring_problem=problem,
+            monitoring=self._monitored.told(stack),
             operator_version=operator,
             support=supported(operator, openshift=version),
             operators=watches.operators,
@@ -224,6 +243,7 @@ class OpenShift:
                 *refusals.denied(),
                 *routes_denied,
                 *self._routes.denied(),
+                *self._monitored.denied(),
             ),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.domain import ClusterRelease, Condition, OlmOperator
-from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, word
+from backends.kubernetes.fields import MESSAGE_LIMIT, conditions_of, entries, maps, table, text, time_of, word
 from backends.kubernetes.resources import Resource
 
 CLUSTER_VERSIONS = Resource("clusterversions", "config.openshift.io", namespaced=False)
@@ -43,6 +43,7 @@ class InstallPlan:
     name: str
     phase: str | None
     conditions: tuple[Condition, ...]
+    created_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class ServiceVersion:
     phase: str | None
     reason: str | None
     message: str | None
+    phase_at: float | None = None
+    """When it came to its phase."""
 
 
 def subscription_of(raw: Mapping[str, Any]) -> Subscription:
@@ -76,7 +79,11 @@ def subscription_of(raw: Mapping[str, Any]) -> Subscription:
 def install_plan_of(raw: Mapping[str, Any]) -> InstallPlan:
     metadata, status = maps(raw, "metadata", "status")
     return InstallPlan(
-        word(metadata, "namespace"), word(metadata, "name"), text(status, "phase"), conditions_of(status)
+        word(metadata, "namespace"),
+        word(metadata, "name"),
+        text(status, "phase"),
+        conditions_of(status),
+        time_of(metadata.get("creationTimestamp")),
     )
 
 
@@ -88,6 +95,7 @@ def service_version_of(raw: Mapping[str, Any]) -> ServiceVersion:
         phase=text(status, "phase"),
         reason=text(status, "reason"),
         message=text(status, "message", MESSAGE_LIMIT),
+        phase_at=time_of(status.get("lastTransitionTime")),
     )
 
 
@@ -113,6 +121,7 @@ def release_of(raw: Mapping[str, Any]) -> ClusterRelease:
         progressing=holds("Progressing"),
         failing=None if failing is None else failing.status == "True",
         message=next((condition.message for condition in telling if condition is not None), None),
+        since=next((condition.at for condition in telling if condition is not None), None),
     )
 
 
@@ -138,7 +147,8 @@ def operators_of(
 def _operator(subscription: Subscription, plan: InstallPlan | None, version: ServiceVersion | None) -> OlmOperator:
     bad = [each for each in subscription.conditions if each.type in TROUBLE and each.status == "True"]
     failed = [each for each in (plan.conditions if plan else ()) if each.status == "False" and each.message]
-    told = next((f"{each.type}: {each.message or each.reason or 'no reason given'}" for each in (*bad, *failed)), None)
+    trouble = next(iter((*bad, *failed)), None)
+    told = None if trouble is None else f"{trouble.type}: {trouble.message or trouble.reason or 'no reason given'}"
     return OlmOperator(
         package=subscription.package,
         namespace=subscription.namespace,
@@ -154,6 +164,8 @@ def _operator(subscription: Subscription, plan: InstallPlan | None, version: Ser
         install_plan=subscription.install_plan,
         install_plan_phase=plan.phase if plan else None,
         message=told,
+        since=trouble.at if trouble is not None else (version.phase_at if version else None),
+        install_plan_at=plan.created_at if plan else None,
     )
 
 

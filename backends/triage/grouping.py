@@ -52,6 +52,8 @@ _PLUGIN = ("gpu-allocatable", "operand-device-plugin", "operand-validator")
 """What a sick GPU does to the platform: the device plugin takes it out, the validation on its node fails."""
 _NODE_OF_PLATFORM = ("platform-node", "driver-upgrade", "mig-manager")
 _HUNG = "nvml-stall"
+_OWN_ALERT = ("monitoring-operator",)
+"""What the GPU Operator's own alerts say half an hour later."""
 
 EXPLAINS: tuple[Explains, ...] = (
     Explains(("gpu-lost",), ("*",), Reach.GPU),
@@ -63,6 +65,9 @@ EXPLAINS: tuple[Explains, ...] = (
     Explains(("fabric-manager", "fabric-not-ready"), ("operand-fabric-manager", "operand-validator"), Reach.NODE),
     Explains(("platform-node",), ("operand-*", "gpu-allocatable", "driver-upgrade"), Reach.NODE),
     Explains(("operand-*",), ("gpu-allocatable", "alloc-idle"), Reach.NODE),
+    Explains(("operand-*", "gpu-allocatable", "gpu-lost", "node-unreachable"), _OWN_ALERT, Reach.NODE),
+    Explains(_NODE_OF_PLATFORM, _OWN_ALERT, Reach.NODE),
+    Explains(("operator-component", "nfd", "operator-policy"), _OWN_ALERT, Reach.NODE),
     Explains(("operand-engine",), ("alloc-*",), Reach.NODE),
     Explains(("operator-component",), ("nfd", "operator-policy"), Reach.NODE),
     Explains(("nfd",), ("operator-policy",), Reach.NODE),

@@ -12,6 +12,8 @@ from backends.triage.rules.connection import OF_NODE
 from backends.triage.state import PlatformState
 
 PARTS = ("stack", "workloads")
+ALL_PARTS = (*PARTS, "monitoring")
+"""The last one is a part of the first, which answers without it."""
 LAST_READ = "as last read"
 
 
@@ -25,7 +27,7 @@ class Heard:
         self._first_at: dict[str, float] = {}
         """`stack` and `workloads` -> when the platform first told them."""
         self._answered_at: dict[str, float] = {}
-        """The same -> when it last did."""
+        """Each of `ALL_PARTS` -> when it last did."""
 
     def take(self, state: PlatformState | None, now: float) -> bool:
         """Whether it tells a part of itself for the first time."""
@@ -36,6 +38,8 @@ class Heard:
         for part in PARTS:
             if self.answers(part):
                 self._first_at.setdefault(part, now)
+        for part in ALL_PARTS:
+            if self.answers(part):
                 self._answered_at[part] = now
         return len(self._first_at) > known
 
@@ -69,10 +73,12 @@ class Heard:
 
     def _dated(self, told: Finding) -> tuple[Evidence, ...]:
         """The evidence with the time at which it was read, while nothing newer is told: it is not that of now."""
-        if self.state is None or all(map(self.answers, PARTS)):
+        if self.state is None or all(map(self.answers, ALL_PARTS)):
             return told.evidence
         part = (own.OWN.get(told.rule) or rule_of(told)).about_platform
-        at = None if part is None or self.answers(part) else self.state.told_at(part)
+        if part is None or self.answers(part):
+            return told.evidence
+        at = self.answered_at(part) if part == "monitoring" else self.state.told_at(part)
         if at is None or all(each.at is not None for each in told.evidence):
             return told.evidence
         return tuple(each if each.at is not None else _old(each, at) for each in told.evidence)

@@ -2,7 +2,8 @@
 
 Open before acknowledged, then the worst severity, then by how much is hit: first how much work, then how many nodes;
 of equals the newest. Work and nodes are counted in classes (none, one, several, many), and a class once reached is kept
-for `HELD_SECONDS`, so that a process that comes and goes moves nothing.
+for `HELD_SECONDS`, so that a process that comes and goes moves nothing. Where nobody knows whom it hits, it is one at
+least: that may be somebody's work, and "nobody" may not.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class Impact(NamedTuple):
     """The same of nodes; 0 is a GPU of one."""
 
 
-def impact_of(hits: Iterable[Hit], nodes: int) -> Impact:
-    """`nodes` is how many whole nodes a finding is about, 0 for a part of one."""
-    return Impact(_class(len({_work(hit) for hit in hits})), _class(nodes))
+def impact_of(hits: Iterable[Hit], nodes: int, *, known: bool = True) -> Impact:
+    """`nodes` is how many whole nodes a finding is about, 0 for a part of one; `known`: see `Finding.hits_known`."""
+    work = len({_work(hit) for hit in hits})
+    return Impact(_class(work if known else max(work, 1)), _class(nodes))
 
 
 def _class(count: int) -> int:
@@ -54,7 +56,7 @@ class Impacts:
 
     def note(self, finding: Finding, nodes: int, now: float) -> None:
         """What `finding` hits at `now`, seconds since the epoch; `nodes` as for `impact_of`."""
-        impact = impact_of(finding.hits, nodes)
+        impact = impact_of(finding.hits, nodes, known=finding.hits_known)
         held = self._held.get(finding.id)
         if held is None or impact >= held[0] or now - held[1] > HELD_SECONDS:
             self._held[finding.id] = (impact, now)

@@ -50,7 +50,7 @@ class Rule:
     """Its result depends on the time or on the memory, not on the node's values alone."""
     about_values: bool = True
     """What it says needs current values: while the node does not answer, its findings are neither so nor over."""
-    about_platform: Literal["stack", "workloads"] | None = None
+    about_platform: Literal["stack", "workloads", "monitoring"] | None = None
     """What it says needs this answer of the platform: while there is none, its findings are neither so nor over."""
     recovers: bool = True
     """Its end is worth a line among what recovered."""

@@ -115,13 +115,14 @@ class PlatformState:
     workloads_at: float | None = None
 
     def answers(self, part: str) -> bool:
-        """Its `stack` or `workloads` are what is so now."""
-        if part == "stack":
-            return self.stack is not None and self.stack_problem is None
+        """Its `stack` or `workloads`, or what the stack's `monitoring` told, are what is so now."""
+        if part != "workloads":
+            told = self.stack is not None and self.stack_problem is None
+            return told and (part == "stack" or _is_monitored(self.stack))
         return self.workloads is not None and self.workloads_problem is None
 
     def told_at(self, part: str) -> float | None:
-        return self.stack_at if part == "stack" else self.workloads_at
+        return self.workloads_at if part == "workloads" else self.stack_at
 
     def is_same(self, other: PlatformState | None) -> bool:
         """By identity: a value that is told again is no other."""
@@ -132,6 +133,13 @@ class PlatformState:
             and self.stack_problem is other.stack_problem
             and self.workloads_problem is other.workloads_problem
         )
+
+
+def _is_monitored(stack: Stack | None) -> bool:
+    """It was asked and answered, or there is nothing to ask any more."""
+    if stack is None or stack.monitoring_problem is not None:
+        return False
+    return stack.monitoring is not None or stack.monitoring_url is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,13 @@ class SiteState:
     @property
     def stack(self) -> Stack | None:
         return None if self.platform is None else self.platform.stack
+
+    def since(self, told: float | None) -> float:
+        """When something began by what its platform tells, seconds since the epoch; now where that is not told.
+
+        A clock that is ahead of this machine's does not make it begin later.
+        """
+        return self.now if told is None else min(told, self.now)
 
 
 def is_current(reading: NodeReading, now: float, fast_seconds: float) -> bool:

@@ -68,7 +68,7 @@ def drain(view: NodeView) -> NextStep:
     """Empties the node, where there is a platform that can."""
     if view.site.platform not in WITH_DRAIN:
         return advice(f"let the work on {view.name} end, or stop it; start none there")
-    return change(f"drain {view.name}", f"gpudeck stack drain --node {shlex.quote(view.name)}")
+    return change(f"drain {view.name}", view.site.command("stack", "drain", "--node", view.name))
 
 
 def reset_together(gpu: Gpu) -> bool:

@@ -171,7 +171,8 @@ class TriageWatch:
             await self._clock.sleep(CHANGES_SECONDS)
             before = self._triager.unfinished
             try:
-                await self._read_unfinished()
+                async with self._running:  # one look after the other, also that of a triage
+                    await self._read_unfinished()
             except Exception as error:  # noqa: BLE001 - told beside the triage, which goes on without
                 self._tick_problem = problem_of(error, self._clock.now(), self._tick_problem)
             if self._triager.unfinished != before:

@@ -146,6 +146,7 @@ class Nowhere:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
+        self.spec = SiteSpec(SITE)
 
     def transport(self, node: str) -> Runner:
         raise GpudeckError(f"no node {node}")

@@ -27,6 +27,7 @@ class Here:
 
     def __init__(self, *down: str) -> None:
         self.clock = SystemClock()
+        self.spec = SiteSpec("lab")
         self.down = down
 
     def transport(self, node: str) -> Any:

@@ -499,6 +499,7 @@ async def test_no_upgrade_begins_on_a_node_that_is_left_out(on: Bench) -> None:
     with pytest.raises(StepFailed, match="is left out") as failed:
         await step.apply(on.site, lambda _line: None)
     assert failed.value.untouched
+    assert failed.value.hint == f"gpudeck stack upgrade resume --node {NODE}"
     assert on.labels[UPGRADE] == "upgrade-done"
 
 

@@ -38,6 +38,8 @@ from backends.kubernetes import requests
         ("gpudeck stack restart --node n1 driver", Wish("restart", "n1", "driver")),
         ("gpudeck stack upgrade start --node n1", Wish("upgrade-start", "n1")),
         ("gpudeck stack mig all-1g.10gb --node n1", Wish("mig", "n1", "all-1g.10gb")),
+        ("gpudeck stack mig all-1g.10gb --node n1 --config '/a b' --site s", Wish("mig", "n1", "all-1g.10gb")),
+        ("gpudeck stack --site s drain --config f --force --node n1", Wish("drain-force", "n1")),
     ],
 )
 def test_a_command_line_is_a_wish(line: str, wish: Wish) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backends.changes.mig import MigStep
+from backends.changes.step import Reach, step_from_json, step_json
 from backends.contract import ChangeRefused, ConfigError, GpudeckError
 from backends.domain import Fleet, Gpu, Memory, Mig, MigInstance, Node, NodeReading, NodeState
 from backends.nodes.mig.plan import Plan
@@ -29,6 +30,10 @@ GPU = replace(h100(0, 0), processes=(), memory=Memory(total_bytes=80 << 30, used
 NODE = Node(name="dgx01", gpus=(GPU, replace(h100(1), processes=())), privileged=True)
 
 
+NOWHERE = cast(Reach, None)
+"""A command that ends no instance looks for nobody's work."""
+
+
 def planned(wish: str, gpu: Gpu = GPU, node: Node = NODE, platform: str | None = None) -> Plan:
     return plan(target_of(node, gpu, platform), parse(wish))
 
@@ -46,6 +51,40 @@ def test_every_command_of_a_plan_becomes_a_step() -> None:
     ]
     assert told.title == "MIG layout of dgx01 gpu0: 3g.40gb + 2g.20gb"
     assert (told.site, told.reason, told.typed_name) == ("lab", "INC-1", None)
+
+
+@pytest.mark.parametrize(
+    ("wish", "title", "command", "left"),
+    [
+        # Names that are too long for one line, and places that are asked for, are given to nvidia-smi by their ids.
+        (",".join(["19"] * 7), "7x 1g.10gb", ",".join(["19"] * 7), " ".join(["1g.10gb"] * 7)),
+        ("19:6,9:0", "1g.10gb:6 + 3g.40gb:0", "9:0,19:6", "3g.40gb:0 1g.10gb:6"),
+    ],
+)
+async def test_profiles_are_told_by_name_where_the_command_has_their_ids(
+    wish: str, title: str, command: str, left: str
+) -> None:
+    told = change(planned(wish))
+    creating = told.steps[-1]
+    assert told.title == f"MIG layout of dgx01 gpu0: {title}"
+    assert creating.describe() == f"on dgx01: nvidia-smi mig -i 0 -cgi {command} -C"
+    assert creating.verified_by() == f"nvidia-smi shows MIG on: {left}"
+    looked_at = await creating.preview(NOWHERE)
+    assert looked_at.effects == (f"MIG on, no instances -> MIG on: {left}",)
+    back = creating.undo()
+    assert back is not None
+    assert "-cgi" not in back.describe()
+
+
+def test_the_way_back_names_the_profiles_that_were_wished_by_id() -> None:
+    """A journal keeps both: the driver may know a profile by another name."""
+    creating = change(planned("19:6,9:0")).steps[-1]
+    kept = step_from_json(step_json(creating))
+    assert kept == creating
+    assert [(place.profile, place.profile_id) for place in creating.after.places] == [
+        ("3g.40gb", "9"),
+        ("1g.10gb", "19"),
+    ]
 
 
 def test_a_login_that_is_not_root_uses_sudo_without_a_password() -> None:

@@ -1,4 +1,4 @@
-"""The worlds of the backend `docker`: a real dockerd, and the engine of one of the lab's nodes."""
+"""The worlds of the backend `docker`: a real dockerd, a real Podman, and the engine of one of the lab's nodes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from aiohttp import web
 from backends.contract import Backend, SiteContext
 from backends.docker import DockerBackend
 from backends.docker import backend as docker_backend
-from backends.domain import DockerSpec, Fleet, Node, NodeReading, NodeSpec, NodeState, Problem, SiteSpec
+from backends.domain import DockerSpec, Fleet, Host, Node, NodeReading, NodeSpec, NodeState, Problem, SiteSpec
 from backends.feed import ManualClock, SystemClock
 from backends.lab.docker import DockerApi, device_ids, labels
 from backends.lab.hardware import fleet
 from backends.nodes.local import LocalTransport
 from tests.dockerd import Dockerd
 from tests.lab.client import busy_moment
+from tests.podman import Podman
 
 NODE = "dgx01"
 STEP_SECONDS = 600.0
@@ -34,12 +35,14 @@ class DockerWorld:
     blocking_operand = "driver"
     blocking_message = "driver/library version mismatch"
     tells_nodes_itself = True
+    good = GOOD
+    """What the node says of itself while all is well."""
 
     def __init__(self, spec: DockerSpec, denied: str) -> None:
         """`denied` is the address of an engine that refuses everything."""
         self._spec = spec
         self._denied = denied
-        self._fleet = Fleet((GOOD,))
+        self._fleet = Fleet((self.good,))
         self.namespace, self.pod, self.owner, self.container_id, self.gpus = "search", "triton", ("compose", "s"), "", 2
 
     def open(self) -> Backend:
@@ -58,10 +61,10 @@ class DockerWorld:
 
     async def break_stack(self) -> None:
         problem = Problem("driver-mismatch", self.blocking_message, "", 0.0)
-        self._fleet = Fleet((replace(GOOD, problem=problem),))
+        self._fleet = Fleet((replace(self.good, problem=problem),))
 
     async def mend_stack(self) -> None:
-        self._fleet = Fleet((GOOD,))
+        self._fleet = Fleet((self.good,))
 
     async def end_pod(self) -> None:
         raise NotImplementedError
@@ -82,6 +85,22 @@ class RealDocker(DockerWorld):
 
     async def end_pod(self) -> None:
         self._server.run("rm", "-f", self.pod, check=False)
+
+
+class RealPodman(DockerWorld):
+    """Podman does not tell its CDI devices: the node's probe says that there is a specification of NVIDIA's."""
+
+    good = replace(GOOD, node=Node(NODE, hostname=NODE, driver="580.65.06", host=Host(cdi=("nvidia.com/gpu",))))
+
+    def __init__(self, server: Podman, denied: str) -> None:
+        super().__init__(DockerSpec(socket=str(server.socket)), denied)
+        self._server = server
+        compose = ("--label=com.docker.compose.project=search", "--label=com.docker.compose.service=s")
+        devices = ("--device=nvidia.com/gpu=0", "--device=nvidia.com/gpu=1")
+        self.container_id = server.container(self.pod, *devices, *compose)
+
+    async def end_pod(self) -> None:
+        self._server.remove(self.pod)
 
 
 class LabDocker(DockerWorld):
@@ -130,6 +149,17 @@ def soon() -> Any:
 async def real_docker(server: Dockerd) -> AsyncIterator[DockerWorld]:
     async with refusing() as denied:
         made = RealDocker(server, denied)
+        try:
+            with soon():
+                yield made
+        finally:
+            await made.end_pod()
+
+
+@contextlib.asynccontextmanager
+async def real_podman(server: Podman) -> AsyncIterator[DockerWorld]:
+    async with refusing() as denied:
+        made = RealPodman(server, denied)
         try:
             with soon():
                 yield made

@@ -48,7 +48,7 @@ from backends.domain import (
 from backends.feed import closing
 from backends.ownership import Ownership
 from tests.conftest import NOT_PROMISED
-from tests.contract.docker_world import lab_docker, real_docker
+from tests.contract.docker_world import lab_docker, real_docker, real_podman
 from tests.contract.kube_world import KubeWorld, OpenShiftWorld
 from tests.contract.lab_server import KINDS, LabKube
 from tests.contract.worlds import World
@@ -85,10 +85,11 @@ LAB: dict[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
 }
 REAL: dict[str, tuple[str, Callable[[Any], AbstractAsyncContextManager[World]]]] = {
     "docker": ("dockerd", real_docker),
+    "podman": ("podman", real_podman),
     **{platform: ("kube_server", partial(real_kube, platform)) for platform in WORLDS},
 }
 """With the fixture of the server."""
-SERVERS = {"dockerd": "dockerd", "kube_server": "kube-apiserver"}
+SERVERS = {"dockerd": "dockerd", "podman": "podman", "kube_server": "kube-apiserver"}
 PROVIDERS = [
     *(pytest.param((platform, "lab"), id=f"{platform}-lab") for platform in sorted(LAB)),
     *(

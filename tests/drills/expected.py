@@ -61,6 +61,9 @@ ON_PLATFORMS: dict[str, Expected] = {
     "scc-refused": Expected(
         "scc-refused", "warning", None, None, "refuse the pods of Deployment team-search/llama-guard"
     ),
+    "metrics-unscraped": Expected(
+        "monitoring-absent", "warning", None, None, "no GPU metrics of any node reach the cluster's monitoring"
+    ),
     "alloc-idle": Expected("alloc-idle", "info", "dgx-h100-01", None, "holds 1 nvidia.com/gpu and uses none"),
     "alloc-unasked": Expected("alloc-unasked", "warning", "dgx-h100-02", 1, "which was given no GPU"),
     "alloc-twice": Expected("alloc-twice", "warning", "dgx-h100-03", 1, "is used by 2 workloads and is not shared"),

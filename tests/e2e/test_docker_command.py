@@ -40,3 +40,9 @@ async def test_a_container_that_is_not_found_is_told_without_pods_and_warnings(t
     assert "no container is called 'triton' where that could be looked for: the container engine of local" in err
     assert "POD" not in err
     assert "Warning" not in err
+
+
+async def test_a_check_counts_no_containers_of_engines_that_were_not_read(tmp_path: Path) -> None:
+    code, out, _ = await gpudeck(tmp_path, "check", "--watch-seconds", "0")
+    assert code != 0
+    assert "docker: workloads: n/a, not read" in out

@@ -262,6 +262,7 @@ int nvmlDeviceGetNvLinkErrorCounter(Device *device, uint link, uint counter, ulo
 typedef struct { uint pid; ulong64 memory; uint gi, ci; } Process;
 int nvmlDeviceGetComputeRunningProcesses_v3(Device *device, uint *count, Process *out)
 {
+    char key[KEY_LENGTH];
     uint wanted;
     CHECK(device);
     wanted = (uint)number(device, "processes", 1);
@@ -270,7 +271,8 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Device *device, uint *count, Process
         return wanted ? INSUFFICIENT_SIZE : SUCCESS;
     }
     for (uint i = 0; i < wanted; i++) {
-        out[i].pid = (uint)number(device, "pid", getpid()) + i;
+        snprintf(key, sizeof key, "pid.%u", i);
+        out[i].pid = (uint)number(device, key, number(device, "pid", getpid()) + i);
         out[i].memory = i ? ~0ULL : 1073741824;
         out[i].gi = out[i].ci = 0xFFFFFFFF;
     }

@@ -55,7 +55,7 @@ class KubeApiserver:
         self.port, self._etcd_port, self._peer_port = (_free_port() for _ in range(3))
         self.ca = directory / "ca.crt"
         self._processes: list[subprocess.Popen[bytes]] = []
-        _certificates(directory)
+        make_certificates(directory)
         lines = [f'{token(user)},{user},{user},"{group}"' for user, group in USERS.items()]
         (directory / "tokens.csv").write_text("\n".join(lines) + "\n")
 
@@ -165,7 +165,7 @@ def write_kubeconfig(path: Path, cluster: dict[str, Any], user: dict[str, Any], 
     )
 
 
-def _certificates(directory: Path) -> None:
+def make_certificates(directory: Path) -> None:
     """A CA, a server certificate for loopback, and a client certificate of an administrator."""
     authority = ec.generate_private_key(ec.SECP256R1())
     name = _name("gpudeck test CA")

@@ -15,6 +15,7 @@ from backends.lab.dynamics import Meter
 from backends.lab.hardware import SimNode
 from backends.lab.jobs import jobs
 from backends.lab.server import Lab
+from backends.lab.session import PROBE
 from tests.lab.standin import SOURCE
 
 
@@ -42,7 +43,8 @@ async def connected(lab: Lab, node: str) -> AsyncIterator[asyncssh.SSHClientConn
 
 
 def sections(options: dict[str, Any], source: bytes = SOURCE) -> bytes:
-    parts = (zlib.compress(source), json.dumps(options).encode(), zlib.compress(b""))
+    modules = json.dumps([[PROBE, source.decode()]]).encode()
+    parts = (zlib.compress(b""), json.dumps(options).encode(), zlib.compress(b""), zlib.compress(modules))
     return b"".join(b"%d\n" % len(part) + part for part in parts)
 
 

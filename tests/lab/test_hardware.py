@@ -23,6 +23,7 @@ from backends.lab.nvml import FUNCTIONS, SimNvml
 from backends.lab.scenarios import SCENARIOS
 from backends.lab.smi_xml import render
 from backends.lab.stage import Stage
+from backends.nodes.smi_document import root_of
 
 nv: Any = pynvml
 """Its exception classes are made at run time, out of sight of the type checker."""
@@ -321,14 +322,24 @@ def test_a_node_with_xids_reboots_when_the_scenario_ends() -> None:
 
 
 @pytest.mark.parametrize("hostile", [False, True])
-def test_the_xml_is_well_formed_and_shows_the_same_hardware(hostile: bool) -> None:
+def test_the_xml_shows_the_same_hardware_and_is_well_formed_but_for_hostile_names(hostile: bool) -> None:
     for machine in fleet(12, 7, hostile=hostile):
         meter = Meter(machine)
-        document = ElementTree.fromstring(render(machine, meter, NOW))
+        xml = render(machine, meter, NOW)
+        document = root_of(xml.encode()) if hostile else ElementTree.fromstring(xml)
         gpus = document.findall("gpu")
         assert [gpu.findtext("uuid") for gpu in gpus] == [gpu.uuid for gpu in machine.gpus]
         used = meter.read(machine.gpus[0], NOW).used_bytes // MIB
         assert gpus[0].findtext("fb_memory_usage/used") == f"{used} MiB"
+
+
+def test_the_xml_of_a_hostile_fleet_is_as_broken_as_nvidia_smi_prints_it() -> None:
+    documents = [
+        render(machine, Meter(machine), NOW + 900 * step) for machine in fleet(3, 7, hostile=True) for step in range(40)
+    ]
+    assert any("\x1b]0;owned" in document for document in documents)
+    for document in documents:
+        assert root_of(document.encode()).findall("gpu")
 
 
 def test_a_hostile_fleet_has_hostile_text_everywhere() -> None:

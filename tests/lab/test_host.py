@@ -13,7 +13,7 @@ from backends.lab.hardware import SimNode, fleet
 from backends.lab.host import SERVICES, SimHost
 from backends.lab.jobs import container_of
 from backends.nodes import probe_facts
-from backends.nodes.probe import COMMON_ANCESTORS, pci_level
+from backends.nodes.probe_places import COMMON_ANCESTORS, pci_level
 from tests.simulated import NOW, simulated
 
 

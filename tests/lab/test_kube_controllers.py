@@ -10,6 +10,7 @@ import pytest
 from backends.feed import ManualClock
 from backends.lab.hardware import SimNode, fleet
 from backends.lab.kube.cluster import KINDS, Cluster
+from backends.lab.kube.operands import OperandFault
 from tests.lab.client import busy_moment
 
 NODE = "dgx-h100-01"
@@ -175,3 +176,25 @@ def test_budgets_are_counted() -> None:
         ]
         allowed = 0 if name == "vllm-mistral-large" else max(0, len(pods) - 1)
         assert (each["status"]["currentHealthy"], each["status"]["disruptionsAllowed"]) == (len(pods), allowed)
+
+
+async def test_a_pod_is_ready_since_then_and_not_since_it_was_made() -> None:
+    site = Site()
+    site.cluster.fail_operand(NODE, OperandFault("device-plugin", "nvidia-device-plugin", "CrashLoopBackOff", "no"))
+    site.cluster.tick()
+
+    def conditions() -> dict[str, tuple[str, str]]:
+        told = site.operand_pod("nvidia-device-plugin-daemonset")["status"]["conditions"]
+        return {each["type"]: (each["status"], each["lastTransitionTime"]) for each in told}
+
+    made = site.operand_pod("nvidia-device-plugin-daemonset")["metadata"]["creationTimestamp"]
+    assert conditions()["Ready"] == ("False", made)
+    await site.clock.advance(90)
+    site.cluster.mend_operand(NODE)
+    await site.until(lambda: conditions()["Ready"][0] == "True")
+    since = conditions()["Ready"][1]
+    assert since > made
+    assert conditions()["PodScheduled"] == ("True", made)
+    await site.clock.advance(30)
+    site.cluster.tick()
+    assert conditions()["Ready"] == ("True", since)

@@ -39,14 +39,14 @@ async def test_the_first_stack_names_release_metrics_and_the_operator_s_version(
         openshift_objects.cluster_version(version="4.18.3", failing="Cluster operator etcd is degraded"),
         openshift_objects.subscription(),
         openshift_objects.service_version(),
-        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
+        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.invalid"),
     )
     await admin.close()
     stack = await first_stack(server)
     assert stack.title.startswith("openshift 4.18.3")
     assert stack.cluster is not None
     assert stack.cluster.words == "failing: Cluster operator etcd is degraded"
-    assert stack.monitoring_url == "https://thanos.apps.example.com"
+    assert stack.monitoring_url == "https://thanos.invalid"
     assert stack.operator_version == openshift_objects.CSV.partition(".")[2]
     assert [each.what for each in stack.support] == ["GPU Operator 26.3 on OpenShift 4.18"]
 

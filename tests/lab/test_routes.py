@@ -100,19 +100,22 @@ async def test_without_the_right_the_workloads_are_complete_and_the_right_is_nam
 @pytest.mark.parametrize(
     ("admitted", "url", "problem"),
     [
-        (True, "https://thanos.example.com", None),
-        (False, None, "not admitted: HostAlreadyClaimed: route other in team-b holds thanos.example.com"),
+        (True, "https://thanos.invalid", None),
+        (False, None, "not admitted: HostAlreadyClaimed: route other in team-b holds thanos.invalid"),
         (None, None, "no router has taken it up"),
     ],
 )
 async def test_metrics_are_where_a_route_is_served(
     server: LabKube, admin: Admin, admitted: bool | None, url: str | None, problem: str | None
 ) -> None:
-    thanos = openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.example.com", admitted=admitted)
+    thanos = openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.invalid", admitted=admitted)
     await admin.create(thanos)
     backend = OpenShift.open(context(server.kubeconfig()))
     async with closing(backend.stack()) as stacks:
         stack: Stack = await anext(stacks)
     await backend.close()
     assert stack.monitoring_url == url
-    assert stack.monitoring_problem == (problem and f"route openshift-monitoring/thanos-querier: {problem}")
+    if problem is not None:
+        assert stack.monitoring_problem == f"route openshift-monitoring/thanos-querier: {problem}"
+    else:
+        assert (stack.monitoring_problem or "").startswith("thanos.invalid "), "it is asked, and nobody is there"

@@ -65,7 +65,7 @@ async def test_the_reading_role_reads_openshift_too(cluster: Admin, kube_server:
         openshift_objects.subscription(),
         openshift_objects.install_plan(),
         openshift_objects.service_version(),
-        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.apps.example.com"),
+        openshift_objects.route("thanos-querier", "openshift-monitoring", "thanos.invalid"),
     )
     gpus = {"nvidia.com/gpu": 1}
     await cluster.create(
@@ -82,7 +82,7 @@ async def test_the_reading_role_reads_openshift_too(cluster: Admin, kube_server:
     stack = await until(backend.stack(), lambda stack: stack.operators and stack.cluster and stack.refused)
     await workloads.aclose()  # type: ignore[attr-defined]
     assert stack.not_permitted == ()
-    assert stack.monitoring_url == "https://thanos.apps.example.com"
+    assert stack.monitoring_url == "https://thanos.invalid"
     await backend.close()
 
 

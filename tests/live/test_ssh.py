@@ -312,7 +312,7 @@ async def test_the_boot_command_starts_what_it_is_sent(sshd: Sshd, reach: Reach,
     source = b'import sys, json\nprint(json.dumps({"t": "hello", "name": __name__}))\nsys.stdin.read()\n'
     quoted = bootstrap.BOOT_COMMAND.replace("'", "'\\''")
     channel = await transport.open(f"{shell} -c '{quoted}'")
-    await channel.send(bootstrap.payload({}, probe_source=source, pynvml_source=b""))
+    await channel.send(bootstrap.payload({}, start_source=source, pynvml_source=b""))
     async with asyncio.timeout(20):
         assert await channel.readline(1000) == b'{"t": "hello", "name": "__gpudeck_probe__"}\n'
     await channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +171,13 @@ def test_draining_is_done_with_what_the_platform_has(platform: str | None, line:
     site = SiteSpec("site", platform=platform)
     found = only(view(gpu(ecc=Ecc(True, True, EccCounts(0, 1))), site=site), "ecc-uncorrected")
     assert line in [step.target for step in found.steps]
+
+
+def test_a_drain_names_the_configuration_and_the_site_where_they_must_be_named() -> None:
+    site = SiteSpec("lab b", platform="kubernetes", config_file=Path("/srv/a.toml"), named=True)
+    found = only(view(gpu(ecc=Ecc(True, True, EccCounts(0, 1))), site=site), "ecc-uncorrected")
+    targets = [step.target for step in found.steps if step.kind == "change"]
+    assert targets == ["gpudeck stack drain --node n1 --config /srv/a.toml --site 'lab b'"]
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

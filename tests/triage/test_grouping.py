@@ -49,6 +49,8 @@ FOLDS = [
     # Firmware.
     (("xid-119", 3), [("nvml-stall", 3), ("recovery-action", 3), ("xid-154", 3), ("node-slow", None)]),
     (("mig-stuck", 2), [("mig-pending", 2)]),
+    # The operator's own alerts say half an hour later what is seen at once.
+    (("operand-driver", None), [("monitoring-operator", None)]),
     (("node-unreadable", None), [("node-flapping", None), ("node-slow", None), ("xid-119", 1)]),
 ]
 
@@ -74,6 +76,7 @@ APART = [
     (("xid-13", 2), ("pcie-width", 2)),
     (("node-slow", None), ("disk-full", None)),
     (("radar-power-limit", 1), ("radar-temperature", 1)),
+    (("operand-driver", None), ("monitoring-alert", None)),
 ]
 
 
@@ -156,7 +159,7 @@ def test_findings_that_explain_each_other_end_in_one() -> None:
 def test_every_rule_named_in_the_table_is_in_the_registry() -> None:
     names = [rule.id for rule in RULES] + [f"xid-{code}" for code in range(200)] + ["nvlink-down-peer"]
     names += [f"operand-{operand}" for operand in (*BY_KEY, *(check.operand.key for check in CHECKS))]
-    names += ["sxid-fatal", "sxid-nonfatal"]
+    names += ["sxid-fatal", "sxid-nonfatal", "monitoring-operator"]
     patterns = {pattern for line in EXPLAINS for pattern in (*line.causes, *line.follows)}
     assert [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)] == []
 

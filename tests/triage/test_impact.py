@@ -39,6 +39,19 @@ def test_the_worst_comes_first_then_what_hits_the_most_work() -> None:
     assert placed(*findings) == ["gpu-lost", "hw-thermal", "power-brake", "pcie-width", "vbios-drift"]
 
 
+def test_what_hits_nobody_knows_whom_comes_before_what_hits_nobody_and_as_one_workload_at_least() -> None:
+    unknown = dataclasses.replace(told("gpu-lost", "a", 0, since=NOW - 900), hits_known=False)
+    findings = [
+        told("pcie-width", "b", 0, since=NOW),
+        unknown,
+        hitting(told("hw-thermal", "c", 0, since=NOW - 1000), 1),
+        hitting(told("power-brake", "d", 0, since=NOW - 2000), 2),
+    ]
+    assert placed(*findings) == ["power-brake", "gpu-lost", "hw-thermal", "pcie-width"]
+    assert placed(hitting(unknown, 3), findings[3]) == ["gpu-lost", "power-brake"], "what is known of it counts"
+    assert impact_of((), 1, known=False) == (1, 1)
+
+
 def test_of_the_same_work_the_one_of_more_nodes_comes_first_and_then_the_newest() -> None:
     findings = [
         told("xid-79", "a", 0, since=NOW - 100),

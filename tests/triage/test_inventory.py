@@ -58,7 +58,7 @@ def test_a_gpu_that_vanished_over_night_is_told_by_a_console_that_starts_in_the_
         ("the first with fewer: missing since then at the latest", MORNING),
         (f"no longer listed: {bus(7)} (GPU-n1-7)", None),
     ]
-    assert any(step.target == "gpudeck --site site inventory forget n1" for step in found.steps)
+    assert any(step.target == "gpudeck inventory forget n1" for step in found.steps)
     assert missing(watched(tmp_path, 7, MORNING + 9000)).since == MORNING, "known since the first console saw it"
 
 

@@ -545,3 +545,40 @@ def test_on_openshift_no_finding_of_the_stack_names_kubectl() -> None:
     targets = [step.target for each in triage.findings for step in each.steps if step.target]
     assert any(target.startswith("oc get pdb") for target in targets)
     assert not [target for target in targets if "kubectl" in target]
+
+
+EARLIER = NOW - 5_000
+
+
+def sinces(said: PlatformState) -> dict[str, float]:
+    rules = [rule for rule in RULES if rule.judge_site is not None and rule.site_subjects is not None]
+    told = (each for rule in rules if rule.judge_site is not None for each in rule.judge_site(state(said)))
+    return {each.rule: each.since for each in filter(None, told)}
+
+
+def told_at(at: float | None) -> PlatformState:
+    failed = OlmOperator("nfd", "openshift-nfd", "nfd", csv_phase="Failed", since=at)
+    waits = OlmOperator("gpu-operator", "x", "x", install_plan_phase="RequiresApproval", install_plan_at=at)
+    return platform(
+        stack(
+            dataclasses.replace(well("n1"), ready=False, ready_at=at),
+            components=(Component("gpu-operator", 0, 1, since=at),),
+            policies=(PolicyState("ClusterPolicy", "cluster-policy", "notReady", since=at),),
+            operators=(failed, waits),
+            cluster=ClusterRelease("4.20.4", "4.20.4", True, False, True, since=at),
+        )
+    )
+
+
+PLATFORM_RULES = {"platform-node", "operator-component", "operator-policy", "olm-failed", "olm-approval"}
+
+
+def test_what_a_platform_tells_began_when_the_platform_says() -> None:
+    assert sinces(told_at(EARLIER)) == dict.fromkeys({*PLATFORM_RULES, "cluster-release"}, EARLIER)
+    assert set(sinces(told_at(None)).values()) == {NOW}, "where it does not say, now"
+    assert set(sinces(told_at(NOW + 3)).values()) == {NOW}, "its clock may be ahead"
+
+
+def test_a_console_that_starts_tells_since_when_a_node_is_not_ready() -> None:
+    triage = run(Triager(SITE), told_at(EARLIER))
+    assert {each.rule: each.since for each in triage.findings}["platform-node"] == EARLIER

@@ -23,5 +23,18 @@ FELL = Event(NOW - 290, "dgx01", "xid", "GPU has fallen off the bus", 2, "GPU-lo
 STALE = Event(NOW - 240, "dgx07", "disconnected", "connection refused by 192.0.2.7", source="console")
 DOWN = Event(NOW - 30, "dgx08", "down", "connection refused by 192.0.2.7", source="console")
 
+CHANGED = Event(
+    NOW - 200,
+    "dgx01",
+    "change_failed",
+    "failed at step 2 of 4: MIG layout of dgx01 gpu2: 3g.40gb, by bob@head02: no room",
+    2,
+    "GPU-dgx01-2",
+    source="journal",
+    who="bob@head02",
+    change="20231114T221320.000-aaaa",
+)
+"""Of another console; not a part of the night."""
+
 NIGHT = (YESTERDAY, CONNECTED, LOST, FELL, STALE, DOWN)
 """Oldest first, as a site keeps them."""

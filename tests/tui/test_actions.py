@@ -14,6 +14,7 @@ from screens import MODES
 from screens.fleet import FleetScreen
 from tests.tui.consoles import Opened, build_on, opened
 from tests.tui.fleets import fleet
+from tui.action_ids import ACTION_IDS
 from tui.actions import Action, bindings, keymap, keys_of
 from tui.app import Console
 from tui.console_actions import GLOBAL
@@ -105,6 +106,7 @@ def test_every_action_may_be_remapped() -> None:
 
     known = {action.id for action in (*GLOBAL, *screen_actions())}
     assert known == {action.id for action in EVERY}
+    assert known == ACTION_IDS
     build_on(fleet(), keys={action.id: f"f{at + 1}" for at, action in enumerate(EVERY)})
 
 

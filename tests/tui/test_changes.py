@@ -21,7 +21,7 @@ from backends.changes.change import BlastRadius, Target
 from backends.changes.desk_view import DeskView
 from backends.changes.lock import Owner, SiteLock, lock_path
 from backends.changes.report import listed
-from backends.domain import Fleet, Identity
+from backends.domain import Event, Fleet, Identity
 from screens.changes import ChangesScreen
 from screens.confirm import ConfirmScreen
 from screens.write_window import WriteWindowScreen
@@ -128,8 +128,11 @@ async def test_a_read_only_console_opens_none(state: Path) -> None:
         await console.until(lambda: console.notices, "the notice")
         assert "--read-only" in console.notices[0]
         app.changing.propose(change_of(ToldStep("/nowhere")))
-        await console.until(lambda: len(console.notices) > 1, "the notice")
-        assert not isinstance(console.screen, ConfirmScreen)
+        await console.until(lambda: "only looked at: this gpudeck was started with --read-only" in console.text, "why")
+        assert [each.id for each in console.screen.query(Choice)] == ["confirm-cancel"]
+        await console.press("tab", "enter")
+        await console.until(lambda: not isinstance(console.screen, ConfirmScreen), "the way back")
+        assert records(state) == []
 
 
 async def test_its_command_opens_the_same_dialog(state: Path) -> None:
@@ -147,9 +150,18 @@ async def test_an_entry_takes_the_letter_of_the_window(state: Path) -> None:
 # The question
 
 
-async def test_with_a_closed_window_the_window_is_asked_about_first(state: Path, tmp_path: Path) -> None:
+async def looked_at(console: Opened) -> None:
+    """The change is on the screen, to be looked at only; from there to the dialog of the window."""
+    await console.until(lambda: "only looked at: the write window is closed" in console.text, "the change")
+    assert focused(console) == "confirm-cancel"
+    assert not console.screen.query(Input)
+    await console.press("tab", "enter")
+
+
+async def test_with_a_closed_window_it_is_looked_at_and_the_window_asked_about(state: Path, tmp_path: Path) -> None:
     async with changing(state) as console:
         console.app.changing.propose(change_of(ToldStep(str(tmp_path / "a")), reason=""))
+        await looked_at(console)
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
         await console.until(lambda: focused(console) == "window-reason", "the entry")
         await console.press(*"INC-7", "enter", "enter")
@@ -160,6 +172,7 @@ async def test_with_a_closed_window_the_window_is_asked_about_first(state: Path,
 async def test_who_does_not_open_the_window_changes_nothing(state: Path, tmp_path: Path) -> None:
     async with changing(state) as console:
         console.app.changing.propose(change_of(ToldStep(str(tmp_path / "a"))))
+        await looked_at(console)
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen))
         await console.press("escape")
         await console.until(lambda: not isinstance(console.screen, WriteWindowScreen | ConfirmScreen))
@@ -381,6 +394,7 @@ async def test_whom_a_resume_hits_is_looked_at_behind_the_dialog_of_the_window(
     left_behind(state, change_of(step), ("applying", {"step": 0}))
     async with changing(state, (200, 50)) as console:
         console.app.changing.again(records(state)[0], "resume")
+        await looked_at(console)
         await console.until(lambda: isinstance(console.screen, WriteWindowScreen), "the dialog of the window")
         crowd.append("vision/train-7")
         await console.until(lambda: focused(console) == "window-reason", "the entry")
@@ -469,6 +483,7 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await console.until(lambda: "✖ interrupted" in console.text, "the list")
         assert "✖ 1 not brought to an end" in console.text
         await console.press("r")
+        await looked_at(console)
         await console.until(lambda: focused(console) == "window-reason", "the entry")
         await console.press(*"INC-9", "enter", "enter")
         await console.until(lambda: isinstance(console.screen, ConfirmScreen), "the question")
@@ -530,6 +545,21 @@ async def test_a_finding_of_what_was_left_leads_to_that_change(state: Path, tmp_
         row = grid(console).cursor_row
         assert row is not None
         assert row.key == ID
+
+
+async def test_the_event_log_tells_of_a_change_and_leads_to_it(state: Path, tmp_path: Path) -> None:
+    left_behind(state, change_of(ToldStep(str(tmp_path / "a"))), ("applying", {"step": 0}))
+    begun = Event(NOW - 600, "dgx01", "change_begun", "begun: MIG layout", source="journal", who="alice", change=ID)
+    async with changing(state) as console:
+        console.site.events.publish((begun, replace(begun, at=NOW - 590, node="", kind="change_done")), NOW)
+        await console.press("e")
+        await console.until(lambda: "begun: MIG layout" in console.text, "the event log")
+        await console.press("o")
+        assert console.notices[-1] == "This change acts on no node."
+        await console.press("down", "enter")
+        await console.until(lambda: isinstance(console.screen, ChangesScreen), "the screen of changes")
+        await console.until(lambda: "✖ interrupted" in console.text, "the list")
+        assert grid(console).cursor_row is not None
 
 
 async def test_abandoning_asks_why(state: Path, tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_question_no_color(
     assert snap_compare(console(theme=None), terminal_size=SMALL, run_before=run)
 
 
+@SIZES
+def test_only_looked_at(snap_compare: SnapCompare, state: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    async def run(pilot: Pilot[Any]) -> None:
+        await settled(pilot)
+        assert isinstance(pilot.app, Console)
+        pilot.app.changing.propose(change_of(*steps(tmp_path)))
+        await until(pilot, "only looked at: the write window is closed")
+        await still(pilot, ConfirmScreen)
+
+    assert snap_compare(console(), terminal_size=size, run_before=run)
+
+
 def window(*keys: str) -> Run:
     async def run(pilot: Pilot[Any]) -> None:
         await settled(pilot)

@@ -22,7 +22,7 @@ from screens.event_rows import (
 )
 from screens.event_words import SHOWN, condition_of
 from screens.node_sections import event_lines
-from tests.tui.events import CONNECTED, DOWN, FELL, LOST, NIGHT, STALE, YESTERDAY
+from tests.tui.events import CHANGED, CONNECTED, DOWN, FELL, LOST, NIGHT, STALE, YESTERDAY
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading
 from tui.widgets.columns import Cell, Row, place
 from tui.widgets.filter import Filter, Subject, parse
@@ -208,6 +208,17 @@ def test_what_the_site_forgot_is_forgotten() -> None:
 def test_an_event_told_twice_is_one_row() -> None:
     assert len(shown("", events=(FELL, FELL))) == 1
     assert len({event.key for event in NIGHT}) == len(NIGHT)
+
+
+def test_a_change_is_told_and_found_as_the_others_are() -> None:
+    row = row_of(CHANGED)
+    assert [told(row, key) for key in ("kind", "node", "gpu", "source")] == ["✖ change", "dgx01", "2", "journal"]
+    assert told(row, "text") == CHANGED.text
+    events = (*NIGHT, CHANGED)
+    for text in ("kind=change", "kind=change_failed", "who~bob", "change~20231114", "source=journal", "no room"):
+        assert shown(text, events=events) == [CHANGED], text
+    assert CHANGED in shown("node=dgx01 & gpu=2", events=events)
+    assert shown("kind=change_done", events=events) == []
 
 
 def test_times_are_local_with_the_date_when_it_is_another_day() -> None:

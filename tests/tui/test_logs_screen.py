@@ -300,6 +300,13 @@ async def test_a_log_that_may_not_be_read_names_the_right() -> None:
         assert "not readable" in on.text
 
 
+async def test_a_log_that_says_nothing_is_told_so_until_it_does() -> None:
+    async with log_of() as (on, scripted):
+        await on.until(lambda: "No line yet" in on.text, "the words")
+        await say(on, scripted, batch("one"))
+        assert "No line yet" not in on.text
+
+
 async def test_an_interruption_is_told_and_over_when_lines_come_again() -> None:
     async with log_of("one") as (on, scripted):
         scripted.says.put_nowait(LogBatch(problem="main: the connection was lost", retried=True))

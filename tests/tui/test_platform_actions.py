@@ -228,12 +228,15 @@ async def test_an_operand_is_restarted_from_its_node(state: Path) -> None:
         assert cluster.done == ["restart driver-1 d-1"]
 
 
-async def test_a_drain_asks_for_the_window_and_for_the_name_first(state: Path) -> None:
+async def test_a_drain_is_looked_at_first_and_asks_for_the_window_and_for_the_name(state: Path) -> None:
     cluster = Cluster(VALUE)
     async with on_stack(cluster) as on:
         await on.press("a")
         await menu(on, "Actions on dgx01")
         await on.press("down", "down", "down", "enter")
+        await on.until(lambda: "only looked at: the write window is closed" in on.text, "the plan")
+        assert "1 pod: team-a/llama-0" in on.text
+        await on.press("tab", "enter")
         await on.until(lambda: isinstance(on.screen, WriteWindowScreen), "the write window")
         await on.until(lambda: on.app.focused is not None and on.app.focused.id == "window-reason", "the entry")
         await on.press(*"INC-9", "enter", "enter")

@@ -6,7 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from backends.domain import ClusterRelease, Component, SccClause, SccRefusal, Stack, StackHealth, StackNode
+from backends.allocation import InUse
+from backends.domain import (
+    ClusterRelease,
+    Component,
+    FiringAlert,
+    Monitoring,
+    NodeMetrics,
+    SccClause,
+    SccRefusal,
+    Stack,
+    StackHealth,
+    StackNode,
+)
+from screens.stack_gpus import gpus_section
 from screens.stack_rows import blocker_text, summary
 from screens.stack_sheet import node_sections, site_sections
 from tests.tui.consoles import opened
@@ -15,7 +28,7 @@ from tests.tui.sheets import lines_of
 from tests.tui.stacks import OPERANDS, blocked, changing, stack, well
 from tests.tui.test_stack_screen import console, page, to_stack
 from tui.widgets.glyphs import UNICODE
-from tui.widgets.sheet import Prose, Sheet
+from tui.widgets.sheet import Prose, Section, Sheet
 
 
 def titles(node: StackNode) -> list[str]:
@@ -83,6 +96,27 @@ def test_a_route_that_is_not_served_is_no_place_for_metrics() -> None:
     said = cluster.lines[-1]
     assert isinstance(said, Prose)
     assert said.text == "metrics n/a: route openshift-monitoring/thanos-querier: not admitted: taken"
+
+
+def test_alerts_that_fire_are_listed_and_gpus_that_are_busy_where_it_is_not_known_what_is_used() -> None:
+    alerts = tuple(FiringAlert(f"GPUAlert{number:02}", "critical", NOW, "dgx01") for number in range(18))
+    value = replace(stack(well("dgx01")), monitoring=Monitoring(alerts, nodes=(NodeMetrics("dgx01", 8, 3),)))
+    (section,) = [each for each in site_sections(value) if each.title == "ALERTS OF THE CLUSTER'S MONITORING"]
+    assert "▲ 18 firing" in line(value)
+    first, last = section.lines[0], section.lines[-1]
+    assert isinstance(first, Prose)
+    assert isinstance(last, Prose)
+    assert first.text.startswith("GPUAlert00 (critical) on dgx01; active since ")
+    assert (first.style, last.text) == ("bad", "and 2 more")
+    metrics = NodeMetrics("dgx01", 8, 3)
+    assert words(gpus_section(well("dgx01").capacity, None, metrics))["busy, by DCGM"] == "3 of 8 GPUs"
+    assert words(gpus_section(well("dgx01").capacity, None, replace(metrics, busy=None)))["busy, by DCGM"] == "n/a"
+    assert "busy, by DCGM" not in words(gpus_section(well("dgx01").capacity, InUse(1, 0), metrics))
+
+
+def words(section: Section) -> dict[str, str]:
+    """The lines of two cells, by the first."""
+    return {line[0].text.strip(): line[1].text for line in section.lines if isinstance(line, tuple) and len(line) == 2}
 
 
 def test_whom_sccs_refuse_is_told_in_full() -> None:

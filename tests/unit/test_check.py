@@ -27,6 +27,7 @@ from backends.domain import (
     SiteSpec,
     Stack,
     Triage,
+    Unread,
     Workloads,
 )
 from backends.feed import Reading
@@ -234,3 +235,70 @@ def test_values_that_are_too_old_are_not_judged_and_not_well() -> None:
     assert exit_code(document(SiteSpec("prod"), old, Triage((slow,), nodes_seen=1, nodes_total=2), NOW)) == 1
     known = dataclasses.replace(told("node-waiting", "n2"), acknowledged=Acknowledgement("alice", "", NOW))
     assert exit_code(document(SiteSpec("prod"), old, Triage((known,), nodes_seen=1, nodes_total=2), NOW)) == 0
+
+
+def seen(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, acknowledged=Acknowledgement("alice", "", NOW))
+
+
+DOWN = "the container engine of n1 cannot be asked for containers: Connection refused"
+DOCKER = SiteSpec("prod", platform="docker")
+BOTH = Fleet((live(node(gpu())), live(node(gpu(node="n2"), name="n2"))))
+
+
+def engine_down(*findings: Finding, fleet: Fleet = BOTH, unread: tuple[Unread, ...] = (Unread("n1", DOWN),)) -> Any:
+    read = PlatformParts(Reading(Stack("docker"), NOW), Reading(Workloads(unread=unread), NOW))
+    return document(DOCKER, fleet, Triage(findings, nodes_seen=2, nodes_total=2), NOW, read)
+
+
+def test_an_engine_that_was_not_read_is_told_and_not_well() -> None:
+    told_back = engine_down()
+    assert told_back["platform_not_judged"] == [{"what": "workloads", "node": "n1", "why": DOWN, "known": False}]
+    assert exit_code(told_back) == 1
+    lines = render(told_back).splitlines()
+    assert "docker: workloads: n/a, not read" in lines
+    assert f"docker: workloads of n1 not read: {DOWN}" in lines
+    assert "nothing is wrong in what was judged" in lines
+
+
+def test_an_engine_that_was_not_read_is_known_by_its_finding() -> None:
+    for node_name in ("n1", None):
+        told_back = engine_down(seen(told("operand-engine", node_name)))
+        assert told_back["platform_not_judged"][0]["known"]
+        assert exit_code(told_back) == 0
+    for other in (told("operand-toolkit", "n1"), told("operand-engine", "n2"), told("hw-thermal", "n1", 3)):
+        assert exit_code(engine_down(seen(other))) == 1
+
+
+def test_an_engine_behind_a_node_that_does_not_answer_is_told_once() -> None:
+    silent = Fleet((failed("unreachable"), live(node(gpu(node="n2"), name="n2"))))
+    told_back = engine_down(seen(told("node-unreachable", "n1")), fleet=silent)
+    assert [each["known"] for each in told_back["platform_not_judged"]] == [True]
+    assert exit_code(told_back) == 0
+    assert "workloads of n1" not in render(told_back)
+
+
+def test_containers_that_have_ended_are_nothing_that_lacks() -> None:
+    told_back = engine_down(unread=(Unread("n1", "900 containers of n1 that are stopped are left out", running=False),))
+    assert told_back["platform_not_judged"] == []
+    assert exit_code(told_back) == 0
+
+
+def test_of_many_engines_some_are_named() -> None:
+    many = tuple(Unread(f"n{number:02}", f"n{number:02} is silent") for number in range(20))
+    lines = render(engine_down(unread=many)).splitlines()
+    assert sum(" not read: " in line for line in lines) == 8
+    assert "docker: workloads of 12 more nodes not read" in lines
+
+
+def test_a_platform_that_was_not_read_in_time_is_not_well() -> None:
+    site = SiteSpec("prod", platform="kubernetes")
+    late = document(site, BOTH, Triage(), NOW, PlatformParts(Reading(Stack("kubernetes"), NOW), Reading()))
+    assert late["platform_not_judged"] == [
+        {"what": "workloads", "node": None, "why": "not read in time", "known": False}
+    ]
+    assert exit_code(late) == 1
+    cut = document(site, BOTH, Triage(), NOW, parts(stack_error=True))
+    assert exit_code(cut) == 1
+    known = Triage((seen(told("platform-unreachable", None)),))
+    assert exit_code(document(site, BOTH, known, NOW, parts(stack_error=True))) == 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from backends.domain import SiteSpec
 from backends.lab.scenarios import SCENARIOS
 from tui import cli
 from tui.config import _SITE_KEYS
@@ -131,6 +133,29 @@ def test_every_shell_has_a_script(shell: str) -> None:
 def test_the_readme_names_every_command_option_scenario_and_key() -> None:
     missing = [word for words in _documented() for word in words if word not in README]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stack",),
+        ("stack", "drain", "--node", "dgx 01"),
+        ("stack", "mig", "all-1g.10gb", "--node", "dgx01"),
+        ("stack", "restart", "driver", "--node", "dgx01"),
+        ("stack", "upgrade", "resume", "--node", "dgx01"),
+        ("inventory", "forget", "dgx01"),
+        ("logs", "search/llama-70b-0"),
+        ("snapshot",),
+        ("changes", "undo", "20260101T000000.000-aaaa", "--yes"),
+    ],
+)
+def test_a_command_that_is_told_is_taken_with_its_configuration_and_site(words: tuple[str, ...]) -> None:
+    line = SiteSpec("lab b", config_file=Path("/srv/the sites.toml"), named=True).command(*words)
+    program, *typed = shlex.split(line)
+    arguments = cli.parser().parse_args(typed)
+    assert (program, arguments.command) == ("gpudeck", words[0])
+    assert (arguments.config, arguments.site) == (Path("/srv/the sites.toml"), "lab b")
+    assert SiteSpec("first").command(*words) == shlex.join(("gpudeck", *words))
 
 
 def _documented() -> list[list[str]]:

@@ -85,6 +85,13 @@ def test_a_site_tells_which_file_must_be_named_to_find_it(tmp_path: Path, monkey
     assert load(Path("other.toml")).sites[0].config_file == tmp_path / "other.toml"
 
 
+def test_only_the_first_site_of_a_configuration_is_found_without_its_name(tmp_path: Path) -> None:
+    assert [(site.name, site.named) for site in load(written(tmp_path, FULL)).sites] == [
+        ("prod", False),
+        ("spare", True),
+    ]
+
+
 def test_sites_by_name(tmp_path: Path) -> None:
     settings = load(written(tmp_path, FULL))
     assert settings.site(None).name == "prod"
@@ -126,6 +133,9 @@ nodes = ['y']
         ("[site.a]\nplatform = 'kubernetes'\nkubeconfig = 'x'\n", 3, "there is no kubeconfig", ""),
         ("[site.a]\nplatform = 'kubernetes'\nnamespaces = [1]\n", 3, "must be a list of names", ""),
         ("[site.a]\nplatform = 'kubernetes'\nkube_config = 'x'\n", 3, "unknown key [site.a] kube_config", "kubeconfig"),
+        ("[site.a]\nplatform = 'kubernetes'\nmonitoring_url = 'https://x'\n", 3, "monitoring_url needs OpenShift", ""),
+        ("[site.a]\nplatform = 'openshift'\nmonitoring_url = 'http://x'\n", 3, "https://host[:port][/path]", ""),
+        ("[site.a]\nplatform = 'openshift'\nmonitoring_url = 'https://u:p@x'\n", 3, "https://host[:port][/path]", ""),
         ("[site.a]\nfast_seconds = 0.01\n", 2, "between 0.2 and 60", ""),
         ("[site.a]\nfast_seconds = true\n", 2, "must be a number", ""),
         ("[site.a]\ndemo = 1\n", 2, "true or false", ""),
@@ -141,7 +151,9 @@ nodes = ['y']
         ("[site.a]\nnodes = ['::1']\n", 2, "'::1' is an address", '{ name = "node1", address = "::1" }'),
         ("[site.a]\nnodes = ['[::1]:22']\n", 2, "is an address", '{ name = "node1", address = "[::1]:22" }'),
         ("[site.a]\nnodes = ['ssh:x*']\n", 2, "no Host of", ""),
-        ("[keys]\na = 5\n", 2, "must be text", ""),
+        ('[keys]\n"app.help" = 5\n', 2, "must be text", ""),
+        ('[keys]\n"fleet.flatt" = "x"\n', 2, "unknown action 'fleet.flatt'", "did you mean fleet.flat?"),
+        ('[keys]\nzzzzzzzzzzzz = "x"\n', 2, "unknown action", "the ids are in the ? help"),
         ("site = 5\n", 1, "must be a table", ""),
         ("[site.'']\nnodes = ['x']\n", 1, "a site needs a name", ""),
         ("theme = 'dark'\n[site.a]\nnodes = ['x']\n[site.b]\ntheme = 'x'\n", 5, "unknown key [site.b] theme", ""),
@@ -154,7 +166,7 @@ nodes = ['y']
         ("site.a.nodes = ['x']\nsite.a.fast_seconds = 0\n", 2, "between 0.2 and 60", ""),
         ("site.a = { nodes = ['x'], fast_seconds = 0 }\n", 1, "between 0.2 and 60", ""),
         ("[keys]\n'fleet.flat' = 5\n", 2, "must be text", ""),
-        ("[keys]\nwarm = 'x'\n[filters]\nwarm = 'tmp>85'\n", 4, "filter warm", "did you mean temp?"),
+        ("[site.a.settings]\nwarm = 'x'\n[filters]\nwarm = 'tmp>85'\n", 4, "filter warm", "did you mean temp?"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int, words: str, hint: str) -> None:
@@ -173,12 +185,14 @@ kubeconfig = "kube.yaml"
 context = "prod"
 gpu_operator_namespace = "nvidia-gpu-operator"
 namespaces = ["team-a"]
+monitoring_url = "https://proxy.example.com:8443/prod"
 
 [site.a.settings]
 anything = 5
 """
     (site,) = load(written(tmp_path, text)).sites
-    spec = KubernetesSpec(tmp_path / "kube.yaml", "prod", "nvidia-gpu-operator", ("team-a",))
+    url = "https://proxy.example.com:8443/prod"
+    spec = KubernetesSpec(tmp_path / "kube.yaml", "prod", "nvidia-gpu-operator", ("team-a",), url)
     assert (site.platform, site.nodes, site.kubernetes, site.settings) == ("openshift", (), spec, {"anything": 5})
 
 

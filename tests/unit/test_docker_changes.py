@@ -169,7 +169,10 @@ async def test_the_engine_is_asked_for_changes_only_and_from_the_time_of_the_rea
         assert engine.wanted["since"] == "1795595467"
 
 
-@pytest.mark.parametrize("action", ["create", "start", "die", "oom", "pause", "unpause", "rename", "destroy"])
+@pytest.mark.parametrize(
+    "action",
+    ["create", "start", "die", "oom", "pause", "unpause", "rename", "destroy", "died", "cleanup", "remove"],
+)
 def test_a_change_of_a_container_names_it(action: str) -> None:
     assert changed_container({"Type": "container", "Action": action, "Actor": {"ID": "a"}}) == "a"
     assert changed_container({"status": action, "id": "a"}) == "a"

@@ -9,7 +9,7 @@ import pytest
 
 from backends.contract import GpudeckError, Unreachable
 from backends.docker.engine import Engine
-from backends.docker.logs import tail
+from backends.docker.logs import STOPPED_LOOKS, tail
 from backends.domain import LogBatch, LogQuery
 from backends.feed import SystemClock
 
@@ -28,10 +28,14 @@ class ScriptedEngine:
         self._scripts = list(scripts)
         self._states = list(states)
         self.asked: list[dict[str, str]] = []
+        self.lines: list[list[str]] = []
+        """In place of the numbers."""
 
     async def log(self, _name: str, parameters: dict[str, str]) -> AsyncIterator[list[bytes]]:
         self.asked.append(parameters)
         numbers, error = self._scripts.pop(0)
+        if self.lines:
+            yield [line.encode() for line in self.lines.pop(0)]
         if numbers:
             yield [STAMP.format(number, number).encode() for number in numbers]
         if error is not None:
@@ -63,6 +67,21 @@ async def test_the_next_run_of_a_container_that_restarts_is_followed() -> None:
     texts, problems = await read(engine, LogQuery())
     assert texts == ["line 1", "line 2"]
     assert [each.problem for each in problems] == ["c is restarting; its next run is followed"]
+
+
+async def test_a_container_that_podman_has_yet_to_start_again_is_waited_for() -> None:
+    engine = ScriptedEngine(([1], None), ([1, 2], None), states=("stopped", "stopped", "running", "exited"))
+    assert await read(engine, LogQuery()) == (["line 1", "line 2"], [])
+    never_cleaned_up = ScriptedEngine(([1], None), states=("stopped",) * (STOPPED_LOOKS + 1))
+    assert await read(never_cleaned_up, LogQuery()) == (["line 1"], [])
+
+
+async def test_lines_of_one_whole_second_as_podman_stamps_them_are_told_once_through_a_cut() -> None:
+    second = ["2026-11-25T08:31:01Z a", "2026-11-25T08:31:01Z a", "2026-11-25T08:31:01Z b", "2026-11-25T08:31:02Z c"]
+    engine = ScriptedEngine(([], CUT), ([], None))
+    engine.lines = [second[:2], second]
+    texts, _ = await read(engine, LogQuery())
+    assert texts == ["a", "a", "b", "c"]
 
 
 async def test_what_cannot_be_reached_at_first_or_is_not_followed_is_an_error() -> None:

@@ -15,7 +15,8 @@ from backends.docker.checks import Facts, stack, stack_node
 from backends.docker.containers import gpu_requests, moment, workload
 from backends.docker.listing import CONTAINERS_LIMIT, listing
 from backends.docker.multiplex import Demultiplexer
-from backends.domain import Fabric, Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service, Stall, Vgpu
+from backends.docker.pods import pods_of
+from backends.domain import Fabric, Gpu, Host, Link, Node, NodeReading, NodeState, Problem, Service, Stall, Vgpu, clean
 from backends.domain.stack import OperandPhase, StackHealth
 from backends.domain.workload import GpuRequest, Owner, Unread
 
@@ -70,6 +71,37 @@ def test_a_container_that_was_killed_for_memory_failed() -> None:
     assert found.started_at == pytest.approx(1767323045.123456)
 
 
+@pytest.mark.parametrize(
+    ("status", "exit_code", "phase", "reason", "state"),
+    [
+        ("stopping", 0, "Running", "stopping", "stopping"),
+        ("stopped", 3, "Failed", "Error (exit 3)", "terminated"),
+        ("stopped", 0, "Succeeded", "Completed", "terminated"),
+    ],
+)
+def test_podman_s_own_words_for_a_state(status: str, exit_code: int, phase: str, reason: str, state: str) -> None:
+    found = workload({"State": {"Status": status, "ExitCode": exit_code}}, "dgx01")
+    assert (found.phase, found.reason, found.containers[0].state) == (phase, reason, state)
+
+
+def test_the_pod_of_a_container_is_nearer_than_its_service() -> None:
+    assert workload({}, "dgx01", "llama").owners == (Owner("pod", "llama"),)
+    composed = {"Config": {"Labels": {"com.docker.compose.service": "s"}}}
+    assert workload(composed, "dgx01", "llama").owners == (Owner("pod", "llama"), Owner("compose", "s"))
+    assert workload(composed, "dgx01").owner == Owner("compose", "s")
+
+
+def test_the_pods_of_an_engine() -> None:
+    told = [
+        {"Name": "llama", "Containers": [{"Id": "a"}, {"Id": "b", "Status": "exited"}, {"Id": 7}, None]},
+        {"Name": "\x1b[31mred", "Containers": [{"Id": "c"}]},
+        {"Name": "empty", "Containers": None},
+        {"Containers": [{"Id": "d"}]},
+        7,
+    ]
+    assert pods_of(told) == {"a": "llama", "b": "llama", "c": clean("\x1b[31mred", 128)}
+
+
 def test_who_built_the_image_is_not_who_runs_it() -> None:
     labels = {"maintainer": "NVIDIA CORPORATION <cudatools@nvidia.com>"}
     assert workload({"Config": {"Labels": labels}}, "n").user is None
@@ -92,6 +124,7 @@ def test_whatever_an_engine_says_is_no_crash(said: Any) -> None:
     document = said if isinstance(said, dict) else {"HostConfig": said, "Config": said, "State": said}
     assert workload(document, "n").platform == "docker"
     assert about(document, document).name == "docker"
+    assert pods_of(said) == pods_of([said]) == {}
     for key in ("DeviceRequests", "Devices"):
         for entries in (said, [said]):
             assert workload({"HostConfig": {key: entries}}, "n").platform == "docker"
@@ -353,6 +386,17 @@ def test_frames_cut_anywhere_give_the_same_lines(frames: list[tuple[int, str]], 
     for start in range(0, len(raw), size):
         lines += pieces.feed(raw[start : start + size])
     assert [*lines, *pieces.rest()] == expected
+
+
+def test_a_part_of_a_line_comes_without_the_time_before_it() -> None:
+    first, later = b"2026-11-30T14:22:50Z ", b"2026-11-30T14:22:51.123456789+01:00 "
+    parts = Demultiplexer(terminal=False)
+    lines = parts.feed(frame(1, first + b" 10%") + frame(2, later + b"error\n") + frame(1, later + b" 50%"))
+    assert lines == [later + b"error"]
+    assert parts.feed(frame(1, later + b" 100%\n") + frame(1, later + b"done\n")) == [
+        first + b" 10% 50% 100%",
+        later + b"done",
+    ]
 
 
 def test_a_terminal_has_no_frames_and_a_broken_frame_is_refused() -> None:

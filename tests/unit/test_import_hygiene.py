@@ -50,7 +50,9 @@ def test_the_snapshot_never_imports_textual_or_rich(tmp_path_factory: pytest.Tem
 
 def test_a_configuration_is_checked_without_textual(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("config") / "config.toml"
-    file.write_text('theme = "dark"\n[filters]\nwarm = "temp>85"\n[site.a]\nnodes = ["local"]\n')
+    file.write_text(
+        'theme = "dark"\n[keys]\n"app.help" = "f1"\n[filters]\nwarm = "temp>85"\n[site.a]\nnodes = ["local"]\n'
+    )
     code = f"from pathlib import Path\nfrom tui.config import load\nload(Path({str(file)!r}))"
     assert loaded_after(code) <= {"rich"}, "Rich tells how wide a character is"
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.nodes import bootstrap, probe
+from backends.nodes import bootstrap, probe, probe_nvml, probe_processes, probe_values, wire
 from tests.fake_nvml import FakeDriver
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -42,9 +42,10 @@ def interpreter(version: str) -> str | None:
 class Running:
     """The probe in a process, fed like over SSH."""
 
-    def __init__(self, python: str, env: dict[str, str], **options: Any) -> None:
+    def __init__(self, python: str, env: dict[str, str], before: str = "", **options: Any) -> None:
+        """`before`: statements that run ahead of the probe."""
         boot = (
-            "import sys,zlib;b=sys.stdin.buffer;"
+            f"{before}\nimport sys,zlib;b=sys.stdin.buffer;"
             "exec(compile(zlib.decompress(b.read(int(b.readline()))),'probe','exec'),{'__name__':'__gpudeck_probe__'})"
         )
         self.process = subprocess.Popen(
@@ -60,6 +61,11 @@ class Running:
 
     def message(self, kind: str | None = None, seconds: float = 20.0) -> dict[str, Any]:
         """The next message, or the next one of a kind."""
+        message: dict[str, Any] = json.loads(self.line(kind, seconds))
+        return message
+
+    def line(self, kind: str | None = None, seconds: float = 20.0) -> bytes:
+        """It, as it came."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -69,9 +75,8 @@ class Running:
             if not line:
                 assert self.process.stderr is not None
                 raise AssertionError(self.process.stderr.read().decode())
-            message: dict[str, Any] = json.loads(line)
-            if kind in (None, message["t"]):
-                return message
+            if kind in (None, json.loads(line)["t"]):
+                return line
         raise AssertionError(f"no {kind} within {seconds} s")
 
     def end_input(self) -> int:
@@ -144,6 +149,37 @@ def test_an_unchanged_node_sends_bare_heartbeats(running: Any) -> None:
     assert all(set(delta) == {"t", "at"} for delta in quiet)
 
 
+SET_BACK = """
+import time
+wall, began = time.time, time.monotonic()
+time.time = lambda: wall() - (0 if time.monotonic() < began + 1 else 3600)
+"""
+"""The node's clock is set back by an hour, a second after the probe started."""
+
+
+@pytest.mark.real("gcc")
+def test_a_clock_that_is_set_back_does_not_silence_the_probe(running: Any) -> None:
+    process = running(before=SET_BACK, slow_seconds=0.1)
+    first = process.message("state")["at"]
+    while (delta := process.message("delta"))["at"] > first:
+        continue
+    assert first - 3600 < delta["at"] < first
+    costs = [cost for _ in range(30) if (cost := process.message("delta").get("node", {}).get("probe"))]
+    assert costs, "slow beats go on"
+    assert min(value for cost in costs for value in cost.values()) >= 0
+
+
+@pytest.mark.real("gcc")
+def test_a_call_that_hangs_is_noticed_whatever_the_clock(running: Any, driver: FakeDriver) -> None:
+    process = running(before=SET_BACK)
+    process.message("state")
+    driver.set("hang.nvmlDeviceGetPowerUsage", 1)
+    try:
+        assert 3 < process.message("stall", seconds=15)["seconds"] < 3600
+    finally:
+        driver.unset("hang.nvmlDeviceGetPowerUsage")
+
+
 @pytest.mark.real("gcc")
 def test_another_protocol_is_fatal(running: Any) -> None:
     message = running(protocol=99).message()
@@ -161,6 +197,59 @@ def test_a_changed_number_of_gpus_is_a_new_state(running: Any, driver: FakeDrive
         driver.unset("gpus")
 
 
+CROWD = 64
+"""Processes on a GPU."""
+
+
+@pytest.fixture
+def crowd(driver: FakeDriver) -> Iterator[Callable[[bytes], None]]:
+    """Fills eight GPUs with processes that are called what it is told."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def fill(name: bytes) -> None:
+        processes.extend(subprocess.Popen([name, b"60"], executable="/bin/sleep") for _ in range(CROWD))
+        for number, process in enumerate(processes):
+            driver.set(f"pid.{number}", process.pid)
+        driver.set("gpus", 8)
+        driver.set("processes", CROWD)
+
+    yield fill
+    for key in ("gpus", "processes", *(f"pid.{number}" for number in range(CROWD))):
+        driver.unset(key)
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.real("gcc")
+@pytest.mark.parametrize("version", ["3.6", "3.11"])
+@pytest.mark.parametrize(
+    "name",
+    [b"\xff" * 600, b"\x01" * 600, b"\xed\xa0\x80" * 200, "訓".encode() * 200],
+    ids=["no UTF-8", "control", "surrogates", "CJK"],
+)
+def test_names_of_processes_cannot_make_a_line_too_long(
+    driver: FakeDriver, crowd: Callable[[bytes], None], name: bytes, version: str, request: pytest.FixtureRequest
+) -> None:
+    python = interpreter(version)
+    if python is None:
+        request.node.own_markers.clear()
+        pytest.skip(f"no python{version} here")
+    crowd(name)
+    process = Running(python, {**driver.env, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    try:
+        line = process.line("state")
+        node = wire.state(json.loads(line), "n", 0.0)
+    finally:
+        process.close()
+    assert len(line) < wire.LINE_LIMIT / 2
+    assert len(node.gpus) == 8
+    for gpu in node.gpus:
+        assert gpu.processes is not None
+        assert (len(gpu.processes), gpu.processes_omitted) == (CROWD, 0)
+        assert all(each.command is not None for each in gpu.processes)
+
+
 def test_no_driver_is_fatal_with_a_hint() -> None:
     process = Running(sys.executable, {"LD_LIBRARY_PATH": "/nonexistent"})
     try:
@@ -176,7 +265,7 @@ def test_no_driver_is_fatal_with_a_hint() -> None:
     ("words", "cpus"), [([0b1011], "0-1,3"), ([0, 1], "64"), ([0xFF, 0xFF], "0-7,64-71"), ([0], None)]
 )
 def test_affinity_masks(words: list[int], cpus: str | None) -> None:
-    assert probe.cpu_list(words) == cpus  # type: ignore[no-untyped-call]
+    assert probe_nvml.cpu_list(words) == cpus  # type: ignore[no-untyped-call]
 
 
 values = st.recursive(
@@ -245,7 +334,45 @@ class OldBoard:
 )
 def test_retired_pages_are_counted_each_on_its_own(board: OldBoard, expected: dict[str, Any]) -> None:
     reader: Any = probe.GpuReader(board, None, 0, object(), 0)  # type: ignore[no-untyped-call]
-    assert probe.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+    assert probe_values.read_retired_pages(reader) == expected  # type: ignore[no-untyped-call]
+
+
+class Beating:
+    """A probe that counts its beats; each takes `takes` seconds of a clock that moves only by them and by sleeping."""
+
+    fast_seconds = 1.0
+
+    def __init__(self, *takes: float) -> None:
+        self.takes = list(takes)
+        self.time = 500.0
+        self.at: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        if not self.takes:
+            raise StopIteration
+        self.time += seconds
+
+    def beat(self) -> None:
+        self.at.append(self.time)
+        self.time += self.takes.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("takes", "at"),
+    [
+        ((0.1, 0.1, 0.1, 0.1), [501.0, 502.0, 503.0, 504.0]),
+        ((0.1, 3.4, 0.1, 0.1), [501.0, 502.0, 505.4, 506.4]),
+    ],
+)
+def test_beats_come_at_their_pace_and_do_not_catch_up(takes: tuple[float, ...], at: list[float]) -> None:
+    beating = Beating(*takes)
+    with pytest.raises(StopIteration):
+        probe.keep_beating(beating, beating.monotonic, beating.sleep)  # type: ignore[no-untyped-call]
+    assert beating.at == pytest.approx(at)
 
 
 class OneProcess:
@@ -261,9 +388,9 @@ def test_a_command_line_that_cannot_be_read_is_named_and_costs_no_other_value() 
     told: dict[str, Any] = {"command": "python", "held": True}
     host = SimpleNamespace(process=lambda _pid: dict(told))
     reader: Any = probe.GpuReader(OneProcess(), host, 0, object(), 0)  # type: ignore[no-untyped-call]
-    (process,) = probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    (process,) = probe_processes.read_processes(reader)  # type: ignore[no-untyped-call]
     assert process == {"pid": 4242, "kind": "compute", "memory_bytes": 1 << 30, "ci": 5, "command": "python"}
     assert reader.unread == {"command lines": "not readable of processes 4242"}
     told["held"] = False
-    probe.read_processes(reader)  # type: ignore[no-untyped-call]
+    probe_processes.read_processes(reader)  # type: ignore[no-untyped-call]
     assert reader.unread == {}

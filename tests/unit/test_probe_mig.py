@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from backends.nodes import probe
+from backends.nodes import probe_mig
 from tests.unit.mig_table import rows
 
 MIB = 1024**2
-PROBE: Any = probe
+PROBE: Any = probe_mig
 """Untyped: it runs on any Python of a node."""
 TOTALS = (
     ("A100-40GB", 40960),

@@ -11,9 +11,10 @@ import pytest
 
 from backends.domain import Node
 from backends.nodes import wire
-from backends.nodes.probe import Probe, pci_level
+from backends.nodes.probe import Probe
 from backends.nodes.probe_facts import Facts
 from backends.nodes.probe_kernel import KernelLog
+from backends.nodes.probe_places import pci_level
 from tests.trees import Machine
 
 ROOT, PORT, SWITCH = "pci0000:15", "0000:15:01.0", "0000:16:00.0"
@@ -99,14 +100,18 @@ class Nvml:
 
 
 class Here:
-    """The probe's host on a machine of a test; the time stands still until it is moved."""
+    """The probe's host on a machine of a test; the time stands still until it is moved. `wall` is its clock."""
 
     def __init__(self, machine: Machine) -> None:
         self.kernel: Any = KernelLog(str(machine.root))  # type: ignore[no-untyped-call]
         self.slow: Any = Facts(str(machine.root))  # type: ignore[no-untyped-call]
         self.time = 100.0
+        self.wall = 1_700_000_000.0
 
     def now(self) -> float:
+        return self.wall + self.time
+
+    def monotonic(self) -> float:
         return self.time
 
     def identity(self) -> dict[str, Any]:

@@ -127,9 +127,12 @@ async def test_another_protocol_is_refused_then_the_fallback_is_tried(bench: Ben
     assert "not found" in error.message
 
 
-async def test_without_python_nvidia_smi_is_read_and_the_node_says_so(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("status", "warning"), [(0, ""), (14, ". nvidia-smi: exit status 14, the infoROM of a GPU is corrupted")]
+)
+async def test_without_python_nvidia_smi_is_read_and_the_node_says_so(bench: Bench, status: int, warning: str) -> None:
     fatal = {"t": "fatal", "code": "no-python", "text": "no python3 on this node", "hint": "install python3"}
-    bench.transport.runs.append(Completed(stdout=SMI_XML.read_bytes(), stderr="", status=0))
+    bench.transport.runs.append(Completed(stdout=SMI_XML.read_bytes(), stderr="", status=status))
     channel = ScriptedChannel().say(fatal).end(127)
     bench.transport.channels.append(channel)
     bench.stream.start()
@@ -140,7 +143,7 @@ async def test_without_python_nvidia_smi_is_read_and_the_node_says_so(bench: Ben
     node = bench.stream.topic.reading.value
     assert node is not None
     assert node.transport == "nvidia-smi"
-    assert node.transport_note == "no python3 on this node. install python3"
+    assert node.transport_note == f"no python3 on this node. install python3{warning}"
     assert channel.closed
 
 

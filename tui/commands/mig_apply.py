@@ -33,7 +33,9 @@ def apply(arguments: argparse.Namespace) -> int:
     spec = site_named(arguments, arguments.site)
     chosen = tuple(node for node in spec.nodes if node.name == arguments.node)
     if not chosen:
-        raise ConfigError(f"the site {spec.name} has no node {clean(arguments.node, 64)!r}", "see: gpudeck snapshot")
+        raise ConfigError(
+            f"the site {spec.name} has no node {clean(arguments.node, 64)!r}", f"see: {spec.command('snapshot')}"
+        )
     spec = replace(spec, nodes=chosen)
 
     async def plan(site: Site) -> Change:

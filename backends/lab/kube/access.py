@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 READ = frozenset({"get", "list", "watch"})
+PUBLISHED = "openshift-config-managed"
+"""Where OpenShift publishes by what the routers' certificates are verified, for all who are logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ def viewer(ask: Ask) -> bool:
 
 
 def namespaced(*namespaces: str) -> Callable[[Ask], bool]:
-    """Everything inside `namespaces`, nothing outside and nothing of the cluster."""
-    return lambda ask: ask.namespace in namespaces
+    """Everything inside `namespaces`; outside and of the cluster nothing but what is published for all."""
+    published = Ask("get", "", "configmaps", PUBLISHED)
+    return lambda ask: ask.namespace in namespaces or ask == published
 
 
 def nobody(_ask: Ask) -> bool:

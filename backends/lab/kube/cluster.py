@@ -79,6 +79,7 @@ class Cluster:
         created = rfc3339(now - SETTLED_SECONDS)
         for name in ("default", "kube-system", self.space, *sorted(set(TEAMS.values()))):
             self.store.create(KINDS["namespaces"], objects.namespace(name))
+        self.monitor(self.platform == "openshift")
         runtime = "cri-o://1.33.2" if self.platform == "openshift" else "containerd://1.7.28"
         for hardware in self._hardware.values():
             node = objects.node(hardware, strategy="mixed", created=created, runtime=runtime, version="v1.33.4")
@@ -150,12 +151,12 @@ class Cluster:
         pod.advance(now, ready, mine)
         if (pod.step, pod.ready, pod.fault) == before:
             return
-        self.store.update(
-            KINDS["pods"],
-            self.space,
-            self._pod_name(pod),
-            lambda each: each.update(status=objects.operand_status(pod, each["metadata"]["creationTimestamp"])),
-        )
+
+        def move(stored: Object) -> None:
+            created, status = stored["metadata"]["creationTimestamp"], stored["status"]
+            stored["status"] = objects.operand_status(pod, created, rfc3339(now), status)
+
+        self.store.update(KINDS["pods"], self.space, self._pod_name(pod), move)
         if pod.ready and not before[1]:
             self._say(pod, pod.operand.containers[0], now, pod.operand.log)
         elif mine is not None and before[2] is None:
@@ -338,7 +339,17 @@ class Cluster:
                 objects.event(self.space, name, about, reason=word, said=said, kind=kind, at=rfc3339(at), count=4),
             )
 
+    def ready_pod(self, node: str, operand: str) -> str | None:
+        """Name of the operand's pod there, while it is Ready."""
+        pod = self._pods[node].get(operand)
+        return self._pod_name(pod) if pod is not None and pod.ready else None
+
     # What scenarios do
+
+    def monitor(self, on: bool) -> None:
+        """OpenShift: whether the cluster's Prometheus looks into the operator's namespace."""
+        labels = {openshift.MONITORED: "true"} if on else {}
+        self.store.update(KINDS["namespaces"], None, self.space, lambda each: each["metadata"].update(labels=labels))
 
     def fail_operand(self, node: str, fault: OperandFault) -> None:
         """An operand of `node` starts again, with those that wait for it, and gets no further."""

@@ -193,8 +193,18 @@ def operand_pod(pod: OperandPod, on: str, space: str, owner: str, created: str, 
     }
 
 
-def operand_status(pod: OperandPod, created: str) -> Object:
-    """Phase, conditions and container statuses that follow from where the pod is."""
+def operand_status(pod: OperandPod, created: str, at: str | None = None, before: Object | None = None) -> Object:
+    """Phase, conditions and container statuses that follow from where the pod is.
+
+    A condition that is another than in the status `before` has become so `at` this time.
+    """
+    since = {each["type"]: each for each in (before or {}).get("conditions", ())}
+
+    def condition(kind: str, holds: bool) -> Object:
+        was, status = since.get(kind), _truth(holds)
+        changed = created if was is None else was["lastTransitionTime"] if was["status"] == status else at or created
+        return {"type": kind, "status": status, "lastTransitionTime": changed}
+
     inits = [_init_status(pod, index) for index in range(len(pod.operand.inits))]
     done = pod.step >= len(pod.operand.inits)
     containers = [_container_status(pod, name, done) for name in pod.operand.containers]
@@ -203,10 +213,10 @@ def operand_status(pod: OperandPod, created: str) -> Object:
         "startTime": created,
         "hostIP": "127.0.0.1",
         "conditions": [
-            {"type": "Initialized", "status": _truth(done), "lastTransitionTime": created},
-            {"type": "Ready", "status": _truth(pod.ready), "lastTransitionTime": created},
-            {"type": "ContainersReady", "status": _truth(pod.ready), "lastTransitionTime": created},
-            {"type": "PodScheduled", "status": "True", "lastTransitionTime": created},
+            condition("Initialized", done),
+            condition("Ready", pod.ready),
+            condition("ContainersReady", pod.ready),
+            condition("PodScheduled", True),
         ],
         "initContainerStatuses": inits,
         "containerStatuses": containers,
@@ -268,7 +278,7 @@ def cluster_policy(name: str, created: str, *, ready: bool, reason: str, message
             "toolkit": {"enabled": True},
             "devicePlugin": {"enabled": True},
             "dcgm": {"enabled": False},
-            "dcgmExporter": {"enabled": True},
+            "dcgmExporter": {"enabled": True, "serviceMonitor": {"enabled": True}},
             "migManager": {"enabled": True},
             "mig": {"strategy": "mixed"},
             "daemonsets": {"updateStrategy": "RollingUpdate"},

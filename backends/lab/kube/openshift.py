@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.lab.jobs import TEAMS, Job
+from backends.lab.kube.access import PUBLISHED
 from backends.lab.kube.objects import namespace
 from backends.lab.kube.workloads import service
 
 Object = dict[str, Any]
 CHANNEL, CSV, PREVIOUS_CSV = "v26.3", "gpu-operator-certified.v26.3.1", "gpu-operator-certified.v26.3.0"
+MONITORED = "openshift.io/cluster-monitoring"
+"""Label of a namespace whose ServiceMonitors are the cluster's."""
+CERTIFICATES = ("default-ingress-cert", "oauth-serving-cert")
+"""ConfigMaps by which the routers' certificates are verified: the ingress and the authentication operator's."""
 NFD_CSV = "nfd.4.20.0-202510211040"
 
 
 def cluster(space: str, at: str, *, waiting: bool) -> Iterator[tuple[str, Object]]:
     """Plural and object of all of it; `space` is the GPU Operator's, `waiting` leaves its upgrade unapproved."""
     yield "clusterversions", cluster_version(at)
-    for each in ("openshift-nfd", "openshift-monitoring"):
+    for each in ("openshift-nfd", "openshift-monitoring", PUBLISHED):
         yield "namespaces", namespace(each)
     for name, team in {team: user for user, team in sorted(TEAMS.items(), reverse=True)}.items():
         yield "projects", project(name, f"{name} ({team})")
@@ -28,6 +33,10 @@ def cluster(space: str, at: str, *, waiting: bool) -> Iterator[tuple[str, Object
     yield "subscriptions", subscription("nfd", "openshift-nfd", "stable", NFD_CSV, NFD_CSV, waiting=False)
     yield "clusterserviceversions", csv(NFD_CSV, "openshift-nfd", at, "Node Feature Discovery Operator")
     yield "routes", route("thanos-querier", "openshift-monitoring", "thanos.apps.lab.example", "thanos-querier")
+
+
+def router_certificate(name: str, pem: str) -> Object:
+    return {"metadata": {"name": name, "namespace": PUBLISHED}, "data": {"ca-bundle.crt": pem}}
 
 
 def cluster_version(at: str) -> Object:

@@ -164,6 +164,11 @@ class Board:
         wanted = attribute_form(name)
         return next((each for each in self.profiles if wanted in (each.name, *each.aliases)), None)
 
+    @property
+    def names_by_id(self) -> dict[str, str]:
+        """Profile id as nvidia-smi takes it -> the profile's name."""
+        return {str(each.id): each.name for each in self.profiles if each.id is not None}
+
     def profile_by_id(self, number: int) -> Profile | None:
         return next((each for each in self.profiles if each.id == number), None)
 

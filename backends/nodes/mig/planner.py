@@ -8,7 +8,7 @@ from dataclasses import replace
 from backends.nodes.mig import refusal
 from backends.nodes.mig.catalogue import Profile
 from backends.nodes.mig.consequences import Change, blockers, costs
-from backends.nodes.mig.geometry import Stranded, Wanted, can_arrange, describe, room, stranded
+from backends.nodes.mig.geometry import Stranded, Wanted, can_arrange, counted, describe, room, stranded
 from backends.nodes.mig.plan import Near, Plan
 from backends.nodes.mig.refusal import MOST_NEAR, Suggestion
 from backends.nodes.mig.steps import mig_parted, steps
@@ -55,11 +55,7 @@ def plan(target: Target, wish: Wish, near: bool = True) -> Plan:
 def _text(wish: Wish, resolved: Resolved) -> str:
     if wish.config is not None or resolved.foreign:
         return str(wish)
-    pinned = any(each.start is not None for each in resolved.counts)
-    small = all(count <= each.profile.max_instances for each, count in resolved.counts.items())
-    named = (
-        describe([each.profile for each in resolved.wanted]) if small and not pinned else str(wish).removeprefix("+")
-    )
+    named = counted({each.words: count for each, count in resolved.counts.items()})
     return f"+{named}" if wish.adds else named
 
 

@@ -23,6 +23,7 @@ from backends.triage.rules import (
     lost,
     memory_errors,
     modes,
+    monitoring,
     nvlink,
     nvswitch,
     pcie,
@@ -171,6 +172,9 @@ RULES: tuple[Rule, ...] = (
          about_platform="stack", site_subjects=release.subjects, raise_seconds=15.0),
     Rule("scc-refused", "pods refused by OpenShift's SCCs", (_C, _W, _I), nothing, judge_site=scc.refused,
          about_values=False, about_platform="stack", site_subjects=scc.subjects, raise_seconds=10.0),
+    Rule("monitoring", "what the cluster's monitoring says", (_C, _W, _I), nothing, judge_site=monitoring.told,
+         timed=True, about_values=False, about_platform="monitoring", site_subjects=monitoring.subjects,
+         clear_seconds=60.0, across=stack.across, across_nodes=2, across_share=0.0),
     *(
         Rule(allocation.KINDS[kind].rule, title, severities, nothing, judge_site=allocation.judge(kind), timed=True,
              about_platform="workloads", site_subjects=allocation.judged, raise_seconds=seconds, first_seconds=4.0,

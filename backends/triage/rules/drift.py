@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -189,7 +188,7 @@ def _missing(view: NodeView, count: int, wanted: int, peers: _Peers | None, *, s
         claim += f"; it had {before}"
         since = known.fewer_at or view.now
         evidence += _vanished(view, known)
-        forget = f"gpudeck --site {shlex.quote(view.site.name)} inventory forget {shlex.quote(view.name)}"
+        forget = view.site.command("inventory", "forget", view.name)
         on_purpose.append(steps.command("were they taken out on purpose? then let gpudeck forget them", forget))
     elif peers is not None:
         claim += f", its {plural(peers.count, 'peer')} {peers.usual}"

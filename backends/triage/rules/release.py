@@ -23,7 +23,7 @@ def release(state: SiteState) -> Iterator[Finding]:
         Severity.CRITICAL if gone else Severity.WARNING,
         Subject(),
         f"the OpenShift cluster {said}" + (f" on its way to {wanted}" if wanted else ""),
-        state.now,
+        state.since(told.since),
         evidence=[
             Evidence(told.message or "its ClusterVersion gives no reason", None, "ClusterVersion"),
             Evidence(f"release {told.version or 'n/a'}, wanted {told.desired or 'n/a'}", None, "ClusterVersion"),

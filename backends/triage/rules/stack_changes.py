@@ -20,13 +20,13 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
         if mig is None or not (mig.state == "failed" or mig.stuck(state.now)):
             continue
         failed = "failed" if mig.state == "failed" else "does not come to an end"
-        again = f"gpudeck stack mig {shlex.quote(mig.requested or '')} --node {shlex.quote(node.name)}"
+        again = state.site.command("stack", "mig", mig.requested or "", "--node", node.name)
         yield finding(
             "mig-manager",
             Severity.WARNING,
             subject,
             f"the MIG change to {mig.requested or 'n/a'} {failed}",
-            mig.since.at if mig.since is not None else state.now,
+            state.since(None if mig.since is None else mig.since.at),
             evidence=[
                 Evidence(f"nvidia.com/mig.config={mig.requested}", None, state.site.platform),
                 Evidence(f"nvidia.com/mig.config.state={mig.state}", None, state.site.platform),
@@ -66,7 +66,7 @@ def upgrades(state: SiteState) -> Iterator[Finding]:
             Severity.WARNING,
             subject,
             "the driver upgrade failed" if failed else f"the driver upgrade {_lasts(upgrade)} at {upgrade.step}",
-            since if since is not None else state.now,
+            state.since(since),
             evidence=evidence,
             cause=f"likely {upgrade.hint}" if upgrade.hint else None,
             hits=hits.of_workloads(holders(state, node)),

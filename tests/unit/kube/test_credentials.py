@@ -16,6 +16,7 @@ from backends.contract import AuthRefused, ConfigError, GpudeckError
 from backends.domain import KubernetesSpec
 from backends.kubernetes import credentials
 from backends.kubernetes.api import load_sdk
+from tests.kube.server import make_certificates
 
 SECRET = "s3cr3t-t0ken"
 
@@ -261,3 +262,11 @@ async def test_a_new_token_alone_is_no_new_connection(tmp_path: Path, private: P
     third = await loaded(kubeconfig(tmp_path / "config", {"insecure-skip-tls-verify": True}), private)
     assert first.connection == second.connection
     assert first.connection != third.connection
+
+
+async def test_the_certificate_authority_is_kept_for_other_doors_of_the_cluster(tmp_path: Path, private: Path) -> None:
+    make_certificates(tmp_path)
+    pem = (tmp_path / "ca.crt").read_text()
+    inline = {"certificate-authority-data": base64.b64encode(pem.encode()).decode()}
+    assert (await loaded(kubeconfig(tmp_path / "config", inline), private)).ca == pem
+    assert (await loaded(kubeconfig(tmp_path / "config"), private)).ca == ""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
 
 from backends import stack_report
+from backends.allocation import InUse
 from backends.domain import (
     ClusterRelease,
+    FiringAlert,
+    Monitoring,
+    NodeMetrics,
     OlmOperator,
     Owner,
     SccClause,
@@ -17,6 +22,7 @@ from backends.domain import (
     SiteSpec,
     Stack,
     StackHealth,
+    StackNode,
 )
 from backends.openshift.objects import (
     install_plan_of,
@@ -79,6 +85,22 @@ def test_a_catalogue_that_is_down_is_told() -> None:
     assert found.message == "CatalogSourcesUnhealthy: targeted catalogsource is missing"
 
 
+def test_operators_and_the_release_tell_since_when() -> None:
+    failed = openshift.service_version("Failed", "deadline exceeded")
+    failed["status"]["lastTransitionTime"] = kube.stamp(kube.NOW - 300)
+    plan = openshift.install_plan("RequiresApproval")
+    plan["metadata"]["creationTimestamp"] = kube.stamp(kube.NOW - 900)
+    (found,) = operators(openshift.subscription(), plan, failed)
+    assert (found.since, found.install_plan_at) == (kube.NOW - 300, kube.NOW - 900)
+    bad = {"type": "ResolutionFailed", "status": "True", "lastTransitionTime": kube.stamp(kube.NOW - 60)}
+    (found,) = operators(openshift.subscription(conditions=[bad]), failed)
+    assert found.since == kube.NOW - 60
+    version = openshift.cluster_version(failing="Cluster operator etcd is degraded")
+    for condition in version["status"]["conditions"]:
+        condition["lastTransitionTime"] = kube.stamp(kube.NOW - (40 if condition["type"] == "Failing" else 9000))
+    assert release_of(version).since == kube.NOW - 40
+
+
 def test_other_operators_are_left_out() -> None:
     assert operators(openshift.subscription("pipelines")) == ()
 
@@ -138,6 +160,36 @@ def test_the_report_names_the_release_what_it_fails_at_and_where_metrics_are() -
     unserved = dataclasses.replace(stack, monitoring_url=None, monitoring_problem="route a/b: not admitted: why")
     lines = stack_report.render(SiteSpec("prod"), unserved, kube.NOW).splitlines()
     assert "  metrics: n/a, route a/b: not admitted: why" in lines
+
+
+def test_the_report_names_the_alerts_and_how_many_gpus_are_busy_where_nobody_knows_what_is_used() -> None:
+    alerts = tuple(FiringAlert(f"GPUAlert{number:02}", "warning", kube.NOW, "dgx01") for number in range(18))
+    nodes = (NodeMetrics("dgx01", 8, 3), NodeMetrics("dgx02", 8, None), NodeMetrics("dgx03", 8, 0))
+    stack = Stack(
+        "openshift",
+        nodes=tuple(StackNode(f"dgx0{number}", StackHealth.READY) for number in (1, 2, 3)),
+        monitoring_url="https://thanos.example.com",
+        monitoring=Monitoring(alerts, 2, nodes),
+    )
+    used = {"dgx03": InUse(1, 0)}
+    lines = stack_report.render(SiteSpec("prod", platform="openshift"), stack, kube.NOW, used).splitlines()
+    assert lines[1:3] == [
+        "  metrics: https://thanos.example.com, GPU metrics of 3 nodes",
+        "  alert GPUAlert00 (warning) on dgx01",
+    ]
+    assert "  alerts: 4 more" in lines
+    table = [line.split() for line in lines[lines.index("") + 1 :]]
+    assert [(row[0], row[-1]) for row in table] == [
+        ("NODE", "BUSY(DCGM)"),
+        ("dgx01", "3/8"),
+        ("dgx02", "n/a"),
+        ("dgx03", "-"),  # what is used there is known, which is more
+    ]
+    told = json.loads(json.dumps(stack_report.document(SiteSpec("prod"), stack, kube.NOW)))["monitoring"]
+    assert (told["nodes"][0], told["off"]) == ({"node": "dgx01", "gpus": 8, "busy": 3}, None)
+    assert told["alerts"][0]["since"] == kube.NOW
+    unread = stack_report.document(SiteSpec("prod"), Stack("openshift"), kube.NOW)
+    assert unread["monitoring"] is None
 
 
 def test_the_report_names_whom_sccs_refuse_and_why() -> None:

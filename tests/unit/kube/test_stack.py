@@ -266,6 +266,16 @@ def test_the_operator_and_nfd_are_components() -> None:
     assert stack.health is StackHealth.WARNING
 
 
+def test_a_verdict_and_a_component_tell_since_when() -> None:
+    down = kube.nfd_pod("worker", "dgx02", kube.waiting("ImagePullBackOff", "no such image"))
+    stack = stack_of(kube.cluster_policy("notReady", "OperandNotReady", "x"), *kube.good_cluster("dgx01")[1:], down)
+    assert [policy.since for policy in stack.policies] == [kube.NOW - 600]
+    found = {component.name: component.since for component in stack.components}
+    assert found["node feature discovery worker"] == kube.NOW - 3600
+    assert found["gpu-operator"] is None
+    assert [policy.since for policy in stack_of(*kube.good_cluster("dgx01")).policies] == [None]
+
+
 def test_a_good_cluster_is_ready() -> None:
     stack = stack_of(*kube.good_cluster("dgx01", "dgx02"), version="v1.31.2")
     assert stack.health is StackHealth.READY

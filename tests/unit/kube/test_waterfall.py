@@ -329,3 +329,65 @@ def test_odd_objects_cost_nothing_else(broken: dict[str, Any]) -> None:
     odd = {"kind": "Pod", "metadata": {"name": "odd", "namespace": kube.NAMESPACE}, **broken}
     node = one_node(odd, *kube.operand_pods("dgx01"))
     assert node.health is StackHealth.READY
+
+
+# Since when
+
+
+def driver(status: dict[str, Any], *, begun: float = kube.NOW - 3600, unready: float = kube.NOW - 3600) -> Any:
+    """A driver's pod whose container is in `status`: when it was started, and when its Ready condition became false."""
+    pod = kube.operand("driver", "dgx01", nvidia_driver_ctr=status)
+    pod["status"]["startTime"] = kube.stamp(begun)
+    pod["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "lastTransitionTime": kube.stamp(unready)},
+        {"type": "PodScheduled", "status": "True"},
+    ]
+    return pod
+
+
+def failing_since(pod: dict[str, Any]) -> float | None:
+    node = one_node(*kube.operand_pods("dgx01", driver=pod))
+    assert node.blocker is not None
+    assert node.blocker.state.phase is OperandPhase.FAILING
+    return node.blocker.state.since
+
+
+def test_an_operand_that_was_ready_fails_since_it_is_not() -> None:
+    begun, unready = kube.NOW - 86_400, kube.NOW - 900
+    for status in (kube.crashing(restarts=9), kube.crashing(restarts=1), kube.waiting("CreateContainerError")):
+        assert failing_since(driver(status, begun=begun, unready=unready)) == unready
+
+
+def test_one_that_never_was_ready_fails_since_its_turn_once_it_was_tried_again_and_again() -> None:
+    assert failing_since(driver(kube.crashing(restarts=4))) == kube.NOW - 3600
+    assert failing_since(driver(kube.waiting("ImagePullBackOff"))) == kube.NOW - 3600
+    late = driver(kube.crashing(restarts=4))
+    late["status"]["initContainerStatuses"][0] |= kube.completed(kube.NOW - 600)
+    assert failing_since(late) == kube.NOW - 600, "before that the init containers ran"
+
+
+def test_a_first_failure_says_nothing_of_the_time_before_it() -> None:
+    for status in (kube.crashing(restarts=1), kube.waiting("ErrImagePull")):
+        assert failing_since(driver(status)) is None
+    ended = {"exitCode": 1, "reason": "Error", "finishedAt": kube.stamp(kube.NOW - 5)}
+    crashed = {"state": {"terminated": ended}, "ready": False, "restartCount": 0}
+    assert failing_since(driver(crashed)) == kube.NOW - 5
+
+
+def test_one_that_cannot_be_scheduled_and_one_that_ended_tell_their_times() -> None:
+    pod = kube.operand("driver", "dgx01")
+    pod["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "lastTransitionTime": kube.stamp(kube.NOW - 700), "message": "no"}
+    ]
+    assert failing_since(pod) == kube.NOW - 700
+    ended = {"exitCode": 1, "reason": "Error", "finishedAt": kube.stamp(kube.NOW - 80)}
+    evicted = kube.operand("driver", "dgx01", nvidia_driver_ctr={"state": {"terminated": ended}, "ready": False})
+    evicted["status"] |= {"phase": "Failed", "reason": "Evicted"}
+    assert failing_since(evicted) == kube.NOW - 80
+
+
+def test_a_node_tells_when_it_stopped_being_ready() -> None:
+    dead = kube.node("dgx01", ready=False)
+    assert one_node(*kube.operand_pods("dgx01"), node=dead).ready_at is None
+    dead["status"]["conditions"][0]["lastTransitionTime"] = kube.stamp(kube.NOW - 500)
+    assert one_node(*kube.operand_pods("dgx01"), node=dead).ready_at == kube.NOW - 500
