@@ -74,9 +74,7 @@ def in_use(reading: NodeReading, stack: Stack, ownership: Ownership) -> InUse | 
     if node is None or not reading.is_current or not ownership.complete_on(reading.name):
         return None
     there = [gpu for gpu in node.gpus if not gpu.lost]
-    # nvidia-smi tells no process's container: nothing there is known to be nobody's.
-    joined = node.transport != "nvidia-smi" or not any(gpu.processes for gpu in there)
-    if not joined or not _whole(there):
+    if not _is_joined(node, there) or not _whole(there):
         return None
     gpus, instances = 0, 0
     for gpu in there:
@@ -110,12 +108,17 @@ def _whole(gpus: Iterable[Gpu]) -> bool:
     )
 
 
+def _is_joined(node: Node, gpus: Iterable[Gpu]) -> bool:
+    """The container of every process on `gpus` is known: nvidia-smi tells none, so nothing there is nobody's."""
+    return node.transport != "nvidia-smi" or not any(gpu.processes for gpu in gpus)
+
+
 def _is_known(process: GpuProcess) -> bool:
     return process.container_id is not None or process.user is not None or process.command is not None
 
 
 def _idle(seen: Watched) -> Iterator[Mismatch]:
-    if not _whole(seen.node.gpus):
+    if not _is_joined(seen.node, seen.node.gpus) or not _whole(seen.node.gpus):
         return
     holders = seen.ownership.holders(seen.name)
     busy = {each.uid for each in seen.ownership.on_gpus(seen.node.gpus)} if holders else set[str]()
@@ -184,8 +187,9 @@ def _on_host(seen: Watched) -> Iterator[Mismatch]:
 
 
 def _strangers(seen: Watched) -> Iterator[tuple[Gpu, GpuProcess, str]]:
-    """Processes that belong to no workload, with what they are called; none while not all workloads are read."""
-    if not seen.ownership.complete_on(seen.name):
+    """Processes that belong to no workload, with what they are called; none while not all workloads are read, or where
+    nobody tells whose container a process is in."""
+    if not seen.ownership.complete_on(seen.name) or not _is_joined(seen.node, seen.node.gpus):
         return
     for gpu in seen.node.gpus:
         for process in gpu.processes or ():

@@ -171,13 +171,14 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     width = max((len(_label(finding)) for finding in listed), default=0)
     for finding in listed:
         yield ""
-        yield f"{finding['severity']:<8}  {_label(finding):<{width}}  {finding['claim']}"
+        yield f"{Severity(finding['severity']).word:<8}  {_label(finding):<{width}}  {finding['claim']}"
         yield from (INDENT + line for line in _below(finding, now))
     yield ""
     if not listed:
         yield f"nothing is wrong{_where_judged(told)}"
     for finding in told["recovered"]:
-        yield f"recovered {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
+        over = finding["closed_as"] or "recovered"
+        yield f"{over} {_label(finding)}: {finding['claim']} ({_clock(finding['recovered_at'], now)})"
     yield from _checked(told["checks"])
 
 

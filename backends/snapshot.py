@@ -16,7 +16,19 @@ from typing import Any
 from backends import stack_report
 from backends.allocation import in_use_by_node
 from backends.check import PlatformParts, findings, platform_parts
-from backends.domain import Event, Fleet, Gpu, GpuProcess, Node, NodeReading, NodeState, SiteSpec, Triage, Workload
+from backends.domain import (
+    Event,
+    Fleet,
+    Gpu,
+    GpuProcess,
+    Node,
+    NodeReading,
+    NodeState,
+    Severity,
+    SiteSpec,
+    Triage,
+    Workload,
+)
 from backends.ownership import NOBODY, Ownership
 
 SCHEMA = "gpudeck/snapshot/1"
@@ -129,7 +141,7 @@ def render(snapshot: dict[str, Any]) -> str:
     for node in snapshot["nodes"]:
         if not node["gpus"]:
             rows.append((node["name"], "", "", "", "", "", "", "", _state(node)))
-        rows += [_row(node, gpu) for gpu in node["gpus"]]
+        rows += [_row(node, gpu, _found(snapshot, node, gpu)) for gpu in node["gpus"]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     right = range(3, 8)
     lines = [
@@ -143,7 +155,20 @@ def render(snapshot: dict[str, Any]) -> str:
     return "\n".join([f"{snapshot['site']}: {live} of {len(snapshot['nodes'])} nodes", *lines])
 
 
-def _row(node: dict[str, Any], gpu: dict[str, Any]) -> tuple[str, ...]:
+def _found(snapshot: dict[str, Any], node: dict[str, Any], gpu: dict[str, Any]) -> list[str]:
+    """What triage says of the GPU; of what it says of several GPUs, or of the whole node, only that there is more."""
+    here = [
+        each
+        for each in snapshot["findings"]
+        if each["subject"]["node"] == node["name"] and Severity(each["severity"]) is not Severity.INFO
+    ]
+    own = [each for each in here if each["subject"]["gpu_index"] == gpu["index"]]
+    words = [f"{Severity(each['severity']).word}: {each['claim']}" for each in own if each["rule"] != "gpu-lost"]
+    shared = any(each["subject"]["gpu_index"] is None for each in here) and not node["error"]
+    return [*words, *(["findings of its node: gpudeck check"] if shared else [])]
+
+
+def _row(node: dict[str, Any], gpu: dict[str, Any], found: list[str]) -> tuple[str, ...]:
     memory = gpu["memory"]
     return (
         node["name"],
@@ -154,11 +179,11 @@ def _row(node: dict[str, Any], gpu: dict[str, Any]) -> tuple[str, ...]:
         _number(memory["total_bytes"], 1 << 30),
         _number(gpu["power_watts"]),
         _number(gpu["temperature_celsius"]),
-        _gpu_state(node, gpu),
+        _gpu_state(node, gpu, found),
     )
 
 
-def _gpu_state(node: dict[str, Any], gpu: dict[str, Any]) -> str:
+def _gpu_state(node: dict[str, Any], gpu: dict[str, Any], found: list[str]) -> str:
     words = []
     if gpu["lost"]:
         words.append("lost: " + (gpu["lost_reason"] or "no reason given"))
@@ -166,7 +191,7 @@ def _gpu_state(node: dict[str, Any], gpu: dict[str, Any]) -> str:
         words.append("XID " + ", ".join(str(code) for code in gpu["xids"]))
     if node["error"]:
         words.append(_state(node))
-    return "; ".join(words) or "ok"
+    return "; ".join([*words, *found]) or "ok"
 
 
 def _state(node: dict[str, Any]) -> str:

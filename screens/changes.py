@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
-from backends.changes.desk import ChangeDesk
+from backends.changes.desk import LIST_SECONDS, ChangeDesk
 from backends.changes.desk_view import DeskView
 from backends.changes.former import status_word, step_place
 from backends.changes.record import ChangeRecord
@@ -94,6 +94,8 @@ class ChangesScreen(LiveScreen):
         self._told_offers: frozenset[str] | None = None
         """What the footer offers."""
         self._counting: Timer | None = None
+        self._since = float("-inf")
+        """When the screen was last opened, seconds since the epoch."""
 
     def compose(self) -> ComposeResult:
         yield StyledLine(id="changes-summary")
@@ -120,6 +122,22 @@ class ChangesScreen(LiveScreen):
     def _draw_if_mounted(self) -> None:
         if self.is_mounted:
             self.show()
+
+    def on_screen_resume(self) -> None:
+        """What was listed before may be over by now: it is read again, and offers nothing so long."""
+        self._since = self.clock.now()
+        if self._is_former:
+            self.run_worker(self._look_again(), exit_on_error=False, description="read the journals again")
+
+    async def _look_again(self) -> None:
+        if self.desk is not None:
+            await self.desk.look_again()
+
+    @property
+    def _is_former(self) -> bool:
+        """The listing is of before the screen was opened."""
+        reading = None if self.desk is None else self.desk.view.reading
+        return reading is not None and reading.at is not None and reading.at < self._since - LIST_SECONDS
 
     # What is known
 
@@ -208,12 +226,14 @@ class ChangesScreen(LiveScreen):
             error = self.desk.view.reading.error if self.desk is not None else None
             line.set_cells([Cell(f" {error.message}", "bad") if error else Cell(" reading the journals ...", "dim")])
             return
-        open_ones = view.left_open
+        open_ones = () if self._is_former else view.left_open
         cells = [Cell(f" {plural(len(view.records), 'change')}")]
         if self.filter_text:
             left = len(self._narrowed(view).records)
             of = f" {left} of {plural(len(view.records), 'change')} match "
             cells = [Cell(of), Cell(f"/{shortened(self.filter_text)}/", "accent")]
+        if self._is_former:
+            cells.append(Cell("  reading the journals again ...", "dim"))
         if open_ones:
             cells.append(Cell(f"  {self.glyphs.bad} {len(open_ones)} not brought to an end", "bad"))
         if view.unreadable:
@@ -266,7 +286,7 @@ class ChangesScreen(LiveScreen):
     def _offered(self) -> frozenset[str]:
         """Names of the actions that are possible now: those of the chosen change, and the stop of the running one."""
         record, view, desk = self.record, self.view, self.desk
-        possible = () if record is None or view is None else view.offers(record)
+        possible = () if record is None or view is None or self._is_former else view.offers(record)
         return frozenset((*possible, "stop") if desk is not None and desk.busy else possible)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -296,8 +316,8 @@ class ChangesScreen(LiveScreen):
         record, view = self.record, self.view
         if record is None or view is None:
             return
-        if what not in view.offers(record):
-            possible = ", ".join(view.offers(record)) or "nothing"
+        if what not in self._offered:
+            possible = ", ".join(each for each in view.offers(record) if each in self._offered) or "nothing"
             self.notify(f"{what} is not possible here; possible: {possible}", severity="warning", markup=False)
             return
         cast(ChangesApp, self.app).changing.again(record, what)

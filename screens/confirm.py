@@ -180,8 +180,13 @@ class ConfirmScreen(Dialog[bool]):
         self._draw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the entry does nothing but go on to the answer: a name typed by habit must not start anything."""
+        """Enter in the entry does nothing but go on to the answer: a name typed by habit must not start anything.
+
+        A wrong name keeps the keys: what is typed next mends it.
+        """
         event.stop()
+        if event.value and not self._typed:
+            return
         self.query_one("#confirm-apply" if self._may_apply else "#confirm-cancel", Choice).focus()
 
     def on_choice_chosen(self, event: Choice.Chosen) -> None:

@@ -46,7 +46,7 @@ FINDING_FIELDS = FieldTable(
             lambda item: state_word(item.finding),
             "whether anybody has to look",
             "state=open",
-            choices=("open", "acked", "recovered"),
+            choices=("open", "acked", "recovered", "abandoned"),
         ),
         Field("node", "text", lambda item: item.finding.subject.node, "name of the node", "node~dgx-0"),
         Field(

@@ -106,7 +106,7 @@ class FleetScreen(LiveScreen):
         line = [*summary(fleet, self.glyphs, self._totals), *self._missing()]
         if self.filter_text:
             shown = f"/{shortened(self.filter_text)}/ shows {_nodes_shown(rows)} of {line[0].text}"
-            line[0] = Cell(shown, "accent")
+            line[:2] = [Cell(shown, "accent"), *(Cell(f"{each.text} in all", each.style) for each in line[1:2])]
         self.query_one("#fleet-summary", StyledLine).set_cells(line, separator="  ")
         self._show_detail()
 

@@ -31,10 +31,12 @@ class HelpScreen(Dialog[None]):
         remapped: Mapping[str, str],
         glyphs: Glyphs,
         filters: Text | None = None,
+        commands: Mapping[str, str] | None = None,
     ) -> None:
-        """`filters` is the help about the filters of the screen below, where it has a list."""
+        """`filters` is the help about the filters of the screen below, where it has a list; `commands` says what each
+        command of the `:` line does."""
         super().__init__()
-        self._text = help_text(groups, remapped, glyphs, filters)
+        self._text = help_text(groups, remapped, glyphs, filters, commands or {})
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help-body"):
@@ -62,8 +64,9 @@ def help_text(
     remapped: Mapping[str, str],
     glyphs: Glyphs,
     filters: Text | None = None,
+    commands: Mapping[str, str] | None = None,
 ) -> Text:
-    """The whole help as text: keys by group, the signs, the filters, how keys are remapped."""
+    """The whole help as text: keys by group, the commands, the signs, the filters, how keys are remapped."""
     text = Text()
     for title, actions in groups.items():
         text.append(f"{title}\n", style="bold")
@@ -75,6 +78,11 @@ def help_text(
     text.append("Lists\n", style="bold")
     for keys, does in _LIST_KEYS:
         text.append(f"  {keys:<16} ", style="bold")
+        text.append(f"{does}\n")
+    if commands:
+        text.append("\nCommands\n", style="bold")
+    for name, does in (commands or {}).items():
+        text.append(f"  {name:<16} ", style="bold")
         text.append(f"{does}\n")
     text.append("\nSigns\n", style="bold")
     for sign, meaning in (

@@ -16,17 +16,16 @@ from textual.widgets import Static
 
 from backends.contract import GpudeckError
 from tui.actions import Action
-from tui.alerts import SETTLE_SECONDS
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
 from tui.widgets.filter import Filter, parse, shortened
 from tui.widgets.line import StyledLine
 
 if TYPE_CHECKING:
-    from backends.domain import Finding, Fleet, Triage
+    from backends.domain import Finding, Fleet, Stack, Triage
     from backends.feed import Topic
     from screens.changes import ChangesApp
-    from screens.triage_body import Draw, TriageBody
+    from screens.triage_body import Draw, EvidencePane, TriageBody
     from tui.widgets.filter.fields import FieldTable
     from tui.widgets.grid import Grid
     from tui.widgets.sheet import Section
@@ -96,8 +95,7 @@ class TriageScreen(LiveScreen):
         """The findings in the list, by id."""
         self._listed_from: tuple[object, ...] = ()
         self._is_chosen = False
-        """Somebody has moved the selection, or done something with what was selected."""
-        self._opening_until = float("-inf")
+        """Somebody has done something with what was selected."""
         self._unkept = ""
         """What was last said of acknowledgements that cannot be kept."""
 
@@ -191,6 +189,7 @@ class TriageScreen(LiveScreen):
         from screens.triage_change import propose
         from screens.triage_evidence import can_change
 
+        self._is_chosen = True
         steps = [step for step in self.selected.steps if can_change(step)] if self.selected is not None else []
         if steps and self.site is not None:
             propose(self.app, self.site, steps)
@@ -204,6 +203,7 @@ class TriageScreen(LiveScreen):
         from screens.workloads import ownership_of
 
         finding, site, ownership = self.selected, self.site, ownership_of(self.site)
+        self._is_chosen = True
         if finding is None or site is None:
             self.notify(NONE_SELECTED, timeout=2, markup=False)
             return
@@ -218,7 +218,7 @@ class TriageScreen(LiveScreen):
     def action_copy(self) -> None:
         from screens.triage_evidence import finding_text
 
-        finding = self.selected
+        finding, self._is_chosen = self.selected, True
         if finding is not None:
             self.app.copy_to_clipboard(finding_text(finding))
         self.notify(NONE_SELECTED if finding is None else copied_to(os.environ), timeout=4, markup=False)
@@ -232,22 +232,33 @@ class TriageScreen(LiveScreen):
     # Events
 
     def on_grid_row_activated(self, event: Grid.RowActivated) -> None:
+        event.stop()
+        self._open(self._listed.get(event.row.key))
+
+    def on_evidence_pane_activated(self, event: EvidencePane.Activated) -> None:
+        event.stop()
+        self._open(self.selected)
+
+    def on_screen_resume(self) -> None:
+        """Whoever comes back finds the keys at the list."""
+        if self._body is not None and self._body.evidence.has_focus and self._body.grid.display:
+            self._body.grid.focus()
+
+    def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
+        event.stop()
+        self._show_evidence()
+
+    # Inside
+
+    def _open(self, finding: Finding | None) -> None:
         from screens.triage_jump import change_of, screen_of
 
-        event.stop()
-        finding = self._listed.get(event.row.key)
+        self._is_chosen = True
         change = None if finding is None else change_of(finding)
         if change is not None:
             cast("ChangesApp", self.app).changing.open_screen(change)
         elif finding is not None:
             self.app.push_screen(screen_of(finding))
-
-    def on_grid_row_highlighted(self, event: Grid.RowHighlighted) -> None:
-        event.stop()
-        self._is_chosen = self._is_chosen or event.grid.cursor > 0
-        self._show_evidence()
-
-    # Inside
 
     def _keeper(self) -> KeepsAcknowledgements:
         if self.site is None:
@@ -292,10 +303,9 @@ class TriageScreen(LiveScreen):
             findings = shown(triage, TriageView(self._match, self._show_settled, now))
             self._listed = {each.id: each for each in findings}
             body.show_rows(
-                LazyRows([each.id for each in findings], lambda index: triage_row(findings[index], now, glyphs))
+                LazyRows([each.id for each in findings], lambda index: triage_row(findings[index], now, glyphs)),
+                at_top=not (self._is_chosen or body.grid.moved),
             )
-            if self._is_opening(now):
-                body.grid.cursor = 0
         hidden = 0 if self.filter_text else len(shown(triage, TriageView())) - len(self._listed)
         line = summary_cells(triage, hidden, glyphs)
         if self.filter_text:
@@ -306,12 +316,6 @@ class TriageScreen(LiveScreen):
         if problem is not None:
             line.insert(0, Cell(f"{glyphs.stale} not looked at again: {problem.message}", "stale"))
         self.query_one("#triage-summary", StyledLine).set_cells(line, separator="  ")
-
-    def _is_opening(self, now: float) -> bool:
-        """The first findings still come in: until somebody chooses one, the worst is selected, not the earliest."""
-        if any(reading.state == "connecting" for reading in (self.fleet.nodes if self.fleet else ())):
-            self._opening_until = now + SETTLE_SECONDS
-        return now < self._opening_until and not self._is_chosen
 
     def _tell_unkept(self, triage: Triage) -> None:
         """Once, besides its place in the list: an acknowledgement that is forgotten pages somebody again."""
@@ -333,7 +337,7 @@ class TriageScreen(LiveScreen):
 
         now, glyphs, fleet = self.clock.now(), self.glyphs, self.fleet
         name, filter_text, site = self._gpu_name(finding), self.filter_text, self.site
-        platform = site.spec.platform if site is not None and site.stack.reading.value is None else None
+        platform = site.spec.platform if site is not None and not _is_judged(site.stack.reading.value, triage) else None
 
         def draw(width: int, height: int) -> list[Section]:
             sections: list[Section] = []
@@ -357,6 +361,14 @@ class TriageScreen(LiveScreen):
         self._is_chosen = True
         if self._body is not None:
             self._body.evidence.scroll_relative(y=lines, animate=False)
+
+
+def _is_judged(stack: Stack | None, triage: Triage) -> bool:
+    """The stack that was read is in the triage, or holds nothing that could be."""
+    if stack is None:
+        return False
+    looked = any(check.subjects for check in triage.checks if check.rule == "operand")
+    return looked or not any(node.operands for node in stack.nodes)
 
 
 def copied_to(environ: Mapping[str, str]) -> str:

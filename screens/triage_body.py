@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Container
+from textual.message import Message
 
 from screens.triage_rows import COLUMNS
 from tui.widgets.columns import Row, place
@@ -33,7 +35,10 @@ class EvidencePane(Sheet):
     DEFAULT_CSS = """
     EvidencePane { width: 1fr; height: 1fr; max-width: 110; }
     """
-    BINDINGS: ClassVar = []
+    BINDINGS: ClassVar = [Binding("enter", "activate", "Open", show=False, id="evidence.open")]
+
+    class Activated(Message):
+        """What the evidence is about is to be opened."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -47,6 +52,9 @@ class EvidencePane(Sheet):
             self.scroll_home(animate=False)
         self._draw = draw
         self._redraw()
+
+    def action_activate(self) -> None:
+        self.post_message(self.Activated())
 
     def on_resize(self, _event: events.Resize) -> None:
         self._redraw()
@@ -89,15 +97,15 @@ class TriageBody(Container):
         self.set_class(event.size.width >= BESIDE_FROM, "-beside")
         self._fit_list()
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
-        """The list; without rows the evidence has all the room."""
+    def show_rows(self, rows: Sequence[Row], *, at_top: bool = False) -> None:
+        """The list, with its first row selected if `at_top`; without rows the evidence has all the room."""
         grid = self.grid
         if not rows and grid.display:
             self._give_back_keys = self.screen.focused in (None, grid)
         elif rows and not grid.display and self._give_back_keys:
             self.call_after_refresh(grid.focus)
         grid.display = bool(rows)
-        grid.set_rows(rows)
+        grid.set_rows(rows, at_top=at_top)
         self._fit_list()
 
     def _fit_list(self) -> None:

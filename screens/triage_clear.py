@@ -25,6 +25,7 @@ NAME_WIDTH = 16
 STATE_WIDTH = 12
 CHECK_WIDTH = 38
 MOST_UNREAD = 40
+JUST_SEEN = "just seen, looked at again"
 
 
 def summary_cells(triage: Triage, hidden: int, glyphs: Glyphs) -> list[Cell]:
@@ -38,6 +39,8 @@ def summary_cells(triage: Triage, hidden: int, glyphs: Glyphs) -> list[Cell]:
     acknowledged = sum(each.acknowledged is not None for each in triage.findings)
     if not cells:
         cells.append(Cell("no open findings" if acknowledged else "no findings"))
+    if triage.just_seen:
+        cells.append(Cell(f"{glyphs.warn} {triage.just_seen} {JUST_SEEN}", "warn"))
     for count, word in ((acknowledged, "acked"), (len(triage.recovered), "recovered")):
         if count:
             cells.append(Cell(f"{count} {word}", "dim"))
@@ -85,7 +88,7 @@ def _verdict(
     unread = max(triage.nodes_total - triage.nodes_seen, sum(each.state is not NodeState.LIVE for each in nodes))
     seen, total = max(0, triage.nodes_total - unread), triage.nodes_total
     gpus = sum(len(reading.node.gpus) for reading in nodes if reading.node and reading.state is NodeState.LIVE)
-    what = "Nothing else is wrong" if triage.findings else "Nothing is wrong"
+    what = "Nothing else is wrong" if triage.findings or triage.just_seen else "Nothing is wrong"
     fresh = "" if triage.oldest_reading_at is None else _freshness(now - triage.oldest_reading_at)
     if not seen:
         said, style = f"Nothing was looked at: none of {_count(total, 'node')} answers.", "stale"
@@ -94,6 +97,8 @@ def _verdict(
         said, style = f"{what} on {looked}{fresh}. {unread} of {total} could not be looked at.", "warn"
     else:
         said, style = f"{what} on {_count(seen, 'node')} with {_count(gpus, 'GPU')}{fresh}.", "good"
+    if triage.just_seen:
+        said, style = f"{triage.just_seen} {JUST_SEEN}. {said}", "warn" if style == "good" else style
     if platform is not None:
         said, style = f"{said} The GPU stack of {platform} is not read.", "warn" if style == "good" else style
     lines = wrapped(said, width - 2, ellipsis=glyphs.ellipsis)

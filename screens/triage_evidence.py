@@ -67,7 +67,7 @@ def finding_text(finding: Finding) -> str:
     ]
     lines += [f"so before from {units.moment(each.since)} to {units.moment(each.until)}" for each in finding.earlier]
     if finding.recovered_at is not None:
-        lines.append(f"recovered {units.moment(finding.recovered_at)}")
+        lines.append(f"{finding.closed_as or 'recovered'} {units.moment(finding.recovered_at)}")
     if finding.unseen_since is not None:
         gone = ": no longer so" if finding.gone_at is not None else ""
         lines.append(f"last looked at {units.moment(finding.unseen_since)}{gone}")
@@ -132,7 +132,7 @@ def _head(finding: Finding, page: Page) -> Group:
         until = units.clock_time(finding.recovered_at, page.now, seconds=True)
         lasted = units.age(finding.recovered_at - finding.begun_at)
         lines += _field("was so", [f"{since} to {until}, for {lasted}"])
-        lines += _field("now", [state_of(finding, page.glyphs).text], "good")
+        lines += _field("now", [state_of(finding, page.glyphs).text], "" if finding.closed_as else "good")
     for label, said in _standing(finding, page.now):
         lines += _field(label, wrapped(said, page.text_width, ellipsis=page.glyphs.ellipsis), "accent")
     acknowledged = finding.acknowledged

@@ -51,7 +51,9 @@ class FindingItem(NamedTuple):
 
 
 def state_word(finding: Finding) -> str:
-    """open, acked or recovered."""
+    """open, acked, recovered or abandoned."""
+    if finding.closed_as is not None:
+        return finding.closed_as
     if finding.recovered_at is not None:
         return "recovered"
     return "open" if finding.acknowledged is None else "acked"
@@ -78,6 +80,8 @@ def state_of(finding: Finding, glyphs: Glyphs) -> Cell:
 
     `unseen` is what nobody can look at now, `clearing` what is no longer so and watched.
     """
+    if finding.closed_as is not None:
+        return Cell(finding.closed_as, "dim")
     if finding.recovered_at is not None:
         return Cell(f"{glyphs.good} recovered", "dim")
     style, word = SEVERITIES[finding.severity]

@@ -6,11 +6,12 @@ once beside the list).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from backends.domain import plural
 from backends.ownership import owner_words, owners
+from tui.widgets.cells import inert
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import NOT_MEASURED
 
@@ -26,6 +27,7 @@ HOST = Cell("on the host", "dim")
 STRANGE = Cell("unknown container", "warn")
 REFUSED_TOLD = 1
 ROUTES_TOLD = 2
+GIVEN_TOLD = 8
 
 
 def topics_of(site: Site) -> tuple[Topic[Ownership], ...]:
@@ -49,6 +51,15 @@ def label(workload: Workload) -> str:
     return name if workload.namespace is None else f"{workload.namespace}/{name}"
 
 
+def given(ownership: Ownership, node: str) -> str:
+    """What the platform gave GPUs of the node, as a sentence; empty where nothing is known to run there."""
+    held = [each.title for each in ownership.holders(node)]
+    if not held:
+        return ""
+    more = f" and {len(held) - GIVEN_TOLD} more" if len(held) > GIVEN_TOLD else ""
+    return inert(f"Its GPUs were given to {', '.join(held[:GIVEN_TOLD])}{more}.")
+
+
 def of_process(process: GpuProcess, ownership: Ownership | None) -> Workload | None:
     return None if ownership is None else ownership.of(process)
 
@@ -66,10 +77,11 @@ def gpu_cell(gpu: Gpu, node: str, ownership: Ownership | None) -> Cell:
     return _nobody(gpu.processes, node, ownership)
 
 
-def _nobody(processes: Iterable[GpuProcess], node: str, ownership: Ownership) -> Cell:
-    """Processes that belong to nobody the platform knows."""
+def _nobody(processes: Collection[GpuProcess], node: str, ownership: Ownership) -> Cell:
+    """Processes that belong to nobody the platform knows; one without a user told nothing of where it runs."""
     inside = any(process.container_id is not None for process in processes)
-    if ownership.refused_on(node) or (inside and not ownership.complete_on(node)):
+    told = inside or any(process.user is not None for process in processes)
+    if not told or ownership.refused_on(node) or (inside and not ownership.complete_on(node)):
         return UNKNOWN
     return STRANGE if inside else HOST
 

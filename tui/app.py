@@ -314,7 +314,9 @@ class Console(ChangingConsole):
         groups: dict[str, list[Action]] = {}
         for action in self.actions_of(self.screen):
             groups.setdefault(action.group, []).append(action)
-        self.push_screen(HelpScreen(groups, self.remapped, self.glyphs, self.filters.help_of(self.screen)))
+        filters = self.filters.help_of(self.screen)
+        told = {f":{each.name}": each.help for each in self.commands.all}
+        self.push_screen(HelpScreen(groups, self.remapped, self.glyphs, filters, told))
 
     async def action_palette(self) -> None:
         await self._destinations.open_palette()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -100,13 +101,25 @@ def parser() -> Parser:
     )
     top.add_argument("--site", metavar="NAME", help="the site to open (default: the first in the configuration)")
     top.add_argument("--read-only", action="store_true", help="allow no change for the life of this process")
-    top.add_argument("--theme", metavar="NAME", help=f"colours: {', '.join(THEME_NAMES)}")
+    top.add_argument("--theme", type=_theme, metavar="NAME", help=f"colours: {', '.join(THEME_NAMES)}")
     top.add_argument("--ascii", action="store_true", help="glyphs from ASCII only")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     for name, (text, describe) in _PARSERS.items():
         commands.add_parser(name, help=text, describe=describe)
     return top
+
+
+def _theme(name: str) -> str:
+    if name not in THEME_NAMES:
+        raise argparse.ArgumentTypeError(f"no theme is called {name!r}; there are: {', '.join(THEME_NAMES)}")
+    return name
+
+
+def _tail(text: str) -> int:
+    if not re.fullmatch(r"-1|[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines, nor -1 for all")
+    return int(text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,7 +142,7 @@ class Parser(argparse.ArgumentParser):
 
 def _demo(demo: Parser) -> None:
     _lab_arguments(demo)
-    demo.add_argument("--theme", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    demo.add_argument("--theme", type=_theme, metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     demo.add_argument("--ascii", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
@@ -217,7 +230,7 @@ def _logs(logs: Parser) -> None:
     )
     logs.add_argument("--timestamps", action="store_true", help="the time before each line")
     logs.add_argument(
-        "--tail", type=int, default=1000, metavar="N", help="the last N lines; -1 for all (default: 1000)"
+        "--tail", type=_tail, default=1000, metavar="N", help="the last N lines; -1 for all (default: 1000)"
     )
     logs.add_argument("--since", type=int, metavar="SECONDS", help="only what is younger")
     _site_arguments(logs)

@@ -66,7 +66,7 @@ class Commands:
         word, _, rest = text.strip().partition(" ")
         command = self._by_name.get(word) or self._only(word)
         if command is None:
-            near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.6)
             return f"no command {clean(word, 20)!r}" + (f": {near[0]}?" if near else "")
         if rest.strip() and not command.takes_text:
             return f":{command.name} takes nothing behind it"

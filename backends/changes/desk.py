@@ -151,6 +151,10 @@ class ChangeDesk:
         refusals = ((each.id, elsewhere(each.places, here)) for each in view.records)
         return replace(view, elsewhere={name: refusal for name, refusal in refusals if refusal is not None})
 
+    async def look_again(self) -> None:
+        """Publishes the listing as it is now, for somebody who has just begun to watch it."""
+        await self._refresh()
+
     def _check_directory(self) -> None:
         """Before anything that a journal of others tells is looked at on the site. Raises JournalFailed."""
         if self._shared:

@@ -12,13 +12,15 @@ from backends.changes.former import may_want_name, status_word
 from backends.changes.journals import Journals
 from backends.changes.lock import lock_path, look
 from backends.changes.places import Here, elsewhere
-from backends.changes.record import ChangeRecord, Effect
+from backends.changes.record import ChangeRecord, Effect, Status
 from backends.changes.step import Reach
 from backends.changes.turns import Turns
 from backends.domain import Event, SiteSpec, UnfinishedChange, clean
 
 MIG_LABEL = "mig-label"
 """`MigLabelStep.kind`"""
+TOLD_SECONDS = 86_400.0
+"""What was abandoned is told for so long, as what recovered."""
 
 
 class UnfinishedChanges:
@@ -59,7 +61,9 @@ class UnfinishedChanges:
         return _left(ours, running)
 
     def read(self) -> tuple[UnfinishedChange, ...]:
-        """All of the site's name, newest first. Blocks; raises JournalFailed where the directory cannot be read.
+        """All of the site's name, newest first, and what was abandoned within a day.
+
+        Blocks; raises JournalFailed where the directory cannot be read.
 
         A journal that cannot be read is left to the list of changes, which tells why.
         """
@@ -76,7 +80,12 @@ class UnfinishedChanges:
 
 
 def _left(records: Iterable[ChangeRecord], running: str | None) -> tuple[UnfinishedChange, ...]:
-    return tuple(_unfinished(record, running=record.id == running) for record in records if not record.ended)
+    since = time.time() - TOLD_SECONDS
+    return tuple(_unfinished(record, running=record.id == running) for record in records if _is_told(record, since))
+
+
+def _is_told(record: ChangeRecord, since: float) -> bool:
+    return not record.ended or (record.status is Status.ABANDONED and record.updated_at >= since)
 
 
 def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
@@ -96,6 +105,7 @@ def _unfinished(record: ChangeRecord, *, running: bool) -> UnfinishedChange:
         nodes=record.nodes,
         mig_nodes=tuple(dict.fromkeys(_mig_nodes(record))),
         stopped_services=stopped_services(record),
+        why=record.why,
         places=record.places,
     )
 

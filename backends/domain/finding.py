@@ -20,6 +20,11 @@ class Severity(StrEnum):
     def rank(self) -> int:
         return {"critical": 2, "warning": 1, "info": 0}[self.value]
 
+    @property
+    def word(self) -> str:
+        """As people are told: `note` for what documents call `info`."""
+        return "note" if self is Severity.INFO else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -138,6 +143,8 @@ class Finding:
     """The other GPUs of its node that those findings are about."""
     recovered_at: float | None = None
     """When it was last no longer seen; None while it lasts."""
+    closed_as: str | None = None
+    """What became of it, where it did not recover: `abandoned`."""
     acknowledged: Acknowledgement | None = None
     magnitude: float | None = None
     """How much of it, in the rule's own unit (errors, links): an acknowledged finding that grew is open again."""
@@ -181,6 +188,8 @@ class Triage:
     nodes_total: int = 0
     oldest_reading_at: float | None = None
     """Of the nodes that answer: how fresh the all-clear is."""
+    just_seen: int = 0
+    """Warnings and worse that are seen now and become findings if they are still so in some seconds."""
 
     @property
     def worst(self) -> Finding | None:

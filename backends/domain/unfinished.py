@@ -20,7 +20,8 @@ class UnfinishedChange:
     who: str
     """alice@head01"""
     status: str
-    """running, undoing; interrupted, undo-interrupted, stopped, failed, undo-failed."""
+    """running, undoing; interrupted, undo-interrupted, stopped, failed, undo-failed; abandoned: nobody brings it to an
+    end any more."""
     place: str
     """`step 2 of 4`; empty before the first step."""
     step: str
@@ -41,6 +42,8 @@ class UnfinishedChange:
     """Those of `offers` that may end work: they want the name of what is changed typed."""
     mig_nodes: tuple[str, ...] = ()
     """Nodes whose MIG manager it asks for a layout."""
+    why: str = ""
+    """What its journal says of why it stopped, failed or was abandoned; empty where it says nothing."""
     places: Mapping[str, Identity] = field(default_factory=dict)
     """Who was acted on: nodes by `node NAME`, and the platform."""
 

@@ -8,7 +8,7 @@ questions about it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.lab.boards import MIB, Board
 from backends.lab.hardware import GpuFaults, SimGpu, SimNode, devices
@@ -120,7 +120,7 @@ def segment(node: SimNode, gpu: SimGpu, window: int) -> Segment:
     shared, own = mix(node.seed, window), mix(gpu.seed, window)
     faults = gpu.faults
     # An idle GPU neither overheats nor shows what holds it back, so that one with such a fault always has work.
-    hot = faults.hot_since is not None or faults.warm or faults.braked
+    hot = _is_held_back(faults)
     node_wide = len(node.gpus) == 8 and not gpu.mig_on and shared % 100 < 60
     kind = "training" if node_wide or hot else _own_kind(gpu, own)
     if faults.serves:
@@ -164,7 +164,20 @@ def sample(node: SimNode, gpu: SimGpu, at: float) -> Sample:
     """Everything that moves on `gpu` at the time `at` (seconds since the epoch)."""
     length = window_seconds(node)
     window = int(at // length)
-    return _sample(node, gpu, at, segment(node, gpu, window), segment(node, gpu, window - 1))
+    now, before = (_in_use(node, gpu, at, segment(node, gpu, each)) for each in (window, window - 1))
+    return _sample(node, gpu, at, now, before)
+
+
+def _in_use(node: SimNode, gpu: SimGpu, at: float, given: Segment) -> Segment:
+    """Of a GPU that is cut up as much of the load as there are instances in use; idle where there is none."""
+    if not gpu.mig_on or given.kind == "idle" or _is_held_back(gpu.faults):
+        return given
+    share = len(_processes(node, gpu, at, given)) / max(1, len(devices(gpu)))
+    return replace(given, kind=given.kind if share else "idle", level=given.level * share, swing=given.swing * share)
+
+
+def _is_held_back(faults: GpuFaults) -> bool:
+    return faults.hot_since is not None or faults.warm or faults.braked
 
 
 def _sample(node: SimNode, gpu: SimGpu, at: float, now: Segment, before: Segment) -> Sample:
@@ -269,13 +282,13 @@ def _processes(node: SimNode, gpu: SimGpu, at: float, now: Segment) -> tuple[Sim
         grown = min(1.0, 0.1 + (at - now.starts_at) / 30) if now.kind == "training" else 1.0
         memory = int(usable * now.share * grown) // MIB * MIB
         return (SimProcess(now.pid, now.user, now.command, memory, now.starts_at),)
-    processes = []
+    processes: list[SimProcess] = []
     users, commands = _vocabulary(node, training=False)
     for instance in devices(gpu):
         if instance.created_at > now.starts_at:
             continue
         own = mix(gpu.seed + instance.number + 1, int(now.starts_at))
-        if own % 4 == 0:
+        if own % 4 == 0 and not (_is_held_back(gpu.faults) and not processes):
             continue
         memory = int(instance.profile.memory_mib * (0.3 + (own >> 8) % 100 / 200)) * MIB
         user, command = users[(own >> 16) % len(users)], commands[(own >> 24) % len(commands)]

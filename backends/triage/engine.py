@@ -25,7 +25,7 @@ from backends.domain import (
 from backends.triage import own
 from backends.triage.acknowledgements import Acknowledgements
 from backends.triage.alike import Group
-from backends.triage.entry import Entry, Looked, recall
+from backends.triage.entry import Entry, Looked, recall, sourced
 from backends.triage.grouping import group
 from backends.triage.heard import Heard
 from backends.triage.impact import Impacts
@@ -33,7 +33,8 @@ from backends.triage.inventory import Exchange, Inventory
 from backends.triage.memory import NodeMemory
 from backends.triage.past import Past
 from backends.triage.rule import NodeJudge, Rule
-from backends.triage.rules import RULES, rule_of
+from backends.triage.rules import RULES, rule_of, unfinished
+from backends.triage.rules.connection import by_time
 from backends.triage.site_rules import SiteRules
 from backends.triage.state import NodeView, Peer, PeerClass, PlatformState, SiteState, add_peers, is_current
 from backends.triage.tracker import Tracker
@@ -67,8 +68,7 @@ class Triager:
         self._entries: dict[str, Entry] = {}
         self._events: tuple[Event, ...] = ()
         self._changes = 0
-        self.unfinished: tuple[UnfinishedChange, ...] | None = None
-        """What `SiteState.unfinished` is; whoever reads the journals sets it."""
+        self._unfinished: tuple[UnfinishedChange, ...] | None = None
         self._broken: dict[tuple[str, str | None], Finding] = {}
         """(rule, node) that failed when it last ran; the node None where the rule compares nodes."""
         self._totals = [0] * len(self._rules)
@@ -78,6 +78,17 @@ class Triager:
         self._impacts = Impacts()
         self._checks: tuple[Check, ...] = ()
         self._last = Triage()
+
+    @property
+    def unfinished(self) -> tuple[UnfinishedChange, ...] | None:
+        """What `SiteState.unfinished` is; whoever reads the journals sets it."""
+        return self._unfinished
+
+    @unfinished.setter
+    def unfinished(self, changes: tuple[UnfinishedChange, ...] | None) -> None:
+        if changes != self._unfinished:
+            self._unfinished = changes
+            self._site.hurry(unfinished.LEFT_OPEN, unfinished.RUNNING)
 
     def run(
         self,
@@ -232,7 +243,7 @@ class Triager:
 
     def _conclude(self, fleet: Fleet, now: float, at_once: bool) -> Triage:
         standing = self._tracker.update(
-            self._all_findings(now),
+            (self._platform.holding(self._sourced(each)) for each in self._all_findings(now)),
             now,
             is_first=self._is_first(now),
             is_held=self._is_held,
@@ -265,9 +276,12 @@ class Triager:
             yield from entry.timed
         yield from self._site.findings()
         yield from {each.id: each for each in self._broken.values()}.values()
-        for warning, told in ((self.acknowledgements.warning, own.kept), (self.inventory.warning, own.inventory)):
-            if warning is not None:
-                yield told(warning, now)
+        for keeper, told in ((self.acknowledgements, own.kept), (self.inventory, own.inventory)):
+            if keeper.warning is not None:
+                yield told(keeper.warning, keeper.file, now)
+
+    def _sourced(self, found: Finding) -> Finding:
+        return sourced(found, self._entries.get(found.subject.node or ""))
 
     def _is_first(self, now: float) -> Callable[[Finding], bool]:
         def is_first(found: Finding) -> bool:
@@ -303,7 +317,7 @@ class Triager:
         return any(gpu.lost and gpu.key == finding.subject.gpu_key for gpu in gpus)
 
     def _worded(self, told: Group, held: set[str]) -> Finding:
-        finding = self._platform.named(self._dated(told, held))
+        finding = by_time(self._platform.named(self._dated(told, held)))
         return finding if finding.gone_at is None else self._past.at_worst(finding)
 
     def _dated(self, told: Group, held: set[str]) -> Finding:
@@ -326,7 +340,7 @@ class Triager:
 
     def _triage(self, shown: tuple[Finding, ...], fleet: Fleet, now: float) -> Triage:
         current = [entry.reading for entry in self._entries.values() if entry.is_current and entry.reading is not None]
-        recovered = self._past.recovered(now)
+        recovered = tuple(unfinished.closed(each, self.unfinished or ()) for each in self._past.recovered(now))
         # A site without a platform has none that could be looked at: nothing to tell, not even that there was nothing.
         checks = tuple(
             Check(rule.id, rule.title, self._site.counts.get(rule.id, total))
@@ -340,6 +354,7 @@ class Triager:
             checks=self._checks,
             nodes_seen=len(current),
             nodes_total=len(fleet.nodes),
+            just_seen=self._tracker.just_seen,
             oldest_reading_at=min((reading.at for reading in current if reading.at is not None), default=None),
         )
 

@@ -72,3 +72,13 @@ def recall(entries: Mapping[str, Entry], inventory: Inventory, found: Exchange, 
             known = merged(known, entry.memory.boards)
         entry.memory.boards = known if entry.observed is None else shown(known, entry.observed, now)
     return bool(changed)
+
+
+def sourced(found: Finding, entry: Entry | None) -> Finding:
+    """Rules name NVML as the source of a node's values: they are nvidia-smi's where that reads them."""
+    node = None if entry is None or entry.reading is None else entry.reading.node
+    if node is None or node.transport != "nvidia-smi":
+        return found
+    is_value = [each.source == "nvml" and each.at is None for each in found.evidence]
+    told = zip(found.evidence, is_value, strict=True)
+    return replace(found, evidence=tuple(replace(each, source="nvidia-smi") if value else each for each, value in told))

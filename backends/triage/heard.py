@@ -8,6 +8,7 @@ from backends.domain import Evidence, Finding
 from backends.ownership import NOBODY
 from backends.triage import hits, own
 from backends.triage.rules import rule_of
+from backends.triage.rules.connection import OF_NODE
 from backends.triage.state import PlatformState
 
 PARTS = ("stack", "workloads")
@@ -60,6 +61,15 @@ class Heard:
         evidence = self._dated(told)
         same = found is told.hits and evidence is told.evidence
         return told if same else replace(told, hits=found, evidence=evidence)
+
+    def holding(self, told: Finding) -> Finding:
+        """With what was given GPUs of the node, where the node itself never told what runs there."""
+        node = told.subject.node
+        if told.hits_known or node is None or self.state is None or told.rule not in OF_NODE:
+            return told
+        holders, whole = self.state.ownership.holders(node), self.state.ownership.complete_on(node)
+        known = whole and self.answers("workloads")
+        return replace(told, hits=hits.of_workloads(holders), hits_known=known) if holders or known else told
 
     def _dated(self, told: Finding) -> tuple[Evidence, ...]:
         """The evidence with the time at which it was read, while nothing newer is told: it is not that of now."""

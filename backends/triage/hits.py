@@ -87,6 +87,11 @@ def of_node(node: Node | None) -> tuple[Hit, ...]:
     return () if node is None else merged(of_gpu(gpu) for gpu in node.gpus)
 
 
+def are_known(node: Node | None) -> bool:
+    """Every GPU of the node has told its processes."""
+    return node is not None and all(gpu.processes is not None for gpu in node.gpus)
+
+
 def merged(groups: Iterable[Iterable[Hit]]) -> tuple[Hit, ...]:
     """All hits, most memory first; the many processes of one command as one."""
     alike: dict[tuple[str | bool | None, ...], dict[Hit, None]] = {}

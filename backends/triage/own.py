@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backends.domain import Evidence, Finding, NextStep, Severity, Subject, clean
 from backends.triage.rule import Rule, finding
 
@@ -19,28 +21,35 @@ def broken(rule: Rule, error: Exception, now: float) -> Finding:
     )
 
 
-def kept(warning: str, now: float) -> Finding:
+def kept(warning: str, file: Path | None, now: float) -> Finding:
     return finding(
         KEPT.id,
         Severity.INFO,
         Subject(),
-        warning,
+        _without(file, warning, "the acknowledgements"),
         now,
+        evidence=[Evidence(warning, None, "gpudeck")],
         cause="likely another program wrote there, or the disk is full",
         steps=[NextStep("command", "look at the file; without it only the acknowledgements are forgotten")],
     )
 
 
-def inventory(warning: str, now: float) -> Finding:
+def inventory(warning: str, file: Path | None, now: float) -> Finding:
     return finding(
         INVENTORY.id,
         Severity.INFO,
         Subject(),
-        warning,
+        _without(file, warning, "the inventory of GPUs"),
         now,
+        evidence=[Evidence(warning, None, "gpudeck")],
         cause="likely another program wrote there, or the disk is full",
         steps=[NextStep("command", "look at the file; without it a GPU that vanishes while nobody looks is not told")],
     )
+
+
+def _without(file: Path | None, warning: str, called: str) -> str:
+    """What is wrong before anything is cut: the path stands in the evidence."""
+    return warning if file is None else warning.replace(str(file), called)
 
 
 def _own(name: str, title: str) -> Rule:

@@ -35,6 +35,12 @@ class SiteRules:
     def due(self, now: float, seen: int) -> list[Rule]:
         return [rule for rule in self._rules if now >= self._due.get(rule.id, 0.0) and not self._is_same(rule, seen)]
 
+    def hurry(self, *names: str) -> None:
+        """They look again with the next triage: what they look at is no node's and has changed."""
+        for name in names:
+            self._due.pop(name, None)
+            self._saw.pop(name, None)
+
     @property
     def all(self) -> Sequence[Rule]:
         return self._rules

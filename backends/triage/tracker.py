@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from backends.domain import Earlier, Finding
+from backends.domain import Earlier, Finding, Severity
 from backends.triage.rule import EARLIER_KEPT, Rule
 
 GAP_SECONDS = 10.0
@@ -14,6 +14,8 @@ GAP_SECONDS = 10.0
 SEEN_SHARE = 1 / 3
 """What comes and goes must have been so for a rule's patience within three times that: a blip now and then is none."""
 RUNS_KEPT = 64
+SOON_SECONDS = 30.0
+"""What waits longer is not told as what was just seen."""
 RECOVERED_KEPT = 50
 RECOVERED_SECONDS = 86_400.0
 
@@ -83,6 +85,17 @@ class Tracker:
             return track.finding
         settles_at = track.gone_at + self._rule_of(track.finding).clear_seconds
         return replace(track.finding, gone_at=track.gone_at, settles_at=settles_at)
+
+    @property
+    def just_seen(self) -> int:
+        """How many warnings, or worse, the last update saw that are no findings yet, but soon are if they last."""
+        return sum(map(self._is_coming, self._tracks.values()))
+
+    def _is_coming(self, track: _Track) -> bool:
+        rule = self._rule_of(track.finding)
+        is_bad = track.finding.severity.rank >= Severity.WARNING.rank
+        seen = not track.raised and track.missed_at is None and is_bad
+        return seen and track.patience <= SOON_SECONDS and not rule.tells_duration
 
     def is_active(self, identity: str) -> bool:
         track = self._tracks.get(identity)

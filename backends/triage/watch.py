@@ -23,6 +23,8 @@ SLICE_SECONDS = 0.003
 """So much work at a time, in CPU time."""
 PAUSE_SECONDS = 0.003
 """And so long a pause: a key is passed on five times until its line is painted, and none of that waits for a slice."""
+CHANGES_SECONDS = 2.0
+"""The journals of changes are looked at so often, as by the list of changes."""
 CLOSE_SECONDS = 3.0
 """A state directory that does not answer is waited for so long at the end."""
 
@@ -80,6 +82,7 @@ class TriageWatch:
             self._tasks = [
                 asyncio.create_task(self._follow(), name="triage"),
                 asyncio.create_task(self._tick(), name="triage tick"),
+                asyncio.create_task(self._follow_changes(), name="triage changes"),
             ]
 
     async def close(self) -> None:
@@ -176,10 +179,22 @@ class TriageWatch:
                 self._tick_problem = None
             self._changed.set()
 
+    async def _follow_changes(self) -> None:
+        """A change that begins, or that somebody ends or kills, is no sooner told by the list of changes."""
+        while True:
+            await self._clock.sleep(CHANGES_SECONDS)
+            before = self._triager.unfinished
+            try:
+                async with self._running:  # one look after the other, also that of a triage
+                    await self._read_unfinished()
+            except Exception as error:  # noqa: BLE001 - told beside the triage, which goes on without
+                self._tick_problem = problem_of(error, self._clock.now(), self._tick_problem)
+            if self._triager.unfinished != before:
+                self._changed.set()
+
     async def _read_state(self) -> None:
         await self._keep_acknowledgements()
         await self._exchange_inventory()
-        await self._read_unfinished()
 
     def _fail(self, error: Exception) -> None:
         self.topic.fail(problem_of(error, self._clock.now(), self.topic.reading.error))

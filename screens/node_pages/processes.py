@@ -25,7 +25,7 @@ from screens.process_rows import (
     process_row,
 )
 from screens.process_rows import summary as summary_of
-from screens.workloads import missing, routes
+from screens.workloads import given, missing, routes
 from tui.actions import keys_of
 from tui.live import LiveScreen
 from tui.widgets.columns import Cell, LazyRows
@@ -135,6 +135,8 @@ class ProcessesPage(NodePage):
             line.insert(0, Cell(f"/{shortened(self.filter_text)}/ shows {len(found)} of {len(every)}", "accent"))
         self.query_one("#processes-summary", StyledLine).set_cells(line, separator="  ")
         nothing = f"Nothing matches /{shortened(self.filter_text)}/ here." if every else empty_text(node)
+        if node is None and ownership is not None:
+            nothing = f"{nothing} {given(ownership, name)}"
         self._show_empty("" if found else nothing)
         self._show_details()
 

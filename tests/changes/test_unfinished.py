@@ -69,6 +69,15 @@ def test_it_is_over_when_it_was_brought_to_an_end(tmp_path: Path) -> None:
     assert read() == ()
 
 
+def test_what_was_given_up_within_a_day_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: NOW + 60)
+    journal = leave(tmp_path, *CUT_OFF)
+    journal.write("abandoned", NOW + 9, why="by hand")
+    journal.close()
+    (given_up,) = reader(tmp_path)()
+    assert (given_up.status, given_up.offers, given_up.why) == ("abandoned", (), "by hand")
+
+
 def test_services_that_were_started_again_are_not_told(tmp_path: Path) -> None:
     again = [(name, {"step": step}) for step in (1, 2, 3) for name in ("applying", "verified")]
     leave(tmp_path, *CUT_OFF[:2], *again).close()
@@ -175,12 +184,39 @@ def test_where_a_name_is_wanted_the_command_has_a_place_for_it_and_the_step_says
     assert resume.text.endswith("(for NAME type the name of what is changed)")
 
 
+@pytest.mark.parametrize(
+    ("status", "why", "cause"),
+    [
+        ("stopped", "it was asked to stop (SIGINT)", "it was asked to stop (SIGINT)"),
+        ("failed", "web-pdb allows no eviction", "web-pdb allows no eviction"),
+        ("interrupted", "", "likely the console ended, or was killed, while it ran"),
+        ("stopped", "", None),
+    ],
+)
+def test_why_it_did_not_end_is_what_its_journal_says(status: str, why: str, cause: str | None) -> None:
+    triager = Triager(SiteSpec(SITE))
+    triager.unfinished = (replace(RUNNING, status=status, running=False, why=why),)
+    (told,) = triager.run(Fleet(), (), NOW).findings
+    assert told.cause == cause
+
+
+def test_what_was_given_up_has_not_recovered() -> None:
+    triager, left = Triager(SiteSpec(SITE)), replace(RUNNING, status="interrupted", running=False)
+    triager.unfinished = (left,)
+    triager.run(Fleet(), (), NOW)
+    triager.unfinished = (replace(left, status="abandoned", why="done by hand"),)
+    after = triager.run(Fleet(), (), NOW + 1)  # at once, not with the next turn of the rule
+    assert after.findings == ()
+    (over,) = after.recovered
+    assert (over.closed_as, over.cause) == ("abandoned", "done by hand")
+
+
 def test_a_change_that_ran_has_not_recovered() -> None:
     triager, unfinished = Triager(SiteSpec(SITE)), RUNNING
     triager.unfinished = (unfinished,)
     (told,) = triager.run(Fleet(), (), NOW).findings
     triager.unfinished = ()
-    after = triager.run(Fleet(), (), NOW + 6)
+    after = triager.run(Fleet(), (), NOW + 1)
     assert told.rule == "change-running"
     assert (after.findings, after.recovered) == ((), ())
 

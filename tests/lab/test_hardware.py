@@ -76,6 +76,7 @@ def test_every_sample_is_consistent(at: float, hot: bool) -> None:
             assert board.idle_mhz <= now.mhz <= board.max_mhz
             assert 15 <= now.celsius < board.shutdown_celsius
             assert bool(now.reasons & IDLE_BIT) == (now.utilization_percent == 0)
+            assert bool(now.reasons & IDLE_BIT) != bool(now.processes), "whoever draws power is there"
             assert all(process.started_at <= at for process in now.processes)
             if hot:
                 assert now.reasons & 0x40

@@ -62,6 +62,13 @@ def test_a_fault_is_told_with_what_was_checked_and_how_fresh() -> None:
     assert {check.rule: check.subjects for check in triage.checks}["ecc-uncorrected"] == 1
 
 
+def test_what_nvidia_smi_tells_is_not_said_to_be_nvml_s() -> None:
+    smi = node(gpu(ecc=BAD), transport="nvidia-smi")
+    triage = Triager(SPEC).run(fleet(live(smi)), (xid(48),), NOW, at_once=True)
+    (told_by,) = [{line.source for line in each.evidence} for each in triage.findings if each.rule == "ecc-uncorrected"]
+    assert told_by == {"nvidia-smi", "kernel log"}
+
+
 def test_an_unchanged_node_is_not_judged_again() -> None:
     judged: list[NodeView] = []
 
@@ -264,7 +271,10 @@ def test_acknowledgements_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
     bad = fleet(live(node(gpu(ecc=BAD))))
     triager.acknowledge(lasting(triager, bad, NOW, 5).findings[0].id, "alice", "", NOW + 5)
     triager.acknowledgements.refresh()
-    assert rules(lasting(triager, bad, NOW + 6, 1)) == ["acknowledgements", "ecc-uncorrected"]
+    after = lasting(triager, bad, NOW + 6, 1)
+    assert rules(after) == ["acknowledgements", "ecc-uncorrected"]
+    assert after.findings[0].claim.startswith("the acknowledgements cannot be written: "), "before anything is cut"
+    assert str(tmp_path) in after.findings[0].evidence[0].text
 
 
 def test_every_finding_belongs_to_a_line_of_the_registry() -> None:

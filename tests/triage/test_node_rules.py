@@ -67,6 +67,7 @@ def test_every_problem_is_one_finding_with_what_to_do(code: str, seen: bool) -> 
     assert found.evidence[0].text == f"n1: {code}"
     assert any(step.text == "do something about it" for step in found.steps)
     assert bool(found.hits) is seen
+    assert found.hits_known is (seen or found.rule == "node-access")
 
 
 @pytest.mark.parametrize("reading", [NodeReading("n1", NodeState.CONNECTING, None, None, None)])
@@ -99,7 +100,9 @@ def test_a_call_that_hangs_is_told_of_its_gpu_and_grows_grave() -> None:
     for seconds, severity in ((5.0, WARNING), (45.0, CRITICAL)):
         hanging = node(gpu(0), gpu(1), stall=Stall(1, "nvmlDeviceGetEccMode", seconds))
         found = only(view(reading=live(hanging, NOW - seconds)), "nvml-stall")
-        assert (found.severity, found.subject.gpu_index) == (severity, 1)
+        assert (found.severity, found.subject.gpu_index, found.hits_known) == (severity, 1, True)
+    untold = node(gpu(0, processes=None), stall=Stall(0, "nvmlDeviceGetEccMode", 45.0))
+    assert not only(view(reading=live(untold, NOW - 45)), "nvml-stall").hits_known
 
 
 def test_late_readings_are_a_note_and_slow_samples_a_warning() -> None:

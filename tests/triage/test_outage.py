@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from backends.domain import Ecc, EccCounts, Finding, Fleet, Node, NodeReading, NodeSpec, SiteSpec, Triage
+from backends.domain import Ecc, EccCounts, Event, Finding, Fleet, Node, NodeReading, NodeSpec, SiteSpec, Triage
 from backends.triage.engine import Triager
 from tests.triage.makers import NOW, failed, gpu, live, node, xid
 from tests.triage.test_engine import BAD, lasting
@@ -34,6 +34,19 @@ def by_rule(triage: Triage) -> dict[str, list[Finding]]:
     for each in triage.findings:
         found.setdefault(each.rule, []).append(each)
     return found
+
+
+def test_a_connection_that_breaks_again_and_again_is_told_in_order_and_each_break_once() -> None:
+    cut = failed("probe-cut", machines()["n0"], name="n0", at=NOW - 5)
+    times = (NOW - 200, NOW - 150, NOW - 100, NOW - 50, NOW - 4.99)
+    breaks = tuple(Event(at, "n0", "disconnected", "n0: probe-cut") for at in times)
+    (told,) = Triager(SITE).run(Fleet((cut,)), breaks, NOW, at_once=True).findings
+    assert told.rule == "node-unreadable"
+    assert [(each.text, each.at) for each in told.evidence] == [
+        *(("n0: probe-cut", at) for at in times[1:4]),
+        ("last reading", NOW - 6),
+        ("n0: probe-cut", NOW - 5),
+    ]
 
 
 def test_what_stood_before_a_whole_site_went_away_stays_its_own_finding() -> None:

@@ -43,7 +43,7 @@ from backends.triage.engine import Triager
 from backends.triage.rules import RULES
 from backends.triage.rules import platform as rules_of_platform
 from backends.triage.state import NodeView, PlatformState, SiteState
-from tests.triage.makers import NOW, fleet, gpu, idle, live, node, view
+from tests.triage.makers import NOW, failed, fleet, gpu, idle, live, node, view
 from tests.tui.stacks import OPERANDS, blocked, changing, well
 from tests.workloads import container_id, owned, pod
 
@@ -94,6 +94,42 @@ def test_a_platform_that_is_well_has_no_finding() -> None:
 
 
 # The stack
+
+
+def test_an_engine_that_has_to_be_restarted_hits_what_runs_in_it() -> None:
+    missing = OperandState("toolkit", OperandPhase.MISSING, reason="no-runtime")
+    node = StackNode("n1", StackHealth.BLOCKED, (missing,), Blocker(missing, "container toolkit"))
+    trains = pod("train", node="n1", namespace=None, owner=None, platform="docker")
+    proxy = pod("nginx", node="n1", namespace=None, owner=None, platform="docker", gpus=())
+    other = pod("far", node="n2", namespace=None, owner=None, platform="docker")
+    stopped = dataclasses.replace(pod("old", node="n1", platform="docker"), phase="Failed")
+    said = platform(Stack("docker", nodes=(node,)), owned(proxy, trains, other, stopped))
+    (operand,) = [rule for rule in RULES if rule.id == "operand"]
+    assert operand.judge_site is not None
+    (told,) = filter(None, operand.judge_site(state(said)))
+    assert [each.workload for each in told.hits] == ["train", "nginx"]
+    assert "restart of the engine" in told.hits[0].text
+    lines = [step.target for step in told.steps if step.target]
+    restart = next(place for place, line in enumerate(lines) if "systemctl restart docker" in line)
+    assert lines[restart - 1] == "docker info --format '{{.LiveRestoreEnabled}}'"
+    assert any("let their work end first" in step.text for step in told.steps)
+
+
+def test_a_node_that_never_answered_hits_what_the_platform_runs_there() -> None:
+    down, waiting = failed("unreachable"), dataclasses.replace(pod("batch-0", node="n2"), phase="Pending")
+    (alone,) = Triager(SiteSpec("bare")).run(fleet(down), (), NOW, at_once=True).findings
+    assert (alone.hits, alone.hits_known) == ((), False)
+    told = {
+        said: next(each for each in run(Triager(SITE), ownership, value=fleet(down)).findings if each.subject.node)
+        for said, ownership in (
+            ("given", platform()),
+            ("nobody", platform(ownership=owned(waiting))),
+            ("denied", platform(ownership=owned(denied=[NotPermitted("pods", Permission("list", "pods"))]))),
+        )
+    }
+    assert {said: each.rule for said, each in told.items()} == dict.fromkeys(told, "node-unreachable")
+    assert [each.workload for each in told["given"].hits] == ["team-search/llama-70b-0"]
+    assert {said: each.hits_known for said, each in told.items()} == {"given": True, "nobody": True, "denied": False}
 
 
 def test_the_first_blocking_operand_is_named_with_its_log_line_and_cause() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backends.domain import Finding, NextStep
+from backends.domain import Finding, NextStep, Severity
 from backends.triage.rules import rule_of
 from backends.triage.tracker import RECOVERED_KEPT, RECOVERED_SECONDS, Recovered, Tracker
 from tests.triage.makers import NOW, told
@@ -25,6 +25,20 @@ def test_what_lasts_becomes_a_finding_since_it_began() -> None:
     assert at(tracker, 2, slow()) == []
     (found,) = tracker.update([told("hw-thermal", gpu_index=0, since=NOW + 3)], NOW + 3)
     assert found.since == NOW
+
+
+def test_what_is_seen_and_no_finding_yet_is_counted_while_it_is_seen() -> None:
+    tracker = Tracker(rule_of)
+    note = told("power-limit", severity=Severity.INFO, since=NOW)
+    held = told("alloc-idle", since=NOW)
+    assert at(tracker, 0, slow(), note, held) == []
+    assert tracker.just_seen == 1, "neither a note, nor what is a finding only after ten minutes"
+    assert at(tracker, 1) == []
+    assert tracker.just_seen == 0, "it is not seen now"
+    assert at(tracker, 2, slow()) == []
+    assert tracker.just_seen == 1
+    assert at(tracker, 6, slow()) == ["hw-thermal"]
+    assert tracker.just_seen == 0
 
 
 def test_what_flickers_once_is_none() -> None:

@@ -18,6 +18,7 @@ from textual import events
 from textual.widgets import Input
 
 from backends.changes.change import BlastRadius, Target
+from backends.changes.desk_view import DeskView
 from backends.changes.lock import Owner, SiteLock, lock_path
 from backends.changes.report import listed
 from backends.domain import Event, Fleet, Identity
@@ -230,10 +231,9 @@ async def test_a_change_that_ends_work_needs_the_name_typed(state: Path, tmp_pat
         await console.press("tab")
         assert focused(console) == "confirm-name"
         await console.press(*"dgx01 gpu", "enter")
-        assert focused(console) == "confirm-cancel"
+        assert focused(console) == "confirm-name", "what is typed next mends it"
         assert console.screen.query_one("#confirm-apply", Choice).disabled
-        console.screen.query_one(Input).focus()
-        await console.press("end", "2", "enter")
+        await console.press("2", "enter")
         assert focused(console) == "confirm-apply"
         assert "it can be done" in console.text
         await console.press("enter")
@@ -490,6 +490,35 @@ async def test_what_a_dead_console_left_is_told_and_resumed(state: Path, tmp_pat
         await console.until(lambda: "it can be done" in console.text, "the look before it")
         await console.press("tab", "enter")
         await ended(console, state, "done")
+
+
+async def test_a_list_of_before_offers_nothing_until_it_is_read_again(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind(state, change_of(ToldStep(str(tmp_path / "a")), radius=QUIET), ("applying", {"step": 0}))
+    async with changing(state, (120, 40)) as console:
+        await console.press("C")
+        await console.until(lambda: "✖ interrupted" in console.text, "the list")
+        assert "Resume" in console.lines[-1]
+        await console.press("escape")
+        desk, may_read = console.app.changing.desk, asyncio.Event()
+        assert desk is not None
+        read = desk.look
+
+        async def slowly() -> DeskView:
+            await may_read.wait()
+            return await read()
+
+        monkeypatch.setattr(desk._listing, "_fetch", slowly)
+        reading = desk.view.reading
+        assert reading.value is not None
+        assert reading.at is not None
+        desk.view.publish(reading.value, reading.at - 60.0)
+        await console.press("C")
+        await console.until(lambda: "reading the journals again" in console.text, "what it does")
+        assert "Resume" not in console.lines[-1]
+        may_read.set()
+        await console.until(lambda: "Resume" in console.lines[-1], "what can be done")
 
 
 async def test_what_was_left_on_another_machine_of_that_name_is_marked_and_only_given_up(

@@ -58,6 +58,7 @@ async def test_an_expression_narrows_the_fleet() -> None:
         assert node_names(console) == ["dgx01", "dgx02"]
         assert len(grid(console).rows) == 4
         assert "/temp>40/ shows 2 of 6 nodes" in console.text
+        assert "7 GPUs in all" in console.text
         assert not is_open(console)
 
 

@@ -26,6 +26,7 @@ from backends.domain import (
     NodeState,
     Problem,
     Severity,
+    Stack,
     Subject,
     Triage,
 )
@@ -42,6 +43,7 @@ from tests.tui.consoles import Opened, build, build_on, grid, lines, node_names,
 from tests.tui.findings import ACKED, DISK, DRIFT, HOT, LOST, RECOVERED, SETTLED, SEVERAL, triage
 from tests.tui.fleets import HOSTILE, NOW, fleet, h100, reading, refused
 from tests.tui.sheets import lines_of
+from tests.tui.stacks import blocked
 from tui.widgets.columns import Cell
 from tui.widgets.glyphs import UNICODE
 from tui.widgets.grid import Grid
@@ -132,6 +134,12 @@ async def test_acknowledged_come_after_open_and_recovered_last_with_their_end() 
         assert [row.dim for row in grid(console).rows] == [False, True, True]
 
 
+async def test_what_was_given_up_is_no_recovery() -> None:
+    async with triaged(triage(recovered=(replace(RECOVERED, closed_as="abandoned"),))) as console:
+        assert "abandoned" in console.text
+        assert "✓ recovered" not in console.text
+
+
 async def test_a_finding_that_came_back_is_listed_once() -> None:
     async with triaged(triage(HOT, recovered=(replace(HOT, recovered_at=NOW - 5),))) as console:
         assert listed(console) == [HOT.id]
@@ -173,7 +181,7 @@ async def test_the_evidence_tells_the_whole_finding(size: tuple[int, int]) -> No
         wanted: tuple[str, ...] = (
             "dgx01 gpu2 H100 80GB HBM3",
             "✖ critical lost from the bus (XID 79)",
-            "since 22:00:50, over 10 min ago",
+            "since 22:00:50, 12 min ago",
             "alice: python train.py, 60.0 GiB, pid 4242",
             "container 0123456789ab",
             "cause likely the board lost power or its PCIe link",
@@ -190,13 +198,11 @@ async def test_the_evidence_tells_the_whole_finding(size: tuple[int, int]) -> No
             assert words in said, words
 
 
-async def test_the_worst_is_selected_while_the_first_findings_come_in_and_nobody_has_chosen() -> None:
-    async with triaged(triage(HOT)) as console:
-        fleet = console.site.fleet.reading.value
-        assert fleet is not None
-        late = NodeReading("late", NodeState.CONNECTING, None, None, None)
-        console.site.publish(replace(fleet, nodes=(*fleet.nodes, late)))
-        await found(console, triage(LOST, HOT))
+async def test_the_worst_is_selected_until_somebody_moves() -> None:
+    async with triaged(triage(DRIFT)) as console:
+        await found(console, triage(HOT, DRIFT))
+        await console.pilot.pause()
+        await found(console, triage(LOST, HOT, DRIFT))
         assert selected(console) == LOST.id
         await console.press("j")
         await found(console, triage(replace(LOST, id="another"), LOST, HOT))
@@ -288,7 +294,7 @@ async def test_the_evidence_of_what_is_acknowledged_says_who_and_why() -> None:
 async def test_what_came_again_tells_which_time_it_is_and_when_it_was_so_before() -> None:
     once, point = Earlier(NOW - 7200, NOW - 7000), Earlier(NOW - 3600, NOW - 3600)
     async with triaged(triage(replace(LOST, again_at=NOW - 60, earlier=(once, point)))) as console:
-        assert "since 22:12:20, less than 10 min ago" in evidence(console)
+        assert "since 22:12:20, 1 min ago" in evidence(console)
         assert "again third time; before: 20:13:20 to 20:16:40, 21:13:20" in evidence(console)
         assert grid(console).rows[0].cells[1] == "22:12"
         assert "so before from 2023" in finding_text(replace(LOST, earlier=(once,)))
@@ -360,6 +366,29 @@ async def test_no_findings_says_what_was_checked_on_what_and_how_fresh(size: tup
         assert "NOT LOOKED AT" not in said
         assert not grid(console).display
         assert console.lines[1].rstrip().endswith("no findings")
+
+
+async def test_what_is_just_seen_is_no_all_clear() -> None:
+    healthy = Fleet((with_log("dgx01", h100(0)),))
+    async with triaged(replace(triage(seen=1, total=1), just_seen=2), on=healthy) as console:
+        said = evidence(console)
+        assert "▲ 2 just seen, looked at again. Nothing else is wrong on 1 node with 1 GPU" in said
+        assert "▲ 2 just seen, looked at again" in console.lines[2]
+        assert console.lines[1].rstrip().endswith("▲ 2 just seen")
+        assert "✓" not in said + console.lines[1] + console.lines[2]
+
+
+async def test_a_stack_that_triage_has_not_judged_yet_is_not_called_well() -> None:
+    async with triaged(triage(seen=1, total=1), on=Fleet((with_log("dgx01", h100(0)),))) as console:
+        console.site.spec = replace(console.site.spec, platform="kubernetes")
+        console.site.stack.publish(Stack("kubernetes", nodes=(blocked("dgx01"),)), NOW)
+        console.screen.redraw()
+        await console.pilot.pause()
+        assert "The GPU stack of kubernetes is not read." in evidence(console)
+        judged = Check("operand", "operands of the GPU stack", 1)
+        value = triage(seen=1, total=1)
+        await found(console, replace(value, checks=(*value.checks, judged)))
+        assert "is not read" not in evidence(console)
 
 
 async def test_freshness_is_the_age_of_the_oldest_reading() -> None:
@@ -455,6 +484,19 @@ async def test_enter_opens_the_gpu_and_escape_comes_back_to_the_finding() -> Non
         assert selected(console) == HOT.id
         await console.press("down")
         assert selected(console) == DISK.id, "the list has the keys again"
+
+
+async def test_enter_opens_from_the_evidence_too_and_the_list_has_the_keys_afterwards() -> None:
+    async with triaged(SEVERAL) as console:
+        await console.press("tab")
+        assert isinstance(console.screen.focused, EvidencePane)
+        await console.press("enter")
+        await console.until(lambda: isinstance(console.screen, NodeScreen), "the node")
+        await console.press("escape")
+        await console.until(lambda: isinstance(console.screen, TriageScreen), "the findings")
+        first = selected(console)
+        await console.press("j")
+        assert selected(console) != first
 
 
 async def test_enter_opens_the_page_that_a_step_names() -> None:

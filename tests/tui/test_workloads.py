@@ -14,6 +14,8 @@ from backends.domain import (
     GpuProcess,
     GpuRequest,
     Hit,
+    NodeReading,
+    NodeState,
     NotPermitted,
     Permission,
     Problem,
@@ -125,6 +127,8 @@ def test_not_told_and_not_permitted_are_not_nobody() -> None:
     assert node is not None
     assert {gpu_cell(gpu, "dgx01", None) for gpu in node.gpus} == {UNKNOWN}
     assert node_cell(node.gpus, None) is UNKNOWN
+    untold = GpuProcess(16, "compute", None, "python")
+    assert process_cells(untold, "dgx01", PODS) == (UNKNOWN, UNKNOWN), "nvidia-smi tells no container"
     partly = owned(denied=[DENIED])
     assert gpu_cell(node.gpus[3], "dgx01", partly) is UNKNOWN
     assert process_cells(process("gone", 1), "dgx01", partly) == (UNKNOWN, UNKNOWN)
@@ -162,6 +166,16 @@ async def test_the_fleet_names_workloads_on_gpus_and_counts_owners_on_nodes() ->
         assert column(on, "workload")[:3] == ["2 owners", "team-search/llama-70b +1", "team-search/llama-70b"]
         assert "team-vision/train-vit" in column(on, "workload")
         assert "asking" not in on.text
+
+
+async def test_a_node_that_was_never_read_names_what_the_platform_gave_its_gpus() -> None:
+    silent = Fleet((NodeReading("dgx01", NodeState.CONNECTING, None, None, None),))
+    async with opened(build(spec_of(silent, platform="kubernetes"), values={"lab": silent}), (120, 40)) as on:
+        await on.press("enter")
+        await on.until(lambda: isinstance(on.screen, NodeScreen), "the node screen")
+        await on.press("p")
+        await told(on)
+        assert "No value was read yet. Its GPUs were given to team-search/llama-0, team-search/llama-1." in on.text
 
 
 async def test_the_platform_is_wanted_while_the_fleet_is_shown_and_no_longer() -> None:

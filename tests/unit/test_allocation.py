@@ -62,9 +62,9 @@ def process(of: str | None, pid: int = 1, **more: object) -> GpuProcess:
     return dataclasses.replace(base, **more)  # type: ignore[arg-type]
 
 
-def fleet(*gpus: tuple[GpuProcess, ...] | None, state: NodeState = NodeState.LIVE) -> Fleet:
+def fleet(*gpus: tuple[GpuProcess, ...] | None, state: NodeState = NodeState.LIVE, transport: str = "nvml") -> Fleet:
     made = tuple(Gpu(index=index, uuid=f"GPU-{index}", processes=processes) for index, processes in enumerate(gpus))
-    return Fleet((NodeReading("dgx01", state, Node(name="dgx01", gpus=made), NOW, None),))
+    return Fleet((NodeReading("dgx01", state, Node(name="dgx01", transport=transport, gpus=made), NOW, None),))
 
 
 def stack(sharing: str | None = None) -> Stack:
@@ -174,6 +174,15 @@ def test_a_container_is_called_unknown_only_where_all_that_run_were_read() -> No
 def test_a_node_that_does_not_answer_is_not_judged() -> None:
     assert found(fleet((), state=NodeState.STALE), workload("a")) == []
     assert found(fleet((), state=NodeState.DOWN), workload("a")) == []
+
+
+def test_by_nvidia_smi_no_process_is_called_a_stranger_and_no_pod_idle() -> None:
+    """It tells no container: the pod's own process looks as one of the host."""
+    seen = fleet((process(None),), transport="nvidia-smi")
+    assert found(seen, workload("a"), workload("b", ())) == []
+    assert found(fleet((), transport="nvidia-smi"), workload("a")) == [
+        ("idle", "team/a holds 1 nvidia.com/gpu and uses none")
+    ]
 
 
 def test_without_a_platform_nothing_is_judged() -> None:

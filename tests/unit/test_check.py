@@ -32,6 +32,7 @@ from backends.domain import (
 )
 from backends.feed import Reading
 from backends.snapshot import document as snapshot
+from backends.snapshot import render as render_snapshot
 from tests.triage.makers import NOW, failed, gpu, live, node, told
 from tests.workloads import container_id, pod
 
@@ -101,7 +102,7 @@ def test_the_lines_are_aligned_and_the_evidence_is_indented() -> None:
     text = render(of(lost(), told("driver-drift", "dgx-h100-04", severity=Severity.INFO, claim="its driver differs")))
     lines = text.splitlines()
     assert lines[0] == "prod: 1 of 2 nodes judged, oldest reading 2 s old"
-    heads = [line for line in lines if line.startswith(("critical", "info"))]
+    heads = [line for line in lines if line.startswith(("critical", "note"))]
     assert heads[0].index("has fallen") == heads[1].index("its driver")
     assert any(line.startswith(" " * 10 + "- ") and "GPU has fallen off the bus." in line for line in lines)
     assert "          > reboot n1: systemctl reboot" in lines
@@ -202,6 +203,20 @@ def test_a_snapshot_has_the_stack_the_workloads_and_whose_each_process_is() -> N
     assert [(each["pid"], each["workload"]) for each in processes] == [(7, "team-search/llama-0"), (8, None)]
     alone = snapshot(SiteSpec("bare"), fleet, (), NOW)
     assert (alone["stack"], alone["workloads"], alone["platform_parts"]) == (None, None, None)
+
+
+def test_a_snapshot_calls_no_gpu_ok_of_which_triage_found_something() -> None:
+    seen = Fleet((live(node(gpu(0), gpu(1))), live(node(gpu(0, "n2"), name="n2"))))
+    hot = told("hw-thermal", "n1", 0, claim="is slowed down by its hardware")
+    note = told("driver-drift", "n2", severity=Severity.INFO)
+    disk = told("disk-full", "n2", severity=Severity.WARNING)
+
+    def states(*findings: Finding) -> list[str]:
+        table = render_snapshot(snapshot(SiteSpec("bare"), seen, (), NOW, Triage(findings)))
+        return [line.rsplit("  ", 1)[1] for line in table.splitlines()[2:]]
+
+    assert states(hot, note) == ["warning: is slowed down by its hardware", "ok", "ok"]
+    assert states(disk) == ["ok", "ok", "findings of its node: gpudeck check"]
 
 
 def test_a_node_that_has_not_answered_is_not_well() -> None:

@@ -60,6 +60,8 @@ def test_scenarios_are_listed() -> None:
         (("snapshot",), "no configuration and no NVIDIA driver"),
         (("snapshot", "--timeout", "-1"), "--timeout must be"),
         (("check",), "no configuration and no NVIDIA driver"),
+        (("--theme", "nope", "check"), "no theme is called 'nope'"),
+        (("logs", "driver", "--tail", "-5"), "'-5' is no number of lines"),
         (("check", "--timeout", "0"), "--timeout must be"),
         (("check", "--watch-seconds", "-1"), "--watch-seconds must be"),
         (("lab",), "needs --out"),

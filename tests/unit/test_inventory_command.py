@@ -56,6 +56,14 @@ def test_it_lists_what_each_node_has_shown(
     ]
 
 
+def test_of_a_demo_site_nothing_is_kept_and_that_is_said(
+    tmp_path: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text('[site.prod]\nnodes = ["n1"]\ndemo = true\n')
+    assert main([*config, "inventory"]) == 0
+    assert "prod is a demo site: what its nodes have shown is not kept" in capsys.readouterr().err
+
+
 def test_it_forgets_a_node_once(tmp_path: Path, config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     keep(tmp_path / "gpudeck")
     assert main([*config, "inventory", "forget", "n1"]) == 0

@@ -40,6 +40,8 @@ class Alarm:
     """(severity, subject, claim) of the worst finding."""
     unread: int = 0
     """Nodes that could not be looked at."""
+    just_seen: int = 0
+    """What is seen and not yet a finding."""
 
 
 def alarm_of(triage: Triage) -> Alarm | None:
@@ -52,7 +54,8 @@ def alarm_of(triage: Triage) -> Alarm | None:
             counts[finding.severity] += 1
     worst = triage.worst
     told = None if worst is None else (str(worst.severity), worst.subject.label, _claim(worst))
-    return Alarm(**counts, worst=told, unread=max(0, triage.nodes_total - triage.nodes_seen))
+    unread = max(0, triage.nodes_total - triage.nodes_seen)
+    return Alarm(**counts, worst=told, unread=unread, just_seen=triage.just_seen)
 
 
 def _claim(finding: Finding) -> str:
@@ -118,7 +121,10 @@ def _right(alarm: Alarm | None, counts: list[Cell], room: int, glyphs: Glyphs) -
         return []
     if alarm.worst is None:
         said = f"no findings, {alarm.unread} unread" if alarm.unread else "no findings"
-        return [Cell(said, "dim")] if room > len(said) + 1 else []
+        style = "dim"
+        if alarm.just_seen:
+            said, style = f"{glyphs.warn} {alarm.just_seen} just seen", "warn"
+        return [Cell(said, style)] if room > len(said) + 1 else []
     left = room - _length(counts) - 4
     if left < WORST_FROM:
         return counts

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 
 def changes(arguments: argparse.Namespace) -> int:
-    """Runs one of the commands below; 1 when a change did not come to the end that was asked for."""
+    """Runs one of the commands below; 1 when a change did not come to the end that was asked for, 128 and the signal's
+    number when one stopped it before that."""
     return _COMMANDS[arguments.changes_command or "list"](arguments)
 
 
@@ -117,7 +118,8 @@ async def change_site(
     """Shows what would be done; with --yes it is done. `run` is None for a new change."""
     from backends.changes.report import plan_document, plan_lines
 
-    async with _desk(arguments, spec) as (site, desk):
+    stops: list[int] = []
+    async with _desk(arguments, spec, stops) as (site, desk):
         change = await plan(site)
         if run is not None:
             change = await desk.with_radius(change)  # a former change: the journal tells of another day
@@ -141,12 +143,18 @@ async def change_site(
         _print_error(f"{change.title} ({change.id})")
         desk.running.watch(_Progress())
         record = await (desk.run(change, found.radius) if run is None else run(desk, found.radius))
-    return _tell(arguments, record, wanted)
+    told = _tell(arguments, record, wanted)
+    return 128 + stops[0] if told and stops else told
 
 
 @asynccontextmanager
-async def _desk(arguments: argparse.Namespace, spec: SiteSpec) -> AsyncIterator[tuple[Site, ChangeDesk]]:
-    """A site and its desk; the first interrupt, or a lost terminal, stops before the next step, the second at once."""
+async def _desk(
+    arguments: argparse.Namespace, spec: SiteSpec, stops: list[int] | None = None
+) -> AsyncIterator[tuple[Site, ChangeDesk]]:
+    """A site and its desk; the first interrupt, or a lost terminal, stops before the next step, the second at once.
+
+    `stops` gets the signals that asked for it.
+    """
     from backends.changes.desk import ChangeDesk
     from backends.site import Site
     from tui.paths import state_dir
@@ -156,6 +164,8 @@ async def _desk(arguments: argparse.Namespace, spec: SiteSpec) -> AsyncIterator[
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def asked(number: int) -> None:
+        if stops is not None:
+            stops.append(number)
         desk.stop(f"it was asked to stop ({signal.Signals(number).name})")
         _print_error("stopping before the next step, and waiting for no effect; once more to leave the step behind")
         assert task is not None

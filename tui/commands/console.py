@@ -61,7 +61,10 @@ def demo(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _lab(options: list[str]) -> Iterator[Path]:
     """A lab in a temporary directory; it also ends when this process dies, because its stdin does."""
-    with tempfile.TemporaryDirectory(prefix="gpudeck-demo-") as directory:
+    from tui.commands.demo_files import PREFIX, remove_abandoned
+
+    remove_abandoned(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
         # -P keeps a directory called tui where the user happens to stand from being imported.
         start = "import sys; from tui.commands.console import lab_child; sys.exit(lab_child(sys.argv[1:]))"
         process = subprocess.Popen(

@@ -24,9 +24,12 @@ def inventory(arguments: argparse.Namespace) -> int:
     from backends.triage.inventory import Inventory
     from tui.paths import state_path
 
-    known = Inventory(site_of(arguments).name, state_path())
+    site = site_of(arguments)
+    known = Inventory(site.name, state_path())
     if known.warning is not None:
         print(f"gpudeck: {known.warning}", file=sys.stderr)
+    if site.demo:
+        print(f"gpudeck: {site.name} is a demo site: what its nodes have shown is not kept", file=sys.stderr)
     return _forget(known, arguments.node) if arguments.inventory_command == "forget" else _list(known, arguments.json)
 
 

@@ -147,6 +147,8 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         self.glyphs = glyphs
         self.repaints = 0
         """Refreshes asked for by `set_rows`, for tests and benchmarks."""
+        self.moved = False
+        """The cursor was moved, other than by rows that came and went."""
         self._grid_rows: Sequence[Row] = ()
         self._cursor_key: str | None = None
         self._placed: tuple[Placed, ...] = place(self.columns, 80)
@@ -167,15 +169,16 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         """Keys of the columns this width has room for."""
         return tuple(placed.column.key for placed in self._placed)
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
-        """Shows `rows`, repainting what differs. The cursor stays on its row, else on the nearest index."""
+    def set_rows(self, rows: Sequence[Row], *, at_top: bool = False) -> None:
+        """Shows `rows`, repainting what differs. The cursor stays on its row, else on the nearest index; `at_top`: it
+        goes to the first row."""
         old, was_visible = self._grid_rows, self._cursor_visible()
         old_cursor, old_top = self.cursor, self.scroll_offset.y
         self._grid_rows = rows
         size = self._content_size()
         if size != self.virtual_size:
             self.virtual_size = size
-        self._follow_cursor(was_visible)
+        self._follow_cursor(was_visible, at_top)
         if self.scroll_offset.y != old_top or not self.is_mounted:
             return  # scrolling repaints everything already
         self._refresh_differences(old, old_cursor)
@@ -269,9 +272,9 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
             self.repaints += 1
             self.refresh(region)
 
-    def _follow_cursor(self, was_visible: bool) -> None:
+    def _follow_cursor(self, was_visible: bool, at_top: bool) -> None:
         rows = self._grid_rows
-        if not rows:
+        if not rows or at_top:
             index = 0
         elif self._cursor_key is not None and not (
             self.cursor < len(rows) and key_at(rows, self.cursor) == self._cursor_key
@@ -354,6 +357,7 @@ class Grid(ScrollView, can_focus=True, inherit_bindings=False):
         return min(max(cursor, 0), max(0, len(self._grid_rows) - 1))
 
     def watch_cursor(self, old: int, new: int) -> None:
+        self.moved = self.moved or old != new
         for index in (old, new):
             line = index - self.scroll_offset.y
             if 0 <= line < self._rows_in_view():

@@ -76,13 +76,14 @@ def coarse_age(seconds: float | None) -> str:
 
 
 def ago(seconds: float) -> str:
-    """In steps that keep a still screen still: `less than 10 min ago`, `over 20 min ago`, `over 3 h ago`."""
+    """Whole minutes, which a still screen repaints once a minute: `3 min ago`, `1 h 04 min ago`, `2 days ago`."""
     minutes = int(max(0.0, seconds) // 60)
-    if minutes < 10:
-        return "less than 10 min ago"
+    if minutes < 1:
+        return "less than 1 min ago"
     if minutes < 60:
-        return f"over {minutes // 10 * 10} min ago"
-    return f"over {minutes // 60} h ago" if minutes < 2 * 24 * 60 else f"over {minutes // (24 * 60)} days ago"
+        return f"{minutes} min ago"
+    hours, days = divmod(minutes, 60), minutes // (24 * 60)
+    return f"{hours[0]} h {hours[1]:02d} min ago" if days < 2 else f"{days} days ago"
 
 
 def times(count: int) -> str:

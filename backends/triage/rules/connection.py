@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backends.domain import Evidence, Finding, NextStep, NodeReading, NodeState, Severity, Subject, plural
+from backends.domain import Event, Evidence, Finding, NextStep, NodeReading, NodeState, Severity, Subject, plural
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding, of_node
 from backends.triage.state import NodeView, SiteState
@@ -98,6 +98,9 @@ TROUBLES: dict[str, Trouble] = {
 }  # fmt: skip
 """Code of a `Problem` -> what it means."""
 
+OF_NODE = frozenset({_UNREACHABLE, _UNREADABLE, "nvml-stall"})
+"""Rules whose trouble touches all work of a node."""
+OF_CONNECTION = frozenset({_UNREACHABLE, _ACCESS, _UNREADABLE, "node-flapping"})
 OTHER_TROUBLE = Trouble(
     _UNREADABLE,
     Severity.WARNING,
@@ -127,6 +130,7 @@ def not_read(rule: str, view: NodeView) -> Iterator[Finding]:
         evidence=evidence,
         cause=trouble.cause,
         hits=hits.of_node(view.last),
+        hits_known=rule == _ACCESS or hits.are_known(view.last),
         steps=_what_to_do(view, trouble, problem.hint),
         kind=problem.code,
     )
@@ -238,6 +242,7 @@ def stalled(view: NodeView) -> Iterator[Finding]:
         evidence=[Evidence(f"{stall.call or 'a call'} has been held{held}", None, "nvml")],
         cause="likely the GPU or its firmware (GSP) no longer answers the driver",
         hits=hits.of_node(last) if gpu is None else hits.of_gpu(gpu),
+        hits_known=hits.are_known(last) if gpu is None else gpu.processes is not None,
         steps=[steps.kernel_log(view), steps.drain(view), *steps.reboot(view), steps.open_node(view)],
     )
 
@@ -290,11 +295,24 @@ def flapping(view: NodeView) -> Iterator[Finding]:
         of_node(view),
         f"was lost {len(lost)} times within {duration(FLAP_SECONDS)}",
         lost[0].at,
-        evidence=[Evidence(event.text, event.at, _way(view)) for event in lost[-4:]],
+        evidence=[Evidence(event.text, event.at, _way(view)) for event in lost[-4:] if not _is_told(view, event)],
         cause="likely the network, or something on the node that ends the probe",
         steps=[steps.open_events(), steps.open_node(view)],
         source=GPUDECK,
     )
+
+
+def _is_told(view: NodeView, event: Event) -> bool:
+    """The finding of the node's present problem tells it."""
+    problem = view.reading.problem if is_cut(view.reading) else None
+    return problem is not None and event.text == problem.message and abs(event.at - problem.at) < 1.0
+
+
+def by_time(told: Finding) -> Finding:
+    """With what was seen of the connection oldest first, wherever it comes from; other findings as they are."""
+    if told.rule not in OF_CONNECTION:
+        return told
+    return replace(told, evidence=tuple(sorted(told.evidence, key=lambda each: each.at or 0.0)))
 
 
 def fallback(view: NodeView) -> Iterator[Finding]:

@@ -103,7 +103,14 @@ class ByHand:
     cause: str
     text: str
     command: str
+    ends_work: bool = False
+    """The command restarts the engine, and so ends its containers, but for an engine with live-restore."""
 
+
+LIVE_RESTORE = (
+    "see whether containers outlive a restart of the engine (true); if not, let their work end first",
+    "docker info --format '{{.LiveRestoreEnabled}}'",
+)
 
 BY_HAND: dict[str, ByHand] = {
     "driver": ByHand(
@@ -126,6 +133,7 @@ BY_HAND: dict[str, ByHand] = {
         " no new container gets a GPU",
         "make the NVIDIA runtime known to the engine",
         "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker",
+        ends_work=True,
     ),
 }
 """By the key of the operand."""
@@ -168,7 +176,7 @@ def _blocked(state: SiteState, node: StackNode, subject: Subject, blocker: Block
         state.since(operand.since),
         evidence=_evidence(node, blocker),
         cause=cause.text if cause is not None else _by_phase(blocker),
-        hits=_touched(holders(state, node), operand.operand),
+        hits=_ended(state, node) if _restarts(operand) else _touched(holders(state, node), operand.operand),
         steps=[*_steps(state, subject, blocker), *([steps.advice(cause.step)] if cause is not None else [])],
         source="NVIDIA GPU Operator" if operand.pod or operand.daemon_set else "gpudeck: stack",
     )
@@ -180,6 +188,20 @@ def _touched(held_by: Iterable[Workload], operand: str) -> tuple[Hit, ...]:
     how = RUNS_ON.get(operand)
     running = () if how is None else hits.of_workloads(by_phase[RUNNING], how)
     return (*hits.of_workloads(by_phase[PENDING], "waits"), *running)[: hits.HITS_KEPT]
+
+
+def _restarts(operand: OperandState) -> bool:
+    """What is to be done about it by hand restarts the engine of the node."""
+    hand = BY_HAND.get(operand.operand)
+    return hand is not None and hand.ends_work and operand.pod is None and operand.daemon_set is None
+
+
+def _ended(state: SiteState, node: StackNode) -> tuple[Hit, ...]:
+    """All that runs in the node's engine, what holds GPUs first."""
+    every = () if state.platform is None else state.platform.ownership.workloads.items
+    here = [each for each in every if each.node == node.name and each.phase == RUNNING]
+    here.sort(key=lambda each: (not each.gpus, each.title))
+    return hits.of_workloads(here, "a restart of the engine may end it")
 
 
 def _phrase(blocker: Blocker) -> str:
@@ -254,6 +276,8 @@ def _steps(state: SiteState, subject: Subject, blocker: Blocker) -> Iterator[Nex
         yield steps.command("see its events", f"{tool} -n {space} describe pod {pod}")
     elif operand.operand in BY_HAND and operand.daemon_set is None:
         hand = BY_HAND[operand.operand]
+        if hand.ends_work:
+            yield steps.command(f"on {subject.label}: {LIVE_RESTORE[0]}", LIVE_RESTORE[1])
         yield steps.command(f"on {subject.label}: {hand.text}", hand.command)
 
 

@@ -9,7 +9,7 @@ from backends.domain import DriverUpgradeState, Evidence, Finding, NextStep, Sev
 from backends.triage import hits, steps
 from backends.triage.rule import GPUDECK, finding
 from backends.triage.rules.stack import cause_of, holders, log_steps, nodes
-from backends.triage.rules.unfinished import ending
+from backends.triage.rules.unfinished import ABANDONED, ending
 from backends.triage.state import SiteState
 from backends.triage.words import duration
 
@@ -54,7 +54,7 @@ def mig_manager(state: SiteState) -> Iterator[Finding]:
 
 def _ask_again(state: SiteState, node: str, layout: str | None) -> Iterator[NextStep]:
     """A change of gpudeck's own that asked for it is gone on with: while it has no end, none is begun beside it."""
-    left = [each for each in state.unfinished or () if node in each.mig_nodes]
+    left = [each for each in state.unfinished or () if node in each.mig_nodes and each.status != ABANDONED]
     for change in left[:1]:
         what = "what can be done about the change that asked for it, once that is mended"
         if "resume" in change.offers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from backends.domain import Evidence, Finding, NextStep, Severity, Subject, UnfinishedChange, ending_command
 from backends.triage import steps
@@ -10,6 +11,9 @@ from backends.triage.rule import finding
 from backends.triage.state import NodeView, SiteState
 
 SCREEN = "changes"
+LEFT_OPEN, RUNNING = "change-unfinished", "change-running"
+ABANDONED = "abandoned"
+CUT_OFF = frozenset({"interrupted", "undo-interrupted"})
 ENDS: dict[str, str] = {
     "interrupted": "was cut off",
     "undo-interrupted": "was cut off while it was undone",
@@ -31,7 +35,7 @@ def running(state: SiteState) -> Iterator[Finding]:
             doing = "is being taken back" if change.status == "undoing" else "runs"
             place = f", {change.place}" if change.place else ""
             yield finding(
-                "change-running",
+                RUNNING,
                 Severity.INFO,
                 _subject(state, change),
                 f"a change of {change.who} {doing}: {change.title}{place}",
@@ -44,16 +48,16 @@ def running(state: SiteState) -> Iterator[Finding]:
 
 def left_open(state: SiteState) -> Iterator[Finding]:
     for change in state.unfinished or ():
-        if change.running:
+        if change.running or change.status == ABANDONED:
             continue
         yield finding(
-            "change-unfinished",
+            LEFT_OPEN,
             Severity.WARNING if change.touched else Severity.INFO,
             _subject(state, change),
             _claim(change),
             change.updated_at,
             evidence=_evidence(change),
-            cause=None if change.status == "failed" else "likely the console ended, or was killed, while it ran",
+            cause=_cause(change),
             steps=[
                 NextStep("screen", "look at the change and what can be done", f"{SCREEN}/{change.id}"),
                 *(
@@ -71,6 +75,21 @@ def ending(state: SiteState, change: UnfinishedChange, offer: str, words: str) -
     named = offer in change.named
     told = f"{words} (for NAME type the name of what is changed)" if named else words
     return steps.command(told, ending_command(offer, change.id, state.site.config_file, named=named))
+
+
+def _cause(change: UnfinishedChange) -> str | None:
+    """What its journal says; of one that says nothing, what likely was."""
+    if change.why:
+        return change.why
+    return "likely the console ended, or was killed, while it ran" if change.status in CUT_OFF else None
+
+
+def closed(told: Finding, changes: Iterable[UnfinishedChange]) -> Finding:
+    """What is over, as what it is where somebody gave the change up: nothing has recovered."""
+    if told.rule != LEFT_OPEN:
+        return told
+    given_up = (each for each in changes if each.status == ABANDONED and told.id.endswith(f":{each.id}"))
+    return next((replace(told, closed_as=ABANDONED, cause=each.why or told.cause) for each in given_up), told)
 
 
 def _subject(state: SiteState, change: UnfinishedChange) -> Subject:
