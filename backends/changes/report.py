@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,11 @@ _MARKS = {
 }
 
 
-def change_lines(listed: Listed, moment: str, config_file: Path | None = None) -> list[str]:
+Sites = Collection[str] | None
+"""Names of the sites that are configured; None: not known."""
+
+
+def change_lines(listed: Listed, moment: str, config_file: Path | None = None, sites: Sites = None) -> list[str]:
     """One change in full; `moment` is when it began, as text, `config_file` what its commands have to name."""
     record = listed.record
     lines = [
@@ -236,21 +240,28 @@ def change_lines(listed: Listed, moment: str, config_file: Path | None = None) -
         lines.append(f"        {step.words}" + (f": {step.said}" if step.said else ""))
     if record.torn_bytes:
         lines.append(f"  the journal's last line was cut off ({record.torn_bytes} bytes); it is not counted")
-    return [*lines, *offer_lines(listed, config_file)]
+    return [*lines, *offer_lines(listed, config_file, sites)]
 
 
-def offer_lines(listed: Listed, config_file: Path | None = None) -> list[str]:
-    """What can be done about it, as command lines."""
+def offer_lines(listed: Listed, config_file: Path | None = None, sites: Sites = None) -> list[str]:
+    """What can be done about it, as command lines; none of them could be run where `sites` has not its site."""
     if listed.running and listed.held.owner is not None:
         owner = listed.held.owner
         return [f"  running in pid {owner.pid} on {owner.host}"]
+    if sites is not None and listed.record.site not in sites:
+        there = config_file or "the configuration"
+        return [f"  {there} has no site {listed.record.site}: name the one that has, with --config, to end it"]
     lines = [f"  {ending(offer, listed.record, config_file)}" for offer in listed.offers]
     named = any(may_want_name(listed.record, offer) for offer in listed.offers)
     return [*lines, f"  ({NAME_WORDS})"] if named else lines
 
 
 def list_lines(
-    changes: list[Listed], unreadable: list[Unreadable], moments: list[str], config_file: Path | None = None
+    changes: list[Listed],
+    unreadable: list[Unreadable],
+    moments: list[str],
+    config_file: Path | None = None,
+    sites: Sites = None,
 ) -> list[str]:
     """All changes, one line each and what is offered for the open ones; `moments` are when they began."""
     lines: list[str] = []
@@ -263,6 +274,6 @@ def list_lines(
                 lines.append(f"  step {index + 1} of {len(each.record.steps)}, {step.words}:")
                 lines += [f"    {line}" for line in step.describe.split("\n")]
             lines += [f"  at {place}: {identity}" for place, identity in each.record.places.items()]
-            lines += offer_lines(each, config_file)
+            lines += offer_lines(each, config_file, sites)
     lines += [f"unreadable  {each.why}" for each in unreadable]
     return lines or ["no change was made yet"]

@@ -268,6 +268,16 @@ def test_the_list_tells_where_what_is_left_open_was_made(state: Path, tmp_path: 
     assert "  at platform: https://east:6443 (uid 1111)" in run("changes").stdout.splitlines()
 
 
+def test_a_configuration_without_its_site_is_told_to_end_nothing(state: Path, tmp_path: Path) -> None:
+    change_id = written(state, tmp_path, ("applying", {"step": 0}))
+    other = tmp_path / "other.toml"
+    other.write_text('[site.real]\nnodes = ["dgx01"]\n')
+    for words in ((), ("show", change_id)):
+        told = run("--config", other, "changes", *words).stdout
+        assert f"{other} has no site lab: name the one that has, with --config, to end it" in told
+        assert "gpudeck changes undo" not in told
+
+
 def test_without_a_configuration_the_list_is_still_there(state: Path, tmp_path: Path) -> None:
     change_id = written(state, tmp_path)
     assert documents("changes", "list", "--site", "lab")["changes"][0]["id"] == change_id

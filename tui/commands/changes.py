@@ -46,7 +46,7 @@ def _list(arguments: argparse.Namespace) -> int:
         _print_json(report.document(found, unreadable, directories, time.time()))
     else:
         moments = [_moment(each) for each in found]
-        print("\n".join(report.list_lines(found, unreadable, moments, _config_file(arguments))))
+        print("\n".join(report.list_lines(found, unreadable, moments, _config_file(arguments), _names(arguments))))
     return 0
 
 
@@ -57,7 +57,8 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"schema": report.SCHEMA, "at": time.time(), "changes": [report.entry(listed)]})
     else:
-        print("\n".join(report.change_lines(listed, _moment(listed), _config_file(arguments))))
+        lines = report.change_lines(listed, _moment(listed), _config_file(arguments), _names(arguments))
+        print("\n".join(lines))
     return 0
 
 
@@ -261,6 +262,17 @@ def _directories(arguments: argparse.Namespace) -> list[Path]:
         _print_error(f"gpudeck: changes that are shared with others are not looked at: {error.message}")
     shared = [each.changes.directory for each in sites if each.changes.directory is not None]
     return list(dict.fromkeys((changes_directory(state_path()), *shared)))
+
+
+def _names(arguments: argparse.Namespace) -> frozenset[str] | None:
+    """Of the sites that are configured; None without a configuration that can be read."""
+    from tui.config import load
+
+    path = cli.settings_path(arguments)
+    try:
+        return None if path is None else frozenset(each.name for each in load(path).sites)
+    except ConfigError:
+        return None
 
 
 def _listed(arguments: argparse.Namespace, change_id: str) -> Listed:
