@@ -460,8 +460,11 @@ async def test_an_undo_that_failed_asks_again_likewise(on: Bench) -> None:
     assert "nvidia.com/mig.config.state" not in on.labels
 
 
-async def test_a_wish_that_is_under_way_is_not_sent_again_and_said_to_be(on: Bench) -> None:
+async def test_a_wish_that_is_under_way_is_not_sent_again_and_said_to_be(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_room(on)
+    monkeypatch.setattr(on.site, "clock", on.clock)  # the wish is as old as the lab says
     change = await on.change("mig", "all-3g.40gb")
     (step,) = change.steps
     await step.apply(on.site, lambda _line: None)

@@ -176,7 +176,10 @@ class OperandPod:
         self.step, self.since, self.ready = len(self.operand.inits), self.created_at, True
 
     def advance(self, now: float, ready: Mapping[str, bool], fault: OperandFault | None) -> None:
-        """Goes as far as the barriers of other operands and `fault` let it."""
+        """Goes as far as the barriers of other operands and `fault` let it.
+
+        With a fault it is where it fails at once: that has lasted for a while.
+        """
         self.fault = fault
         while self.step < len(self.operand.inits):
             init = self.operand.inits[self.step]
@@ -187,7 +190,7 @@ class OperandPod:
             if init.needs is not None and not ready.get(init.needs, False):
                 self.waiting, self.ready = init.needs, False
                 return
-            if now - self.since < init.seconds:
+            if fault is None and now - self.since < init.seconds:
                 return
             self.step += 1
             self.since = now
