@@ -41,10 +41,12 @@ from backends.domain import (
     Vgpu,
     Workloads,
 )
+from backends.feed import SystemClock
 from backends.ownership import Ownership
 from backends.triage.engine import Triager
 from backends.triage.state import PlatformState
 from tests.workloads import container_id, pod
+from tui.garbage import Garbage
 
 NODES = 128
 PODS = 5000
@@ -214,6 +216,16 @@ def _run(share: float, platforms: Sequence[PlatformState] = ()) -> tuple[float, 
 
 
 def measure() -> Cost:
+    """As in the console, where the collector does not start in the middle of a step."""
+    garbage = Garbage(SystemClock())
+    garbage.start()
+    try:
+        return _measured()
+    finally:
+        garbage.stop()
+
+
+def _measured() -> Cost:
     full, worst, longest = _run(1.0)
     platform = _run(1.0, [_platform(tick) for tick in range(3)])
     return Cost(full, worst, _run(0.1)[0], _run(0.0)[0], longest, *platform, join())
