@@ -109,7 +109,7 @@ def _layouts_again(view: NodeView, gpus: Iterable[Gpu], *, rebooted: bool = Fals
     if view.site.platform in OF_OPERATOR and rebooted:
         yield advice(f"{ends}, which MIG Manager makes again as it starts: see that it has")
     elif view.site.platform in OF_OPERATOR:
-        again = f"gpudeck stack restart mig-manager --node {shlex.quote(view.name)}"
+        again = view.site.command("stack", "restart", "mig-manager", "--node", view.name)
         yield command(f"{ends}, which MIG Manager makes again when it is started anew", again)
     else:
         yield command(f"{ends}, to be made again", "; ".join(_made_again(view, cut)))
@@ -127,7 +127,7 @@ def _made_again(view: NodeView, gpus: Iterable[Gpu]) -> Iterator[str]:
         spots = [(_profile(each), each.placement) for each in instances_lost(gpu)]
         wish = ",".join(name if place is None else f"{name}:{place[0]}" for name, place in spots if name is not None)
         if all(name is not None for name, _ in spots):
-            yield f"gpudeck mig apply --node {shlex.quote(view.name)} --gpu {gpu.index} --want {shlex.quote(wish)}"
+            yield view.site.command("mig", "apply", "--node", view.name, "--gpu", str(gpu.index), "--want", wish)
 
 
 def _profile(instance: MigInstance) -> str | None:
@@ -255,7 +255,7 @@ def fabric_manager(view: NodeView) -> NextStep:
     state = service_state(view.last)
     if _runs_in_a_pod(view):
         what = f"read what the driver's pod on {view.name}, where Fabric Manager runs, says"
-        return command(what, f"gpudeck logs driver --node {shlex.quote(view.name)}")
+        return command(what, view.site.command("logs", "driver", "--node", view.name))
     look = "systemctl status nvidia-fabricmanager; tail -n 50 /var/log/fabricmanager.log"
     return command(f"on {view.name}: {_FABRIC_MANAGER.get(state, 'see whether Fabric Manager runs')}", look)
 
@@ -273,7 +273,7 @@ _FABRIC_MANAGER: dict[str | None, str] = {
 def restart_fabric_manager(view: NodeView) -> NextStep:
     if _runs_in_a_pod(view):
         what = f"make the driver's pod on {view.name} anew, and Fabric Manager in it"
-        return command(what, f"gpudeck stack restart driver --node {shlex.quote(view.name)}")
+        return command(what, view.site.command("stack", "restart", "driver", "--node", view.name))
     return command(f"on {view.name}: start it again", "systemctl restart nvidia-fabricmanager")
 
 

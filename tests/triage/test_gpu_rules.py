@@ -514,6 +514,15 @@ def test_a_reboot_takes_the_layouts_of_the_node_and_since_hopper_the_mode(archit
     assert any(step.text.startswith(f"it ends the {goes} of GPU 1 (4g.40gb") for step in found.steps)
 
 
+@pytest.mark.parametrize(("platform", "commands"), [(None, ["mig"]), ("kubernetes", ["stack", "stack"])])
+def test_what_makes_the_layout_again_names_the_configuration(platform: str | None, commands: list[str]) -> None:
+    site = SiteSpec("site", platform=platform, config_file=Path("/srv/a.toml"))
+    found = only(view(sliced(2, mig=CUT, remapped_rows=WAITS), site=site), "row-remap-pending")
+    typed = [step.target for step in found.steps if step.target.startswith("gpudeck ")]
+    assert [line.split()[1] for line in typed] == commands
+    assert all(line.endswith(" --config /srv/a.toml") for line in typed)
+
+
 def test_in_a_cluster_mig_manager_makes_the_layout_again() -> None:
     cluster = SiteSpec("site", platform="kubernetes")
     reset = only(view(sliced(2, mig=CUT, remapped_rows=WAITS), site=cluster), "row-remap-pending")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from backends.domain import Event, Fabric, Host, Service, Severity, SiteSpec
@@ -108,3 +110,12 @@ def test_in_a_cluster_fabric_manager_may_run_in_the_drivers_pod(state: str) -> N
     assert ("gpudeck logs driver --node n1" in typed) is in_the_pod
     assert ("gpudeck stack restart driver --node n1" in typed) is in_the_pod
     assert ("systemctl restart nvidia-fabricmanager" in typed) is not in_the_pod
+
+
+def test_the_commands_about_the_drivers_pod_name_the_configuration() -> None:
+    cluster = SiteSpec("site", platform="openshift", config_file=Path("/srv/a.toml"))
+    host, unready = Host(services=(Service("nvidia-fabricmanager", "missing"),)), Fabric("not_started")
+    found = only(view(gpu(0, fabric=unready), gpu(1, fabric=unready), host=host, site=cluster), "fabric-not-ready")
+    typed = [step.target for step in found.steps if step.target.startswith("gpudeck ")]
+    assert "gpudeck logs driver --node n1 --config /srv/a.toml" in typed
+    assert "gpudeck stack restart driver --node n1 --config /srv/a.toml" in typed
