@@ -251,28 +251,31 @@ def _directories(arguments: argparse.Namespace) -> list[Path]:
     Settings that cannot be read are told, and keep nobody from his own changes.
     """
     from backends.changes.desk import changes_directory
-    from tui.config import load
     from tui.paths import state_path
 
-    path = cli.settings_path(arguments)
     sites: tuple[SiteSpec, ...] = ()
     try:
-        sites = () if path is None else load(path).sites
+        sites = _sites(arguments) or ()
     except ConfigError as error:
         _print_error(f"gpudeck: changes that are shared with others are not looked at: {error.message}")
     shared = [each.changes.directory for each in sites if each.changes.directory is not None]
     return list(dict.fromkeys((changes_directory(state_path()), *shared)))
 
 
-def _names(arguments: argparse.Namespace) -> frozenset[str] | None:
-    """Of the sites that are configured; None without a configuration that can be read."""
+def _sites(arguments: argparse.Namespace) -> tuple[SiteSpec, ...] | None:
+    """Those that are configured; None without a configuration. Raises ConfigError."""
     from tui.config import load
 
     path = cli.settings_path(arguments)
-    try:
-        return None if path is None else frozenset(each.name for each in load(path).sites)
-    except ConfigError:
-        return None
+    return None if path is None else load(path).sites
+
+
+def _names(arguments: argparse.Namespace) -> frozenset[str] | None:
+    """Of the sites that are configured; None without a configuration that can be read."""
+    with suppress(ConfigError):
+        sites = _sites(arguments)
+        return None if sites is None else frozenset(each.name for each in sites)
+    return None
 
 
 def _listed(arguments: argparse.Namespace, change_id: str) -> Listed:
